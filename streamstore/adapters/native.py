@@ -1,0 +1,52 @@
+"""The library's own protocol: canonical events as JSON objects, one a line or in an event stream.
+
+Knows the canonical events alone; its final object is the state of contract section 9 without
+`counts`, `gaps` and `resume`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from ..events import EVENT_TYPES, Event, decode_event
+from ..model import Json
+from ..state import state_of
+from .base import Declaration, DeltaShape, Reads
+
+
+class NativeAdapter:
+    """Canonical events in, the canonical state out."""
+
+    declaration: ClassVar[Declaration] = Declaration(
+        name="native", sequencing="sparse", ids_unique=True, snapshots=True, resumes=True
+    )
+    delta: ClassVar[DeltaShape | None] = DeltaShape(
+        type="block.delta",
+        session="sessionId",
+        message="messageId",
+        block="blockIndex",
+        text="text",
+        field="field",
+        seq="seq",
+        id="id",
+        cold=("generation",),
+    )
+
+    @classmethod
+    def detects(cls, wire: Any) -> bool:
+        """An object with a known `type` and no envelope around its members."""
+        return (
+            isinstance(wire, dict)
+            and wire.get("type") in EVENT_TYPES
+            and "properties" not in wire
+            and "data" not in wire
+        )
+
+    def decode(self, wire: Any) -> Sequence[Event]:
+        """The one event that a canonical object stands for."""
+        return (decode_event(wire),)
+
+    def encode(self, reads: Reads) -> Json:
+        """The state of contract section 9: `{"sessions": {...}}`."""
+        return {"sessions": state_of(reads)}

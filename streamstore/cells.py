@@ -1,0 +1,148 @@
+"""The text of one field of a block, between what is shown and what has come since.
+
+A cell holds the published text, which only grows, and what waits for a tick: where the published
+text is cut, and pieces to append there. So what waits is an edit already, and a tick joins it
+once. Knows no seq, event, clock or delivery mode.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+from .changes import Edit
+from .text import (
+    GrowingText,
+    common_prefix,
+    ends_high,
+    pair_surrogates,
+    shown,
+    starts_low,
+)
+
+
+@attrs.define(eq=False)
+class TextCell:
+    """One text field of one block.
+
+    Attributes:
+        source: what is published; shared by every version of the part.
+        cut: how much of the published text stays, None for all of it.
+        pending: pieces after the cut, in order.
+        length: code points of the working text, a split surrogate pair counted as two.
+        base: code points of the working text that no window entry reaches: a late operation
+            cuts here and joins the window again.
+        carry: a high surrogate at the end of the base, which may pair with the window's start.
+        replaced: seq of the last operation that set the whole text, -1 for none.
+    """
+
+    source: GrowingText = attrs.field(factory=GrowingText)
+    cut: int | None = None
+    pending: list[str] = attrs.field(factory=list)
+    length: int = 0
+    base: int = 0
+    carry: str = ""
+    replaced: int = -1
+
+    @property
+    def waits(self) -> bool:
+        """Whether anything waits to be published."""
+        return bool(self.pending) or self.cut is not None
+
+    @property
+    def waiting_length(self) -> int:
+        """Code points that wait behind the cut."""
+        return self.length - (self.source.length if self.cut is None else self.cut)
+
+    def append(self, piece: str) -> None:
+        """Add text at the end."""
+        if piece:
+            self.pending.append(piece)
+            self.length += len(piece)
+
+    def rewrite(self, at: int, tail: str) -> None:
+        """Make the working text its first `at` code points and `tail`. Costs what waits."""
+        kept = self.source.length if self.cut is None else self.cut
+        if at <= kept:
+            self.cut = at if at < self.source.length else None
+            self.pending = [tail] if tail else []
+        else:
+            waiting = pair_surrogates("".join(self.pending))[: at - kept] + tail
+            self.pending = [waiting] if waiting else []
+        self.length = at + len(tail)
+
+    def replace(self, text: str) -> None:
+        """Set the whole working text; nothing of a window counts any more."""
+        text = pair_surrogates(text)
+        self.rewrite(0, text)
+        self.rebase(text)
+
+    def rebase(self, text: str) -> None:
+        """Say that `text`, already paired, is the base that a window builds on."""
+        self.carry = text[-1] if ends_high(text) else ""
+        self.base = len(text) - len(self.carry)
+
+    def advance(self, text: str) -> None:
+        """Move text that left the window's lower end into the base."""
+        text = pair_surrogates(self.carry + text)
+        self.carry = text[-1] if ends_high(text) else ""
+        self.base += len(text) - len(self.carry)
+
+    def refold(self, window: str) -> None:
+        """Make the working text the base and a window that changed in its middle."""
+        self.rewrite(self.base, pair_surrogates(self.carry + window))
+
+    def working(self) -> str:
+        """The text as it will be shown after a tick, raw. Joins everything: for merges only."""
+        waiting = "".join(self.pending)
+        return pair_surrogates(self.source.raw(self.cut) + waiting)
+
+    def merge_pending(self) -> None:
+        """Make one piece of what waits: 3 bytes a character instead of 13."""
+        if len(self.pending) > 1:
+            self.pending = ["".join(self.pending)]
+
+    def publish(self, final: bool) -> Edit | None:
+        """Move what waits into the published text; the edit that shows it, None for none.
+
+        A trailing high surrogate waits for its other half unless `final`. A rewrite is announced
+        from its first difference, and not at all when nothing differs. Costs what waits, and for
+        a rewrite also what it cuts off.
+        """
+        source = self.source
+        text = "".join(self.pending)
+        rest = ""
+        if not text.isascii():
+            text = pair_surrogates(text)
+            if not final and ends_high(text):
+                text, rest = text[:-1], text[-1]
+        cut = source.length if self.cut is None else self.cut
+        if text and cut and starts_low(text):
+            before = source.raw_range(cut - 1, cut)
+            if ends_high(before):
+                cut -= 1
+                text = pair_surrogates(before + text)
+        old_end = source.length
+        if cut < old_end:
+            old_tail = source.raw_range(cut, old_end)
+            same = common_prefix(old_tail, text)
+            if same:
+                cut += same
+                text = text[same:]
+            if cut < old_end:
+                self.source = source = GrowingText(source.raw(cut))
+        self.cut = None
+        self.pending = [rest] if rest else []
+        source.append(text)
+        self.length = source.length + len(rest)
+        if cut == old_end and not text:
+            return None
+        return Edit(cut, shown(text), cut < old_end)
+
+    def unpublish(self) -> None:
+        """Its part is not shown any more: what was published waits again, behind nothing."""
+        if self.source.length:
+            kept = self.source.raw(self.cut)
+            if kept:
+                self.pending.insert(0, kept)
+            self.source = GrowingText()
+        self.cut = None

@@ -1,0 +1,231 @@
+"""What one tick changed, as an immutable value, and how several of them become one.
+
+Knows keys and texts of edits; no row, no stage and no subscriber.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import attrs
+
+from .keys import Key, PartKey
+
+
+class Place(NamedTuple):
+    """Where something was added or moved to: before the sibling `before`, or last (None).
+
+    `before` is the next sibling that is not itself added or moved by the same change set, so
+    that applying places in order gives the order of the store.
+    """
+
+    key: Key
+    before: Key | None
+
+
+class TextField(NamedTuple):
+    """The text field of a part that an edit is for; `field` is `text` for most."""
+
+    key: PartKey
+    field: str
+
+
+class Edit(NamedTuple):
+    """One change of one text: keep the first `start` characters, then append `text`.
+
+    `start` counts code points. `rewritten` says that something shown before was cut off.
+
+    >>> Edit(5, " world", False).apply("hello")
+    'hello world'
+    """
+
+    start: int
+    text: str
+    rewritten: bool
+
+    def apply(self, before: str) -> str:
+        """The text after the edit, from the text before it."""
+        return before[: self.start] + self.text
+
+
+class Gap(NamedTuple):
+    """Something that is missing: in a part, a message's own events, or a whole session.
+
+    `missing` holds inclusive ranges of seq where the wire counts, and is empty where only the
+    fact is known. `reason` is `hole`, `cut` (a part that a connection's end or start cut) or
+    `suspect` (a late operation that could not be placed).
+    """
+
+    session_id: str
+    message_id: str | None
+    block_index: int | str | None
+    reason: str
+    missing: tuple[tuple[int, int], ...] = ()
+
+
+@attrs.frozen
+class ChangeSet:
+    """Everything that one tick, or several merged ones, changed.
+
+    Apply in this order: `removed`, then `added` and `moved`, then `text`; read what is in
+    `changed` again. `reset` means: forget what you have and read everything of your scope.
+
+    Attributes:
+        version: the store's version after it; each commit that shows something adds one.
+        added: sessions, then messages, then parts, each with the place it goes to.
+        changed: keys whose value changed in anything but text.
+        removed: keys that are gone; what lay below them is gone too.
+        moved: keys that stand elsewhere now.
+        text: edits by (part key, field).
+        gaps: what is missing in the store after it.
+        resume: the positions to resume from after it, moving with the commit: `sessions` holds
+            those of the sessions it touched, `eventId` the transport's.
+    """
+
+    version: int
+    added: tuple[Place, ...] = ()
+    changed: tuple[Key, ...] = ()
+    removed: tuple[Key, ...] = ()
+    moved: tuple[Place, ...] = ()
+    text: Mapping[TextField, Edit] = MappingProxyType({})
+    reset: bool = False
+    gaps: tuple[Gap, ...] = ()
+    resume: Mapping[str, Any] = MappingProxyType({})
+
+    def __bool__(self) -> bool:
+        """Whether it changes anything for a reader."""
+        return bool(
+            self.reset or self.added or self.changed or self.removed or self.moved or self.text
+        )
+
+
+class MergedChanges:
+    """Change sets that wait for somebody, merged as they come.
+
+    Adding one costs what it holds, not what waits already. `size` counts entries, so that the
+    owner can bound it and reset.
+    """
+
+    __slots__ = ("_added", "_changed", "_moved", "_removed", "_sessions", "_text", "last", "reset")
+
+    def __init__(self) -> None:
+        self._added: dict[Key, None] = {}
+        self._changed: dict[Key, None] = {}
+        self._removed: dict[Key, None] = {}
+        self._moved: dict[Key, None] = {}
+        self._text: dict[TextField, _MergedEdit] = {}
+        self._sessions: dict[str, int] = {}
+        self.reset = False
+        self.last: ChangeSet | None = None
+
+    @property
+    def size(self) -> int:
+        """How many entries wait."""
+        return (
+            len(self._added)
+            + len(self._changed)
+            + len(self._removed)
+            + len(self._moved)
+            + len(self._text)
+        )
+
+    def add(self, changes: ChangeSet) -> None:
+        """Merge a later change set into what waits."""
+        self.last = changes
+        self._sessions.update(changes.resume.get("sessions", {}))
+        if changes.reset:
+            self.become_reset()
+        if self.reset:
+            return
+        for key in changes.removed:
+            self._remove(key)
+        for key, _ in changes.added:
+            self._added[key] = None
+        for key, _ in changes.moved:
+            if key not in self._added:
+                self._moved[key] = None
+        for key in changes.changed:
+            if key not in self._added:
+                self._changed[key] = None
+        for field, edit in changes.text.items():
+            waiting = self._text.get(field)
+            if waiting is None:
+                self._text[field] = _MergedEdit(edit)
+            else:
+                waiting.add(edit)
+
+    def become_reset(self) -> None:
+        """Forget the details: one `reset` stands for everything."""
+        self.reset = True
+        for table in (self._added, self._changed, self._removed, self._moved, self._text):
+            table.clear()
+
+    def take(self, locate: Callable[[Iterable[Key]], tuple[Place, ...]]) -> ChangeSet:
+        """The merged change set; nothing waits afterwards.
+
+        `locate` gives the places of keys in the order of now: the neighbour that a place was
+        announced with may be gone since.
+        """
+        last = self.last
+        assert last is not None, "take() needs an add() before it"
+        merged = ChangeSet(
+            version=last.version,
+            added=locate(self._added),
+            changed=tuple(self._changed),
+            removed=tuple(self._removed),
+            moved=locate(self._moved),
+            text=MappingProxyType({field: edit.take() for field, edit in self._text.items()}),
+            reset=self.reset,
+            gaps=last.gaps,
+            resume=self._resume_now(),
+        )
+        self.__init__()  # type: ignore[misc]
+        return merged
+
+    def _resume_now(self) -> Mapping[str, Any]:
+        assert self.last is not None
+        if not self._sessions:
+            return self.last.resume
+        return MappingProxyType(
+            {**self.last.resume, "sessions": MappingProxyType(dict(self._sessions))}
+        )
+
+    def _remove(self, key: Key) -> None:
+        depth = len(key)
+        was_added = key in self._added
+        for table in (self._added, self._changed, self._moved):
+            for other in [other for other in table if other[:depth] == key]:
+                del table[other]
+        for field in [field for field in self._text if field.key[:depth] == key]:
+            del self._text[field]
+        if not was_added:
+            self._removed[key] = None
+
+
+class _MergedEdit:
+    """Edits of one text, kept as pieces so that merging does not copy what waits."""
+
+    __slots__ = ("length", "pieces", "rewritten", "start")
+
+    def __init__(self, edit: Edit) -> None:
+        self.start = edit.start
+        self.rewritten = edit.rewritten
+        self.pieces = [edit.text]
+        self.length = len(edit.text)
+
+    def add(self, edit: Edit) -> None:
+        if edit.start < self.start:
+            self.start, self.pieces, self.rewritten = edit.start, [edit.text], True
+            self.length = len(edit.text)
+            return
+        keep = edit.start - self.start
+        if keep != self.length:
+            self.pieces = ["".join(self.pieces)[:keep]]
+            self.length = keep
+        self.pieces.append(edit.text)
+        self.length += len(edit.text)
+
+    def take(self) -> Edit:
+        return Edit(self.start, "".join(self.pieces), self.rewritten)

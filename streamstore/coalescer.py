@@ -1,0 +1,208 @@
+"""What waits for a tick, and what of it a tick may show.
+
+Collects the rows that events touched, keeps buffered text back until its turn allows it, and at a
+tick turns what waits into edits, one per text. It knows no seq, verdict, subscriber, clock or
+thread: somebody else says when a tick is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TypeAlias
+
+from .changes import Edit
+from .events import (
+    Event,
+    MessageClosed,
+    MessageOpened,
+    MessageUpdated,
+    PermissionAsked,
+    QuestionAsked,
+    SessionError,
+    SessionStatus,
+    TurnCompleted,
+    TurnStarted,
+)
+from .limits import Limits
+from .model import Delivery
+from .rows import BlockRow, MessageRow, SessionRow
+from .verdicts import ACCEPTED, Counts
+
+AnyRow: TypeAlias = SessionRow | MessageRow | BlockRow
+Edits: TypeAlias = list[tuple[str, Edit]]
+
+
+class Coalescer:
+    """Rows that wait for a tick, and the delivery mode of each session's turn.
+
+    Attributes:
+        delivery: the mode of turns that do not say otherwise.
+        dirty: rows that the next tick looks at, in order of their first change.
+        epoch: a number that grows with each read of a session and each opened stream; rows carry
+            the epoch of their last event, so that a fetched state knows what is newer.
+    """
+
+    def __init__(self, limits: Limits, counts: Counts, delivery: Delivery) -> None:
+        self._limits = limits
+        self._counts = counts
+        self.delivery = delivery
+        self.dirty: list[AnyRow] = []
+        self.epoch = 1
+
+    # -- collecting ------------------------------------------------------------------------
+
+    def touch(self, row: AnyRow) -> None:
+        """Have the next tick look at a row."""
+        row.touched = self.epoch
+        if not row.dirty:
+            row.dirty = True
+            self.dirty.append(row)
+
+    def settle(self, row: BlockRow) -> None:
+        """Count and move what the hot path left in a row; costs what is fresh."""
+        if row.fresh:
+            before = row.cell.length
+            number = row.settle(self._limits.late_window)
+            row.touched = self.epoch
+            row.message.session.events += number
+            self._counts.add(ACCEPTED, number)
+            characters = row.cell.length - before
+            self._counts.characters["received"] += characters
+            self._counts.characters["accepted"] += characters
+
+    def settle_all(self) -> None:
+        """Settle every row that waits."""
+        for row in self.dirty:
+            if isinstance(row, BlockRow):
+                self.settle(row)
+
+    def relieve(self) -> None:
+        """Merge what waits into one string per part: 3 bytes a character instead of 13."""
+        for row in self.dirty:
+            if isinstance(row, BlockRow) and len(row.fresh) >= self._limits.pending_merge:
+                self.settle(row)
+                row.cell.merge_pending()
+
+    def new_epoch(self) -> int:
+        """Begin a new epoch: what is touched from now on is newer than a read that starts now."""
+        self.settle_all()
+        self.epoch += 1
+        return self.epoch
+
+    def touched_since(self, row: AnyRow, epoch: int) -> bool:
+        """Whether an event changed a row in an epoch or after it."""
+        if isinstance(row, BlockRow):
+            self.settle(row)
+        return row.touched >= epoch
+
+    # -- delivery --------------------------------------------------------------------------
+
+    def _buffers(self, session: SessionRow) -> bool:
+        return (session.mode or self.delivery) == "buffered"
+
+    def observe(self, event: Event, session: SessionRow, message: MessageRow | None) -> None:
+        """Follow a session's turns: what begins one, ends one, or shows what was held back.
+
+        Without turn events a turn runs from busy to idle, without status events from a message's
+        open to its close (contract section 6).
+        """
+        if isinstance(event, TurnStarted):
+            self._begin(session, "turn", event.delivery_mode)
+        elif isinstance(event, TurnCompleted):
+            self.release(session)
+            self._end(session, "turn")
+        elif isinstance(event, SessionStatus):
+            if event.status == "idle":
+                self.release(session)
+                self._end(session, "status")
+            elif session.turn in ("", "message"):
+                self._begin(session, "status", None)
+        elif isinstance(event, MessageOpened | MessageUpdated):
+            if session.turn == "" and message is not None and message.closed_as == "open":
+                self._begin(session, "message", None)
+        elif isinstance(event, MessageClosed):
+            if message is not None:
+                self.release(session, message)
+            self._end(session, "message")
+        elif isinstance(event, SessionError | PermissionAsked | QuestionAsked):
+            self.release(session)
+
+    def _begin(self, session: SessionRow, turn: str, mode: str | None) -> None:
+        mode = mode or self.delivery
+        if mode == "buffered" and not self._buffers(session):
+            self._mark(row for row in self.dirty if _session_of(row) is session)
+        elif mode == "streaming" and self._buffers(session):
+            self.release(session)
+        session.turn = turn
+        session.mode = mode
+
+    def _end(self, session: SessionRow, turn: str) -> None:
+        if session.turn == turn:
+            session.turn = ""
+            session.mode = None
+
+    def release(self, session: SessionRow, message: MessageRow | None = None) -> None:
+        """Let the next tick show what a session, or one message of it, holds back."""
+        if not session.withheld and not self._buffers(session):
+            return
+        rows: list[AnyRow] = [row for row in self.dirty if _session_of(row) is session]
+        rows += session.withheld.values()
+        if message is not None:
+            rows = [row for row in rows if isinstance(row, BlockRow) and row.message is message]
+        self._mark(rows)
+
+    def _mark(self, rows: Iterable[AnyRow]) -> None:
+        for row in list(rows):
+            if isinstance(row, BlockRow):
+                row.released = True
+                self.touch(row)
+
+    # -- a tick ----------------------------------------------------------------------------
+
+    def take(self) -> list[tuple[AnyRow, Edits]]:
+        """The rows of this tick with the edits of their texts; nothing waits for it any more.
+
+        Costs what waits. Text that buffered delivery holds back stays, uncommitted, in its row.
+        """
+        rows, self.dirty = self.dirty, []
+        taken: list[tuple[AnyRow, Edits]] = []
+        for row in rows:
+            row.dirty = False
+            if isinstance(row, BlockRow):
+                self.settle(row)
+                taken.append((row, self._edits(row) if row.exists else []))
+            else:
+                taken.append((row, []))
+        return taken
+
+    def _edits(self, row: BlockRow) -> Edits:
+        session = row.message.session
+        edits: Edits = []
+        if self._buffers(session) and not row.released:
+            longest = max(cell.waiting_length for _, cell in row.cells())
+            if longest <= self._limits.spill_characters:
+                if any(cell.waits for _, cell in row.cells()) or row.closed != row.shown_closed:
+                    row.withheld = True
+                    session.withheld[row.key] = row
+                    for _, cell in row.cells():
+                        cell.merge_pending()
+                return edits
+        row.withheld = row.released = False
+        session.withheld.pop(row.key, None)
+        row.shown_closed = row.closed
+        final = row.closed or row.message.closed_as != "open"
+        for field, cell in row.cells():
+            if cell.waits:
+                self._counts.work["writes"] += 1
+                before = cell.length
+                edit = cell.publish(final)
+                self._counts.characters["paired"] += before - cell.length
+                if edit is not None:
+                    edits.append((field, edit))
+        return edits
+
+
+def _session_of(row: AnyRow) -> SessionRow:
+    if isinstance(row, BlockRow):
+        return row.message.session
+    return row.session if isinstance(row, MessageRow) else row

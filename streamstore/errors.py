@@ -1,0 +1,75 @@
+"""Errors of the library: each says whose fault it is and what to do next.
+
+Raised for the caller's misuse and for states that cannot go on; what a stream gets wrong is a
+verdict, not an exception. This file knows no stage, no protocol and no I/O.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+Blame = Literal["remote", "caller", "limit"]
+
+
+class StreamStoreError(Exception):
+    """Base of every error that the library raises on purpose; `blame` says whose fault it is."""
+
+    blame: ClassVar[Blame] = "caller"
+
+
+class CallerError(StreamStoreError):
+    """The program used the library in a way that cannot work; the message says what to change."""
+
+    blame = "caller"
+
+
+class RemoteError(StreamStoreError):
+    """What the other side sent cannot be used; the message says what was seen."""
+
+    blame = "remote"
+
+
+class LimitError(StreamStoreError):
+    """A bound of `Limits` was reached and its policy is to refuse; nothing was taken in."""
+
+    blame = "limit"
+
+
+class MalformedEvent(RemoteError):
+    """An event breaks the vocabulary: `field` names the member, `problem` says what is wrong.
+
+    `field` is a dotted path from the event's root (`messages.0.parts.2.seq`), "" for the event
+    itself.
+    """
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(f"{field}: {problem}" if field else problem)
+        self.field = field
+        self.problem = problem
+
+
+class UnknownProtocol(RemoteError):
+    """No adapter recognises a stream, or none has the name that was asked for."""
+
+
+class ProtocolStopped(RemoteError):
+    """A strict stream met what its official client refuses; what came before stays."""
+
+
+class InboxFull(LimitError):
+    """`feed_threadsafe` holds as many bytes as `Limits.inbox_bytes` allows; these were not taken.
+
+    The caller keeps the bytes: wait for the owner to drain, then feed them again.
+    """
+
+
+class UnsupportedState(RemoteError):
+    """A saved state has a version or a shape that this library does not read."""
+
+
+class UnknownEvent(RemoteError):
+    """An event has a type that the vocabulary does not know; `type` is what it said."""
+
+    def __init__(self, type: str) -> None:
+        super().__init__(f"unknown event type {type!r}")
+        self.type = type

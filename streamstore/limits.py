@@ -1,0 +1,71 @@
+"""Every bound of the library in one value, each with the policy that holds when it is reached.
+
+Knows nothing but numbers; the stages read them.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+
+def _positive(_: object, attribute: attrs.Attribute[int], value: int) -> None:
+    if type(value) is not int or value < 1:
+        raise ValueError(f"limits.{attribute.name} must be a positive integer, not {value!r}")
+
+
+def _bound(default: int) -> int:
+    field: int = attrs.field(default=default, validator=_positive)
+    return field
+
+
+@attrs.frozen(kw_only=True)
+class Limits:
+    """Bounds on what a store holds; nothing is ever dropped from the middle of a stream.
+
+    Attributes:
+        held_operations: operations of one block that wait behind a hole (`block` streams), or
+            wait for a generation. Over it an operation is refused (`over_limit`) and not marked
+            as taken in, so that a resend fills it.
+        late_window: operations of one block that are kept in seq order, so that a late one goes
+            to its place (`session` and `sparse` streams). What lies below is refused
+            (`unplaceable`), the block is marked suspect and a resync is asked for.
+        event_ids: event ids that are remembered at least, per session; twice as many at most.
+            An older id is new again.
+        tombstones: removed messages and blocks that are remembered per session. Over it the
+            oldest goes and the session's floor rises to its position.
+        pending_results: tool results of one session that wait for their call, and event of
+            an unknown generation that wait for its opening. Over it: refused (`over_limit`).
+        spill_characters: text of one part that `buffered` delivery holds back; one more and
+            all of it is shown.
+        session_errors: errors kept per session; the oldest goes first.
+        answered_requests: answered permissions and questions remembered per session, so that
+            an answer before its question counts; the oldest goes first.
+        history_changes: change sets kept for `pull(since=...)`; an older version gets a reset.
+        history_characters: characters of text in that history; over it the oldest change sets
+            go, and such a pull gets a reset.
+        subscriber_changes: entries in a subscriber's pending change set; over it the pending
+            set becomes one reset.
+        inbox_bytes: bytes that wait in `feed_threadsafe`; over it `InboxFull` is raised and
+            the caller keeps them.
+        line_bytes: length of one JSON line; a longer one is skipped and counted.
+        undetected_events: events that wait until `protocol="auto"` recognises a stream; over it
+            `UnknownProtocol` is raised.
+        pending_merge: deltas of one part that wait for a tick as separate strings; at this many
+            they are merged into one (3 bytes a character instead of 13).
+    """
+
+    held_operations: int = _bound(4096)
+    late_window: int = _bound(512)
+    event_ids: int = _bound(32_768)
+    tombstones: int = _bound(10_000)
+    pending_results: int = _bound(1024)
+    spill_characters: int = _bound(24_000)
+    session_errors: int = _bound(256)
+    answered_requests: int = _bound(1024)
+    history_changes: int = _bound(256)
+    history_characters: int = _bound(65_536)
+    subscriber_changes: int = _bound(10_000)
+    inbox_bytes: int = _bound(16 * 1024 * 1024)
+    line_bytes: int = _bound(8 * 1024 * 1024)
+    undetected_events: int = _bound(64)
+    pending_merge: int = _bound(1024)

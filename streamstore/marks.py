@@ -1,0 +1,274 @@
+"""What was taken in, as data: seq intervals, windows of late operations, event ids, fields by seq.
+
+The structures only; which of them decides about an event is the gate's business. Knows no text,
+event, clock or stage.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import attrs
+
+from .model import EMPTY, FrozenDict, freeze
+
+
+@attrs.define(eq=False)
+class Intervals:
+    """A set of seqs as disjoint inclusive intervals; the usual next one costs one comparison.
+
+    >>> seen = Intervals()
+    >>> [seen.add(seq) for seq in (1, 2, 4, 2)]
+    [True, True, True, False]
+    >>> seen.holes(), seen.contiguous
+    (((3, 3),), 2)
+    """
+
+    starts: list[int] = attrs.field(factory=list)
+    ends: list[int] = attrs.field(factory=list)
+    lost: int = 0
+
+    @property
+    def top(self) -> int:
+        """The highest seq, -1 for none."""
+        return self.ends[-1] if self.ends else -1
+
+    @property
+    def contiguous(self) -> int:
+        """The last seq before the first hole, -1 for none."""
+        return self.ends[0] if self.ends else -1
+
+    def __contains__(self, seq: int) -> bool:
+        at = bisect_left(self.ends, seq)
+        return at < len(self.ends) and self.starts[at] <= seq
+
+    def add(self, seq: int) -> bool:
+        """Take a seq in; False when it was there. Logarithmic, plus the holes behind it."""
+        starts, ends = self.starts, self.ends
+        at = bisect_left(ends, seq)
+        if at < len(ends) and starts[at] <= seq:
+            return False
+        after = at < len(ends) and starts[at] == seq + 1
+        before = at > 0 and ends[at - 1] == seq - 1
+        if before and after:
+            starts[at] = starts[at - 1]
+            del starts[at - 1], ends[at - 1]
+        elif before:
+            ends[at - 1] = seq
+        elif after:
+            starts[at] = seq
+        else:
+            starts.insert(at, seq)
+            ends.insert(at, seq)
+        return True
+
+    def cover(self, seq: int, first: int) -> None:
+        """Take in everything from `first` up to `seq`: a snapshot stands for it."""
+        at = bisect_left(self.ends, seq)
+        if at < len(self.ends) and self.starts[at] <= seq + 1:
+            self.starts[at] = min(first, self.starts[at])
+        else:
+            self.starts.insert(at, min(first, seq))
+            self.ends.insert(at, seq)
+        del self.starts[:at], self.ends[:at]
+
+    def holes(self) -> tuple[tuple[int, int], ...]:
+        """What is missing between the lowest and the highest seq, as inclusive ranges."""
+        pairs = zip(self.ends, self.starts[1:], strict=False)
+        return tuple((end + 1, start - 1) for end, start in pairs)
+
+    def close_oldest(self) -> None:
+        """Give the oldest hole up: what comes for it later is a duplicate."""
+        self.lost += self.starts[1] - self.ends[0] - 1
+        del self.ends[0], self.starts[1]
+
+
+@attrs.define(eq=False)
+class EventIds:
+    """Ids seen, at least the last `size` of them, at most twice as many.
+
+    Two sets that take turns: nothing is ever moved or searched for the oldest one.
+    """
+
+    size: int
+    young: set[str] = attrs.field(factory=set)
+    old: set[str] = attrs.field(factory=set)
+
+    def __contains__(self, event_id: str) -> bool:
+        return event_id in self.young or event_id in self.old
+
+    def add(self, event_id: str) -> None:
+        """Remember an id."""
+        self.young.add(event_id)
+        if len(self.young) >= self.size:
+            self.old = self.young
+            self.young = set()
+
+
+@attrs.define(eq=False)
+class FieldMarks:
+    """Fields of an entity with the seq that set each: the later seq wins, field by field.
+
+    Without seq the last arrival wins. `values` is replaced, never changed, so that whoever holds
+    it holds one version; it stays the same object while nothing changes.
+
+    >>> fields = FieldMarks()
+    >>> fields.merge({"a": 1, "b": 1}, 5), fields.merge({"a": 0, "c": 2}, 3), fields.values
+    (True, True, {'a': 1, 'b': 1, 'c': 2})
+    """
+
+    values: FrozenDict = EMPTY
+    seqs: dict[str, int] = attrs.field(factory=dict)
+    whole: int = -1
+
+    def merge(self, given: Mapping[str, Any], seq: int | None = None, whole: bool = False) -> bool:
+        """Merge fields; with `whole` those that are not given go. Whether anything changed."""
+        values = self.values
+        result = dict(values)
+        if seq is None:
+            if whole:
+                result = {}
+            result.update((name, freeze(value)) for name, value in given.items())
+        else:
+            seqs = self.seqs
+            if whole and seq > self.whole:
+                self.whole = seq
+                for name in values:
+                    if seqs.get(name, -1) < seq and name not in given:
+                        del result[name]
+            for name, value in given.items():
+                if seq >= self.whole and seq >= seqs.get(name, -1):
+                    seqs[name] = seq
+                    result[name] = freeze(value)
+        if same(result, values):
+            return False
+        self.values = FrozenDict(result)
+        return True
+
+    def forget_marks(self) -> None:
+        """The counter restarted: values stay, the next writer wins."""
+        self.seqs = {}
+        self.whole = -1
+
+    def clear(self) -> None:
+        """Forget values and marks."""
+        self.values = EMPTY
+        self.forget_marks()
+
+
+def same(first: Any, second: Any) -> bool:
+    """Whether two JSON values are equal; unlike `==`, true is not 1, and 1 is not 1.0.
+
+    >>> same({"a": [1]}, {"a": [1]}), same(True, 1), same([1], [1.0])
+    (True, False, False)
+    """
+    if first is second:
+        return True
+    if isinstance(first, dict):
+        return (
+            isinstance(second, dict)
+            and len(first) == len(second)
+            and all(name in second and same(item, second[name]) for name, item in first.items())
+        )
+    if isinstance(first, list):
+        return (
+            isinstance(second, list)
+            and len(first) == len(second)
+            and all(same(mine, other) for mine, other in zip(first, second, strict=True))
+        )
+    return type(first) is type(second) and bool(first == second)
+
+
+@attrs.define(eq=False)
+class Marks:
+    """What one session, message or block took in, for streams that count.
+
+    Attributes:
+        mark: the highest seq; in a `block` stream the last one without a hole before it.
+        floor: seqs at or below it left the window: absent does not mean late any more.
+        covered: a snapshot stands for everything up to here.
+        seqs: the window, ascending; `ops`, where there are any, lie parallel to it.
+        first: the lowest seq taken in, -1 for none.
+        removed: seq of the last removal, -1 for none.
+        fulls: seqs of full events (opened, whole, snapshot), ascending: what can add again.
+        gone: removed in a stream without seq, or for good in a `block` stream.
+        gone_id: event id of that removal, where ids are ordered.
+        local: made by this client and not confirmed.
+        touched: the epoch of the last event that changed it.
+    """
+
+    mark: int = -1
+    floor: int = -1
+    covered: int = -1
+    seqs: list[int] = attrs.field(factory=list)
+    first: int = -1
+    removed: int = -1
+    fulls: list[int] = attrs.field(factory=list)
+    gone: bool = False
+    gone_id: str = ""
+    local: bool = False
+    touched: int = 0
+
+    def knows(self, seq: int) -> bool | None:
+        """Whether a seq at or below the mark was taken in; None when it cannot be proved."""
+        if seq <= self.covered:
+            return True
+        at = bisect_left(self.seqs, seq)
+        if at < len(self.seqs) and self.seqs[at] == seq:
+            return True
+        return None if seq <= self.floor else False
+
+    def note_full(self, seq: int, bound: int) -> None:
+        """A full event came at `seq`: above a removal it adds again. Keeps the last `bound`."""
+        if self.fulls and seq in self.fulls[-2:]:
+            return
+        insort(self.fulls, seq)
+        if len(self.fulls) > bound:
+            del self.fulls[0]
+
+    def remove_at(self, seq: int) -> None:
+        """A removal at `seq`: full events up to it are undone."""
+        self.removed = max(self.removed, seq)
+        self.fulls = [full for full in self.fulls if full > self.removed]
+
+    @property
+    def removed_now(self) -> bool:
+        """Whether the last removal holds."""
+        return self.gone or (self.removed >= 0 and not self.fulls)
+
+    @property
+    def boundary(self) -> int:
+        """Operations at or below it are undone by a removal (and what added it again)."""
+        if self.removed < 0:
+            return -1
+        return self.fulls[0] if self.fulls else self.removed
+
+    def restart(self) -> None:
+        """A new generation: the counter's marks and tombstones go."""
+        self.mark = self.floor = self.covered = self.first = self.removed = -1
+        self.seqs = []
+        self.fulls = []
+        self.gone = False
+        self.gone_id = ""
+
+
+def trim(seqs: list[int], bound: int) -> int:
+    """How many entries of a window lie below its last `bound` ones."""
+    return max(0, len(seqs) - bound)
+
+
+def insert_sorted(seqs: list[int], seq: int) -> int:
+    """Insert a seq that is not there; its place."""
+    at = bisect_left(seqs, seq)
+    seqs.insert(at, seq)
+    return at
+
+
+def bounded_add(table: dict[str, None], names: Iterable[str], bound: int) -> None:
+    """Add names to an ordered set of at most `bound`; the oldest go first."""
+    for name in names:
+        table[name] = None
+    while len(table) > bound:
+        del table[next(iter(table))]

@@ -1,0 +1,298 @@
+"""What a frontend reads: sessions, messages, parts and tool states, as immutable values.
+
+Knows no event, row or protocol. JSON inside a value is frozen too: it is still `dict` and `list`
+for everybody who reads or dumps it, and raises on change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Literal, NoReturn, TypeAlias
+
+import attrs
+
+from .keys import BlockIndex, MessageKey, PartKey
+from .text import TextView
+
+Json: TypeAlias = Any
+Fields: TypeAlias = Mapping[str, Json]
+
+Delivery = Literal["streaming", "buffered"]
+Sequencing = Literal["block", "session", "sparse", "none"]
+PartStatus = Literal["open", "closed", "incomplete"]
+MessageStatus = Literal["open", "completed", "aborted", "error"]
+
+DELIVERIES: tuple[Delivery, ...] = ("streaming", "buffered")
+SEQUENCINGS: tuple[Sequencing, ...] = ("block", "session", "sparse", "none")
+CLOSED_STATUSES: tuple[MessageStatus, ...] = ("completed", "aborted", "error")
+
+#: The part kinds a frontend can count on; anything else is `unknown`, its fields as they came.
+PART_KINDS = frozenset(
+    "text reasoning tool file source step-start step-finish agent subtask compaction retry "
+    "snapshot patch data error unknown".split()
+)
+
+#: Ranks of tool states: a lower one never replaces a higher one.
+TOOL_RANKS: Mapping[str, int] = MappingProxyType(
+    {"pending": 0, "running": 1, "waiting": 1, "completed": 2, "error": 2, "denied": 2}
+)
+TERMINAL_RANK = 2
+
+
+def _refuse(*_: object, **__: object) -> NoReturn:
+    raise TypeError("values of a store are immutable: copy what you want to change")
+
+
+class FrozenDict(dict[str, Json]):
+    """A JSON object inside a value; a `dict` that raises `TypeError` on change."""
+
+    __slots__ = ()
+    __setitem__ = __delitem__ = clear = pop = popitem = setdefault = update = _refuse  # type: ignore[assignment]
+    __ior__ = _refuse  # type: ignore[assignment]
+
+    def __copy__(self) -> FrozenDict:
+        return self
+
+    def __deepcopy__(self, _: object) -> FrozenDict:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (FrozenDict, (dict(self),))
+
+
+class FrozenList(list[Json]):
+    """A JSON array inside a value; a `list` that raises `TypeError` on change."""
+
+    __slots__ = ()
+    __setitem__ = __delitem__ = append = clear = extend = insert = _refuse  # type: ignore[assignment]
+    pop = remove = reverse = sort = _refuse  # type: ignore[assignment]
+    __iadd__ = __imul__ = _refuse  # type: ignore[assignment,misc]
+
+    def __copy__(self) -> FrozenList:
+        return self
+
+    def __deepcopy__(self, _: object) -> FrozenList:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (FrozenList, (list(self),))
+
+
+EMPTY = FrozenDict()
+EMPTY_LIST = FrozenList()
+
+
+def freeze(value: Json) -> Json:
+    """An immutable copy of a JSON value; what is frozen already is itself. Linear in its size.
+
+    >>> frozen = freeze({"a": [1, {"b": 2}]})
+    >>> frozen == {"a": [1, {"b": 2}]}
+    True
+    >>> frozen["a"].append(3)
+    Traceback (most recent call last):
+      ...
+    TypeError: values of a store are immutable: copy what you want to change
+    """
+    if isinstance(value, dict):
+        if type(value) is FrozenDict:
+            return value
+        return FrozenDict({key: freeze(item) for key, item in value.items()})
+    if isinstance(value, list | tuple):
+        if type(value) is FrozenList:
+            return value
+        return FrozenList([freeze(item) for item in value])
+    return value
+
+
+def thaw(value: Json) -> Json:
+    """A plain, changeable copy of a frozen JSON value. Linear in its size."""
+    if isinstance(value, dict):
+        return {key: thaw(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [thaw(item) for item in value]
+    return value
+
+
+@attrs.frozen
+class Status:
+    """What a session is doing.
+
+    `type` is `idle`, `busy` or `retry`; a retry carries its attempt (from 1), a message and the
+    time of the next attempt (`next`, ms since the epoch), where the wire gives them.
+    """
+
+    type: str = "idle"
+    attempt: int | None = None
+    message: str | None = None
+    next: int | None = None
+    fields: Fields = EMPTY
+
+
+@attrs.frozen
+class Request:
+    """A permission or a question that waits for an answer.
+
+    `message_id` and `call_id` name the tool it belongs to, where the wire says so; `payload` is
+    what is asked, as it came.
+    """
+
+    id: str
+    session_id: str
+    message_id: str | None = None
+    call_id: str | None = None
+    payload: Fields = EMPTY
+
+
+@attrs.frozen
+class ToolState:
+    """A tool call as a frontend shows it: `Part.tool`.
+
+    `status` is pending, running, waiting (for approval), completed, error or denied. A tool that
+    never ended in a message that was aborted or failed reads as error, with `error` saying so.
+    `input` is the parsed input where the wire gives one; streamed input text is
+    `Part.field_text("input")`.
+    """
+
+    name: str | None
+    call_id: str | None
+    status: str
+    title: str | None = None
+    input: Json = None
+    output: Json = None
+    error: Json = None
+    fields: Fields = EMPTY
+
+
+@attrs.frozen(eq=False)
+class Part:
+    """One typed piece of a message, at one tick.
+
+    The same object as long as nothing of it changes. Text is joined when `text` is read (linear
+    once per change, free after); `view` gives ranges at the cost of the range.
+
+    Attributes:
+        kind: one of `PART_KINDS`.
+        status: `open`; `closed`; `incomplete`, closed over operations that never came.
+        gap: text of this part may be missing or is known to be.
+        previous: what is shown is the text of an older generation of the server's counter.
+        order: where it stands among its siblings, where the wire says so.
+        fields: everything else of the part, as it came, frozen.
+    """
+
+    session_id: str
+    message_id: str
+    block_index: BlockIndex
+    kind: str
+    status: PartStatus
+    view: TextView
+    order: float | None = None
+    gap: bool = False
+    previous: bool = False
+    fields: Fields = EMPTY
+    others: Mapping[str, TextView] = EMPTY
+    settled_as: MessageStatus = "open"
+
+    @property
+    def key(self) -> PartKey:
+        """Key of this part in change sets."""
+        return PartKey(self.session_id, self.message_id, self.block_index)
+
+    @property
+    def text(self) -> str:
+        """The text so far, unpaired surrogates as U+FFFD; joined at the first read."""
+        return str(self.view)
+
+    def field_text(self, field: str) -> str:
+        """The text streamed into another field than `text` ("" where there is none)."""
+        view = self.view if field == "text" else self.others.get(field)
+        return "" if view is None else str(view)
+
+    @property
+    def time(self) -> Json:
+        """The part's own times as the wire gives them (usually `{start, end}` in ms), or None."""
+        return self.fields.get("time")
+
+    @property
+    def tool(self) -> ToolState | None:
+        """The tool call of a `tool` part, None for other kinds."""
+        if self.kind != "tool":
+            return None
+        state = self.fields.get("state")
+        state = state if isinstance(state, dict) else EMPTY
+        status = state.get("status", "pending")
+        error = state.get("error")
+        ended = TOOL_RANKS.get(status, 0) == TERMINAL_RANK
+        if self.settled_as in ("aborted", "error") and not ended:
+            status = "error"
+            error = error if error is not None else f"the message ended as {self.settled_as}"
+        name, call_id, title = (
+            self.fields.get("tool"),
+            self.fields.get("callId"),
+            state.get("title"),
+        )
+        return ToolState(
+            name=name if isinstance(name, str) else None,
+            call_id=call_id if isinstance(call_id, str) else None,
+            status=status,
+            title=title if isinstance(title, str) else None,
+            input=state.get("input"),
+            output=state.get("output"),
+            error=error,
+            fields=state,
+        )
+
+
+@attrs.frozen
+class Message:
+    """A message without its parts, at one tick; read its parts beside it.
+
+    Attributes:
+        role: as the wire gives it (`user`, `assistant`, ...); "" while only deltas were seen.
+        status: `open`, or how it ended.
+        order: what it sorts by, where known: its order or its created time (ms).
+        info: everything the wire says about it, frozen.
+        local: added by this client and not yet confirmed by the server.
+        client_id: the id this client gave it, when the server gave another.
+    """
+
+    session_id: str
+    id: str
+    role: str = ""
+    status: MessageStatus = "open"
+    order: float | None = None
+    parent_id: str | None = None
+    info: Fields = EMPTY
+    error: Json = None
+    local: bool = False
+    client_id: str | None = None
+
+    @property
+    def key(self) -> MessageKey:
+        """Key of this message in change sets."""
+        return MessageKey(self.session_id, self.id)
+
+
+@attrs.frozen
+class Session:
+    """One conversation without its messages, at one tick.
+
+    Attributes:
+        info: everything the wire says about it, frozen.
+        state: what a protocol shares beside messages, None where it shares nothing.
+        errors: errors of the session, oldest first (bounded).
+        permissions, questions: what waits for an answer, by request id, in order of asking.
+        todo, diff: the lists the wire last gave, None where it gave none.
+        gap: operations of the session are known to be missing.
+    """
+
+    id: str
+    info: Fields = EMPTY
+    status: Status | None = None
+    state: Json = None
+    errors: tuple[Json, ...] = ()
+    permissions: Mapping[str, Request] = MappingProxyType({})
+    questions: Mapping[str, Request] = MappingProxyType({})
+    todo: Json = None
+    diff: Json = None
+    gap: bool = False

@@ -1,0 +1,1481 @@
+"""`StreamStore` and its streams: the wiring, and the only file that knows all stages.
+
+    bytes -> frames -> adapter -> events -> gate -> reducer -> coalescer -> tables -> subscribers
+
+A stream is one connection or response: its own parser, adapter and position. The store holds the
+state. A live delta takes the short way through `Stream.ingest`: one lookup, one comparison, one
+append.
+"""
+
+from __future__ import annotations
+
+import threading
+import traceback
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from types import MappingProxyType
+from typing import Any, Literal, TypeAlias
+
+import attrs
+
+from . import verdicts
+from .adapters.base import Adapter
+from .changes import ChangeSet, Gap, MergedChanges, Place
+from .coalescer import Coalescer
+from .decoding import decode_json
+from .errors import (
+    CallerError,
+    InboxFull,
+    MalformedEvent,
+    UnknownEvent,
+    UnknownProtocol,
+    UnsupportedState,
+)
+from .events import (
+    BlockDelta,
+    BlockEvent,
+    BlockSnapshot,
+    Event,
+    MessageClosed,
+    MessageOpened,
+    MessageRemoved,
+    MessageReset,
+    MessageRollback,
+    MessageUpdated,
+    PermissionAsked,
+    PermissionReplied,
+    QuestionAsked,
+    QuestionRejected,
+    QuestionReplied,
+    SessionDiff,
+    SessionStatus,
+    SessionUpdated,
+    Snapshot,
+    StreamOpened,
+    StreamSynchronized,
+    TodoUpdated,
+    TurnCompleted,
+    TurnStarted,
+)
+from .jsonlines import JsonLinesParser
+from .keys import MAX_NUMBER, BlockIndex, Key, PartKey
+from .limits import Limits
+from .model import DELIVERIES, SEQUENCINGS, Delivery, Message, Part, Sequencing, Session
+from .protocols import adapter_named, adapters, detect
+from .reducer import Reducer
+from .rows import BlockRow, MessageRow, SessionRow
+from .saved import VERSION, load_session, save_session
+from .snapshots import plan, read_messages
+from .sse import EventStreamParser
+from .state import state_of
+from .store import Tables
+from .subscribers import Present, Subscribers, Subscription
+from .ticks import Ticks
+from .verdicts import ACCEPTED, DUPLICATE, Counts, Verdict
+from .watermarks import NOWHERE, Gate
+
+Policy: TypeAlias = Literal["lenient", "strict"]
+NewId: TypeAlias = Callable[[], str]
+OnError: TypeAlias = Callable[[BaseException, Subscription], object]
+
+#: Name of the only session of a protocol that has none.
+MAIN = "main"
+
+_MESSAGE_EVENTS = (
+    MessageOpened,
+    MessageUpdated,
+    MessageReset,
+    MessageClosed,
+    MessageRemoved,
+    MessageRollback,
+)
+
+#: Which member of a session an event sets: a fetched state must not undo it.
+_OWN_MEMBERS: Mapping[type[Event], str] = {
+    SessionUpdated: "info",
+    SessionStatus: "status",
+    TodoUpdated: "todo",
+    SessionDiff: "diff",
+    PermissionAsked: "permissions",
+    PermissionReplied: "permissions",
+    QuestionAsked: "questions",
+    QuestionReplied: "questions",
+    QuestionRejected: "questions",
+}
+
+# Modes as small integers: the hot path compares them.
+_BLOCK, _SPARSE, _NONE, _SESSION = range(4)
+_MODES: Mapping[str, int] = {"block": _BLOCK, "sparse": _SPARSE, "none": _NONE, "session": _SESSION}
+
+
+@attrs.frozen
+class Position:
+    """Where a stream can be resumed.
+
+    Attributes:
+        events: wire objects of this stream up to there: a log's offset.
+        event_id: last event-stream id up to there, "" where the transport gave none.
+    """
+
+    events: int = 0
+    event_id: str = ""
+
+
+@attrs.frozen
+class Health:
+    """How a store is doing: what its streams brought, what is missing, where to resume.
+
+    Attributes:
+        counts: `{"verdicts", "characters", "held", "work"}`, see `verdicts.Counts`.
+        gaps: what is missing now.
+        resume: `{"sessions": {id: seq}, "eventId": id}`: the last position before the first
+            missing operation, or the last one received; members without a value are left out.
+        resync: sessions that should be fetched again, with the reason; a snapshot clears them.
+    """
+
+    counts: Mapping[str, Any]
+    gaps: tuple[Gap, ...]
+    resume: Mapping[str, Any]
+    resync: Mapping[str, str]
+
+
+class Stream:
+    """One connection or response on a store: bytes, wire objects or nothing more.
+
+    Made by `StreamStore.open`. After a drop `end()` it and open a new one: the marks stay in the
+    store, so that what is sent again changes nothing.
+
+    Attributes:
+        position: where this stream can be resumed.
+        protocol: the protocol's name, None until `auto` has recognised it.
+    """
+
+    def __init__(
+        self,
+        store: StreamStore,
+        adapter: type[Adapter] | None,
+        session_id: str | None,
+        sequencing: Sequencing | None,
+        policy: Policy,
+        local: bool = False,
+    ) -> None:
+        self._store = store
+        self._session_id = session_id
+        self._default_session = session_id or MAIN
+        self._asked = sequencing
+        self._policy = policy
+        self._local = local
+        self._generation: str | None = None
+        self._framer: EventStreamParser | JsonLinesParser | None = None
+        self._lead = b""
+        self._undetected: list[Any] = []
+        self._stopped = False
+        self.ended = False
+        self.epoch = store._coalescer.new_epoch()
+        # Blocks that this stream delivers in order, by key: what the hot path looks at.
+        self._hot: dict[Any, BlockRow] = {}
+        self._touched: dict[PartKey, BlockRow] = {}
+        self._sessions: dict[str, SessionRow] = {}
+        self._received = 0
+        self._event_id = ""
+        # The run of duplicates at the end, as offsets: a resume position does not move over it.
+        self._repeats_from = self._repeats_to = -1
+        self._before = Position()
+        self._each = store._each
+        self._adapter: Adapter | None = None
+        self._mode: Sequencing = sequencing or "sparse"
+        self._code = _MODES[self._mode]
+        self._delta_type: str | None = None
+        if adapter is not None:
+            self._adopt(adapter)
+
+    def _adopt(self, cls: type[Adapter]) -> None:
+        self._adapter = cls()
+        declared = cls.declaration
+        self._unique = declared.ids_unique
+        self._ordered = declared.ids_ordered
+        self._set_mode(self._asked or declared.sequencing)
+        shape = cls.delta
+        if shape is not None:
+            self._delta_type = shape.type
+            self._body = shape.body
+            self._s, self._m, self._b = shape.session, shape.message, shape.block
+            self._t, self._f, self._q = shape.text, shape.field, shape.seq
+            self._i = shape.id if declared.ids_unique else ""
+            self._cold = shape.cold
+
+    def _set_mode(self, mode: Sequencing) -> None:
+        self._mode = mode
+        self._code = _MODES[mode]
+        self._hot.clear()
+
+    def __repr__(self) -> str:
+        return f"<Stream {self.protocol or 'auto'}, {self._received} events>"
+
+    @property
+    def protocol(self) -> str | None:
+        """Name of the protocol, None until it is recognised."""
+        return None if self._adapter is None else self._adapter.declaration.name
+
+    @property
+    def sequencing(self) -> Sequencing:
+        """What a hole in this stream's seq means."""
+        return self._mode
+
+    @property
+    def position(self) -> Position:
+        """The last position before the first missing operation, or the last one taken in."""
+        return self._store._position(self, self._taken)
+
+    @property
+    def _taken(self) -> Position:
+        """Behind the last event that was no duplicate."""
+        at = self._repeats_from if self._received == self._repeats_to else self._received
+        return Position(at, self._event_id)
+
+    def _resume_at(self, position: Position) -> None:
+        """Go on counting where a saved stream stopped."""
+        self._received = position.events
+        self._event_id = position.event_id
+
+    # -- input -------------------------------------------------------------------------------
+
+    def feed(self, data: bytes) -> None:
+        """Take in bytes of an event stream or of JSON lines, cut anywhere.
+
+        Which of the two it is shows in the first byte that is no white space. What cannot be
+        read is a counted verdict. With `ticks=None` the end of each feed is a tick.
+
+        Raises:
+            CallerError: the stream has ended.
+            UnknownProtocol: `auto` recognised nothing in `Limits.undetected_events` events.
+        """
+        self._open_only()
+        framer = self._framer or self._choose_framer(data)
+        if framer is None:
+            return
+        if self._lead:
+            data, self._lead = self._lead + data, b""
+        if isinstance(framer, JsonLinesParser):
+            skipped = framer.skipped
+            self._take_texts(framer.feed(data))
+            self._count_skipped(framer.skipped - skipped)
+        else:
+            skipped = framer.skipped
+            for frame in framer.feed(data):
+                self._take_texts((frame.data,))
+                if frame.id != self._event_id and self._received != self._repeats_to:
+                    self._event_id = frame.id
+            self._count_skipped(framer.skipped - skipped)
+        self._store._fed()
+
+    def feed_threadsafe(self, data: bytes) -> None:
+        """Take in bytes from any thread: they wait, in order, for the store's owner.
+
+        The owner's loop takes them in soon where the store's ticks have one; without, at the
+        owner's next `feed`, `ingest` or `flush`.
+
+        Raises:
+            InboxFull: more than `Limits.inbox_bytes` wait; these bytes were not taken.
+        """
+        self._store._post(self, data)
+
+    def ingest(self, wire: Any) -> Verdict:
+        """Take in one wire object (decoded JSON) and say what became of it.
+
+        A delta that comes in order costs a lookup, a comparison and an append, whatever the
+        length of its text and the size of the store. Commits nothing with `ticks=None`.
+        """
+        try:
+            if wire["type"] == self._delta_type:
+                body = wire[self._body] if self._body else wire
+                row = self._hot.get(
+                    (body.get(self._s, self._default_session), body[self._m], body[self._b])
+                )
+                if row is not None:
+                    text = body[self._t]
+                    if (
+                        text.__class__ is str
+                        and body[self._b].__class__ is row.index_class
+                        and body.get(self._f, "text") == "text"
+                        and not (self._cold and self._is_cold(body))
+                    ):
+                        code = self._code
+                        if code == _NONE:
+                            event_id = wire.get(self._i)
+                            if event_id is None:
+                                fits = True
+                            elif event_id.__class__ is str and event_id:
+                                ids = row.ids
+                                fits = event_id not in ids.young and event_id not in ids.old
+                                if fits:
+                                    ids.add(event_id)
+                            else:
+                                fits = False
+                        else:
+                            seq = body.get(self._q)
+                            fits = False
+                            if seq.__class__ is int:
+                                if code == _BLOCK:
+                                    if seq == row.mark + 1:
+                                        row.mark = seq
+                                        fits = True
+                                elif row.mark < seq <= MAX_NUMBER and (
+                                    code == _SPARSE or row.follow(seq)
+                                ):
+                                    row.mark = seq
+                                    row.seqs.append(seq)
+                                    fits = True
+                        if fits:
+                            self._received += 1
+                            fresh = row.fresh
+                            fresh.append(text)
+                            if not row.dirty:
+                                self._store._wake(row)
+                            elif len(fresh) >= 1024:
+                                self._store._coalescer.relieve()
+                            return ACCEPTED
+        except (KeyError, TypeError, AttributeError):
+            pass  # not a delta of the usual shape: the long way says what it is
+        return self._ingest_slowly(wire)
+
+    def _is_cold(self, body: dict[str, Any]) -> bool:
+        return any(name in body for name in self._cold)
+
+    def ingest_many(self, wires: Iterable[Any]) -> list[tuple[int, Verdict]]:
+        """Take in wire objects; those that were not plainly accepted, with their place.
+
+        With `ticks=None` its end is a tick.
+        """
+        self._open_only()
+        ingest = self.ingest
+        notable = []
+        for place, wire in enumerate(wires):
+            verdict = ingest(wire)
+            if verdict is not ACCEPTED:
+                notable.append((place, verdict))
+        self._store._fed()
+        return notable
+
+    def end(self) -> None:
+        """The connection or response is over; calling it again does nothing.
+
+        What is left of a last line is taken in. In a stream without seq, parts that were still
+        streaming may lack text from here on (`part.gap`). Buffered text of its sessions is shown.
+        """
+        if self.ended:
+            return
+        if self._lead and self._framer is None:
+            self._lead = b""
+        if isinstance(self._framer, JsonLinesParser):
+            self._take_texts(self._framer.end())
+        if self._undetected:
+            for wire in self._undetected:
+                kind = wire.get("type") if isinstance(wire, dict) else None
+                self._store._counts.add(Verdict("unknown", str(kind)))
+            self._undetected = []
+        self._leave()
+        self._store._fed()
+
+    def _leave(self) -> None:
+        self.ended = True
+        store = self._store
+        if self._mode == "none":
+            for row in self._touched.values():
+                store._coalescer.settle(row)
+            store._reducer.cut(self._touched.values())
+        for row in self._hot.values():
+            row.hots = [hot for hot in row.hots if hot is not self._hot]
+        self._hot.clear()
+        self._touched.clear()
+        for session in self._sessions.values():
+            store._coalescer.release(session)
+        self._sessions.clear()
+        store._streams.pop(self, None)
+
+    # -- the long way ------------------------------------------------------------------------
+
+    def _open_only(self) -> None:
+        if self.ended:
+            raise CallerError("this stream has ended: open a new one, the store keeps its marks")
+
+    def _choose_framer(self, data: bytes) -> EventStreamParser | JsonLinesParser | None:
+        start = (self._lead + data).removeprefix(b"\xef\xbb\xbf").lstrip()
+        if not start or b"\xef\xbb\xbf".startswith(start):
+            self._lead += data
+            return None
+        if start[:1] in (b"{", b"["):
+            self._framer = JsonLinesParser(self._store.limits.line_bytes)
+        else:
+            self._framer = EventStreamParser(last_event_id=self._event_id)
+        return self._framer
+
+    def _take_texts(self, texts: Iterable[str | bytes]) -> None:
+        for text in texts:
+            try:
+                wire = decode_json(text)
+            except MalformedEvent as error:
+                self._received += 1
+                self._settle_verdict(self._malformed(error))
+                continue
+            self.ingest(wire)
+
+    def _count_skipped(self, number: int) -> None:
+        for _ in range(number):
+            self._received += 1
+            self._settle_verdict(Verdict("malformed", "over_limit", "a line or event is too long"))
+
+    def _malformed(self, error: MalformedEvent) -> Verdict:
+        if self._policy == "strict":
+            self._stopped = True
+        return Verdict("malformed", error.field, str(error))
+
+    def _ingest_slowly(self, wire: Any) -> Verdict:
+        self._open_only()
+        if self._store._inbox:
+            self._store._drain()
+        if self._adapter is None:
+            return self._detect(wire)
+        self._before = self._taken
+        self._received += 1
+        verdict = self._judge(wire)
+        self._settle_verdict(verdict)
+        self._store._woke()
+        return verdict
+
+    def _detect(self, wire: Any) -> Verdict:
+        cls = detect(wire)
+        if cls is None:
+            self._undetected.append(wire)
+            if len(self._undetected) >= self._store.limits.undetected_events:
+                seen = self._undetected[0]
+                kind = seen.get("type") if isinstance(seen, dict) else type(seen).__name__
+                raise UnknownProtocol(
+                    f"no protocol recognised: the first event is {str(kind)[:80]!r}; "
+                    f"name one of: {', '.join(adapters())}"
+                )
+            return verdicts.HELD
+        self._adopt(cls)
+        waiting, self._undetected = self._undetected, []
+        for earlier in waiting:
+            self._ingest_slowly(earlier)
+        return self._ingest_slowly(wire)
+
+    def _settle_verdict(self, verdict: Verdict) -> None:
+        self._store._counts.add(verdict)
+        if verdict is DUPLICATE:
+            if self._received - 1 != self._repeats_to:
+                self._repeats_from = self._received - 1
+            self._repeats_to = self._received
+
+    def _judge(self, wire: Any) -> Verdict:
+        if self._stopped:
+            return verdicts.STOPPED
+        assert self._adapter is not None
+        try:
+            events = self._adapter.decode(wire)
+        except MalformedEvent as error:
+            return self._malformed(error)
+        except UnknownEvent as error:
+            return Verdict("unknown", error.type[:80])
+        except RecursionError:
+            return self._malformed(MalformedEvent("", "nests too deep"))
+        if not events:
+            return ACCEPTED
+        return self._take_all(events)
+
+    def _take_all(self, events: Iterable[Event]) -> Verdict:
+        first: Verdict | None = None
+        for event in events:
+            try:
+                verdict = self._take(event, first is None)
+            except MalformedEvent as error:
+                verdict = self._malformed(error)
+            if first is None:
+                first = verdict
+                if verdict.kind in ("duplicate", "refused", "malformed") and (
+                    verdict is not verdicts.RANK
+                ):
+                    # What rides along with a refused event is refused with it; fetched states
+                    # of several sessions stand alone.
+                    if not isinstance(event, Snapshot):
+                        break
+        assert first is not None
+        return first
+
+    def _take(self, event: Event, principal: bool) -> Verdict:
+        store = self._store
+        session_id = event.session_id
+        if isinstance(event, StreamOpened):
+            return self._opened(event)
+        if isinstance(event, StreamSynchronized):
+            return ACCEPTED
+        if session_id is None:
+            session_id = self._default_session
+        elif self._session_id is not None and session_id != self._session_id:
+            return verdicts.FOREIGN
+        session = store._session_row(session_id)
+        self._sessions[session_id] = session
+        text = event.text if isinstance(event, BlockDelta) else getattr(event, "text", None)
+        length = len(text) if text else 0
+        store._counts.characters["received"] += length
+        verdict = self._enter(event, session, principal)
+        if length:
+            taken = verdict.kind in ("accepted", "late", "held")
+            name = "accepted" if taken else verdict.reason or verdict.kind
+            store._counts.characters[name] += length
+        return verdict
+
+    def _enter(self, event: Event, session: SessionRow, principal: bool) -> Verdict:
+        store = self._store
+        if event.generation is not None and not isinstance(event, Snapshot):
+            verdict = store._gate.generation(session, event, self)
+            if verdict is not None:
+                return verdict
+        by_id = (
+            self._unique
+            and event.id is not None
+            and principal
+            and (event.seq is None or self._mode == "none")
+        )
+        if by_id and event.id in session.ids:
+            return DUPLICATE
+        if isinstance(event, Snapshot):
+            verdict = self._snapshot(event, session)
+        else:
+            verdict = self._route(event, session)
+        if by_id and verdict.taken:
+            assert event.id is not None
+            session.ids.add(event.id)
+        return verdict
+
+    def _route(self, event: Event, session: SessionRow) -> Verdict:
+        store = self._store
+        message: MessageRow | None = None
+        block: BlockRow | None = None
+        if isinstance(event, BlockEvent):
+            message = store._reducer.message_row(session, event.message_id)
+            block = store._reducer.block_row(message, event.block_index)
+            store._coalescer.settle(block)
+        elif isinstance(event, _MESSAGE_EVENTS):
+            message = store._reducer.message_row(session, event.message_id)
+        held_before = len(block.held) if block is not None else 0
+        try:
+            verdict, at = store._gate.admit(
+                self._mode, event, session, message, block, self._ordered
+            )
+        except MalformedEvent:
+            _discard(session, message, block)
+            raise
+        session.events += 1
+        if verdict.kind == "held":
+            assert block is not None and event.seq is not None
+            if len(block.held) > held_before:
+                block.holes_at[event.seq] = (self, self._before)
+                store._holding[block.key] = block
+                block.cool()
+                store._coalescer.touch(block)
+            return verdict
+        if verdict.kind not in ("accepted", "late"):
+            if block is not None and verdict is verdicts.UNPLACEABLE:
+                store._coalescer.touch(block)
+            _discard(session, message, block)
+            return verdict
+        if session.intervals.starts[1:]:
+            self._note_session_hole(session)
+        return self._apply(event, session, message, block, verdict, at)
+
+    def _note_session_hole(self, session: SessionRow) -> None:
+        if session.holes_at is None:
+            session.holes_at = []
+        self._store._holding_sessions[session.id] = session
+        missing = session.intervals.holes()[-1][0]
+        if not session.holes_at or session.holes_at[-1][0] < missing:
+            session.holes_at.append((missing, self, self._before))
+        self._store._coalescer.touch(session)
+
+    def _apply(
+        self,
+        event: Event,
+        session: SessionRow,
+        message: MessageRow | None,
+        block: BlockRow | None,
+        verdict: Verdict,
+        at: int,
+    ) -> Verdict:
+        store = self._store
+        if isinstance(event, TurnStarted | TurnCompleted):
+            store._coalescer.observe(event, session, None)
+            return verdict
+        verdict = store._reducer.apply(
+            self._mode, event, session, message, block, verdict, at, self._local
+        )
+        if verdict.kind not in ("accepted", "late"):
+            return verdict
+        store._coalescer.observe(event, session, message)
+        if block is None:
+            member = _OWN_MEMBERS.get(type(event))
+            if member is not None:
+                session.own_epochs[member] = store._coalescer.epoch
+            return verdict
+        if self._mode == "block" and (block.held or block.key in store._holding):
+            for held in store._gate.drain(block):
+                store._reducer.apply(
+                    self._mode, held, session, message, block, ACCEPTED, NOWHERE, self._local
+                )
+            if not block.held:
+                store._holding.pop(block.key, None)
+        self._warm(block)
+        return verdict
+
+    def _warm(self, block: BlockRow) -> None:
+        """Let the hot path have a block that is in its simple state."""
+        if self._mode == "none" and not self._local:
+            self._touched[block.key] = block
+        message = block.message
+        if (
+            self._local
+            or self._delta_type is None
+            or not block.exists
+            or block.local
+            or message.local
+            or message.resetting
+            or block.sealed
+            or block.previous
+            or block.held
+        ):
+            return
+        if self._hot.get(block.key) is not block:
+            self._hot[block.key] = block
+            block.hots.append(self._hot)
+
+    # -- generations and snapshots -------------------------------------------------------------
+
+    def _opened(self, event: StreamOpened) -> Verdict:
+        store = self._store
+        if event.session_id is not None and self._session_id not in (None, event.session_id):
+            return verdicts.FOREIGN
+        self.epoch = store._coalescer.new_epoch()
+        if event.sequencing is not None:
+            self._set_mode(event.sequencing)  # type: ignore[arg-type]
+        if event.generation is None:
+            return ACCEPTED
+        return self._open_generation(event.session_id, event.generation)
+
+    def _open_generation(self, session_id: str | None, generation: str) -> Verdict:
+        store = self._store
+        scope = session_id or self._session_id
+        if scope is not None:
+            sessions = [store._session_row(scope)]
+        else:
+            sessions = list(store._sessions.values())
+            self._generation = generation
+            store._generation = generation
+        stale = [session for session in sessions if generation in session.generations]
+        current = [session for session in sessions if session.generation == generation]
+        if sessions and len(stale) == len(sessions) and len(current) < len(sessions):
+            return verdicts.STALE_GENERATION
+        for session in sessions:
+            if generation not in session.generations:
+                store._restart(session, generation)
+        return ACCEPTED
+
+    def _snapshot(self, event: Snapshot, session: SessionRow) -> Verdict:
+        store = self._store
+        messages = read_messages(event)
+        if session.gone and self._mode == "block":
+            return verdicts.REMOVED
+        if event.generation is not None and event.generation != session.generation:
+            if event.generation in session.generations:
+                return verdicts.STALE_GENERATION
+            store._restart(session, event.generation)
+        epoch, top = store._read_from(event.read_from, self.epoch)
+        positioned = self._mode in ("session", "sparse") and event.seq is not None
+        if positioned and event.complete and event.before is None and event.read_from is not None:
+            assert event.seq is not None
+            if event.seq < top:
+                # The read began after `top` was received: the server's counter started again.
+                store._restart(session, f"reset-{len(session.generations) + 1}")
+        for message in session.messages.values():
+            for block in message.blocks.values():
+                store._coalescer.settle(block)
+        steps = plan(event, messages, session, self._mode, store._coalescer.touched_since, epoch)
+        self._own_state(event, session, epoch, positioned)
+        for step in steps:
+            self._step(step, session)
+        if positioned:
+            self._cover(event, session)
+        store._resync.pop(session.id, None)
+        store._coalescer.touch(session)
+        return ACCEPTED
+
+    def _step(self, step: Any, session: SessionRow) -> None:
+        store = self._store
+        event = step.event
+        if step.counted:
+            self._route(event, session)
+            return
+        message = store._reducer.message_row(session, event.message_id)
+        block = None
+        if isinstance(event, BlockEvent):
+            block = store._reducer.block_row(message, event.block_index)
+        if isinstance(event, BlockSnapshot):
+            assert block is not None and event.seq is not None
+            if event.seq <= max(block.snapshot_seq, block.removed, message.removed):
+                return
+            block.snapshot_seq = event.seq
+            if block.first < 0:
+                block.first = event.seq
+        text = getattr(event, "text", None)
+        if text:
+            # What a snapshot brings was received outside the events; it counts as accepted.
+            store._counts.characters["received"] += len(text)
+            store._counts.characters["accepted"] += len(text)
+        store._reducer.apply(self._mode, event, session, message, block, ACCEPTED, NOWHERE)
+        store._coalescer.observe(event, session, message)
+        if block is not None:
+            if step.gap is not None:
+                block.gap = step.gap
+            self._warm(block)
+
+    def _own_state(
+        self, event: Snapshot, session: SessionRow, epoch: int, positioned: bool
+    ) -> None:
+        """The session's own members of a snapshot; events since the read began are newer."""
+        store = self._store
+        seq = event.seq if positioned else None
+        if session.removed_now and store._coalescer.touched_since(session, epoch):
+            return
+        if positioned and seq is not None:
+            session.note_full(seq, store.limits.late_window)
+        session.gone = False
+        session.exists = not session.removed_now
+        newer = session.own_epochs
+        if event.info is not None and newer.get("info", 0) < epoch:
+            session.info.merge(event.info, seq, whole=True)
+        for name in ("status", "todo", "diff"):
+            value = getattr(event, name)
+            if value is not None and newer.get(name, 0) < epoch:
+                session.own.merge({name: value}, seq)
+                if name == "status" and value.get("type") == "idle":
+                    store._coalescer.release(session)
+        for name, fetched in (("permissions", event.permissions), ("questions", event.questions)):
+            if fetched is not None:
+                store._reducer.merge_requests(session, name, fetched, newer.get(name, 0) < epoch)
+
+    def _cover(self, event: Snapshot, session: SessionRow) -> None:
+        """Set the marks of what a positioned snapshot stands for."""
+        seq = event.seq
+        assert seq is not None
+        for message in event.messages:
+            message_id = message.get("id") or message["info"]["id"]
+            row = session.messages[message_id]
+            row.covered = max(row.covered, seq)
+            row.mark = max(row.mark, seq)
+            row.first = seq if row.first < 0 else min(row.first, seq)
+        if event.complete and event.before is None:
+            session.covered = max(session.covered, seq)
+            session.mark = max(session.mark, seq)
+            if self._mode == "session":
+                intervals = session.intervals
+                intervals.cover(seq, intervals.starts[0] if intervals.starts else seq)
+
+
+class StreamStore:
+    """Sessions, messages and parts of chat streams, normalized, deduplicated and coalesced.
+
+    - feed: `open`, `feed`, `ingest`, `ingest_many`, `apply`, `flush`, `release`, `close`
+    - read: `session_ids`, `session`, `messages`, `message`, `parts`, `part`, `state`, `health`
+    - hear: `subscribe`, `changes`, `pull`
+    - keep: `save`, `load`; fetch: `begin_read`
+
+    Reads and subscribers see whole ticks only. One thread owns a store; others use
+    `Stream.feed_threadsafe`.
+
+    Args:
+        protocol: name of the protocol of the default stream (`feed`, `ingest`), `auto` or None
+            to recognise it.
+        ticks: when work becomes visible. None: at the end of each `feed` or `ingest_many` and on
+            `flush()`; `"each"`: after every event; `"manual"`: on `flush()` alone;
+            `"asyncio"`: once per 16 ms at most; or a scheduler of `streamstore.ticks`.
+        delivery: `streaming`, or `buffered`: a turn's text is shown when the turn says so.
+        limits: every bound, see `Limits`.
+        new_id: makes ids that a protocol does not give; `local-1`, `local-2`, ... by default.
+        on_error: told of what a subscriber raised; prints a traceback by default.
+
+    >>> store = StreamStore("native", ticks="manual")
+    >>> for seq, text in enumerate(["Hel", "lo"], start=1):
+    ...     _ = store.ingest({"type": "block.delta", "sessionId": "s", "messageId": "m",
+    ...                       "blockIndex": 0, "seq": seq, "text": text})
+    >>> changes = store.flush()
+    >>> [(edit.start, edit.text) for edit in changes.text.values()]
+    [(0, 'Hello')]
+    >>> store.part("s", "m", 0).text
+    'Hello'
+    """
+
+    def __init__(
+        self,
+        protocol: str | None = None,
+        *,
+        ticks: Ticks | Literal["each", "manual", "asyncio"] | None = None,
+        delivery: Delivery = "streaming",
+        limits: Limits | None = None,
+        new_id: NewId | None = None,
+        on_error: OnError | None = None,
+    ) -> None:
+        if delivery not in DELIVERIES:
+            raise CallerError(f"delivery must be one of {', '.join(DELIVERIES)}")
+        if protocol not in (None, "auto"):
+            adapter_named(protocol)
+        self.limits = limits or Limits()
+        self._protocol = protocol or "auto"
+        self._new_id = new_id or _numbered()
+        self._counts = Counts()
+        self._coalescer = Coalescer(self.limits, self._counts, delivery)
+        self._gate = Gate(self.limits, self._counts, self._ask_resync)
+        self._reducer = Reducer(self.limits, self._counts, self._coalescer.touch, self._ask_resync)
+        self._tables = Tables()
+        self._sessions: dict[str, SessionRow] = {}
+        self._streams: dict[Stream, None] = {}
+        self._generation: str | None = None
+        self._default: Stream | None = None
+        self._applied: Stream | None = None
+        self._closed = False
+        self._restored: list[tuple[str | None, Position]] = []
+        self._resync: dict[str, str] = {}
+        self._holding: dict[PartKey, BlockRow] = {}
+        self._holding_sessions: dict[str, SessionRow] = {}
+        self._history: deque[tuple[ChangeSet, int]] = deque()
+        self._history_characters = 0
+        self._inbox: deque[tuple[Stream, bytes]] = deque()
+        self._inbox_bytes = 0
+        self._inbox_lock = threading.Lock()
+        self._each = ticks == "each"
+        self._at_feed = ticks is None
+        self._ticks = _ticks(ticks)
+        self._asked_tick = False
+        self._subscribers = Subscribers(
+            self.limits.subscriber_changes, self._locate, self._call_later, on_error or _report
+        )
+        if self._ticks is not None:
+            self._ticks.start(self._commit)
+
+    # -- input -------------------------------------------------------------------------------
+
+    def open(
+        self,
+        protocol: str = "auto",
+        *,
+        session_id: str | None = None,
+        sequencing: Sequencing | None = None,
+        generation: str | None = None,
+        policy: Policy = "lenient",
+    ) -> Stream:
+        """Open a stream: one connection or response, with its own parser and position.
+
+        `session_id` names the session of a protocol that has none, and refuses others
+        (`foreign`). `sequencing` overrides what the protocol declares; `generation` says which
+        run of the server's counter this is. `policy`: `lenient` counts what it cannot use and
+        goes on, `strict` stops the stream where the official client would.
+
+        Raises:
+            UnknownProtocol: no adapter has that name.
+            CallerError: another argument is none of its values, or the store is closed.
+        """
+        self._usable()
+        if sequencing is not None and sequencing not in SEQUENCINGS:
+            raise CallerError(f"sequencing must be one of {', '.join(SEQUENCINGS)}")
+        if policy not in ("lenient", "strict"):
+            raise CallerError("policy must be lenient or strict")
+        adapter = None if protocol == "auto" else adapter_named(protocol)
+        stream = Stream(self, adapter, session_id, sequencing, policy)
+        self._streams[stream] = None
+        for place, (name, position) in enumerate(self._restored):
+            if name == stream.protocol or protocol == "auto":
+                stream._resume_at(position)
+                del self._restored[place]
+                break
+        if generation is not None:
+            stream._open_generation(session_id, generation)
+            self._woke()
+        return stream
+
+    def feed(self, data: bytes) -> None:
+        """`Stream.feed` of the default stream."""
+        self._default_stream().feed(data)
+
+    def ingest(self, wire: Any) -> Verdict:
+        """`Stream.ingest` of the default stream."""
+        return self._default_stream().ingest(wire)
+
+    def ingest_many(self, wires: Iterable[Any]) -> list[tuple[int, Verdict]]:
+        """`Stream.ingest_many` of the default stream."""
+        return self._default_stream().ingest_many(wires)
+
+    def apply(self, event: Event) -> Verdict:
+        """Take in a canonical event beside any protocol, e.g. the user's own message.
+
+        A message opened with `local=True` is shown at once; the server's events confirm it, a
+        `message.rollback` takes back what was not confirmed.
+        """
+        self._usable()
+        if self._applied is None:
+            adapter = adapter_named("native")
+            self._applied = Stream(self, adapter, None, "none", "lenient", local=True)
+        verdict = self._applied._take_all((event,))
+        self._counts.add(verdict)
+        self._woke()
+        return verdict
+
+    def new_id(self) -> str:
+        """A fresh id for something that no protocol named, e.g. a local message."""
+        return self._new_id()
+
+    # -- ticks ---------------------------------------------------------------------------------
+
+    def flush(self) -> ChangeSet:
+        """Commit now: one change set, one notification pass. Shows nothing that is held back."""
+        self._usable()
+        if self._inbox:
+            self._drain()
+        changes = self._commit()
+        if self._ticks is not None:
+            self._ticks.committed()
+        return changes
+
+    def release(self, session_id: str) -> None:
+        """Let the next tick show what `buffered` delivery holds back of a session."""
+        self._usable()
+        session = self._sessions.get(session_id)
+        if session is not None:
+            self._coalescer.release(session)
+            self._woke()
+
+    def close(self) -> None:
+        """End every stream, show everything that waits, and close the subscriptions."""
+        if self._closed:
+            return
+        if self._inbox:
+            self._drain()
+        for stream in list(self._streams):
+            if not stream.ended:
+                stream.end()
+        for session in self._sessions.values():
+            self._coalescer.release(session)
+        self._commit()
+        self._closed = True
+        if self._ticks is not None:
+            self._ticks.stop()
+        self._subscribers.close()
+
+    def _usable(self) -> None:
+        if self._closed:
+            raise CallerError("this store is closed")
+
+    def _default_stream(self) -> Stream:
+        if self._default is None or self._default.ended:
+            self._default = self.open(self._protocol)
+        return self._default
+
+    def _wake(self, row: BlockRow) -> None:
+        """The hot path brought the first work of a row since the last tick."""
+        self._coalescer.touch(row)
+        self._woke()
+
+    def _woke(self) -> None:
+        if self._each:
+            self._commit()
+        elif self._ticks is not None and not self._asked_tick and self._coalescer.dirty:
+            self._asked_tick = True
+            self._ticks.request()
+
+    def _fed(self) -> None:
+        if self._at_feed:
+            self._commit()
+        else:
+            self._woke()
+
+    def _commit(self) -> ChangeSet:
+        self._asked_tick = False
+        if not self._coalescer.dirty:
+            return self._nothing()
+        taken = self._coalescer.take()
+        changes = self._tables.publish(taken)
+        if not changes:
+            return self._nothing()
+        self._counts.work["ticks"] += 1
+        touched = {id(session): session for session in (_session_of(row) for row, _ in taken)}
+        changes = attrs.evolve(changes, resume=self._resume(touched.values()))
+        self._remember(changes)
+        if len(self._subscribers):
+            passes = self._subscribers.passes
+            self._subscribers.notify(changes)
+            self._counts.work["notifications"] += self._subscribers.passes - passes
+        return changes
+
+    def _nothing(self) -> ChangeSet:
+        return ChangeSet(
+            version=self._tables.version, gaps=self._tables.gaps, resume=self._resume(())
+        )
+
+    def _remember(self, changes: ChangeSet) -> None:
+        size = sum(len(edit.text) for edit in changes.text.values())
+        self._history.append((changes, size))
+        self._history_characters += size
+        while len(self._history) > self.limits.history_changes or (
+            self._history_characters > self.limits.history_characters and self._history
+        ):
+            self._history_characters -= self._history.popleft()[1]
+
+    # -- reads ---------------------------------------------------------------------------------
+
+    @property
+    def version(self) -> int:
+        """Number of commits that showed something."""
+        return self._tables.version
+
+    def session_ids(self) -> tuple[str, ...]:
+        """Ids of the sessions, in order of their first appearance."""
+        return self._tables.session_ids()
+
+    def session(self, session_id: str) -> Session | None:
+        """A session without its messages; None where there is none."""
+        return self._tables.session(session_id)
+
+    def messages(self, session_id: str) -> tuple[Message, ...]:
+        """Messages of a session in order; the same tuple until one of them changes."""
+        return self._tables.messages_of(session_id)
+
+    def message(self, session_id: str, message_id: str) -> Message | None:
+        """One message; None where there is none."""
+        return self._tables.message_at(session_id, message_id)
+
+    def parts(self, session_id: str, message_id: str) -> tuple[Part, ...]:
+        """Parts of a message in order; the same tuple until one of them changes."""
+        return self._tables.parts_of(session_id, message_id)
+
+    def part(self, session_id: str, message_id: str, block_index: BlockIndex) -> Part | None:
+        """One part; None where there is none. Its `text` is joined when read."""
+        return self._tables.part(session_id, message_id, block_index)
+
+    @property
+    def health(self) -> Health:
+        """Counts, gaps, the position to resume from, and what should be fetched again."""
+        self._coalescer.settle_all()
+        return Health(
+            counts=self._counts.as_json(),
+            gaps=self._tables.gaps,
+            resume=self._resume(self._sessions.values()),
+            resync=MappingProxyType(dict(self._resync)),
+        )
+
+    def state(self) -> dict[str, Any]:
+        """The state as plain JSON: contract section 9. Linear in what is stored."""
+        health = self.health
+        gaps = [
+            {
+                name: value
+                for name, value in (
+                    ("sessionId", gap.session_id),
+                    ("messageId", gap.message_id),
+                    ("blockIndex", gap.block_index),
+                    ("reason", gap.reason),
+                    ("missing", [list(pair) for pair in gap.missing]),
+                )
+                if value not in (None, [])
+            }
+            for gap in sorted(health.gaps, key=_gap_order)
+        ]
+        return {
+            "counts": dict(health.counts),
+            "gaps": gaps,
+            "resume": {
+                name: dict(value) if isinstance(value, Mapping) else value
+                for name, value in health.resume.items()
+            },
+            "sessions": state_of(self),
+        }
+
+    # -- hearing -------------------------------------------------------------------------------
+
+    def subscribe(
+        self,
+        callback: Callable[[ChangeSet], object],
+        session_id: str | None = None,
+        message_id: str | None = None,
+        block_index: BlockIndex | None = None,
+        throttle: float = 0,
+    ) -> Subscription:
+        """Hear change sets of a scope, and get what it holds now, in one step.
+
+        `callback(changes)` runs inside the commit, once per tick that concerns the scope, or at
+        most every `throttle` ms (100 suits text views) with what came merged. What it raises is
+        reported, and the others still hear. Close the subscription, or use it in `with`.
+
+        Raises:
+            CallerError: a scope lacks its upper part, or a throttle has no timers (`ticks` is
+                None, "each" or "manual").
+        """
+        self._usable()
+        scope = _scope(session_id, message_id, block_index)
+        if throttle > 0 and (self._ticks is None):
+            raise CallerError("a throttle needs timers: use ticks='asyncio' or a scheduler")
+        return self._subscribers.add(callback, scope, throttle, self._present(scope))
+
+    async def changes(
+        self,
+        session_id: str | None = None,
+        message_id: str | None = None,
+        block_index: BlockIndex | None = None,
+    ) -> AsyncIterator[ChangeSet]:
+        """Change sets of a scope as they are committed; what comes meanwhile is merged into one.
+
+        A consumer that falls behind gets one merged change set, past
+        `Limits.subscriber_changes` entries one `reset`. Ends when the store is closed.
+        """
+        import asyncio
+
+        arrived = asyncio.Event()
+        waiting = MergedChanges()
+
+        def hear(changes: ChangeSet) -> None:
+            waiting.add(changes)
+            if waiting.size > self.limits.subscriber_changes:
+                waiting.become_reset()
+            arrived.set()
+
+        with self.subscribe(hear, session_id, message_id, block_index) as subscription:
+            subscription.on_close = arrived.set
+            while True:
+                await arrived.wait()
+                arrived.clear()
+                if waiting.last is not None:
+                    yield waiting.take(self._locate)
+                elif subscription.closed:
+                    return
+
+    def pull(self, since: int = 0) -> ChangeSet:
+        """One merged change set of everything after a version, without subscribing.
+
+        Ask again with its `version`. A version that the history does not reach back to (see
+        `Limits.history_changes`) gets a `reset`: read everything anew.
+        """
+        version = self._tables.version
+        if since == version:
+            return self._nothing()
+        held = [changes for changes, _ in self._history if changes.version > since]
+        if since > version or len(held) != version - since:
+            return attrs.evolve(self._nothing(), reset=True)
+        merged = MergedChanges()
+        for changes in held:
+            merged.add(changes)
+        return merged.take(self._locate)
+
+    def _present(self, scope: tuple[Any, ...]) -> Present:
+        ids = self.session_ids() if not scope else scope[:1]
+        sessions = tuple(
+            session for session in (self.session(name) for name in ids) if session is not None
+        )
+        messages: dict[str, tuple[Message, ...]] = {}
+        parts: dict[Any, tuple[Part, ...]] = {}
+        for session in sessions:
+            found = self.messages(session.id)
+            if len(scope) > 1:
+                found = tuple(message for message in found if message.id == scope[1])
+            messages[session.id] = found
+            for message in found:
+                below = self.parts(session.id, message.id)
+                if len(scope) > 2:
+                    below = tuple(part for part in below if part.block_index == scope[2])
+                parts[message.key] = below
+        return Present(
+            version=self._tables.version,
+            sessions=sessions,
+            messages=MappingProxyType(messages),
+            parts=MappingProxyType(parts),
+        )
+
+    def _locate(self, keys: Iterable[Key]) -> tuple[Place, ...]:
+        return self._tables.places(self._tables.rows_at(keys))
+
+    def _call_later(self, delay: float, callback: Callable[[], None]) -> Callable[[], None]:
+        assert self._ticks is not None
+        return self._ticks.call_later(delay, callback)
+
+    # -- fetching and resuming -------------------------------------------------------------------
+
+    def begin_read(self, session_id: str) -> str:
+        """A token to take before fetching a session's state: events after it beat the fetch.
+
+        Give it as `readFrom` of the snapshot. Costs the session's blocks.
+        """
+        self._usable()
+        epoch = self._coalescer.new_epoch()
+        session = self._sessions.get(session_id)
+        top = -1
+        if session is not None:
+            top = max(session.mark, session.intervals.top)
+            for message in session.messages.values():
+                top = max(top, message.mark, *(row.mark for row in message.blocks.values()), -1)
+        return f"{epoch}.{top}"
+
+    def _read_from(self, token: str | None, default: int) -> tuple[int, int]:
+        if token is None:
+            return default, -1
+        epoch, _, top = token.partition(".")
+        try:
+            return int(epoch), int(top)
+        except ValueError:
+            raise MalformedEvent("readFrom", "is no token of begin_read") from None
+
+    def _ask_resync(self, session_id: str, reason: str) -> None:
+        self._resync.setdefault(session_id, reason)
+
+    def _position(self, stream: Stream, taken: Position) -> Position:
+        for row in list(self._holding.values()):
+            for holder, before in row.holes_at.values():
+                if holder in (stream, None) and before.events < taken.events:
+                    taken = before
+        for session in list(self._holding_sessions.values()):
+            before_hole = _first_hole(session)
+            if before_hole is None:
+                del self._holding_sessions[session.id]
+            elif before_hole[1] is stream and before_hole[2].events < taken.events:
+                taken = before_hole[2]
+        return taken
+
+    def _resume(self, touched: Iterable[SessionRow]) -> Mapping[str, Any]:
+        resume: dict[str, Any] = {}
+        sessions = {
+            session.id: session.intervals.contiguous
+            for session in touched
+            if session.intervals.starts
+        }
+        if sessions:
+            resume["sessions"] = MappingProxyType(dict(sorted(sessions.items())))
+        for stream in self._streams:
+            event_id = stream.position.event_id
+            if event_id:
+                resume["eventId"] = event_id
+        return MappingProxyType(resume)
+
+    def _session_row(self, session_id: str) -> SessionRow:
+        session = self._sessions.get(session_id)
+        if session is None:
+            session = self._sessions[session_id] = self._reducer.new_session(session_id)
+            if self._generation is not None:
+                session.generation = self._generation
+                session.generations[self._generation] = None
+        return session
+
+    def _restart(self, session: SessionRow, generation: str) -> None:
+        """Change a session's generation: a barrier; then take in what waited for it."""
+        for message in session.messages.values():
+            for block in message.blocks.values():
+                self._coalescer.settle(block)
+                self._holding.pop(block.key, None)
+        first = session.generation is None
+        if first:
+            session.generation = generation
+            session.generations[generation] = None
+            if session.exists and any(
+                message.mark >= 0 or any(row.mark >= 0 for row in message.blocks.values())
+                for message in session.messages.values()
+            ):
+                self._reducer.restart(session, generation)
+        else:
+            self._reducer.restart(session, generation)
+        if any(row.previous for m in session.messages.values() for row in m.blocks.values()):
+            self._ask_resync(session.id, "the server's counter started again")
+        waiting, session.waiting = session.waiting, []
+        for token, event, stream in waiting:
+            if token == generation:
+                self._counts.held["filled"] += 1
+                (stream or self._default_stream())._enter(event, session, True)
+            else:
+                session.waiting.append((token, event, stream))
+
+    # -- threads ---------------------------------------------------------------------------------
+
+    def _post(self, stream: Stream, data: bytes) -> None:
+        with self._inbox_lock:
+            if self._inbox_bytes + len(data) > self.limits.inbox_bytes:
+                raise InboxFull(
+                    f"{self._inbox_bytes} bytes wait for the store's owner; feed these again later"
+                )
+            first = not self._inbox
+            self._inbox.append((stream, bytes(data)))
+            self._inbox_bytes += len(data)
+        if first and self._ticks is not None:
+            self._ticks.from_thread(self._drain)
+
+    def _drain(self) -> None:
+        while True:
+            with self._inbox_lock:
+                if not self._inbox:
+                    return
+                stream, data = self._inbox.popleft()
+                self._inbox_bytes -= len(data)
+            if not stream.ended:
+                stream.feed(data)
+
+    # -- saved states ------------------------------------------------------------------------------
+
+    def save(self) -> dict[str, Any]:
+        """The whole store as plain JSON: one cut of marks, text, what waits, and positions.
+
+        `load` gives a store that shows the same, and that the rest of the log, from the saved
+        position on, brings to the same state. Shows nothing early. Linear in what is stored.
+        """
+        self._coalescer.settle_all()
+        return {
+            "version": VERSION,
+            "generation": self._generation,
+            "protocol": self._protocol,
+            "delivery": self._coalescer.delivery,
+            "tick": self._tables.version,
+            "epoch": self._coalescer.epoch,
+            "resync": dict(self._resync),
+            "streams": [
+                {
+                    "protocol": stream.protocol,
+                    "sequencing": stream.sequencing,
+                    "events": stream.position.events,
+                    "eventId": stream.position.event_id,
+                }
+                for stream in self._streams
+            ],
+            "counts": self._counts.dump(),
+            "shown": list(self.session_ids()),
+            "sessions": [save_session(session) for session in self._sessions.values()],
+        }
+
+    @classmethod
+    def load(
+        cls,
+        saved: Mapping[str, Any],
+        *,
+        ticks: Ticks | Literal["each", "manual", "asyncio"] | None = None,
+        limits: Limits | None = None,
+        new_id: NewId | None = None,
+        on_error: OnError | None = None,
+    ) -> StreamStore:
+        """The store that `save` wrote. Open a stream and feed it from the saved position on.
+
+        Raises:
+            UnsupportedState: it has another version, or is no saved store.
+        """
+        if not isinstance(saved, Mapping) or saved.get("version") != VERSION:
+            raise UnsupportedState(
+                f"a saved store of version {VERSION} is needed, "
+                f"not {saved.get('version') if isinstance(saved, Mapping) else type(saved)!r}"
+            )
+        try:
+            store = cls(
+                saved["protocol"],
+                ticks=ticks,
+                delivery=saved["delivery"],
+                limits=limits,
+                new_id=new_id,
+                on_error=on_error,
+            )
+            store._generation = saved["generation"]
+            store._resync.update(saved["resync"])
+            store._counts.restore(saved["counts"])
+            store._coalescer.epoch = saved["epoch"]
+            rows = [load_session(entry, store.limits.event_ids) for entry in saved["sessions"]]
+            shown = list(saved["shown"])
+            tick = saved["tick"]
+            store._restored = [
+                (entry["protocol"], Position(entry["events"], entry["eventId"]))
+                for entry in saved["streams"]
+            ]
+        except (KeyError, TypeError) as error:
+            raise UnsupportedState(f"this is no saved store: {error!r}") from error
+        store._sessions = {row.id: row for row in rows}
+        store._tables.restore(rows, shown, tick)
+        for row in rows:
+            store._touch_again(row)
+        return store
+
+    def _touch_again(self, session: SessionRow) -> None:
+        """Look again at every loaded row at the next tick: some ran ahead of what was shown."""
+        rows: list[Any] = [session]
+        for message in session.messages.values():
+            rows.append(message)
+            rows += message.blocks.values()
+        for row in rows:
+            touched = row.touched
+            self._coalescer.touch(row)
+            row.touched = touched
+            if isinstance(row, BlockRow) and row.held:
+                # Found behind a hole before the save: the saved position lies before it.
+                first = self._restored[0][1] if self._restored else Position()
+                row.holes_at = dict.fromkeys(row.held, (None, first))
+                self._holding[row.key] = row
+
+
+def _first_hole(session: SessionRow) -> Any:
+    """The entry of a session's holes that is still open and was seen first, None for none."""
+    holes = session.intervals.holes()
+    if not holes or not session.holes_at:
+        return None
+    first = holes[0][0]
+    at = [entry for entry in session.holes_at if entry[0] <= first]
+    return at[-1] if at else session.holes_at[0]
+
+
+def _session_of(row: SessionRow | MessageRow | BlockRow) -> SessionRow:
+    if isinstance(row, BlockRow):
+        return row.message.session
+    return row.session if isinstance(row, MessageRow) else row
+
+
+def _discard(session: SessionRow, message: MessageRow | None, block: BlockRow | None) -> None:
+    """Rows made for an event that the gate did not let in are not kept."""
+    if block is not None and block.virgin:
+        block.message.blocks.pop(block.key.block_index, None)
+    if message is not None and message.virgin:
+        session.messages.pop(message.key.message_id, None)
+
+
+def _gap_order(gap: Gap) -> tuple[Any, ...]:
+    return (gap.session_id, gap.message_id or "", str(gap.block_index), gap.reason)
+
+
+def _scope(
+    session_id: str | None, message_id: str | None, block_index: BlockIndex | None
+) -> tuple[Any, ...]:
+    if block_index is not None and message_id is None:
+        raise CallerError("a block's scope needs its message_id")
+    if message_id is not None and session_id is None:
+        raise CallerError("a message's scope needs its session_id")
+    return tuple(part for part in (session_id, message_id, block_index) if part is not None)
+
+
+def _ticks(ticks: Ticks | str | None) -> Ticks | None:
+    if ticks is None or ticks in ("each", "manual"):
+        return None
+    if ticks == "asyncio":
+        from .ticks import AsyncioTicks
+
+        return AsyncioTicks()
+    if isinstance(ticks, str):
+        raise CallerError("ticks must be None, 'each', 'manual', 'asyncio' or a scheduler")
+    return ticks
+
+
+def _numbered() -> NewId:
+    number = 0
+
+    def new_id() -> str:
+        nonlocal number
+        number += 1
+        return f"local-{number}"
+
+    return new_id
+
+
+def _report(error: BaseException, subscription: Subscription) -> None:
+    traceback.print_exception(error)

@@ -1,0 +1,55 @@
+"""Which adapters there are, by name, and which one fits a stream.
+
+Knows the adapters' declarations and the entry points of other packages; no store and no stage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from importlib import metadata
+from typing import Any
+
+from .adapters.base import Adapter
+from .adapters.native import NativeAdapter
+
+try:
+    from .adapters.opencode import OpencodeAdapter
+except ImportError:
+    OpencodeAdapter = None
+from .errors import UnknownProtocol
+
+#: Entry points of this group add adapters: the name is the protocol's, the value its class.
+ENTRY_POINT_GROUP = "streamstore.adapters"
+
+_OWN: tuple[type[Adapter], ...] = tuple(a for a in (NativeAdapter, OpencodeAdapter) if a)
+
+
+@cache
+def adapters() -> Mapping[str, type[Adapter]]:
+    """Every adapter class by its protocol's name; ours first, then those of other packages."""
+    found: dict[str, type[Adapter]] = {cls.declaration.name: cls for cls in _OWN}
+    for point in metadata.entry_points(group=ENTRY_POINT_GROUP):
+        found.setdefault(point.name, point.load())
+    return found
+
+
+def adapter_named(name: str) -> type[Adapter]:
+    """The adapter class of a protocol.
+
+    Raises:
+        UnknownProtocol: there is none; the error lists the names.
+    """
+    try:
+        return adapters()[name]
+    except KeyError:
+        names = ", ".join(adapters())
+        raise UnknownProtocol(f"no protocol is named {name!r}; there are: {names}") from None
+
+
+def detect(wire: Any) -> type[Adapter] | None:
+    """The adapter class that surely knows a wire object, None when none does."""
+    for cls in adapters().values():
+        if cls.detects(wire):
+            return cls
+    return None

@@ -1,0 +1,881 @@
+"""What an admitted event does to the working rows.
+
+The gate said that the event counts and where it belongs; the reducer applies the merging law of
+its type (contract section 2) and says which rows a tick has to look at. It decides no duplicate,
+publishes nothing, and knows no tick, delivery mode, subscriber, clock or thread.
+"""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeAlias
+
+import attrs
+
+from . import verdicts
+from .events import (
+    BlockClosed,
+    BlockDelta,
+    BlockOpened,
+    BlockRemoved,
+    BlockReplaced,
+    BlockSnapshot,
+    BlockUpdated,
+    Event,
+    MessageClosed,
+    MessageOpened,
+    MessageRemoved,
+    MessageReset,
+    MessageRollback,
+    MessageUpdated,
+    PermissionAsked,
+    PermissionReplied,
+    QuestionAsked,
+    QuestionRejected,
+    QuestionReplied,
+    RequestAnswered,
+    RequestAsked,
+    SessionDiff,
+    SessionError,
+    SessionRemoved,
+    SessionState,
+    SessionStatus,
+    SessionUpdated,
+    TodoUpdated,
+    ToolResult,
+)
+from .jsonpatch import apply_patch
+from .keys import MessageKey, PartKey
+from .limits import Limits
+from .marks import EventIds, Intervals, bounded_add
+from .model import PART_KINDS, TERMINAL_RANK, Request, Sequencing, freeze
+from .rows import STREAMED_KINDS, BlockRow, MessageRow, SessionRow, tool_rank
+from .text import pair_surrogates
+from .verdicts import Counts, Verdict
+
+
+@attrs.define
+class Arrival:
+    """How an event arrived: what its handler may have to know beside the event and its row.
+
+    Attributes:
+        mode: the sequencing of its stream.
+        positioned: its seq is a position in a session (`session` and `sparse` streams).
+        at: its place in its block's window, -1 for none.
+        local: this client made it.
+    """
+
+    mode: Sequencing
+    session: SessionRow
+    verdict: Verdict
+    at: int
+    positioned: bool
+    local: bool
+
+
+AnyRow: TypeAlias = SessionRow | MessageRow | BlockRow
+
+#: Which of two ways to end a message wins when no seq says.
+_ENDINGS = {"open": 0, "completed": 1, "aborted": 2, "error": 3}
+
+
+class Reducer:
+    """Applies events to rows; see `apply`.
+
+    Args:
+        touch: told of each row that a tick has to look at.
+        resync: told of a session that should be fetched again, and why.
+    """
+
+    def __init__(
+        self,
+        limits: Limits,
+        counts: Counts,
+        touch: Callable[[AnyRow], None],
+        resync: Callable[[str, str], None],
+    ) -> None:
+        self._limits = limits
+        self._counts = counts
+        self._touch = touch
+        self._resync = resync
+        self._session_events: dict[type[Event], Callable[..., Verdict | None]] = {
+            SessionUpdated: self._session_updated,
+            SessionRemoved: self._session_removed,
+            SessionStatus: self._own,
+            TodoUpdated: self._own,
+            SessionDiff: self._own,
+            SessionError: self._session_error,
+            SessionState: self._session_state,
+            PermissionAsked: self._asked,
+            QuestionAsked: self._asked,
+            PermissionReplied: self._answered,
+            QuestionReplied: self._answered,
+            QuestionRejected: self._answered,
+            ToolResult: self._tool_result,
+        }
+        self._message_events: dict[type[Event], Callable[..., Verdict | None]] = {
+            MessageOpened: self._message_opened,
+            MessageUpdated: self._message_updated,
+            MessageReset: self._message_reset,
+            MessageClosed: self._message_closed,
+            MessageRemoved: self._message_removed,
+            MessageRollback: self._message_rollback,
+        }
+        self._block_events: dict[type[Event], Callable[..., Verdict | None]] = {
+            BlockOpened: self._block_opened,
+            BlockDelta: self._block_delta,
+            BlockReplaced: self._block_replaced,
+            BlockSnapshot: self._block_snapshot,
+            BlockUpdated: self._block_updated,
+            BlockClosed: self._block_closed,
+            BlockRemoved: self._block_removed,
+        }
+
+    # -- rows ------------------------------------------------------------------------------
+
+    def new_session(self, session_id: str) -> SessionRow:
+        """A row for a session that nothing is known of yet."""
+        return SessionRow(id=session_id, ids=EventIds(self._limits.event_ids))
+
+    @staticmethod
+    def message_row(session: SessionRow, message_id: str) -> MessageRow:
+        """The row of a message, made when it is not there."""
+        message = session.messages.get(message_id)
+        if message is None:
+            message = MessageRow(key=MessageKey(session.id, message_id), session=session)
+            session.messages[message_id] = message
+        return message
+
+    @staticmethod
+    def block_row(message: MessageRow, block_index: int | str) -> BlockRow:
+        """The row of a block, made when it is not there."""
+        block = message.blocks.get(block_index)
+        if block is None:
+            block = BlockRow(key=PartKey(*message.key, block_index), message=message)
+            message.blocks[block_index] = block
+        return block
+
+    # -- one event -------------------------------------------------------------------------
+
+    def apply(
+        self,
+        mode: Sequencing,
+        event: Event,
+        session: SessionRow,
+        message: MessageRow | None,
+        block: BlockRow | None,
+        verdict: Verdict,
+        at: int,
+        local: bool = False,
+    ) -> Verdict:
+        """Apply an admitted event; its verdict, unless the state it meets refuses it.
+
+        `at` is its place in the block's window, `local` says that this client made it. Costs
+        what the event carries; a late operation costs its block's window.
+        """
+        positioned = mode in ("session", "sparse") and event.seq is not None
+        arrival = Arrival(mode, session, verdict, at, positioned, local)
+        if message is not None and message.resetting and not isinstance(event, MessageReset):
+            self._rebuild(message)
+        if block is not None:
+            assert message is not None
+            before = self._length(block)
+            handle = self._block_events[type(event)]
+            refusal = handle(event, block, arrival)
+            if refusal is None or refusal.kind == "held":
+                self._book(event, block, before)
+            if refusal is not None and refusal.kind == "refused":
+                return refusal
+            self._confirm(block, local)
+            self._exist(session, message, block)
+            self._touch(block)
+            return refusal or verdict
+        if message is not None:
+            handle = self._message_events[type(event)]
+            refusal = handle(event, message, arrival)
+            if refusal is not None:
+                return refusal
+            self._exist(session, message, None)
+            self._touch(message)
+            return verdict
+        refusal = self._session_events[type(event)](event, session, arrival)
+        if refusal is not None and refusal.kind == "refused":
+            return refusal
+        if not isinstance(event, SessionRemoved):
+            session.exists = not session.removed_now
+        self._touch(session)
+        return refusal or verdict
+
+    def _length(self, block: BlockRow) -> int:
+        others = block.others
+        length = block.cell.length
+        return length + sum(cell.length for cell in others.values()) if others else length
+
+    def _book(self, event: Event, block: BlockRow, before: int) -> None:
+        text = getattr(event, "text", None) or ""
+        came = len(text)
+        if came and isinstance(event, BlockReplaced):
+            paired = came - len(pair_surrogates(text))
+            self._counts.characters["paired"] += paired
+            came -= paired
+        self._counts.characters["superseded"] += before + came - self._length(block)
+
+    def _exist(self, session: SessionRow, message: MessageRow, block: BlockRow | None) -> None:
+        if not session.exists and not session.removed_now:
+            session.exists = True
+            self._touch(session)
+        exists = session.exists and message.alive
+        if exists != message.exists:
+            message.exists = exists
+            self._touch(message)
+            for other in message.blocks.values():
+                if other is not block:
+                    self._revive(other)
+        if block is not None:
+            block.exists = message.exists and block.alive
+
+    def _revive(self, block: BlockRow) -> None:
+        """A removal or an opening above changed what counts of a block."""
+        exists = block.message.exists and block.alive
+        if exists != block.exists:
+            block.exists = exists
+            self._touch(block)
+
+    @staticmethod
+    def _confirm(row: MessageRow | BlockRow, local: bool) -> None:
+        if not local:
+            row.local = False
+            if isinstance(row, BlockRow):
+                row.message.local = False
+
+    # -- sessions --------------------------------------------------------------------------
+
+    def _session_updated(
+        self, event: SessionUpdated, session: SessionRow, arrival: Arrival
+    ) -> None:
+        if event.whole and session.gone:
+            session.gone = False
+        seq = event.seq if arrival.mode != "none" else None
+        if event.whole and arrival.positioned and seq is not None:
+            session.note_full(seq, self._limits.late_window)
+        session.info.merge(event.info, seq, event.whole)
+
+    def _session_removed(
+        self, event: SessionRemoved, session: SessionRow, arrival: Arrival
+    ) -> None:
+        if arrival.positioned and event.seq is not None:
+            session.remove_at(event.seq)
+            session.info.merge({}, event.seq, whole=True)
+            session.own.merge({}, event.seq, whole=True)
+            for message in session.messages.values():
+                self._recount(message)
+        else:
+            session.gone = True
+            session.gone_id = event.id or ""
+            for message in session.messages.values():
+                for block in message.blocks.values():
+                    self._undo(block)
+            session.messages.clear()
+            session.info.clear()
+            session.own.clear()
+        session.exists = not session.removed_now
+        session.errors.clear()
+        for table in (session.permissions, session.questions, session.answered):
+            table.clear()
+        session.calls.clear()
+        session.results.clear()
+        session.results_size = 0
+        session.withheld.clear()
+        session.patches.clear()
+
+    def _own(self, event: Event, session: SessionRow, arrival: Arrival) -> None:
+        given: dict[str, Any]
+        if isinstance(event, SessionStatus):
+            status = {"type": event.status, **event.extra}
+            for name in ("attempt", "message", "next"):
+                value = getattr(event, name)
+                if value is not None:
+                    status[name] = value
+            given = {"status": status}
+        elif isinstance(event, TodoUpdated):
+            given = {"todo": event.todo}
+        else:
+            assert isinstance(event, SessionDiff)
+            given = {"diff": event.diff}
+        session.own.merge(given, event.seq if arrival.mode != "none" else None)
+
+    def _session_error(self, event: SessionError, session: SessionRow, arrival: Arrival) -> None:
+        errors = session.errors
+        error = freeze(event.error)
+        if event.seq is None or arrival.mode == "none":
+            errors.append((None, error))
+        else:
+            at = len(errors)
+            while at and (errors[at - 1][0] or -1) > event.seq:
+                at -= 1
+            errors.insert(at, (event.seq, error))
+        del errors[: -self._limits.session_errors]
+
+    def _session_state(
+        self, event: SessionState, session: SessionRow, arrival: Arrival
+    ) -> Verdict | None:
+        seq = event.seq if arrival.mode != "none" else None
+        if event.patch is None:
+            session.own.merge({"state": event.state}, seq)
+            if seq is None:
+                session.patches.clear()
+                return None
+            session.patches = [entry for entry in session.patches if entry[0] > seq]
+            later = session.patches
+        elif seq is None:
+            later = [(-1, event.patch)]
+        else:
+            if seq < session.own.seqs.get("state", -1):
+                return None
+            insort(session.patches, (seq, event.patch), key=lambda entry: entry[0])
+            if session.patches[-1][0] != seq:
+                # Patches do not commute and the states between them are not kept.
+                session.patches = [entry for entry in session.patches if entry[0] != seq]
+                self._resync(session.id, "a late patch of the session's state")
+                return verdicts.UNPLACEABLE
+            del session.patches[: -self._limits.late_window]
+            later = [(seq, event.patch)]
+        state = session.own.values.get("state")
+        for _, patch in later:
+            patched = apply_patch(state, patch)
+            if patched is None:
+                return verdicts.Verdict("refused", "conflict", "the patch does not fit the state")
+            state = patched[0]
+        session.own.values = type(session.own.values)(
+            {**session.own.values, "state": freeze(state)}
+        )
+        return None
+
+    def _requests(self, session: SessionRow, event: Event) -> dict[str, Request]:
+        permission = isinstance(event, PermissionAsked | PermissionReplied)
+        return session.permissions if permission else session.questions
+
+    def _asked(self, event: RequestAsked, session: SessionRow, arrival: Arrival) -> None:
+        if event.request_id in session.answered:
+            return
+        self._requests(session, event).setdefault(
+            event.request_id,
+            Request(
+                id=event.request_id,
+                session_id=session.id,
+                message_id=event.message_id,
+                call_id=event.call_id,
+                payload=freeze(event.payload),
+            ),
+        )
+
+    def _answered(self, event: RequestAnswered, session: SessionRow, arrival: Arrival) -> None:
+        self._requests(session, event).pop(event.request_id, None)
+        bounded_add(session.answered, (event.request_id,), self._limits.answered_requests)
+
+    def merge_requests(
+        self, session: SessionRow, name: str, fetched: Iterable[Mapping[str, Any]], whole: bool
+    ) -> None:
+        """What a fetched state says is still asked; `whole`: no event since says otherwise."""
+        table: dict[str, Request] = getattr(session, name)
+        ids = set()
+        for request in fetched:
+            request_id = request.get("id")
+            if not isinstance(request_id, str) or request_id in session.answered:
+                continue
+            ids.add(request_id)
+            message_id, call_id = request.get("messageId"), request.get("callId")
+            table.setdefault(
+                request_id,
+                Request(
+                    id=request_id,
+                    session_id=session.id,
+                    message_id=message_id if isinstance(message_id, str) else None,
+                    call_id=call_id if isinstance(call_id, str) else None,
+                    payload=freeze(request.get("payload", {})),
+                ),
+            )
+        if whole:
+            for request_id in [request_id for request_id in table if request_id not in ids]:
+                del table[request_id]
+
+    def _tool_result(
+        self, event: ToolResult, session: SessionRow, arrival: Arrival
+    ) -> Verdict | None:
+        block = session.calls.get(event.call_id)
+        if block is None:
+            if session.results_size >= self._limits.pending_results:
+                return verdicts.OVER_LIMIT
+            session.results.setdefault(event.call_id, []).append((arrival.mode, event))
+            session.results_size += 1
+            return verdicts.HELD
+        refusal = self._merge_fields(arrival.mode, event, event.fields, False, block)
+        self._touch(block)
+        return refusal
+
+    def _learn_call(self, session: SessionRow, block: BlockRow) -> None:
+        call_id = block.fields.values.get("callId")
+        if not isinstance(call_id, str) or session.calls.get(call_id) is block:
+            return
+        session.calls[call_id] = block
+        waiting = session.results.pop(call_id, [])
+        session.results_size -= len(waiting)
+        for mode, event in waiting:
+            self._merge_fields(mode, event, event.fields, False, block)
+            self._counts.held["filled"] += 1
+
+    # -- messages --------------------------------------------------------------------------
+
+    def _entity(
+        self,
+        mode: Sequencing,
+        event: MessageOpened | MessageUpdated,
+        session: SessionRow,
+        message: MessageRow,
+    ) -> None:
+        names = (("role", event.role), ("parentId", event.parent_id), ("order", event.order))
+        given = {name: value for name, value in names if value is not None}
+        if event.client_id is not None:
+            given["clientId"] = event.client_id
+            self._adopt(session, message, event.client_id)
+        message.entity.merge(given, event.seq if mode != "none" else None)
+
+    def _adopt(self, session: SessionRow, message: MessageRow, client_id: str) -> None:
+        """The server gave another id to a message that this client had added: one of them."""
+        for other in session.messages.values():
+            if (
+                other.local
+                and other is not message
+                and client_id
+                in (
+                    other.key.message_id,
+                    other.entity.values.get("clientId"),
+                )
+            ):
+                self._drop(session, other)
+                return
+
+    def _drop(self, session: SessionRow, message: MessageRow) -> None:
+        """Take a message back without a tombstone: it was never the server's."""
+        for block in message.blocks.values():
+            self._undo(block)
+        message.exists = False
+        self._touch(message)
+        del session.messages[message.key.message_id]
+
+    def _full(self, event: Event, row: MessageRow | BlockRow, positioned: bool) -> None:
+        """Note an event that can add a removed entity again."""
+        if row.gone:
+            row.gone = False
+        if positioned and event.seq is not None:
+            bound = row.boundary
+            row.note_full(event.seq, self._limits.late_window)
+            if row.boundary != bound:
+                if isinstance(row, MessageRow):
+                    self._recount(row)
+                else:
+                    self._refold(row)
+
+    def _message_opened(self, event: MessageOpened, message: MessageRow, arrival: Arrival) -> None:
+        if arrival.local and event.local and not message.exists:
+            message.local = True
+        elif not arrival.local:
+            message.local = False
+        self._full(event, message, arrival.positioned)
+        self._entity(arrival.mode, event, arrival.session, message)
+        if event.info is not None:
+            message.info.merge(event.info, event.seq if arrival.mode != "none" else None)
+
+    def _message_updated(
+        self, event: MessageUpdated, message: MessageRow, arrival: Arrival
+    ) -> None:
+        self._confirm(message, arrival.local)
+        if event.whole:
+            self._full(event, message, arrival.positioned)
+        self._entity(arrival.mode, event, arrival.session, message)
+        message.info.merge(event.info, event.seq if arrival.mode != "none" else None, event.whole)
+
+    def _message_reset(self, event: MessageReset, message: MessageRow, arrival: Arrival) -> None:
+        for block in message.blocks.values():
+            block.cool()
+        if arrival.positioned and event.seq is not None:
+            message.reset_seq = max(message.reset_seq, event.seq)
+        message.resetting = True
+
+    def _rebuild(self, message: MessageRow) -> None:
+        """The first event after a reset came: the old parts go, what counts later comes back."""
+        message.resetting = False
+        for block in list(message.blocks.values()):
+            if block.mark > message.reset_seq >= 0:
+                self._refold(block)
+                continue
+            self._undo(block)
+            if message.reset_seq < 0:
+                del message.blocks[block.key.block_index]
+
+    def _message_closed(self, event: MessageClosed, message: MessageRow, arrival: Arrival) -> None:
+        seq = event.seq if event.seq is not None and arrival.mode != "none" else -1
+        if seq < message.closed_seq and message.closed_as != "open":
+            return
+        if seq == message.closed_seq or (seq < 0 <= message.closed_seq):
+            if _ENDINGS[event.status] < _ENDINGS[message.closed_as]:
+                return
+        message.closed_as = event.status
+        message.closed_seq = max(seq, message.closed_seq)
+        if event.error is not None:
+            message.error = freeze(event.error)
+        for block in message.blocks.values():
+            if not block.closed or block.rank < TERMINAL_RANK:
+                self._touch(block)
+
+    def _message_removed(
+        self, event: MessageRemoved, message: MessageRow, arrival: Arrival
+    ) -> None:
+        if arrival.positioned and event.seq is not None:
+            message.remove_at(event.seq)
+            message.info.merge({}, event.seq, whole=True)
+            self._bury(arrival.session, message.key, event.seq)
+            self._recount(message)
+        else:
+            message.gone = True
+            message.gone_id = event.id or ""
+            self._clear_message(message)
+            self._bury(arrival.session, message.key, -1)
+
+    def _clear_message(self, message: MessageRow) -> None:
+        for block in message.blocks.values():
+            self._undo(block)
+        message.blocks.clear()
+        message.info.clear()
+        message.entity.clear()
+        message.closed_as, message.closed_seq, message.error = "open", -1, None
+        message.resetting = False
+
+    def _message_rollback(
+        self, event: MessageRollback, message: MessageRow, arrival: Arrival
+    ) -> None:
+        for block in list(message.blocks.values()):
+            if block.local:
+                self._undo(block)
+                del message.blocks[block.key.block_index]
+        if message.local:
+            self._drop(arrival.session, message)
+
+    def _recount(self, message: MessageRow) -> None:
+        """What counts of a message changed: a removal came late, or was undone."""
+        message.exists = message.session.exists and message.alive
+        self._touch(message)
+        for block in message.blocks.values():
+            self._refold(block)
+
+    def _bury(self, session: SessionRow, key: Any, seq: int) -> None:
+        """Remember a removal; over the bound the oldest is forgotten and the floor rises."""
+        tombstones = session.tombstones
+        tombstones.pop(key, None)
+        tombstones[key] = seq
+        if len(tombstones) <= self._limits.tombstones:
+            return
+        oldest = next(iter(tombstones))
+        session.evicted = max(session.evicted, tombstones.pop(oldest))
+        message = session.messages.get(oldest[1])
+        if message is None:
+            return
+        if len(oldest) == 3:
+            block = message.blocks.get(oldest[2])
+            if block is not None and block.removed_now:
+                del message.blocks[oldest[2]]
+        elif message.removed_now:
+            del session.messages[oldest[1]]
+
+    # -- blocks ----------------------------------------------------------------------------
+
+    def _undo(self, block: BlockRow) -> None:
+        """A block and its text are gone; its marks stay."""
+        self._counts.characters["superseded"] += self._length(block)
+        if block.held:
+            self._drop_held(block)
+        block.wipe()
+        block.exists = False
+        self._touch(block)
+
+    def _drop_held(self, block: BlockRow) -> None:
+        for event in block.held.values():
+            self._counts.held["evicted"] += 1
+            self._counts.characters["superseded"] += len(getattr(event, "text", None) or "")
+        block.held = {}
+        block.holes_at = {}
+
+    def _refold(self, block: BlockRow) -> None:
+        """Join a block's text again after a removal or opening moved what counts of it."""
+        bound = block.lower_bound
+        before = self._length(block)
+        if bound >= 0:
+            block.fields.merge({}, bound, whole=True)
+        for field, cell in block.cells():
+            if cell.replaced <= bound and block.floor <= bound:
+                cell.rebase("")
+                cell.refold(block.window_text(field, cell, 0))
+            elif block.mark <= bound:
+                cell.replace("")
+        block.exists = block.message.exists and block.alive
+        self._counts.characters["superseded"] += before - self._length(block)
+        self._touch(block)
+
+    def _declare(
+        self, event: BlockOpened | BlockReplaced | BlockUpdated, block: BlockRow
+    ) -> Verdict | None:
+        kind = event.kind
+        if kind is not None:
+            known = kind if kind in PART_KINDS else "unknown"
+            if not block.declared:
+                block.kind, block.declared = known, True
+                if known != kind:
+                    block.fields.merge({"originalKind": kind})
+            elif block.kind != known:
+                return verdicts.CONFLICT
+        if event.order is not None:
+            seq = -1 if event.seq is None else event.seq
+            if seq >= block.order_seq or event.seq is None:
+                block.order, block.order_seq = event.order, max(seq, block.order_seq)
+        return None
+
+    def _merge_fields(
+        self,
+        mode: Sequencing,
+        event: Event,
+        fields: Mapping[str, Any],
+        whole: bool,
+        block: BlockRow,
+    ) -> Verdict | None:
+        """Merge part fields under the law of tool ranks; `rank` when only that was refused."""
+        seq = event.seq if mode != "none" else None
+        given = fields
+        refused = False
+        if "state" in fields or (whole and block.rank >= 0):
+            rank = tool_rank(fields.get("state"))
+            if rank < block.rank and not (whole and mode == "none"):
+                given = {name: value for name, value in fields.items() if name != "state"}
+                if whole:
+                    given["state"] = block.fields.values["state"]
+                refused = "state" in fields
+            else:
+                if seq is not None and rank > block.rank:
+                    block.fields.seqs["state"] = min(seq, block.fields.seqs.get("state", seq))
+                if seq is None or seq >= block.fields.seqs.get("state", -1):
+                    block.rank = rank
+        changed = block.fields.merge(given, seq, whole)
+        self._learn_call(block.message.session, block)
+        text = getattr(event, "text", None)
+        return verdicts.RANK if refused and not changed and text is None else None
+
+    def _block_opened(
+        self, event: BlockOpened, block: BlockRow, arrival: Arrival
+    ) -> Verdict | None:
+        conflict = self._declare(event, block)
+        if conflict is not None:
+            return conflict
+        if arrival.local and not block.exists:
+            block.local = True
+        self._full(event, block, arrival.positioned)
+        if arrival.positioned and block.previous:
+            self._renew(block)
+        return self._merge_fields(arrival.mode, event, event.fields, False, block)
+
+    def _renew(self, block: BlockRow) -> None:
+        """The new generation's own text takes the place of the previous one."""
+        block.previous = block.closed = block.sealed = False
+        for field, cell in block.cells():
+            cell.replace("")
+            cell.refold(block.window_text(field, cell, 0))
+
+    def _block_delta(self, event: BlockDelta, block: BlockRow, arrival: Arrival) -> Verdict | None:
+        field, text = event.field, event.text
+        cell = block.cell_of(field)
+        if not arrival.positioned:
+            if block.sealed and arrival.mode != "block":
+                return verdicts.SEALED
+            if arrival.mode == "block" and block.previous:
+                self._renew(block)
+            if not block.exists and arrival.mode != "block":
+                block.local = arrival.local
+                block.gap = not arrival.local
+            cell.append(text)
+            block.whole_text = False
+            return None
+        seq = event.seq
+        assert seq is not None
+        if arrival.at < 0:
+            return None
+        block.ops[arrival.at] = text if field == "text" else (field, text)
+        if block.previous:
+            return verdicts.HELD
+        if seq <= max(cell.replaced, block.lower_bound):
+            return None
+        if arrival.at == len(block.ops) - 1:
+            cell.append(text)
+        else:
+            cell.refold(block.window_text(field, cell, 0))
+        if len(block.ops) > 2 * self._limits.late_window:
+            block.trim(self._limits.late_window)
+        return verdicts.HELD if block.removed_now else None
+
+    def _block_replaced(
+        self, event: BlockReplaced, block: BlockRow, arrival: Arrival
+    ) -> Verdict | None:
+        conflict = self._declare(event, block)
+        if conflict is not None:
+            return conflict
+        if arrival.local and not block.exists:
+            block.local = True
+        if event.whole:
+            self._full(event, block, arrival.positioned)
+        text = event.text
+        if text is not None:
+            if block.previous:
+                self._renew(block)
+            if arrival.positioned and event.seq is not None:
+                self._set_text(block, event.seq, text)
+            else:
+                block.cell.replace(text)
+                block.whole_text = True
+                if arrival.mode != "block":
+                    block.gap = False
+        if event.status == "closed":
+            self._close(arrival.session, block)
+        if arrival.mode == "none" and text is not None:
+            closed = block.closed or (event.whole and event.status is None)
+            block.sealed = closed and event.status != "open"
+            if block.sealed:
+                block.cool()
+        return self._merge_fields(arrival.mode, event, event.fields, event.whole, block)
+
+    def _set_text(self, block: BlockRow, seq: int, text: str) -> None:
+        """A replace or snapshot at `seq` in a stream with positions: it and what is later."""
+        cell = block.cell
+        if seq < cell.replaced or seq <= block.lower_bound:
+            return
+        cell.replaced = seq
+        if seq >= block.mark:
+            cell.replace(text)
+        elif block.floor <= seq:
+            cell.rebase(pair_surrogates(text))
+            cell.refold(block.window_text("text", cell, 0))
+        block.suspect = False
+
+    def _block_snapshot(
+        self, event: BlockSnapshot, block: BlockRow, arrival: Arrival
+    ) -> Verdict | None:
+        conflict = self._declare(event, block)
+        if conflict is not None:
+            return conflict
+        self._full(event, block, arrival.positioned)
+        seq = event.seq
+        assert seq is not None
+        if block.previous and event.text is not None:
+            self._renew(block)
+        if event.text is not None:
+            if arrival.positioned:
+                if block.floor <= seq or seq >= block.mark:
+                    self._set_text(block, seq, event.text)
+                block.covered = max(block.covered, seq)
+                block.mark = max(block.mark, seq)
+            elif arrival.mode != "block" or arrival.verdict is verdicts.ACCEPTED:
+                block.cell.replace(event.text)
+                block.whole_text = True
+                if arrival.mode == "none":
+                    block.gap = False
+        if event.status == "closed":
+            self._close(arrival.session, block)
+        return self._merge_fields(arrival.mode, event, event.fields, event.whole, block)
+
+    def _block_updated(
+        self, event: BlockUpdated, block: BlockRow, arrival: Arrival
+    ) -> Verdict | None:
+        conflict = self._declare(event, block)
+        if conflict is not None:
+            return conflict
+        if event.whole:
+            self._full(event, block, arrival.positioned)
+        return self._merge_fields(arrival.mode, event, event.fields, event.whole, block)
+
+    def _close(self, session: SessionRow, block: BlockRow) -> None:
+        block.closed = True
+        if block.closed_at < 0:
+            block.closed_at = session.events
+
+    def _block_closed(
+        self, event: BlockClosed, block: BlockRow, arrival: Arrival
+    ) -> Verdict | None:
+        self._close(arrival.session, block)
+        if arrival.mode == "block" and event.seq is not None:
+            block.close_seq = max(block.close_seq, event.seq)
+        if arrival.mode == "none" and block.whole_text:
+            block.sealed = True
+            block.cool()
+        return None
+
+    def _block_removed(
+        self, event: BlockRemoved, block: BlockRow, arrival: Arrival
+    ) -> Verdict | None:
+        block.cool()
+        if arrival.positioned and event.seq is not None:
+            block.remove_at(event.seq)
+            self._bury(arrival.session, block.key, event.seq)
+            self._refold(block)
+        else:
+            block.gone = True
+            block.gone_id = event.id or ""
+            self._bury(arrival.session, block.key, -1)
+            self._undo(block)
+        return None
+
+    # -- the end of a connection, a new counter ----------------------------------------------
+
+    def cut(self, blocks: Iterable[BlockRow]) -> None:
+        """A connection without seq ended: what was streaming may lack text from here on."""
+        for block in blocks:
+            streamed = block.kind in STREAMED_KINDS or block.cell.length
+            if block.exists and streamed and not block.closed and not block.sealed:
+                if block.message.closed_as == "open" and not block.gap:
+                    block.gap = True
+                    self._touch(block)
+
+    def restart(self, session: SessionRow, generation: str) -> None:
+        """The server's counter restarted: marks, holds and tombstones of the session go."""
+        bounded_add(session.generations, (generation,), self._limits.answered_requests)
+        session.generation = generation
+        session.restart()
+        session.intervals = Intervals()
+        session.evicted = -1
+        session.tombstones.clear()
+        for marks in (session.info, session.own):
+            marks.forget_marks()
+        for message in list(session.messages.values()):
+            if message.removed_now:
+                del session.messages[message.key.message_id]
+                continue
+            message.restart()
+            message.reset_seq = -1
+            message.info.forget_marks()
+            message.entity.forget_marks()
+            for block in list(message.blocks.values()):
+                if block.removed_now:
+                    del message.blocks[block.key.block_index]
+                else:
+                    self._restart_block(block)
+
+    def _restart_block(self, block: BlockRow) -> None:
+        block.cool()
+        self._drop_held(block)
+        block.restart()
+        block.ops = []
+        block.fields.forget_marks()
+        block.snapshot_seq = block.close_seq = block.order_seq = -1
+        for _, cell in block.cells():
+            cell.replaced = -1
+            cell.base = cell.length
+            cell.carry = ""
+        if self._length(block):
+            block.previous = True
+            self._touch(block)

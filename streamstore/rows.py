@@ -1,0 +1,314 @@
+"""The working rows of the store: one per session, message and block, changed in place.
+
+Rows run ahead of what readers see: events change them at once, a tick publishes them. They hold
+data and answer questions about themselves; what an event does to them is the reducer's business.
+Knows no stage, event or clock.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+
+from .cells import TextCell
+from .keys import MessageKey, PartKey
+from .marks import EventIds, FieldMarks, Intervals, Marks, trim
+from .model import TOOL_RANKS, Json, Request
+
+#: Kinds whose text arrives in deltas: what a cut connection can lose.
+STREAMED_KINDS = frozenset(("text", "reasoning"))
+
+
+@attrs.define(eq=False)
+class BlockRow(Marks):
+    """One block: its marks, what the hot path left, its fields, its text, and what is shown.
+
+    Attributes:
+        fresh: deltas of the field `text` since the row was last settled, one string each; in
+            streams with a window they belong to the last seqs of it.
+        ops: window entries parallel to `seqs` but for the fresh ones: a delta's text, a tuple
+            (field, text) for another field, None for an operation without text.
+        held: operations behind a hole or waiting for an open, by seq, as the gate keeps them.
+        holes_at: arrival number before the first held operation, None without one.
+        hots: the hot tables of streams that hold this row, to take it out.
+        kind, declared: the kind, and whether an event said so.
+        closed, close_seq: the block was closed, in a `block` stream after that operation.
+        whole_text: the last text operation set the whole text.
+        gap, suspect, previous: see `Part`; a suspect part refused a late operation.
+        released: its text is shown at the next tick although delivery is buffered.
+        withheld: text or a close waits for the turn's end.
+        shown: what was published last, None when it is not shown.
+        view: the value made of it, when somebody read it.
+    """
+
+    key: PartKey = attrs.field(kw_only=True)
+    message: MessageRow = attrs.field(kw_only=True)
+    fresh: list[str] = attrs.field(factory=list)
+    ops: list[Any] = attrs.field(factory=list)
+    held: dict[int, Any] = attrs.field(factory=dict)
+    holes_at: dict[int, Any] = attrs.field(factory=dict)
+    hots: list[dict[Any, BlockRow]] = attrs.field(factory=list)
+    exists: bool = False
+    kind: str = "text"
+    declared: bool = False
+    order: float | None = None
+    fields: FieldMarks = attrs.field(factory=FieldMarks)
+    cell: TextCell = attrs.field(factory=TextCell)
+    others: dict[str, TextCell] = attrs.field(factory=dict)
+    closed: bool = False
+    close_seq: int = -1
+    closed_at: int = -1
+    snapshot_seq: int = -1
+    whole_text: bool = False
+    sealed: bool = False
+    gap: bool = False
+    suspect: bool = False
+    previous: bool = False
+    order_seq: int = -1
+    rank: int = -1
+    dirty: bool = False
+    released: bool = False
+    withheld: bool = False
+    index_class: type = attrs.field(init=False)
+    ids: EventIds = attrs.field(init=False)
+    shown: tuple[Any, ...] | None = None
+    shown_closed: bool = False
+    view: Any = None
+
+    def __attrs_post_init__(self) -> None:
+        # What the hot path compares and looks into, one attribute away: true is no index 1.
+        self.index_class = type(self.key.block_index)
+        self.ids = self.message.session.ids
+
+    def follow(self, seq: int) -> bool:
+        """In a `session` stream: take in the session's next seq; False when it is not that."""
+        ends = self.message.session.intervals.ends
+        if not ends or seq != ends[-1] + 1:
+            return False
+        ends[-1] = seq
+        return True
+
+    @property
+    def virgin(self) -> bool:
+        """Whether nothing was ever taken in for it."""
+        return not (
+            self.exists
+            or self.mark > 0
+            or self.first >= 0
+            or self.removed >= 0
+            or self.gone
+            or self.held
+            or self.declared
+            or self.shown is not None
+        )
+
+    @property
+    def incomplete(self) -> bool:
+        """Whether it was closed over operations that are known to be missing."""
+        return self.closed and (self.gap or bool(self.missing))
+
+    @property
+    def missing(self) -> tuple[tuple[int, int], ...]:
+        """Seqs missing below the held operations and the close of a `block` stream's block."""
+        if not self.held and self.close_seq <= self.mark:
+            return ()
+        ranges: list[tuple[int, int]] = []
+        at = max(self.mark, 0)
+        for seq in sorted(self.held):
+            if seq > at + 1:
+                ranges.append((at + 1, seq - 1))
+            at = seq
+        if self.close_seq > at:
+            ranges.append((at + 1, self.close_seq))
+        return tuple(ranges)
+
+    def cell_of(self, field: str) -> TextCell:
+        """The text of a field; made when it is not there yet."""
+        if field == "text":
+            return self.cell
+        cell = self.others.get(field)
+        if cell is None:
+            cell = self.others[field] = TextCell()
+        return cell
+
+    def cells(self) -> list[tuple[str, TextCell]]:
+        """Every text field with its name."""
+        return [("text", self.cell), *self.others.items()]
+
+    def settle(self, window: int) -> int:
+        """Move what the hot path left into the cell; how many deltas. Costs what is fresh."""
+        fresh = self.fresh
+        number = len(fresh)
+        if number:
+            self.cell.append(fresh[0] if number == 1 else "".join(fresh))
+            if self.seqs:
+                self.ops += fresh
+                if len(self.ops) > 2 * window:
+                    self.trim(window)
+            self.fresh = []
+            self.whole_text = False
+        return number
+
+    def trim(self, window: int) -> None:
+        """Cut the window to its last entries: what leaves it becomes base text."""
+        over = trim(self.seqs, window)
+        if not over:
+            return
+        self.floor = self.seqs[over - 1]
+        for field, cell in self.cells():
+            cell.advance(self.window_text(field, cell, 0, over))
+        del self.seqs[:over], self.ops[:over]
+
+    def window_text(self, field: str, cell: TextCell, start: int, stop: int | None = None) -> str:
+        """Text of a field's deltas in the window that no replace or removal undid, joined."""
+        above = max(cell.replaced, self.lower_bound)
+        taken = []
+        for seq, op in zip(self.seqs[start:stop], self.ops[start:stop], strict=True):
+            if op is None or seq <= above:
+                continue
+            if type(op) is str:
+                if field == "text":
+                    taken.append(op)
+            elif op[0] == field:
+                taken.append(op[1])
+        return "".join(taken)
+
+    @property
+    def lower_bound(self) -> int:
+        """Operations at or below it are undone by a removal or reset of the block or above."""
+        message = self.message
+        return max(self.boundary, message.boundary, message.reset_seq, message.session.boundary)
+
+    @property
+    def alive(self) -> bool:
+        """Whether something of it lies above every removal that concerns it."""
+        bound = self.lower_bound
+        return not self.removed_now and (bound < 0 or self.mark > bound)
+
+    def cool(self) -> None:
+        """Leave every hot table: the next event of this block takes the long way."""
+        for hot in self.hots:
+            hot.pop(self.key, None)
+        self.hots.clear()
+
+    def wipe(self) -> None:
+        """Forget everything but the identity, the marks and what is shown."""
+        self.cool()
+        self.fresh = []
+        self.ops = [None] * len(self.seqs)
+        self.held = {}
+        self.holes_at = {}
+        self.kind, self.declared, self.order, self.rank = "text", False, None, -1
+        self.fields.clear()
+        for _, cell in self.cells():
+            cell.replace("")
+        self.closed = self.whole_text = self.sealed = self.gap = False
+        self.suspect = self.previous = False
+        self.close_seq = self.snapshot_seq = self.closed_at = self.order_seq = -1
+
+
+@attrs.define(eq=False)
+class MessageRow(Marks):
+    """One message: its marks, its own fields, its blocks, and what is shown.
+
+    `entity` holds role, parentId, order and clientId; `shown_parts` the published parts in order.
+    """
+
+    key: MessageKey = attrs.field(kw_only=True)
+    session: SessionRow = attrs.field(kw_only=True)
+    exists: bool = False
+    entity: FieldMarks = attrs.field(factory=FieldMarks)
+    info: FieldMarks = attrs.field(factory=FieldMarks)
+    closed_as: str = "open"
+    closed_seq: int = -1
+    error: Json = None
+    reset_seq: int = -1
+    resetting: bool = False
+    blocks: dict[Any, BlockRow] = attrs.field(factory=dict)
+    dirty: bool = False
+    shown: tuple[Any, ...] | None = None
+    view: Any = None
+    shown_parts: Any = None
+    parts_view: Any = None
+
+    @property
+    def virgin(self) -> bool:
+        """Whether nothing was ever taken in for it."""
+        return not (
+            self.exists
+            or self.blocks
+            or self.first >= 0
+            or self.removed >= 0
+            or self.gone
+            or self.closed_as != "open"
+            or self.resetting
+            or self.shown is not None
+        )
+
+    @property
+    def alive(self) -> bool:
+        """Whether something of it lies above every removal that concerns it."""
+        bound = max(self.boundary, self.session.boundary)
+        return not self.removed_now and (
+            bound < 0
+            or self.mark > bound
+            or any(block.mark > bound for block in self.blocks.values())
+        )
+
+    @property
+    def order(self) -> float | None:
+        """What it sorts by: its order, else its created time in ms, where known."""
+        order = self.entity.values.get("order")
+        if order is not None:
+            return order  # type: ignore[no-any-return]
+        time = self.info.values.get("time")
+        created = time.get("created") if isinstance(time, dict) else None
+        return created if type(created) in (int, float) else None
+
+
+@attrs.define(eq=False)
+class SessionRow(Marks):
+    """One session: its marks, its own fields, its messages, and what is shown.
+
+    `own` holds status, todo, diff and state by seq; `intervals` the seqs of a `session` stream;
+    `own_epochs` when an event last set one of its own members.
+    """
+
+    id: str = attrs.field(kw_only=True)
+    ids: EventIds = attrs.field(kw_only=True)
+    exists: bool = False
+    info: FieldMarks = attrs.field(factory=FieldMarks)
+    own: FieldMarks = attrs.field(factory=FieldMarks)
+    errors: list[tuple[int | None, Json]] = attrs.field(factory=list)
+    permissions: dict[str, Request] = attrs.field(factory=dict)
+    questions: dict[str, Request] = attrs.field(factory=dict)
+    answered: dict[str, None] = attrs.field(factory=dict)
+    patches: list[tuple[int, Any]] = attrs.field(factory=list)
+    intervals: Intervals = attrs.field(factory=Intervals)
+    holes_at: Any = None
+    generation: str | None = None
+    generations: dict[str, None] = attrs.field(factory=dict)
+    waiting: list[Any] = attrs.field(factory=list)
+    messages: dict[str, MessageRow] = attrs.field(factory=dict)
+    calls: dict[str, BlockRow] = attrs.field(factory=dict)
+    results: dict[str, list[Any]] = attrs.field(factory=dict)
+    results_size: int = 0
+    tombstones: dict[Any, int] = attrs.field(factory=dict)
+    mode: str | None = None
+    turn: str = ""
+    withheld: dict[PartKey, BlockRow] = attrs.field(factory=dict)
+    own_epochs: dict[str, int] = attrs.field(factory=dict)
+    events: int = 0
+    evicted: int = -1
+    dirty: bool = False
+    shown: tuple[Any, ...] | None = None
+    view: Any = None
+    shown_messages: Any = None
+    messages_view: Any = None
+
+
+def tool_rank(state: Any) -> int:
+    """Rank of a tool state, -1 for what is none; see contract section 2."""
+    status = state.get("status") if isinstance(state, dict) else None
+    return TOOL_RANKS.get(status, -1) if isinstance(status, str) else -1

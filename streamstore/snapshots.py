@@ -1,0 +1,398 @@
+"""How a fetched state and live events become one: contract section 5, as a list of events.
+
+Compares a snapshot with the rows and says which events bring what the rows lack, and whether a
+part may still lack text. It changes nothing; knows no gate, delivery, tick or clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+import attrs
+
+from .errors import MalformedEvent
+from .events import (
+    BlockClosed,
+    BlockRemoved,
+    BlockReplaced,
+    BlockSnapshot,
+    BlockUpdated,
+    Event,
+    MessageClosed,
+    MessageRemoved,
+    MessageUpdated,
+    Snapshot,
+)
+from .keys import BlockIndex, is_block_index, is_id, is_number, is_order, message_order
+from .model import CLOSED_STATUSES, Sequencing
+from .rows import STREAMED_KINDS, BlockRow, MessageRow, SessionRow
+
+TouchedSince: TypeAlias = Callable[[Any, int], bool]
+
+#: Members of a snapshot's part that are not its fields.
+_PART_MEMBERS = frozenset(("blockIndex", "kind", "order", "status", "text", "seq", "gap"))
+
+
+@attrs.frozen
+class FetchedPart:
+    """One part of a snapshot, checked."""
+
+    index: BlockIndex
+    kind: str
+    order: float | None
+    open: bool
+    text: str | None
+    seq: int | None
+    fields: Mapping[str, Any]
+
+
+@attrs.frozen
+class FetchedMessage:
+    """One message of a snapshot, checked."""
+
+    id: str
+    role: str | None
+    parent_id: str | None
+    order: float | None
+    status: str
+    error: Any
+    client_id: str | None
+    info: Mapping[str, Any]
+    parts: tuple[FetchedPart, ...]
+
+
+@attrs.frozen
+class Step:
+    """One event that a snapshot comes down to.
+
+    Attributes:
+        event: what to apply.
+        gap: its part may lack text from here on; None leaves that as it is.
+        counted: it is an operation of a `block` stream that the gate has to judge.
+    """
+
+    event: Event
+    gap: bool | None = None
+    counted: bool = False
+
+
+def read_messages(snapshot: Snapshot) -> tuple[FetchedMessage, ...]:
+    """The messages of a snapshot, checked before anything of it is applied. Linear in them.
+
+    Raises:
+        MalformedEvent: a member is missing or wrong; the error gives its path.
+    """
+    found = []
+    for number, message in enumerate(snapshot.messages):
+        at = f"messages.{number}"
+        info = _member(message, "info", dict, at, {})
+        parts = _member(message, "parts", list, at, [])
+        found.append(
+            FetchedMessage(
+                id=_first((message, info), "id", is_id, f"{at}.info", required=True),
+                role=_first((message, info), "role", is_id, f"{at}.info"),
+                parent_id=_first((message, info), "parentId", is_id, f"{at}.info"),
+                order=_first((message, info), "order", is_order, f"{at}.info"),
+                status=_first((message,), "status", (*CLOSED_STATUSES, "open").__contains__, at)
+                or "open",
+                error=message.get("error"),
+                client_id=_first((message, info), "clientId", is_id, f"{at}.info"),
+                info=info,
+                parts=tuple(
+                    _read_part(part, f"{at}.parts.{place}") for place, part in enumerate(parts)
+                ),
+            )
+        )
+    return tuple(found)
+
+
+def _read_part(part: Any, at: str) -> FetchedPart:
+    if not isinstance(part, dict):
+        raise MalformedEvent(at, "must be an object")
+    return FetchedPart(
+        index=_first((part,), "blockIndex", is_block_index, at, required=True),
+        kind=_first((part,), "kind", is_id, at, required=True),
+        order=_first((part,), "order", is_order, at),
+        open=_first((part,), "status", ("open", "closed", "incomplete").__contains__, at) == "open",
+        text=_first((part,), "text", lambda value: type(value) is str, at),
+        seq=_first((part,), "seq", is_number, at),
+        fields={name: value for name, value in part.items() if name not in _PART_MEMBERS},
+    )
+
+
+def _member(given: Mapping[str, Any], name: str, kind: type, at: str, default: Any) -> Any:
+    value = given.get(name, default)
+    if not isinstance(value, kind):
+        raise MalformedEvent(f"{at}.{name}", "must be an object" if kind is dict else "an array")
+    return value
+
+
+def _first(
+    given: tuple[Mapping[str, Any], ...],
+    name: str,
+    accepts: Callable[[Any], bool],
+    at: str,
+    required: bool = False,
+) -> Any:
+    for members in given:
+        value = members.get(name)
+        if value is not None:
+            try:
+                accepted = accepts(value)
+            except TypeError:
+                accepted = False
+            if not accepted:
+                raise MalformedEvent(f"{at}.{name}", "has the wrong type or value")
+            return value
+    if required:
+        raise MalformedEvent(f"{at}.{name}", "is missing")
+    return None
+
+
+def plan(
+    snapshot: Snapshot,
+    messages: tuple[FetchedMessage, ...],
+    session: SessionRow,
+    mode: Sequencing,
+    touched_since: TouchedSince,
+    epoch: int,
+) -> list[Step]:
+    """The events that a snapshot comes down to. Linear in it, and in the messages it removes.
+
+    `epoch` is when the read began. With a seq in a `session` or `sparse` stream the snapshot
+    replaces what it covers; without one, live state stays where it was touched since.
+    """
+    if mode in ("session", "sparse") and snapshot.seq is not None:
+        return _positioned(snapshot, snapshot.seq, messages, session)
+    return _unpositioned(snapshot, messages, session, mode, touched_since, epoch)
+
+
+def _message_steps(session: SessionRow, fetched: FetchedMessage, seq: int | None) -> list[Step]:
+    steps = [
+        Step(
+            MessageUpdated(
+                session_id=session.id,
+                seq=seq,
+                message_id=fetched.id,
+                info=fetched.info,
+                whole=True,
+                role=fetched.role,
+                parent_id=fetched.parent_id,
+                order=fetched.order,
+                client_id=fetched.client_id,
+            )
+        )
+    ]
+    if fetched.status != "open":
+        steps.append(
+            Step(
+                MessageClosed(
+                    session_id=session.id,
+                    seq=seq,
+                    message_id=fetched.id,
+                    status=fetched.status,
+                    error=fetched.error,
+                )
+            )
+        )
+    return steps
+
+
+def _block(
+    cls: type[BlockReplaced],
+    session: SessionRow,
+    fetched: FetchedMessage,
+    part: FetchedPart,
+    seq: int | None,
+    text: str | None,
+) -> BlockReplaced:
+    return cls(
+        session_id=session.id,
+        seq=seq,
+        message_id=fetched.id,
+        block_index=part.index,
+        kind=part.kind,
+        order=part.order,
+        text=text,
+        whole=True,
+        status="open" if part.open else "closed",
+        fields=part.fields,
+    )
+
+
+def _positioned(
+    snapshot: Snapshot,
+    seq: int,
+    messages: tuple[FetchedMessage, ...],
+    session: SessionRow,
+) -> list[Step]:
+    steps: list[Step] = []
+    for fetched in messages:
+        steps += _message_steps(session, fetched, seq)
+        indexes = {part.index for part in fetched.parts}
+        for part in fetched.parts:
+            steps.append(Step(_block(BlockSnapshot, session, fetched, part, seq, part.text)))
+        message = session.messages.get(fetched.id)
+        for block in message.blocks.values() if message is not None else ():
+            if block.key.block_index not in indexes and block.exists and block.first <= seq:
+                steps.append(Step(_gone(session, block, seq)))
+    for message in _absent(snapshot, messages, session):
+        if message.first <= seq and not _later_block(message, seq):
+            steps.append(
+                Step(
+                    MessageRemoved(
+                        session_id=session.id, seq=seq, message_id=message.key.message_id
+                    )
+                )
+            )
+    return steps
+
+
+def _later_block(message: MessageRow, seq: int) -> bool:
+    # Only deltas above the snapshot are known: its opening may still be on the way.
+    return message.first < 0 and any(
+        block.first > seq for block in message.blocks.values() if block.exists
+    )
+
+
+def _gone(session: SessionRow, block: BlockRow, seq: int | None) -> BlockRemoved:
+    return BlockRemoved(
+        session_id=session.id,
+        seq=seq,
+        message_id=block.key.message_id,
+        block_index=block.key.block_index,
+    )
+
+
+def _absent(
+    snapshot: Snapshot, messages: tuple[FetchedMessage, ...], session: SessionRow
+) -> list[MessageRow]:
+    """Live messages that a complete snapshot, or page, should have and lacks."""
+    if not snapshot.complete:
+        return []
+    ids = {fetched.id for fetched in messages}
+    low = high = None
+    if snapshot.before is not None:
+        if not messages:
+            return []
+        edge = session.messages.get(snapshot.before)
+        if edge is None:
+            return []
+        high = message_order(edge.order, snapshot.before)
+        low = min(message_order(_fetched_order(fetched), fetched.id) for fetched in messages)
+    found = []
+    for message in session.messages.values():
+        if not message.exists or message.local or message.key.message_id in ids:
+            continue
+        if low is not None and high is not None:
+            place = message_order(message.order, message.key.message_id)
+            if not low <= place < high:
+                continue
+        found.append(message)
+    return found
+
+
+def _fetched_order(fetched: FetchedMessage) -> float | None:
+    if fetched.order is not None:
+        return fetched.order
+    time = fetched.info.get("time")
+    created = time.get("created") if isinstance(time, dict) else None
+    return created if is_order(created) else None
+
+
+def _unpositioned(
+    snapshot: Snapshot,
+    messages: tuple[FetchedMessage, ...],
+    session: SessionRow,
+    mode: Sequencing,
+    touched_since: TouchedSince,
+    epoch: int,
+) -> list[Step]:
+    steps: list[Step] = []
+    for fetched in messages:
+        message = session.messages.get(fetched.id)
+        if message is not None and message.removed_now and touched_since(message, epoch):
+            continue  # removed during the read: it stays removed
+        live = message if message is not None and message.exists else None
+        if live is None or live.local or not touched_since(live, epoch):
+            steps += _message_steps(session, fetched, None)
+        indexes = {part.index for part in fetched.parts}
+        for part in fetched.parts:
+            block = None if message is None else message.blocks.get(part.index)
+            if mode == "block" and part.seq is not None:
+                event = _block(BlockSnapshot, session, fetched, part, part.seq, part.text)
+                steps.append(Step(event, counted=True))
+            else:
+                steps += _part(session, fetched, part, block, touched_since, epoch)
+        for block in live.blocks.values() if live is not None else ():
+            if block.key.block_index not in indexes and block.exists and not block.local:
+                if not touched_since(block, epoch):
+                    steps.append(Step(_gone(session, block, None)))
+    for message in _absent(snapshot, messages, session):
+        if touched_since(message, epoch) or any(
+            touched_since(block, epoch) for block in message.blocks.values()
+        ):
+            continue
+        steps.append(Step(MessageRemoved(session_id=session.id, message_id=message.key.message_id)))
+    return steps
+
+
+def _part(
+    session: SessionRow,
+    fetched: FetchedMessage,
+    part: FetchedPart,
+    block: BlockRow | None,
+    touched_since: TouchedSince,
+    epoch: int,
+) -> list[Step]:
+    settled = not part.open or fetched.status != "open"
+    may_lack = part.kind in STREAMED_KINDS and not settled
+    if block is None or (not block.exists and not block.removed_now):
+        event = _block(BlockReplaced, session, fetched, part, None, part.text)
+        return [Step(event, gap=may_lack)]
+    touched = touched_since(block, epoch)
+    if block.removed_now:
+        if touched:
+            return []
+        event = _block(BlockReplaced, session, fetched, part, None, part.text)
+        return [Step(event, gap=may_lack)]
+    text = part.text
+    live = block.cell.working()
+    # What a connection cut is repaired by a fetched text that has ended: it is all there is.
+    repairs = block.gap and text is not None and settled and (text != "" or live == "")
+    if touched and not repairs:
+        return []
+    keeps = text is None or (not repairs and _keeps(live, text, block.gap))
+    if keeps:
+        steps = [
+            Step(
+                BlockUpdated(
+                    session_id=session.id,
+                    message_id=fetched.id,
+                    block_index=part.index,
+                    kind=part.kind,
+                    order=part.order,
+                    whole=True,
+                    fields=part.fields,
+                )
+            )
+        ]
+        if not part.open and not block.closed:
+            steps.append(
+                Step(
+                    BlockClosed(
+                        session_id=session.id, message_id=fetched.id, block_index=part.index
+                    )
+                )
+            )
+        return steps
+    gap = block.gap and not settled and not (text or "").startswith(live)
+    return [Step(_block(BlockReplaced, session, fetched, part, None, text), gap=gap)]
+
+
+def _keeps(live: str, fetched: str, gap: bool) -> bool:
+    """Whether live text stays against an older or empty fetched one."""
+    if fetched == "":
+        return live != ""
+    return not gap and len(live) > len(fetched) and live.startswith(fetched)

@@ -1,0 +1,251 @@
+"""Who hears of a change set, when, and how much may wait for each.
+
+Every subscriber has a scope and one pending merged change set; it is delivered when its throttle
+says so, and becomes one reset past its bound. Knows change sets and keys; no row, event or clock:
+timers come from whoever schedules.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
+from typing import Any, TypeAlias
+
+import attrs
+
+from .changes import ChangeSet, Edit, MergedChanges, Place, TextField
+from .keys import Key
+
+Scope: TypeAlias = tuple[Any, ...]
+Callback: TypeAlias = Callable[[ChangeSet], object]
+CallLater: TypeAlias = Callable[[float, Callable[[], None]], Callable[[], None]]
+Locate: TypeAlias = Callable[[Iterable[Key]], tuple[Place, ...]]
+
+
+@attrs.frozen(eq=False)
+class Present:
+    """What a scope holds at the moment of subscribing; the change sets after it build on it.
+
+    `sessions` in order; `messages` by session id; `parts` by message key; all as the store's
+    reads give them.
+    """
+
+    version: int
+    sessions: tuple[Any, ...] = ()
+    messages: Mapping[str, tuple[Any, ...]] = MappingProxyType({})
+    parts: Mapping[Any, tuple[Any, ...]] = MappingProxyType({})
+
+
+class Subscription:
+    """One subscriber; `close()` it, or use it in a `with` statement.
+
+    Attributes:
+        state: what its scope held when it subscribed.
+        on_close: called when it is closed, by whomever.
+        scope: () for everything, (session,), (session, message) or (session, message, block).
+    """
+
+    def __init__(
+        self, owner: Subscribers, callback: Callback, scope: Scope, throttle: float, state: Present
+    ) -> None:
+        self._owner = owner
+        self._callback = callback
+        self._throttle = throttle
+        self._pending = MergedChanges()
+        self._cancel: Callable[[], None] | None = None
+        self.scope = scope
+        self.state = state
+        self.closed = False
+        self.on_close: Callable[[], None] | None = None
+
+    def close(self) -> None:
+        """Hear nothing any more; safe to call again, also from inside the callback."""
+        if not self.closed:
+            self.closed = True
+            if self._cancel is not None:
+                self._cancel()
+                self._cancel = None
+            self._owner.forget(self)
+            if self.on_close is not None:
+                self.on_close()
+
+    def __enter__(self) -> Subscription:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def hear(self, changes: ChangeSet, bound: int) -> None:
+        """Take a change set in, and hand it on unless a throttle says to wait."""
+        if self.closed or changes.version <= self.state.version:
+            return
+        if self._throttle <= 0:
+            self._owner.call(self, self._callback, changes)
+            return
+        self._pending.add(changes)
+        if self._pending.size > bound:
+            self._pending.become_reset()
+        if self._cancel is None:
+            self._deliver()
+
+    def _deliver(self) -> None:
+        self._cancel = self._owner.call_later(self._throttle, self._due)
+        self._owner.call(self, self._callback, self._pending.take(self._owner.locate))
+
+    def _due(self) -> None:
+        self._cancel = None
+        if not self.closed and self._pending.last is not None:
+            self._deliver()
+
+
+class Subscribers:
+    """All subscriptions of a store, by scope; one pass per change set.
+
+    Args:
+        bound: entries in one subscriber's pending change set before it becomes a reset.
+        locate: places of keys in the published order, for change sets that waited.
+        call_later: `(ms, callback) -> cancel`, for throttles.
+        on_error: told of an exception that a subscriber raised.
+    """
+
+    def __init__(
+        self,
+        bound: int,
+        locate: Locate,
+        call_later: CallLater,
+        on_error: Callable[[BaseException, Subscription], object],
+    ) -> None:
+        self._bound = bound
+        self.locate = locate
+        self.call_later = call_later
+        self._on_error = on_error
+        self._by_scope: dict[Scope, list[Subscription]] = {}
+        self._outbox: deque[ChangeSet] = deque()
+        self._passing = False
+        self.passes = 0
+
+    def __len__(self) -> int:
+        return sum(len(subscriptions) for subscriptions in self._by_scope.values())
+
+    def add(
+        self, callback: Callback, scope: Scope, throttle: float, state: Present
+    ) -> Subscription:
+        """Subscribe a callback to a scope; `throttle` in ms, 0 for every tick."""
+        subscription = Subscription(self, callback, scope, throttle, state)
+        self._by_scope.setdefault(scope, []).append(subscription)
+        return subscription
+
+    def forget(self, subscription: Subscription) -> None:
+        """Take a subscription out."""
+        subscriptions = self._by_scope.get(subscription.scope, [])
+        if subscription in subscriptions:
+            # A new list: a pass that is under way keeps walking the old one.
+            rest = [other for other in subscriptions if other is not subscription]
+            if rest:
+                self._by_scope[subscription.scope] = rest
+            else:
+                del self._by_scope[subscription.scope]
+
+    def close(self) -> None:
+        """Close every subscription."""
+        for subscriptions in list(self._by_scope.values()):
+            for subscription in list(subscriptions):
+                subscription.close()
+
+    def notify(self, changes: ChangeSet) -> None:
+        """One pass over the subscribers whose scope the change set concerns.
+
+        A subscriber that commits from inside its callback queues the next pass behind this one,
+        so that all hear all change sets in order.
+        """
+        if not self._by_scope:
+            return
+        self._outbox.append(changes)
+        if self._passing:
+            return
+        self._passing = True
+        try:
+            while self._outbox:
+                self._pass(self._outbox.popleft())
+        finally:
+            self._passing = False
+
+    def call(self, subscription: Subscription, callback: Callback, changes: ChangeSet) -> None:
+        """Call one subscriber; what it raises is reported, the others still hear."""
+        try:
+            callback(changes)
+        except Exception as error:
+            self._on_error(error, subscription)
+
+    def _pass(self, changes: ChangeSet) -> None:
+        self.passes += 1
+        scopes = self._by_scope
+        if len(scopes) == 1 and () in scopes:
+            for subscription in scopes[()]:
+                subscription.hear(changes, self._bound)
+            return
+        if changes.reset:
+            concerned = dict.fromkeys(scopes, changes)
+        else:
+            concerned = _by_scope(changes, scopes)
+        for scope, scoped in concerned.items():
+            for subscription in scopes.get(scope, ()):
+                subscription.hear(scoped, self._bound)
+
+
+def _by_scope(changes: ChangeSet, scopes: Iterable[Scope]) -> dict[Scope, ChangeSet]:
+    """The part of a change set that each scope concerns, for those that it concerns at all."""
+    wanted = set(scopes)
+    drafts: dict[Scope, _Draft] = {}
+
+    def into(key: Key) -> list[_Draft]:
+        found = []
+        for depth in range(len(key) + 1):
+            scope = tuple(key[:depth])
+            if scope in wanted:
+                found.append(drafts.setdefault(scope, _Draft()))
+        return found
+
+    for key in changes.removed:
+        for draft in into(key):
+            draft.removed.append(key)
+        for scope in wanted:  # what lies below a removed key hears of it, too
+            if len(scope) > len(key) and scope[: len(key)] == key:
+                drafts.setdefault(scope, _Draft()).removed.append(key)
+    for place in changes.added:
+        for draft in into(place.key):
+            draft.added.append(place)
+    for place in changes.moved:
+        for draft in into(place.key):
+            draft.moved.append(place)
+    for key in changes.changed:
+        for draft in into(key):
+            draft.changed.append(key)
+    for field, edit in changes.text.items():
+        for draft in into(field.key):
+            draft.text[field] = edit
+    return {scope: draft.finish(changes) for scope, draft in drafts.items()}
+
+
+class _Draft:
+    __slots__ = ("added", "changed", "moved", "removed", "text")
+
+    def __init__(self) -> None:
+        self.added: list[Place] = []
+        self.changed: list[Key] = []
+        self.removed: list[Key] = []
+        self.moved: list[Place] = []
+        self.text: dict[TextField, Edit] = {}
+
+    def finish(self, whole: ChangeSet) -> ChangeSet:
+        return ChangeSet(
+            version=whole.version,
+            added=tuple(self.added),
+            changed=tuple(self.changed),
+            removed=tuple(self.removed),
+            moved=tuple(self.moved),
+            text=MappingProxyType(self.text),
+            gaps=whole.gaps,
+            resume=whole.resume,
+        )

@@ -1,0 +1,196 @@
+"""Growing text: append-only, shared by every version of a part, joined when somebody reads it.
+
+Knows no part and no event. Text is kept raw: a half of a surrogate pair that never met its other
+half stays as it came, and reads as U+FFFD.
+"""
+
+from __future__ import annotations
+
+import re
+
+_LONE = re.compile("[\ud800-\udfff]")
+# Fragments are merged a hundred at a time, the merged ones again: a character is copied once per
+# level, the number of pieces stays below 100 per level, and no merge but a read holds the whole
+# text twice. 13 bytes a character become about 1.
+_RADIX = 100
+
+
+def has_surrogate(text: str) -> bool:
+    """Whether a text holds a code point from U+D800 to U+DFFF; free for ASCII."""
+    return not text.isascii() and _LONE.search(text) is not None
+
+
+def pair_surrogates(text: str) -> str:
+    """Replace each high surrogate that its low one follows by the character they stand for.
+
+    Sources of such text are JavaScript servers that cut a delta between two UTF-16 units.
+
+    >>> pair_surrogates("\\ud83d\\ude00!") == "\\U0001f600!"
+    True
+    """
+    if not has_surrogate(text):
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
+
+
+def shown(text: str) -> str:
+    """A text as it may be shown: surrogates without their other half become U+FFFD."""
+    return _LONE.sub("\ufffd", text) if has_surrogate(text) else text
+
+
+def ends_high(text: str) -> bool:
+    """Whether a text ends in the first half of a surrogate pair, which waits for the second."""
+    return text != "" and "\ud800" <= text[-1] <= "\udbff"
+
+
+def starts_low(text: str) -> bool:
+    """Whether a text starts with the second half of a surrogate pair."""
+    return text != "" and "\udc00" <= text[0] <= "\udfff"
+
+
+def common_prefix(first: str, second: str) -> int:
+    """Length of what two texts share at their start; time in proportion to that length.
+
+    >>> common_prefix("prefix", "preset")
+    3
+    """
+    limit = min(len(first), len(second))
+    start, step = 0, 1
+    while start < limit:  # gallop over equal stretches, then halve
+        stop = min(start + step, limit)
+        if first[start:stop] == second[start:stop]:
+            start = stop
+            step *= 2
+        elif step == 1:
+            return start
+        else:
+            step = max(1, (stop - start) // 2)
+    return limit
+
+
+class GrowingText:
+    """An append-only text; a reader takes the first `length` characters whenever it wants.
+
+    `append` costs the fragment, whatever the length so far. `read` joins once and keeps the
+    joined string, so that reading again costs nothing.
+
+    >>> text = GrowingText()
+    >>> text.append("hello")
+    >>> before = text.length
+    >>> text.append(" world")
+    >>> text.read(before), text.read(), text.read_range(4, 7)
+    ('hello', 'hello world', 'o w')
+    """
+
+    __slots__ = ("_counts", "_pieces", "length", "lone")
+
+    def __init__(self, text: str = "") -> None:
+        self._pieces: list[str] = [text] if text else []
+        self._counts: list[int] = [len(self._pieces)]  # pieces per level, the last is level 0
+        self.length = len(text)
+        self.lone = has_surrogate(text)
+
+    def append(self, fragment: str) -> None:
+        """Add a fragment at the end. Fragments must not split a surrogate pair between them."""
+        if not fragment:
+            return
+        self._pieces.append(fragment)
+        self.length += len(fragment)
+        if not fragment.isascii() and not self.lone:
+            self.lone = has_surrogate(fragment)
+        counts = self._counts
+        counts[-1] += 1
+        if counts[-1] < _RADIX:
+            return
+        level = len(counts) - 1
+        while level >= 0 and counts[level] >= _RADIX:
+            run = counts[level]
+            self._pieces[-run:] = ["".join(self._pieces[-run:])]
+            counts[level] = 0
+            if level == 0:
+                counts.insert(0, 1)
+            else:
+                counts[level - 1] += 1
+            level -= 1
+
+    def raw(self, length: int | None = None) -> str:
+        """The first `length` characters as they came; joins what is there at most once."""
+        pieces = self._pieces
+        if len(pieces) > 1:
+            # Popping while adding frees each piece as it is copied: the peak is one text and one
+            # piece, not two texts, where CPython grows a string in place (it does for a local
+            # that nobody else holds); where it copies, the pieces are few.
+            pieces.reverse()
+            whole = pieces.pop()
+            while pieces:
+                whole += pieces.pop()
+            pieces.append(whole)
+            self._counts = [1, 0]
+        whole = pieces[0] if pieces else ""
+        return whole if length is None or length == len(whole) else whole[:length]
+
+    def read(self, length: int | None = None) -> str:
+        """The first `length` characters as they may be shown."""
+        text = self.raw(length)
+        return shown(text) if self.lone else text
+
+    def raw_range(self, start: int, stop: int) -> str:
+        """Characters from `start` to `stop` as they came; costs the pieces from the end."""
+        taken: list[str] = []
+        end = self.length
+        for piece in reversed(self._pieces):
+            begin = end - len(piece)
+            if begin < stop:
+                taken.append(piece[max(0, start - begin) : stop - begin])
+            if begin <= start:
+                break
+            end = begin
+        return "".join(reversed(taken))
+
+    def read_range(self, start: int, stop: int) -> str:
+        """Characters from `start` to `stop` as they may be shown, without joining the rest."""
+        text = self.raw_range(start, stop)
+        return shown(text) if self.lone else text
+
+    def last(self) -> str:
+        """The last character, or "" where there is none."""
+        return self._pieces[-1][-1] if self._pieces else ""
+
+
+class TextView:
+    """The first `length` characters of a growing text: what one version of a part shows.
+
+    Immutable for its reader; holding it copies nothing.
+    """
+
+    __slots__ = ("_source", "length")
+
+    def __init__(self, source: GrowingText, length: int) -> None:
+        self._source = source
+        self.length = length
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __str__(self) -> str:
+        return self._source.read(self.length)
+
+    def raw(self) -> str:
+        """The text with lone surrogates as they came; what an adapter encodes."""
+        return self._source.raw(self.length)
+
+    def range(self, start: int, stop: int | None = None) -> str:
+        """Characters from `start` to `stop` (code points), at the cost of what is asked for."""
+        stop = self.length if stop is None else min(stop, self.length)
+        return self._source.read_range(max(0, start), stop)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, TextView):
+            return NotImplemented
+        return self.length == other.length and self.raw() == other.raw()
+
+    def __hash__(self) -> int:
+        return hash(self.length)
+
+    def __repr__(self) -> str:
+        return f"TextView({self.length} characters)"

@@ -1,0 +1,101 @@
+"""What became of one event at ingress, and how such verdicts are counted.
+
+A verdict is a value, never an exception: a stream's mistakes are counted, not raised. Knows no
+row, stage or protocol.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any, Literal, NamedTuple
+
+VerdictKind = Literal["accepted", "duplicate", "late", "held", "refused", "malformed", "unknown"]
+
+
+class Verdict(NamedTuple):
+    """What became of an event.
+
+    Attributes:
+        kind: accepted, duplicate, late (taken in, to its place), held (waits), refused, malformed
+            or unknown.
+        reason: why it was refused (`conflict`, `unplaceable`, `stale_generation`, `removed`,
+            `sealed`, `evicted`, `foreign`, `over_limit`, `stopped`, `rank`), which member is
+            malformed, or which type is unknown; "" otherwise.
+        detail: a sentence for a person, for what the other side got wrong.
+    """
+
+    kind: VerdictKind
+    reason: str = ""
+    detail: str = ""
+
+    @property
+    def taken(self) -> bool:
+        """Whether the event counts as received: it need not be sent again."""
+        return self.kind in ("accepted", "late", "held", "duplicate")
+
+
+ACCEPTED = Verdict("accepted")
+DUPLICATE = Verdict("duplicate")
+LATE = Verdict("late")
+HELD = Verdict("held")
+CONFLICT = Verdict("refused", "conflict")
+UNPLACEABLE = Verdict("refused", "unplaceable")
+STALE_GENERATION = Verdict("refused", "stale_generation")
+REMOVED = Verdict("refused", "removed")
+SEALED = Verdict("refused", "sealed")
+EVICTED = Verdict("refused", "evicted")
+FOREIGN = Verdict("refused", "foreign")
+OVER_LIMIT = Verdict("refused", "over_limit")
+STOPPED = Verdict("refused", "stopped")
+RANK = Verdict("refused", "rank")
+
+
+class Counts:
+    """Verdicts by kind and reason, characters of text by what became of them, and work done.
+
+    `characters` holds, for text of deltas and replaces: `received`; `accepted` (taken in, held
+    ones included); `superseded` (taken in, then replaced or removed); `paired` (halves of
+    surrogate pairs that joined to one character); and one entry per verdict that refused some.
+    """
+
+    __slots__ = ("characters", "held", "verdicts", "work")
+
+    def __init__(self) -> None:
+        self.verdicts: Counter[tuple[str, str]] = Counter()
+        self.characters: Counter[str] = Counter()
+        self.held: Counter[str] = Counter()
+        self.work: Counter[str] = Counter()
+
+    def add(self, verdict: Verdict, number: int = 1) -> None:
+        """Count events with one verdict."""
+        self.verdicts[verdict.kind, verdict.reason] += number
+
+    def dump(self) -> dict[str, Any]:
+        """Every count as plain JSON, for a saved state."""
+        return {
+            "verdicts": [[kind, reason, n] for (kind, reason), n in self.verdicts.items()],
+            "characters": dict(self.characters),
+            "held": dict(self.held),
+            "work": dict(self.work),
+        }
+
+    def restore(self, dumped: dict[str, Any]) -> None:
+        """Go on counting from what `dump` wrote."""
+        for kind, reason, number in dumped["verdicts"]:
+            self.verdicts[kind, reason] = number
+        for name in ("characters", "held", "work"):
+            getattr(self, name).update(dumped[name])
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain JSON: `{"verdicts": {kind or kind:reason: n}, "characters", "held", "work"}`."""
+        verdicts = {
+            f"{kind}:{reason}" if reason else kind: number
+            for (kind, reason), number in sorted(self.verdicts.items())
+            if number
+        }
+        return {
+            "verdicts": verdicts,
+            "characters": {name: n for name, n in sorted(self.characters.items()) if n},
+            "held": {name: n for name, n in sorted(self.held.items()) if n},
+            "work": {name: n for name, n in sorted(self.work.items()) if n},
+        }

@@ -1,0 +1,319 @@
+"""The gate: the key and seq of an event to a verdict, before anything is buffered.
+
+Deduplication happens here, at ingress. The gate moves marks and holds what waits behind a hole;
+it knows no text, delivery, subscriber, clock or thread, and applies nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from . import verdicts
+from .errors import MalformedEvent
+from .events import (
+    BlockDelta,
+    BlockOpened,
+    BlockRemoved,
+    BlockReplaced,
+    BlockSnapshot,
+    BlockUpdated,
+    Event,
+    MessageOpened,
+    MessageRemoved,
+    MessageUpdated,
+    SessionRemoved,
+    SessionUpdated,
+)
+from .limits import Limits
+from .marks import Marks, insert_sorted
+from .model import Sequencing
+from .rows import BlockRow, MessageRow, SessionRow
+from .verdicts import Counts, Verdict
+
+#: No place in a window: the event is not one of a window's operations.
+NOWHERE = -1
+
+_REMOVALS = (BlockRemoved, MessageRemoved, SessionRemoved)
+
+
+def is_full(event: Event) -> bool:
+    """Whether an event says everything about its entity, so that it can add it anew."""
+    if isinstance(event, BlockOpened | MessageOpened | BlockSnapshot):
+        return True
+    if isinstance(event, BlockReplaced | BlockUpdated | MessageUpdated | SessionUpdated):
+        return event.whole
+    return False
+
+
+def is_operation(event: Event) -> bool:
+    """Whether a `block` stream counts an event: deltas and replaces, and what stands for them."""
+    return isinstance(event, BlockDelta | BlockReplaced)
+
+
+def _has_text(event: Event) -> bool:
+    return isinstance(event, BlockDelta) or (
+        isinstance(event, BlockReplaced) and event.text is not None
+    )
+
+
+class Gate:
+    """Decides about events, one at a time.
+
+    `admit` costs one comparison for what comes in order, a binary search in a bounded window for
+    what is late, and for a `session` stream one in the intervals of its holes.
+    """
+
+    def __init__(self, limits: Limits, counts: Counts, resync: Callable[[str, str], None]) -> None:
+        self._limits = limits
+        self._counts = counts
+        self._resync = resync
+
+    # -- generations -----------------------------------------------------------------------
+
+    def generation(self, session: SessionRow, event: Event, stream: Any) -> Verdict | None:
+        """Whether an event's generation lets it in: None, stale, or held until it opens."""
+        token = event.generation
+        if token is None or token == session.generation:
+            return None
+        if token in session.generations:
+            return verdicts.STALE_GENERATION
+        if len(session.waiting) >= self._limits.pending_results:
+            return verdicts.OVER_LIMIT
+        session.waiting.append((token, event, stream))
+        return verdicts.HELD
+
+    # -- one event -------------------------------------------------------------------------
+
+    def admit(
+        self,
+        mode: Sequencing,
+        event: Event,
+        session: SessionRow,
+        message: MessageRow | None,
+        block: BlockRow | None,
+        ids_ordered: bool,
+    ) -> tuple[Verdict, int]:
+        """The verdict on an event, and its place in its block's window (or `NOWHERE`).
+
+        Accepted and late events are to be applied now; held ones come out of `drain`.
+
+        Raises:
+            MalformedEvent: an operation of a `block` stream has no seq from 1.
+        """
+        row: Marks = block or message or session
+        seq = event.seq
+        if mode == "block" and block is not None and is_operation(event):
+            if seq is None or seq < 1:
+                raise MalformedEvent("seq", "operations of a block stream count from 1")
+            return self._operation(event, seq, session, message, block), NOWHERE
+        if seq is None or mode == "none":
+            return self._unpositioned(mode, event, row, session, message, ids_ordered), NOWHERE
+        if mode == "block":
+            return self._versioned(event, seq, row, session, message, block), NOWHERE
+        return self._positioned(mode, event, seq, row, session, message, block)
+
+    def _above(self, session: SessionRow, message: MessageRow | None, row: Marks) -> list[Marks]:
+        return [above for above in (session, message) if above is not None and above is not row]
+
+    def _unpositioned(
+        self,
+        mode: Sequencing,
+        event: Event,
+        row: Marks,
+        session: SessionRow,
+        message: MessageRow | None,
+        ids_ordered: bool,
+    ) -> Verdict:
+        if isinstance(event, _REMOVALS):
+            return verdicts.ACCEPTED
+        if any(above.removed_now for above in self._above(session, message, row)):
+            return verdicts.REMOVED
+        if row.removed_now:
+            stale = ids_ordered and event.id is not None and event.id <= row.gone_id
+            if mode == "block" or row.removed >= 0 or stale or not is_full(event):
+                return verdicts.REMOVED
+        return verdicts.ACCEPTED
+
+    def _versioned(
+        self,
+        event: Event,
+        seq: int,
+        row: Marks,
+        session: SessionRow,
+        message: MessageRow | None,
+        block: BlockRow | None,
+    ) -> Verdict:
+        # In a block stream only operations are counted; on other events seq is a version, by
+        # which fields win, and the same one twice on a message or session is a repetition.
+        if not isinstance(event, _REMOVALS) and (
+            row.gone or any(above.gone for above in self._above(session, message, row))
+        ):
+            return verdicts.REMOVED
+        if block is not None:
+            return verdicts.ACCEPTED
+        if seq > row.mark:
+            self._append(row, seq)
+            return verdicts.ACCEPTED
+        known = row.knows(seq)
+        if known:
+            return verdicts.DUPLICATE
+        if known is False:
+            insert_sorted(row.seqs, seq)
+        return verdicts.LATE
+
+    def _positioned(
+        self,
+        mode: Sequencing,
+        event: Event,
+        seq: int,
+        row: Marks,
+        session: SessionRow,
+        message: MessageRow | None,
+        block: BlockRow | None,
+    ) -> tuple[Verdict, int]:
+        late = False
+        if isinstance(event, BlockSnapshot) and block is not None:
+            return self._positioned_snapshot(mode, seq, session, message, block), NOWHERE
+        if mode == "session":
+            if not self._enter(session, seq):
+                return verdicts.DUPLICATE, NOWHERE
+            late = seq < session.intervals.top
+        elif seq <= session.covered or (message is not None and seq <= message.covered):
+            return verdicts.DUPLICATE, NOWHERE
+        removal = isinstance(event, _REMOVALS)
+        above = self._above(session, message, row)
+        if not removal and (
+            seq <= row.removed
+            or row.gone
+            or any(seq <= parent.removed or parent.gone for parent in above)
+        ):
+            if not (row.gone and row.removed < 0 and is_full(event)):
+                return verdicts.REMOVED, NOWHERE
+        if row.first < 0 and not removal and seq <= session.evicted:
+            return verdicts.EVICTED, NOWHERE
+        if block is not None and (block.removed_now or block.previous):
+            # Hidden operations wait for a full event that may come late; they are bounded.
+            if not is_full(event) and not removal and len(block.ops) >= self._limits.late_window:
+                self._resync(session.id, "operations wait for a block that was not opened")
+                return verdicts.OVER_LIMIT, NOWHERE
+        if seq > row.mark:
+            at = self._append(row, seq)
+            return (verdicts.LATE if late else verdicts.ACCEPTED), at
+        if block is not None:
+            block.trim(self._limits.late_window)
+            if block.closed and session.events - block.closed_at >= self._limits.late_window:
+                block.floor = block.mark
+        known = None if seq <= row.floor else mode == "sparse" and row.knows(seq)
+        if seq <= row.covered or known:
+            return verdicts.DUPLICATE, NOWHERE
+        if known is None:
+            if _has_text(event):
+                if block is not None:
+                    block.suspect = True
+                self._resync(session.id, "a late operation could not be placed")
+                return verdicts.UNPLACEABLE, NOWHERE
+            return verdicts.LATE, NOWHERE
+        at = insert_sorted(row.seqs, seq)
+        if row.first < 0 or seq < row.first:
+            row.first = seq
+        if block is not None:
+            block.ops.insert(at, None)
+        return verdicts.LATE, at
+
+    def _positioned_snapshot(
+        self,
+        mode: Sequencing,
+        seq: int,
+        session: SessionRow,
+        message: MessageRow | None,
+        block: BlockRow,
+    ) -> Verdict:
+        # Its seq is a position, which an operation may have had already.
+        if mode == "session":
+            self._enter(session, seq)
+        if seq <= block.snapshot_seq or (message is not None and seq <= message.covered):
+            return verdicts.DUPLICATE
+        if any(row.gone or seq <= row.removed for row in (session, message, block) if row):
+            return verdicts.REMOVED
+        block.snapshot_seq = seq
+        if block.first < 0:
+            block.first = seq
+        return verdicts.LATE if seq < block.mark else verdicts.ACCEPTED
+
+    def _append(self, row: Marks, seq: int) -> int:
+        row.mark = seq
+        if row.first < 0:
+            row.first = seq
+        row.seqs.append(seq)
+        if isinstance(row, BlockRow):
+            row.ops.append(None)
+            return len(row.ops) - 1
+        window = self._limits.late_window
+        if len(row.seqs) > 2 * window:
+            row.floor = row.seqs[-window - 1]
+            del row.seqs[:-window]
+        return NOWHERE
+
+    def _enter(self, session: SessionRow, seq: int) -> bool:
+        intervals = session.intervals
+        if not intervals.add(seq):
+            return False
+        if len(intervals.starts) > 1:
+            if len(intervals.starts) > self._limits.held_operations:
+                intervals.close_oldest()
+            self._resync(session.id, "operations of the session are missing")
+        return True
+
+    # -- block streams ---------------------------------------------------------------------
+
+    def _operation(
+        self,
+        event: Event,
+        seq: int,
+        session: SessionRow,
+        message: MessageRow | None,
+        block: BlockRow,
+    ) -> Verdict:
+        if session.gone or block.gone or (message is not None and message.gone):
+            return verdicts.REMOVED
+        if block.mark < 0:
+            block.mark = 0
+        if isinstance(event, BlockSnapshot):
+            return self._block_snapshot(seq, block)
+        if seq <= block.mark or seq in block.held:
+            return verdicts.DUPLICATE
+        if seq == block.mark + 1:
+            block.mark = seq
+            return verdicts.ACCEPTED
+        if len(block.held) >= self._limits.held_operations:
+            self._resync(session.id, "a block holds as many operations as it may")
+            return verdicts.OVER_LIMIT
+        block.held[seq] = event
+        return verdicts.HELD
+
+    def _block_snapshot(self, seq: int, block: BlockRow) -> Verdict:
+        if seq <= block.snapshot_seq:
+            return verdicts.DUPLICATE
+        block.snapshot_seq = seq
+        if seq <= block.mark:
+            return verdicts.LATE
+        for held in [held for held in block.held if held <= seq]:
+            event = block.held.pop(held)
+            block.holes_at.pop(held, None)
+            self._counts.held["superseded"] += 1
+            text = getattr(event, "text", None)
+            self._counts.characters["superseded"] += len(text or "")
+        block.mark = seq
+        return verdicts.ACCEPTED
+
+    def drain(self, block: BlockRow) -> list[Event]:
+        """Held operations that follow the mark now, in order; each was counted as held."""
+        ready: list[Event] = []
+        held = block.held
+        while held and block.mark + 1 in held:
+            block.mark += 1
+            ready.append(held.pop(block.mark))
+            block.holes_at.pop(block.mark, None)
+            self._counts.held["filled"] += 1
+        return ready

@@ -1,0 +1,426 @@
+"""The layering of `streamstore/`, kept by reading the imports with `ast`; nothing is imported.
+
+A file imports only from rows that stand above it in `ROWS`; files of one row, the stages above all,
+do not know each other. Below the wiring there is no clock, randomness, thread, event loop, socket,
+file or logging, so that every race can be replayed.
+
+A new module needs a place in `ROWS`; that is the only thing to edit for most changes.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+PACKAGE = "streamstore"
+ROOT = Path(__file__).resolve().parent.parent / PACKAGE
+
+
+class Row(NamedTuple):
+    """Modules of one height; `*` stands for what has no line of its own."""
+
+    purpose: str
+    modules: str
+    pure: bool = False  # below the wiring: nothing of `IMPURE`
+    family: bool = False  # may import each other
+
+
+# Lowest first. A module may import from the rows before its own. `__init__` is the package itself.
+ROWS = (
+    Row("errors, bounds, verdicts", "errors limits verdicts", pure=True),
+    Row("identities", "keys", pure=True),
+    Row("growing text", "text", pure=True),
+    Row("what a frontend reads", "model", pure=True),
+    Row("vocabulary, what changed", "events changes", pure=True),
+    Row("what a row is made of, patches of a state", "cells marks jsonpatch", pure=True),
+    Row("the rows of the tables", "rows", pure=True),
+    Row("the state as JSON", "state", pure=True),
+    Row("what adapters share", "adapters.base", pure=True),
+    Row(
+        "stages, which do not know each other",
+        "sse jsonlines watermarks coalescer reducer store subscribers ticks insights adapters.*",
+        pure=True,
+    ),
+    Row("the adapters by name", "adapters"),
+    Row("the wiring", "pipeline"),
+    Row("the public names", "__init__"),
+    Row("logs and saved states", "log"),
+    Row(
+        "network I/O, tests of users, frameworks",
+        "client client.* testing frontends.*",
+        family=True,
+    ),
+    Row("the frameworks by name", "frontends"),
+    Row("the command", "cli cli.*", family=True),
+    Row("python -m", "__main__"),
+)
+
+# Standard library modules that know a clock, chance, threads, loops, the system or other modules
+# by a name made up at run time.
+IMPURE = frozenset(
+    "_thread asyncio concurrent datetime fileinput getpass glob http importlib io locale logging "
+    "mmap multiprocessing os pathlib platform queue random sched secrets select selectors shutil "
+    "signal socket socketserver sqlite3 ssl subprocess tempfile threading time urllib uuid "
+    "warnings zoneinfo".split()
+)
+IMPURE_CALLS = frozenset({"__import__", "breakpoint", "input", "open", "print"})
+
+# (module, what it may import all the same, inside functions only): why.
+EXCEPTIONS = {
+    ("ticks", "asyncio"): "the asyncio scheduler; loaded when one is made",
+    ("ticks", "threading"): "the thread scheduler; loaded when one is made",
+    ("ticks", "time"): "the schedulers' clock; every other stage gets time as an argument",
+}
+
+RUNTIME = frozenset({"attr", "attrs", "cattr", "cattrs", "sortedcontainers"})
+# Where other packages may be imported: inside functions, so that the bare package imports.
+MAY_USE_EXTRAS = (
+    "cli",
+    "cli.*",
+    "client",
+    "client.*",
+    "frontends",
+    "frontends.*",
+    "log",
+    "testing",
+)
+
+
+def row_of(module: str, rows: tuple[Row, ...] = ROWS) -> int | None:
+    """The height of a module: its own line before a pattern's; None when it has no place."""
+    for match in (str.__eq__, fnmatchcase):
+        for height, row in enumerate(rows):
+            if any(match(module, pattern) for pattern in row.modules.split()):
+                return height
+    return None
+
+
+class Import(NamedTuple):
+    line: int
+    target: str  # absolute, dotted
+    name: str  # the `x` of `from target import x`, or ""
+    deferred: bool  # inside a function, or only for type checkers
+
+
+def module_name(root: Path, file: Path) -> str:
+    """`adapters/base.py` is `adapters.base`, `adapters/__init__.py` is `adapters`."""
+    parts = file.relative_to(root).with_suffix("").parts
+    return ".".join(parts if parts == ("__init__",) else [p for p in parts if p != "__init__"])
+
+
+def imports_of(tree: ast.Module, package: str) -> Iterator[Import]:
+    """All imports of a file that lies in `package` (absolute, dotted), wherever they stand."""
+
+    def walk(node: ast.AST, deferred: bool) -> Iterator[Import]:
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield Import(node.lineno, alias.name, "", deferred)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                above = package.split(".")[: len(package.split(".")) - node.level + 1]
+                base = ".".join(above + ([base] if base else []))
+            for alias in node.names:
+                yield Import(node.lineno, base, alias.name, deferred)
+        elif isinstance(node, ast.Call) and node.args:
+            called = node.func.attr if isinstance(node.func, ast.Attribute) else ""
+            called = node.func.id if isinstance(node.func, ast.Name) else called
+            first = node.args[0]
+            if called == "import_module" and isinstance(first, ast.Constant):
+                yield Import(node.lineno, str(first.value), "", deferred)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            for child in (*node.decorator_list, node.args, *filter(None, [node.returns])):
+                yield from walk(child, deferred)
+            for child in node.body:
+                yield from walk(child, True)
+        elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            for child in node.body:
+                yield from walk(child, True)
+            for child in node.orelse:
+                yield from walk(child, deferred)
+        else:
+            for child in ast.iter_child_nodes(node):
+                yield from walk(child, deferred or isinstance(node, ast.Lambda))
+
+    return walk(tree, False)
+
+
+def check(root: Path) -> list[str]:
+    """Everything in a package that breaks the rules, one line each."""
+    files = {module_name(root, file): file for file in sorted(root.rglob("*.py"))}
+    problems: list[str] = []
+    used: set[tuple[str, str]] = set()
+
+    for module, file in files.items():
+        where = f"{root.name}/{file.relative_to(root).as_posix()}"
+        tree = ast.parse(file.read_text(encoding="utf-8"), str(file))
+        if not (ast.get_docstring(tree) or "").strip():
+            problems.append(f"{where}: does not open with a docstring that says what it is for")
+        height = row_of(module)
+        if height is None:
+            problems.append(f"{where}: `{module}` has no place in ROWS of tests/test_layering.py")
+            continue
+        row = ROWS[height]
+        inside = module if file.name == "__init__.py" else module.rpartition(".")[0]
+        package = PACKAGE if inside in ("", "__init__") else f"{PACKAGE}.{inside}"
+
+        for found in imports_of(tree, package):
+            at = f"{where}:{found.line}"
+            top = found.target.partition(".")[0]
+            if top == PACKAGE:
+                target = dependency(found, files)
+                if target == module:
+                    continue
+                theirs = row_of(target)
+                if theirs is None:
+                    problems.append(f"{at}: imports `{target}`, which has no place in ROWS")
+                elif theirs > height:
+                    problems.append(
+                        f"{at}: `{module}` ({row.purpose}) imports `{target}` "
+                        f"({ROWS[theirs].purpose}), which stands on top of it"
+                    )
+                elif theirs == height and not row.family:
+                    problems.append(
+                        f"{at}: `{module}` imports `{target}` of its own row ({row.purpose})"
+                    )
+            elif top in sys.stdlib_module_names:
+                if row.pure and top in IMPURE:
+                    used.add((module, top))
+                    if (module, top) not in EXCEPTIONS:
+                        problems.append(
+                            f"{at}: `{module}` imports `{top}`; below the wiring there is no "
+                            "clock, chance, thread, loop, I/O or logging"
+                        )
+                    elif not found.deferred:
+                        problems.append(
+                            f"{at}: `{module}` may import `{top}` inside functions only "
+                            f"({EXCEPTIONS[module, top]})"
+                        )
+            elif top not in RUNTIME:
+                if not any(fnmatchcase(module, pattern) for pattern in MAY_USE_EXTRAS):
+                    problems.append(
+                        f"{at}: `{module}` imports `{top}`, which is no runtime dependency"
+                    )
+                elif not found.deferred:
+                    problems.append(
+                        f"{at}: `{module}` imports `{top}` at module level; an extra's package "
+                        "is imported inside the function that needs it"
+                    )
+
+        if row.pure:
+            problems += [
+                f"{where}:{node.lineno}: `{module}` calls `{node.func.id}()`; no I/O below the wiring"
+                for node in ast.walk(tree)
+                if isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Name)
+                and node.func.id in IMPURE_CALLS
+            ]
+
+    problems += [
+        f"EXCEPTIONS: `{module}` does not import `{name}` (any more): take the line out"
+        for module, name in EXCEPTIONS
+        if module in files and (module, name) not in used
+    ]
+    # An import of three names from a wrong place is one problem.
+    return list(dict.fromkeys(problems))
+
+
+def dependency(found: Import, files: dict[str, Path]) -> str:
+    """The module that an import inside the package is for: `from . import keys` is for `keys`."""
+    base = found.target.removeprefix(PACKAGE).lstrip(".")
+    child = f"{base}.{found.name}" if base else found.name
+    return child if found.name and child in files else base or "__init__"
+
+
+# --- the package itself ---------------------------------------------------------------------------
+
+
+def test_every_file_has_its_place_and_imports_only_from_rows_above_it() -> None:
+    problems = check(ROOT)
+    assert not problems, "\n" + "\n".join(problems)
+
+
+def test_the_package_was_read() -> None:
+    """An empty or moved package would pass the test above without having been looked at."""
+    assert {"errors", "keys", "__init__"} <= {module_name(ROOT, f) for f in ROOT.rglob("*.py")}
+
+
+def test_no_module_has_two_places_in_the_table() -> None:
+    names = [name for row in ROWS for name in row.modules.split()]
+    assert len(names) == len(set(names))
+
+
+# --- the checker can fail -------------------------------------------------------------------------
+
+DOC = '"""A file with a purpose."""\n'
+
+
+def package(tmp_path: Path, files: dict[str, str]) -> Path:
+    """A small package on disk, with the files that every case needs and those of the case."""
+    root = tmp_path / PACKAGE
+    for name, text in {"__init__.py": DOC, "keys.py": DOC, "store.py": DOC, **files}.items():
+        file = root / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+    return root
+
+
+VIOLATIONS = {
+    "no place in the table": ({"helpers.py": DOC}, "`helpers` has no place in ROWS"),
+    "a lower row imports a higher one": (
+        {"keys.py": DOC + "from .store import Store\n"},
+        "keys.py:2: `keys` (identities) imports `store`",
+    ),
+    "the same by its absolute name": (
+        {"keys.py": DOC + "import streamstore.store\n"},
+        "imports `store`",
+    ),
+    "the same as a module of the package": (
+        {"keys.py": DOC + "from . import store\n"},
+        "imports `store`",
+    ),
+    "the same from the absolute package": (
+        {"keys.py": DOC + "from streamstore import store\n"},
+        "imports `store`",
+    ),
+    "the same inside a function": (
+        {"keys.py": DOC + "def f():\n    from .store import Store\n"},
+        "keys.py:3: `keys` (identities) imports `store`",
+    ),
+    "the same for type checkers only": (
+        {"keys.py": DOC + "if TYPE_CHECKING:\n    from .store import Store\n"},
+        "imports `store`",
+    ),
+    "the public names from below": (
+        {"store.py": DOC + "from . import Store\n"},
+        "imports `__init__`",
+    ),
+    "a module that is not there": (
+        {"store.py": DOC + "from .nowhere import x\n"},
+        "imports `nowhere`, which has no place",
+    ),
+    "a stage imports a stage": (
+        {"reducer.py": DOC + "from .store import Store\n"},
+        "`reducer` imports `store` of its own row",
+    ),
+    "an adapter imports an adapter": (
+        {
+            "adapters/__init__.py": DOC,
+            "adapters/native.py": DOC,
+            "adapters/opencode.py": DOC + "from .native import x\n",
+        },
+        "`adapters.opencode` imports `adapters.native` of its own row",
+    ),
+    "an adapter imports a stage": (
+        {"adapters/__init__.py": DOC, "adapters/opencode.py": DOC + "from ..store import x\n"},
+        "`adapters.opencode` imports `store` of its own row",
+    ),
+    "what adapters share imports an adapter": (
+        {"adapters/base.py": DOC + "from . import opencode\n", "adapters/opencode.py": DOC},
+        "imports `adapters.opencode`",
+    ),
+    "the wiring imports what stands on it": (
+        {"pipeline.py": DOC + "from .log import x\n"},
+        "`pipeline` (the wiring) imports `log`",
+    ),
+    "the public names import what stands on them": (
+        {"__init__.py": DOC + "from .cli import main\n", "cli.py": DOC},
+        "imports `cli`",
+    ),
+    "a clock": ({"store.py": DOC + "import time\n"}, "`store` imports `time`"),
+    "a clock in a function": (
+        {"store.py": DOC + "def f():\n    from time import monotonic\n"},
+        "`store` imports `time`",
+    ),
+    "chance, under another name": (
+        {"keys.py": DOC + "from random import random as r\n"},
+        "`keys` imports `random`",
+    ),
+    "a part of a module": (
+        {"store.py": DOC + "import concurrent.futures\n"},
+        "`store` imports `concurrent`",
+    ),
+    "logging": ({"store.py": DOC + "import logging\n"}, "`store` imports `logging`"),
+    "output": (
+        {"store.py": DOC + "def f():\n    print(1)\n"},
+        "store.py:3: `store` calls `print()`",
+    ),
+    "an import by another road": (
+        {"store.py": DOC + "x = __import__('time')\n"},
+        "`store` calls `__import__()`",
+    ),
+    "the module for imports by name": (
+        {"store.py": DOC + "import importlib\n"},
+        "`store` imports `importlib`",
+    ),
+    "an import by name": (
+        {
+            "adapters/__init__.py": DOC
+            + "import importlib\nimportlib.import_module('streamstore.cli')\n"
+        },
+        "adapters/__init__.py:3: `adapters` (the adapters by name) imports `cli`",
+    ),
+    "an exception, but at module level": (
+        {"ticks.py": DOC + "import asyncio\ndef f():\n    import threading, time\n"},
+        "ticks.py:2: `ticks` may import `asyncio` inside functions only",
+    ),
+    "an exception that nobody uses": (
+        {"ticks.py": DOC + "def f():\n    import asyncio, time\n"},
+        "`ticks` does not import `threading`",
+    ),
+    "an extra's package in the core": (
+        {"store.py": DOC + "def f():\n    import orjson\n"},
+        "`store` imports `orjson`, which is no runtime dependency",
+    ),
+    "an extra's package at module level": (
+        {"cli.py": DOC + "import rich\n"},
+        "`cli` imports `rich` at module level",
+    ),
+    "no docstring": ({"store.py": "import attrs\n"}, "store.py: does not open with a docstring"),
+    "an empty file": ({"adapters/__init__.py": ""}, "adapters/__init__.py: does not open"),
+    "a comment instead of a docstring": ({"store.py": "# a store\n"}, "does not open"),
+}
+
+
+@pytest.mark.parametrize(("files", "message"), VIOLATIONS.values(), ids=VIOLATIONS.keys())
+def test_a_violation_is_reported_once_and_clearly(
+    tmp_path: Path, files: dict[str, str], message: str
+) -> None:
+    problems = check(package(tmp_path, files))
+    assert len(problems) == 1, problems
+    assert message in problems[0]
+
+
+def test_what_the_rules_allow_is_not_reported(tmp_path: Path) -> None:
+    root = package(
+        tmp_path,
+        {
+            "__init__.py": DOC + "from .pipeline import StreamStore\nfrom .keys import PartKey\n",
+            "store.py": DOC + "import attrs, sortedcontainers\nfrom .keys import PartKey\n"
+            "def f(stream):\n    stream.open()\n",
+            "events.py": DOC + "from cattrs.gen import override\nfrom . import keys\n",
+            "ticks.py": DOC + "if TYPE_CHECKING:\n    import asyncio\n"
+            "def f():\n    import asyncio, threading, time\n",
+            "adapters/__init__.py": DOC + "import importlib\nfrom . import opencode\n",
+            "adapters/base.py": DOC + "from ..events import Event\n",
+            "adapters/opencode.py": DOC + "import json\nfrom .base import Adapter\n",
+            "pipeline.py": DOC
+            + "import time\nfrom . import store\nfrom .adapters import opencode\n",
+            "log.py": DOC + "import os, sqlite3\nfrom . import StreamStore\n",
+            "client/__init__.py": DOC + "from .transport import connect\n",
+            "client/backoff.py": DOC + "import random\n",
+            "client/transport.py": DOC + "from .backoff import Backoff\n"
+            "async def f():\n    import httpx\n",
+            "testing.py": DOC + "from .log import read\n",
+            "cli.py": DOC
+            + "import streamstore\nfrom .log import read\ndef f():\n    import rich\n",
+            "__main__.py": DOC + "from .cli import main\n",
+        },
+    )
+    assert check(root) == []
