@@ -52,11 +52,17 @@ class Coalescer:
     # -- collecting ------------------------------------------------------------------------
 
     def touch(self, row: AnyRow) -> None:
-        """Have the next tick look at a row."""
+        """Have the next tick look at everything of a row."""
         row.touched = self.epoch
+        row.reshaped = True
         if not row.dirty:
             row.dirty = True
             self.dirty.append(row)
+
+    def wake(self, row: BlockRow) -> None:
+        """Have the next tick look at the text of a row, which nothing else of it changed."""
+        row.dirty = True
+        self.dirty.append(row)
 
     def settle(self, row: BlockRow) -> None:
         """Count and move what the hot path left in a row; costs what is fresh."""
@@ -182,11 +188,13 @@ class Coalescer:
             longest = max(cell.waiting_length for _, cell in row.cells())
             if longest <= self._limits.spill_characters:
                 if any(cell.waits for _, cell in row.cells()) or row.closed != row.shown_closed:
+                    row.reshaped |= not row.withheld
                     row.withheld = True
                     session.withheld[row.key] = row
                     for _, cell in row.cells():
                         cell.merge_pending()
                 return edits
+        row.reshaped |= row.withheld or row.shown_closed != row.closed
         row.withheld = row.released = False
         session.withheld.pop(row.key, None)
         row.shown_closed = row.closed

@@ -6,6 +6,7 @@ Total: whatever arrives, the answer is a value or a reason. Knows no event and n
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from .errors import MalformedEvent
@@ -16,8 +17,9 @@ def _refuse(constant: str) -> NoReturn:
 
 
 # One decoder, and its scanner: half of what `json.loads` costs is its Python wrapper.
-_decoder = json.JSONDecoder(parse_constant=_refuse)
-_scan = _decoder.scan_once
+_scan: Callable[[str, int], tuple[Any, int]] = getattr(
+    json.JSONDecoder(parse_constant=_refuse), "scan_once"
+)
 _WHITE = " \t\r\n"
 
 

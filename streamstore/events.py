@@ -444,10 +444,13 @@ def _hook(attribute: attrs.Attribute[Any]) -> Callable[[Any, Any], Any]:
 
 
 def _brief(value: Any) -> str:
-    if value is None or isinstance(value, bool | int | float):
-        text = "null" if value is None else str(value).lower()
-        return text if len(text) <= 40 else text[:40] + "..."
-    return {str: "a string", list: "an array", dict: "an object"}.get(type(value), "that")
+    if value is None:
+        return "null"
+    if isinstance(value, bool | float) or (isinstance(value, int) and abs(value) < 2**70):
+        return str(value).lower()  # a larger integer may have more digits than str() allows
+    return {int: "a larger integer", str: "a string", list: "an array", dict: "an object"}.get(
+        value.__class__, "that"
+    )
 
 
 def _wire_attributes(cls: type[Event]) -> list[attrs.Attribute[Any]]:
@@ -468,27 +471,28 @@ def _register(cls: type[Event]) -> None:
         attribute.name: override(rename=names[attribute.name], struct_hook=_hook(attribute))
         for attribute in wire
     }
-    skipped = {
+    skipped: dict[str, Any] = {
         attribute.name: override(omit=True)
         for attribute in attrs.fields(cls)
         if attribute.name not in names
+    }
+    plain: dict[str, Any] = {
+        name: override(rename=json_name, unstruct_hook=lambda value: value)
+        for name, json_name in names.items()
     }
     make = make_dict_structure_fn(cls, _converter, **renames, **skipped)
     dump = make_dict_unstructure_fn(
         cls,
         _converter,
         _cattrs_omit_if_default=True,
-        **{
-            name: override(rename=json_name, unstruct_hook=lambda value: value)
-            for name, json_name in names.items()
-        },
+        **plain,
         **skipped,
     )
     part_time = rest == "fields"
 
     def structure(wire_event: dict[str, Any]) -> Event:
         given = wire_event
-        others = {key: value for key, value in given.items() if key not in known}
+        others: dict[str, Any] = {key: value for key, value in given.items() if key not in known}
         if part_time and "text" in others:
             raise MalformedEvent("text", f"{cls.type} carries no text; block.replaced sets it")
         if part_time and isinstance(given.get("time"), dict):
@@ -496,7 +500,8 @@ def _register(cls: type[Event]) -> None:
             others["time"] = given["time"]
             given = {key: value for key, value in given.items() if key != "time"}
         event = make(given, cls)
-        return attrs.evolve(event, **{rest: others}) if others else event
+        changes: dict[str, Any] = {rest: others}
+        return attrs.evolve(event, **changes) if others else event
 
     def unstructure(event: Event) -> dict[str, Any]:
         members: dict[str, Any] = {"type": event.type, **dump(event)}

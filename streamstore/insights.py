@@ -292,7 +292,8 @@ def closed_markdown_blocks(text: str | TextView, scan: MarkdownScan | None = Non
     Where parsers differ or more than such rules would have to be known, all ways to read the text
     are followed, and closed is only what all of them call closed: HTML blocks (a renderer may not
     allow any), a line below a list that may belong to its last paragraph, what follows a link
-    definition, an indented line in a table. Past 8 ways nothing more is closed.
+    definition, an indented line in a table, a heading with a `|` (the line below decides). Past 8
+    ways nothing more is closed.
 
     This is about the structure of blocks. A link definition further down still changes how
     `[text][name]` above reads, and how it is drawn. Not known are extensions whose blocks pass

@@ -48,8 +48,8 @@ class FrozenDict(dict[str, Json]):
     """A JSON object inside a value; a `dict` that raises `TypeError` on change."""
 
     __slots__ = ()
-    __setitem__ = __delitem__ = clear = pop = popitem = setdefault = update = _refuse  # type: ignore[assignment]
-    __ior__ = _refuse  # type: ignore[assignment]
+    __setitem__ = __delitem__ = clear = pop = popitem = setdefault = update = _refuse
+    __ior__ = _refuse
 
     def __copy__(self) -> FrozenDict:
         return self
@@ -65,9 +65,9 @@ class FrozenList(list[Json]):
     """A JSON array inside a value; a `list` that raises `TypeError` on change."""
 
     __slots__ = ()
-    __setitem__ = __delitem__ = append = clear = extend = insert = _refuse  # type: ignore[assignment]
-    pop = remove = reverse = sort = _refuse  # type: ignore[assignment]
-    __iadd__ = __imul__ = _refuse  # type: ignore[assignment,misc]
+    __setitem__ = __delitem__ = append = clear = extend = insert = _refuse
+    pop = remove = reverse = sort = _refuse
+    __iadd__ = __imul__ = _refuse
 
     def __copy__(self) -> FrozenList:
         return self

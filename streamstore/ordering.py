@@ -87,5 +87,5 @@ class Ordered(Generic[Name]):
         found: dict[Name, Name | None] = {}
         for name in reversed(ordered):
             after = self.after(name)
-            found[name] = found[after] if after in fresh else after  # type: ignore[index]
+            found[name] = found[after] if after in fresh else after
         return [(name, found[name]) for name in ordered]

@@ -19,7 +19,7 @@ from typing import Any, Literal, TypeAlias
 import attrs
 
 from . import verdicts
-from .adapters.base import Adapter
+from .adapters.base import Adapter, DeltaShape
 from .changes import ChangeSet, Gap, MergedChanges, Place
 from .coalescer import Coalescer
 from .decoding import decode_json
@@ -63,7 +63,7 @@ from .limits import Limits
 from .model import DELIVERIES, SEQUENCINGS, Delivery, Message, Part, Sequencing, Session
 from .protocols import adapter_named, adapters, detect
 from .reducer import Reducer
-from .rows import BlockRow, MessageRow, SessionRow
+from .rows import BlockRow, HotTable, MessageRow, SessionRow
 from .saved import VERSION, load_session, save_session
 from .snapshots import plan, read_messages
 from .sse import EventStreamParser
@@ -150,6 +150,16 @@ class Stream:
         protocol: the protocol's name, None until `auto` has recognised it.
     """
 
+    # The hot path reads a dozen of these per delta: slots are faster than a large dict.
+    __slots__ = (
+        "__weakref__", "_adapter", "_asked", "_b", "_before", "_body", "_code",
+        "_default_session", "_delta_type", "_each", "_event_id", "_f", "_f_always", "_framer",
+        "_generation", "_hot", "_i", "_known", "_lead", "_local", "_m", "_mode", "_ordered",
+        "_policy", "_q", "_received", "_repeats_from", "_repeats_to", "_s", "_session_id",
+        "_sessions", "_shape", "_size", "_stopped", "_store", "_t", "_touched", "_undetected",
+        "_unique", "ended", "epoch",
+    )  # fmt: skip
+
     def __init__(
         self,
         store: StreamStore,
@@ -173,7 +183,7 @@ class Stream:
         self.ended = False
         self.epoch = store._coalescer.new_epoch()
         # Blocks that this stream delivers in order, by key: what the hot path looks at.
-        self._hot: dict[Any, BlockRow] = {}
+        self._hot = HotTable()
         self._touched: dict[PartKey, BlockRow] = {}
         self._sessions: dict[str, SessionRow] = {}
         self._received = 0
@@ -186,6 +196,7 @@ class Stream:
         self._mode: Sequencing = sequencing or "sparse"
         self._code = _MODES[self._mode]
         self._delta_type: str | None = None
+        self._shape: DeltaShape | None = None
         if adapter is not None:
             self._adopt(adapter)
 
@@ -194,20 +205,35 @@ class Stream:
         declared = cls.declaration
         self._unique = declared.ids_unique
         self._ordered = declared.ids_ordered
-        self._set_mode(self._asked or declared.sequencing)
-        shape = cls.delta
+        shape = self._shape = cls.delta
         if shape is not None:
             self._delta_type = shape.type
             self._body = shape.body
             self._s, self._m, self._b = shape.session, shape.message, shape.block
             self._t, self._f, self._q = shape.text, shape.field, shape.seq
             self._i = shape.id if declared.ids_unique else ""
-            self._cold = shape.cold
+            self._f_always = shape.field if shape.field_always else ""
+        self._set_mode(self._asked or declared.sequencing)
 
     def _set_mode(self, mode: Sequencing) -> None:
         self._mode = mode
         self._code = _MODES[mode]
-        self._hot.clear()
+        for row in list(self._hot.values()):
+            row.cool()
+        shape = self._shape
+        if shape is not None:
+            # The usual delta has just these members; others are looked at one by one.
+            names = {shape.session, shape.message, shape.block, shape.text}
+            if shape.seq and mode != "none":
+                names.add(shape.seq)
+            if shape.field_always:
+                names.add(shape.field)
+            spare = {shape.field, shape.seq, *shape.spare}
+            if not shape.body:
+                names.add("type")
+                spare.add(shape.id)
+            self._size = len(names)
+            self._known = frozenset(names | spare)
 
     def __repr__(self) -> str:
         return f"<Stream {self.protocol or 'auto'}, {self._received} events>"
@@ -289,58 +315,68 @@ class Stream:
         try:
             if wire["type"] == self._delta_type:
                 body = wire[self._body] if self._body else wire
-                row = self._hot.get(
-                    (body.get(self._s, self._default_session), body[self._m], body[self._b])
-                )
-                if row is not None:
-                    text = body[self._t]
-                    if (
-                        text.__class__ is str
-                        and body[self._b].__class__ is row.index_class
-                        and body.get(self._f, "text") == "text"
-                        and not (self._cold and self._is_cold(body))
-                    ):
-                        code = self._code
-                        if code == _NONE:
-                            event_id = wire.get(self._i)
-                            if event_id is None:
-                                fits = True
-                            elif event_id.__class__ is str and event_id:
-                                ids = row.ids
-                                fits = event_id not in ids.young and event_id not in ids.old
-                                if fits:
-                                    ids.add(event_id)
+                hot = self._hot
+                row = hot.last
+                block = body[self._b]
+                if (
+                    row is None
+                    or block != row.index
+                    or body[self._m] != row.message_id
+                    or body[self._s] != row.session_id
+                ):
+                    row = hot.last = hot[body[self._s], body[self._m], block]
+                text = body[self._t]
+                if (
+                    text.__class__ is str
+                    and block.__class__ is row.index_class
+                    and (len(body) == self._size or self._plain(body))
+                    and (not self._f_always or body[self._f_always] == "text")
+                ):
+                    code = self._code
+                    if code == _NONE:
+                        fits = self._is_new(wire, row)
+                    else:
+                        seq = body[self._q]
+                        fits = False
+                        if seq.__class__ is int:
+                            if code == _BLOCK:
+                                fits = seq == row.mark + 1
                             else:
-                                fits = False
-                        else:
-                            seq = body.get(self._q)
-                            fits = False
-                            if seq.__class__ is int:
-                                if code == _BLOCK:
-                                    if seq == row.mark + 1:
-                                        row.mark = seq
-                                        fits = True
-                                elif row.mark < seq <= MAX_NUMBER and (
+                                fits = row.mark < seq <= MAX_NUMBER and (
                                     code == _SPARSE or row.follow(seq)
-                                ):
-                                    row.mark = seq
+                                )
+                                if fits:
                                     row.seqs.append(seq)
-                                    fits = True
-                        if fits:
-                            self._received += 1
-                            fresh = row.fresh
-                            fresh.append(text)
-                            if not row.dirty:
-                                self._store._wake(row)
-                            elif len(fresh) >= 1024:
-                                self._store._coalescer.relieve()
-                            return ACCEPTED
-        except (KeyError, TypeError, AttributeError):
+                            if fits:
+                                row.mark = seq
+                    if fits:
+                        row.fresh.append(text)
+                        count = self._received = self._received + 1
+                        if not row.dirty:
+                            self._store._wake(row)
+                        elif not count & 1023:
+                            self._store._coalescer.relieve()
+                        return ACCEPTED
+        except (KeyError, TypeError):
             pass  # not a delta of the usual shape: the long way says what it is
         return self._ingest_slowly(wire)
 
-    def _is_cold(self, body: dict[str, Any]) -> bool:
-        return any(name in body for name in self._cold)
+    def _plain(self, body: dict[str, Any]) -> bool:
+        """Whether a delta of an unusual size carries nothing that needs the long way."""
+        if self._f and body.get(self._f, "text") != "text":
+            return False
+        return self._known.issuperset(body)
+
+    def _is_new(self, wire: dict[str, Any], row: BlockRow) -> bool:
+        """In a stream without seq: whether a delta's event id is new; it is known now."""
+        event_id = wire.get(self._i)
+        if event_id is None:
+            return True
+        ids = row.ids
+        if event_id.__class__ is not str or not event_id or event_id in ids:
+            return False
+        ids.add(event_id)
+        return True
 
     def ingest_many(self, wires: Iterable[Any]) -> list[tuple[int, Verdict]]:
         """Take in wire objects; those that were not plainly accepted, with their place.
@@ -387,6 +423,7 @@ class Stream:
         for row in self._hot.values():
             row.hots = [hot for hot in row.hots if hot is not self._hot]
         self._hot.clear()
+        self._hot.last = None
         self._touched.clear()
         for session in self._sessions.values():
             store._coalescer.release(session)
@@ -538,7 +575,7 @@ class Stream:
             and principal
             and (event.seq is None or self._mode == "none")
         )
-        if by_id and event.id in session.ids:
+        if by_id and event.id is not None and event.id in session.ids:
             return DUPLICATE
         if isinstance(event, Snapshot):
             verdict = self._snapshot(event, session)
@@ -980,7 +1017,7 @@ class StreamStore:
 
     def _wake(self, row: BlockRow) -> None:
         """The hot path brought the first work of a row since the last tick."""
-        self._coalescer.touch(row)
+        self._coalescer.wake(row)
         self._woke()
 
     def _woke(self) -> None:
@@ -1001,12 +1038,11 @@ class StreamStore:
         if not self._coalescer.dirty:
             return self._nothing()
         taken = self._coalescer.take()
-        changes = self._tables.publish(taken)
+        touched = {id(session): session for session in (_session_of(row) for row, _ in taken)}
+        changes = self._tables.publish(taken, self._resume(touched.values()))
         if not changes:
             return self._nothing()
         self._counts.work["ticks"] += 1
-        touched = {id(session): session for session in (_session_of(row) for row, _ in taken)}
-        changes = attrs.evolve(changes, resume=self._resume(touched.values()))
         self._remember(changes)
         if len(self._subscribers):
             passes = self._subscribers.passes
@@ -1255,10 +1291,9 @@ class StreamStore:
         if sessions:
             resume["sessions"] = MappingProxyType(dict(sorted(sessions.items())))
         for stream in self._streams:
-            event_id = stream.position.event_id
-            if event_id:
-                resume["eventId"] = event_id
-        return MappingProxyType(resume)
+            if stream._event_id:
+                resume["eventId"] = stream.position.event_id
+        return MappingProxyType(resume) if resume else _NOWHERE
 
     def _session_row(self, session_id: str) -> SessionRow:
         session = self._sessions.get(session_id)
@@ -1414,6 +1449,9 @@ class StreamStore:
                 first = self._restored[0][1] if self._restored else Position()
                 row.holes_at = dict.fromkeys(row.held, (None, first))
                 self._holding[row.key] = row
+
+
+_NOWHERE: Mapping[str, Any] = MappingProxyType({})
 
 
 def _first_hole(session: SessionRow) -> Any:

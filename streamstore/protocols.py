@@ -13,16 +13,13 @@ from typing import Any
 from .adapters.base import Adapter
 from .adapters.native import NativeAdapter
 
-try:
-    from .adapters.opencode import OpencodeAdapter
-except ImportError:
-    OpencodeAdapter = None
+from .adapters.opencode import OpencodeAdapter
 from .errors import UnknownProtocol
 
 #: Entry points of this group add adapters: the name is the protocol's, the value its class.
 ENTRY_POINT_GROUP = "streamstore.adapters"
 
-_OWN: tuple[type[Adapter], ...] = tuple(a for a in (NativeAdapter, OpencodeAdapter) if a)
+_OWN: tuple[type[Adapter], ...] = (NativeAdapter, OpencodeAdapter)
 
 
 @cache

@@ -274,6 +274,8 @@ class Reducer:
             session.gone = True
             session.gone_id = event.id or ""
             for message in session.messages.values():
+                message.exists = False
+                self._touch(message)
                 for block in message.blocks.values():
                     self._undo(block)
             session.messages.clear()
@@ -510,9 +512,11 @@ class Reducer:
             if block.mark > message.reset_seq >= 0:
                 self._refold(block)
                 continue
+            if block.gone:
+                continue
             self._undo(block)
             if message.reset_seq < 0:
-                del message.blocks[block.key.block_index]
+                block.restart()  # its operations are counted anew
 
     def _message_closed(self, event: MessageClosed, message: MessageRow, arrival: Arrival) -> None:
         seq = event.seq if event.seq is not None and arrival.mode != "none" else -1

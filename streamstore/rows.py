@@ -20,6 +20,19 @@ from .model import TOOL_RANKS, Json, Request
 STREAMED_KINDS = frozenset(("text", "reasoning"))
 
 
+class HotTable(dict[Any, "BlockRow"]):
+    """Blocks that a stream delivers in order and in their simple state, by key.
+
+    `last` is the one that the last delta was for: most deltas come in runs.
+    """
+
+    __slots__ = ("last",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last: BlockRow | None = None
+
+
 @attrs.define(eq=False)
 class BlockRow(Marks):
     """One block: its marks, what the hot path left, its fields, its text, and what is shown.
@@ -36,6 +49,7 @@ class BlockRow(Marks):
         closed, close_seq: the block was closed, in a `block` stream after that operation.
         whole_text: the last text operation set the whole text.
         gap, suspect, previous: see `Part`; a suspect part refused a late operation.
+        dirty, reshaped: a tick has to look at it; at more than what its text gained.
         released: its text is shown at the next tick although delivery is buffered.
         withheld: text or a close waits for the turn's end.
         shown: what was published last, None when it is not shown.
@@ -48,7 +62,7 @@ class BlockRow(Marks):
     ops: list[Any] = attrs.field(factory=list)
     held: dict[int, Any] = attrs.field(factory=dict)
     holes_at: dict[int, Any] = attrs.field(factory=dict)
-    hots: list[dict[Any, BlockRow]] = attrs.field(factory=list)
+    hots: list[HotTable] = attrs.field(factory=list)
     exists: bool = False
     kind: str = "text"
     declared: bool = False
@@ -68,8 +82,12 @@ class BlockRow(Marks):
     order_seq: int = -1
     rank: int = -1
     dirty: bool = False
+    reshaped: bool = False
     released: bool = False
     withheld: bool = False
+    session_id: str = attrs.field(init=False)
+    message_id: str = attrs.field(init=False)
+    index: int | str = attrs.field(init=False)
     index_class: type = attrs.field(init=False)
     ids: EventIds = attrs.field(init=False)
     shown: tuple[Any, ...] | None = None
@@ -78,7 +96,8 @@ class BlockRow(Marks):
 
     def __attrs_post_init__(self) -> None:
         # What the hot path compares and looks into, one attribute away: true is no index 1.
-        self.index_class = type(self.key.block_index)
+        self.session_id, self.message_id, self.index = self.key
+        self.index_class = type(self.index)
         self.ids = self.message.session.ids
 
     def follow(self, seq: int) -> bool:
@@ -190,6 +209,8 @@ class BlockRow(Marks):
         """Leave every hot table: the next event of this block takes the long way."""
         for hot in self.hots:
             hot.pop(self.key, None)
+            if hot.last is self:
+                hot.last = None
         self.hots.clear()
 
     def wipe(self) -> None:
@@ -227,6 +248,7 @@ class MessageRow(Marks):
     resetting: bool = False
     blocks: dict[Any, BlockRow] = attrs.field(factory=dict)
     dirty: bool = False
+    reshaped: bool = False
     shown: tuple[Any, ...] | None = None
     view: Any = None
     shown_parts: Any = None
@@ -302,6 +324,7 @@ class SessionRow(Marks):
     events: int = 0
     evicted: int = -1
     dirty: bool = False
+    reshaped: bool = False
     shown: tuple[Any, ...] | None = None
     view: Any = None
     shown_messages: Any = None

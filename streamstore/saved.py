@@ -24,7 +24,8 @@ VERSION = 1
 #: Attributes that are made anew, or saved in a form of their own.
 _DERIVED = frozenset(
     "key message session hots view messages_view parts_view shown_messages shown_parts blocks "
-    "messages calls withheld dirty fresh holes_at index_class waiting".split()
+    "messages calls withheld dirty reshaped fresh holes_at session_id message_id index index_class "
+    "waiting".split()
 )
 
 

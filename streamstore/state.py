@@ -6,7 +6,7 @@ Knows values, not rows; nothing here depends on the clock or on chance.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
 from .model import Json, Message, Part, Request, Session, Status, thaw
 

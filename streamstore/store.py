@@ -7,7 +7,7 @@ subscriber.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
@@ -85,41 +85,72 @@ class Tables:
 
     # -- a tick ----------------------------------------------------------------------------
 
-    def publish(self, taken: Sequence[tuple[AnyRow, list[tuple[str, Edit]]]]) -> ChangeSet:
-        """Publish the rows of a tick. Costs the rows and their edits, not what is stored."""
+    def publish(
+        self,
+        taken: Sequence[tuple[AnyRow, list[tuple[str, Edit]]]],
+        resume: Mapping[str, Any],
+    ) -> ChangeSet:
+        """Publish the rows of a tick. Costs the rows and their edits, not what is stored.
+
+        `resume` is the position that belongs to this tick.
+        """
         removed: list[Key] = []
         changed: list[Key] = []
         added: list[AnyRow] = []
         moved: list[AnyRow] = []
         text: dict[TextField, Edit] = {}
-        gaps_changed = False
-        rows = [row for row, _ in taken]
-        for row in rows:  # removals first: a key may come back in the same tick
-            if row.shown is not None and not row.exists and self._published(row):
-                removed.append(self._unpublish(row))
-        for kind in (SessionRow, MessageRow, BlockRow):
-            for row in rows:
-                if type(row) is kind and row.exists:
-                    self._publish(row, added, changed, moved)
+        reshaped: list[AnyRow] = []
         for row, edits in taken:
-            if row.exists and isinstance(row, BlockRow):
+            if row.reshaped:
+                row.reshaped = False
+                reshaped.append(row)
+            elif edits:
+                assert isinstance(row, BlockRow)  # only texts change without their row
+                row.view = row.message.parts_view = None
+        if reshaped:
+            self._reshape(reshaped, removed, changed, added, moved)
+        for row, edits in taken:
+            if edits and row.exists and isinstance(row, BlockRow):
                 for field, edit in edits:
                     text[TextField(row.key, field)] = edit
-            gaps_changed |= self._note_gap(row)
-        if gaps_changed:
-            self.gaps = tuple(self._gaps.values())
         if not (removed or changed or added or moved or text):
-            return ChangeSet(version=self.version, gaps=self.gaps)
+            return ChangeSet(version=self.version, gaps=self.gaps, resume=resume)
         self.version += 1
         return ChangeSet(
             version=self.version,
-            added=self.places(added),
+            added=self.places(added) if added else (),
             changed=tuple(changed),
             removed=tuple(removed),
-            moved=self.places(moved),
+            moved=self.places(moved) if moved else (),
             text=MappingProxyType(text),
             gaps=self.gaps,
+            resume=resume,
         )
+
+    def _reshape(
+        self,
+        rows: list[AnyRow],
+        removed: list[Key],
+        changed: list[Key],
+        added: list[AnyRow],
+        moved: list[AnyRow],
+    ) -> None:
+        """Publish what changed of rows beside their texts."""
+        gaps_changed = False
+        kinds = (SessionRow, MessageRow, BlockRow)
+        for kind in kinds:  # removals first: a key may come back in the same tick
+            for row in rows:
+                if type(row) is kind and row.shown is not None and not row.exists:
+                    if self._published(row):
+                        removed.append(self._unpublish(row))
+        for kind in kinds:
+            for row in rows:
+                if type(row) is kind and row.exists:
+                    self._publish(row, added, changed, moved)
+        for row in rows:
+            gaps_changed |= self._note_gap(row)
+        if gaps_changed:
+            self.gaps = tuple(self._gaps.values())
 
     def restore(self, rows: Iterable[SessionRow], shown: Iterable[str], version: int) -> None:
         """Publish loaded rows again as they were shown; no change set, the same version."""
@@ -152,6 +183,7 @@ class Tables:
                 continue
             parent = row.session.shown_messages if isinstance(row, MessageRow) else None
             ordered = row.message.shown_parts if isinstance(row, BlockRow) else parent
+            assert ordered is not None
             siblings.setdefault(id(ordered), (ordered, []))[1].append(row)
         for kind in (MessageRow, BlockRow):
             for ordered, new in siblings.values():

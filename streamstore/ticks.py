@@ -60,7 +60,11 @@ class Ticks(Protocol):
         ...
 
     def committed(self) -> None:
-        """An explicit flush just committed everything: what was requested is done."""
+        """An explicit flush shows everything that waits, so what was requested is done.
+
+        The store calls this as it takes the work, *before* subscribers hear of it: what they feed
+        while they are told belongs to the next tick, and its request must stand.
+        """
         ...
 
     def call_later(self, delay_ms: float, callback: Callback) -> Cancel:
@@ -85,8 +89,8 @@ class _IntervalTicks:
     Two booleans are its whole state: whether work was requested, and whether a timer runs. A
     timer that ends commits what was requested or, when an explicit flush did that already
     (`committed`), lets the spell of work end. So no pending timer ever needs to be recalled:
-    it commits nothing twice, and work that comes between the flush and the timer is not lost.
-    An explicit flush is the caller's own and does not count against the interval.
+    it commits nothing twice, and work that comes during the flush or between it and the timer
+    is not lost. An explicit flush is the caller's own and does not count against the interval.
 
     When `commit` raises, the exception goes to whoever called back (the loop's handler), the
     interval runs as after any commit, and the next request schedules again.
@@ -127,7 +131,7 @@ class _IntervalTicks:
             self._run_timer(0)
 
     def committed(self) -> None:
-        """Withdraw the request: an explicit flush has committed what waited."""
+        """Withdraw the request; call it before an explicit flush notifies anybody. Constant."""
         self._requested = False
 
     def call_later(self, delay_ms: float, callback: Callback) -> Cancel:

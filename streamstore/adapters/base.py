@@ -35,9 +35,10 @@ class DeltaShape:
         body: member that holds the rest ("" when the rest is at the top, too).
         session, message, block, text: members of the body, all strings but an integer block.
         field: member that names the field, "" where there is none; only `text` is hot.
+        field_always: every delta has it.
         seq: member of the body with the seq, "" where the protocol has none.
         id: member at the top with the event id, "" where ids are not unique.
-        cold: members of the body that make it no plain delta when they are present.
+        spare: further members that a plain delta may carry without any effect.
     """
 
     type: str
@@ -47,9 +48,10 @@ class DeltaShape:
     block: str
     text: str
     field: str = ""
+    field_always: bool = False
     seq: str = ""
     id: str = ""
-    cold: tuple[str, ...] = ()
+    spare: tuple[str, ...] = ()
 
 
 @attrs.frozen(kw_only=True)

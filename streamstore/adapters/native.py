@@ -30,7 +30,7 @@ class NativeAdapter:
         field="field",
         seq="seq",
         id="id",
-        cold=("generation",),
+        spare=("time",),
     )
 
     @classmethod

@@ -1,0 +1,157 @@
+"""The contract for `block` and `none` streams, said the slow way: dicts, `+=` and sorting.
+
+Every read folds all events from the start. A block stream is a set of numbered operations, so its
+fold sorts them and stops at the first hole; a stream without numbers is what came, as it came.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+Wire = dict[str, Any]
+COMMON = {"type", "sessionId", "messageId", "blockIndex", "seq", "id"}
+STATUSES = ("completed", "aborted", "error")  # the later one wins
+
+
+def fold(events: Iterable[Wire], sequencing: str, ended: bool = False) -> dict[str, Any]:
+    """`sessions` of contract section 9 after these well-formed events, in order of arrival.
+
+    `ended`: the stream they came from is over.
+    """
+    sessions: dict[str, dict[str, dict[Any, list[Wire]]]] = {}
+    seen = set()
+    for event in events:
+        if sequencing == "none" and "id" in event:
+            if (event["sessionId"], event["id"]) in seen:
+                continue
+            seen.add((event["sessionId"], event["id"]))
+        messages = sessions.setdefault(event["sessionId"], {})
+        blocks = messages.setdefault(event["messageId"], {None: []})
+        blocks.setdefault(event.get("blockIndex"), []).append(event)
+    fold_part = block_part if sequencing == "block" else none_part
+    found = {}
+    for session_id, messages in sessions.items():
+        entries = []
+        for message_id, blocks in messages.items():
+            own = blocks.pop(None)
+            if any(event["type"] == "message.removed" for event in own):
+                continue
+            opened = next((event for event in own if event["type"] == "message.opened"), {})
+            ends = [event["status"] for event in own if event["type"] == "message.closed"]
+            status = max(ends, key=STATUSES.index, default="open")
+            parts = [fold_part(index, blocks[index], status, ended) for index in blocks]
+            parts = sorted((part for part in parts if part), key=part_place)
+            entry = {"id": message_id, "role": opened.get("role"), "status": status, "parts": parts}
+            entries.append((message_place(opened.get("order"), message_id), filled(entry)))
+        entries.sort(key=lambda entry: entry[0])
+        found[session_id] = filled({"messages": [entry for _, entry in entries]})
+    return found
+
+
+def block_part(index: int | str, events: Sequence[Wire], message: str, _: bool) -> Wire | None:
+    """A part of a block stream: the best snapshot, then operations up to the first hole."""
+    if any(event["type"] == "block.removed" for event in events):
+        return None
+    operations: dict[int, Wire] = {}
+    snapshot: Wire = {"seq": 0}
+    for event in events:
+        if event["type"] in ("block.delta", "block.replaced"):
+            operations.setdefault(event["seq"], event)
+        elif event["type"] == "block.snapshot" and event["seq"] > snapshot["seq"]:
+            snapshot = event
+    opened = next((event for event in events if event["type"] == "block.opened"), {})
+    fields = {**own_fields(opened), **own_fields(snapshot)}
+    texts, mark = {"text": snapshot.get("text", "")}, snapshot["seq"]
+    while mark + 1 in operations:
+        mark += 1
+        event = operations[mark]
+        if event["type"] == "block.delta":
+            name = event.get("field", "text")
+            texts[name] = texts.get(name, "") + event["text"]
+        else:
+            texts["text"] = event.get("text", texts["text"])
+            fields.update(own_fields(event))
+    closes = [event for event in events if event["type"] == "block.closed"]
+    last = max([*operations, *(event.get("seq", 0) for event in closes)], default=0)
+    return part(index, events, texts, fields, bool(closes), message, gap=last > mark)
+
+
+def none_part(index: int | str, events: Sequence[Wire], message: str, ended: bool) -> Wire | None:
+    """A part of a stream without seq: everything in the order it came."""
+    texts, fields, sealed, closed = {"text": ""}, {}, False, False
+    gap = events[0]["type"] == "block.delta"
+    for event in events:
+        if event["type"] == "block.delta" and not sealed:
+            name = event.get("field", "text")
+            texts[name] = texts.get(name, "") + event["text"]
+        elif event["type"] == "block.replaced":
+            if "text" in event:
+                texts["text"], gap = event["text"], False
+                sealed = sealed or event.get("whole", False)
+            fields = {**({} if event.get("whole") else fields), **own_fields(event)}
+        elif event["type"] == "block.opened":
+            fields.update(own_fields(event))
+        elif event["type"] == "block.closed":
+            closed = True
+        elif event["type"] == "block.removed":
+            return None
+    cut = ended and not (closed or message != "open")
+    return part(index, events, texts, fields, closed, message, gap=gap or cut)
+
+
+def part(
+    index: int | str,
+    events: Sequence[Wire],
+    texts: dict[str, str],
+    fields: Wire,
+    closed: bool,
+    message: str,
+    gap: bool,
+) -> Wire:
+    """A part as section 9 has it."""
+    opened = next((event for event in events if event["type"] == "block.opened"), {})
+    settled = closed or message != "open"
+    return filled(
+        {
+            **fields,
+            **{name: readable(text, settled) for name, text in texts.items()},
+            "blockIndex": index,
+            "gap": gap or None,
+            "kind": opened.get("kind", "text"),
+            "order": opened.get("order"),
+            "status": ("incomplete" if gap else "closed") if settled else "open",
+        }
+    )
+
+
+def own_fields(event: Wire) -> Wire:
+    """What an event says about a part beside its text, kind and place."""
+    others = COMMON | {"text", "field", "kind", "order", "whole", "status"}
+    return {name: value for name, value in event.items() if name not in others}
+
+
+def readable(text: str, final: bool) -> str:
+    """Joined surrogate pairs; a half at the end waits unless `final`, other halves are U+FFFD."""
+    text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
+    if not final and text and "\ud800" <= text[-1] <= "\udbff":
+        text = text[:-1]
+    return "".join("\ufffd" if "\ud800" <= sign <= "\udfff" else sign for sign in text)
+
+
+def message_place(order: float | None, message_id: str) -> tuple[Any, ...]:
+    """Messages stand by order, then id; without an order last."""
+    return (order is None, order or 0, message_id)
+
+
+def part_place(part: Wire) -> tuple[Any, ...]:
+    """Parts stand by order, else by index: numbers by value, then strings by code point."""
+    index, order = part["blockIndex"], part.get("order")
+    named = isinstance(index, str)
+    unplaced = named and order is None
+    return (unplaced, 0 if unplaced else index if order is None else order, named, index)
+
+
+def filled(members: Wire) -> Wire:
+    """Without the empty members."""
+    return {name: members[name] for name in sorted(members) if members[name] not in (None, "", [])}
