@@ -606,12 +606,12 @@ class Stream:
             raise
         session.events += 1
         if verdict.kind == "held":
-            assert block is not None and event.seq is not None
+            assert message is not None and block is not None and event.seq is not None
             if len(block.held) > held_before:
                 block.holes_at[event.seq] = (self, self._before)
                 store._holding[block.key] = block
                 block.cool()
-                store._coalescer.touch(block)
+                store._reducer.expect(session, message, block)
             return verdict
         if verdict.kind not in ("accepted", "late"):
             if block is not None and verdict is verdicts.UNPLACEABLE:
@@ -680,6 +680,7 @@ class Stream:
             or block.sealed
             or block.previous
             or block.held
+            or block.close_seq > block.mark
         ):
             return
         if self._hot.get(block.key) is not block:

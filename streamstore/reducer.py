@@ -221,6 +221,11 @@ class Reducer:
             came -= paired
         self._counts.characters["superseded"] += before + came - self._length(block)
 
+    def expect(self, session: SessionRow, message: MessageRow, block: BlockRow) -> None:
+        """An operation waits behind a hole: its part shows the gap, also when nothing else came."""
+        self._exist(session, message, block)
+        self._touch(block)
+
     def _exist(self, session: SessionRow, message: MessageRow, block: BlockRow | None) -> None:
         if not session.exists and not session.removed_now:
             session.exists = True
@@ -814,6 +819,8 @@ class Reducer:
         self._close(arrival.session, block)
         if arrival.mode == "block" and event.seq is not None:
             block.close_seq = max(block.close_seq, event.seq)
+            if block.close_seq > block.mark:
+                block.cool()  # what comes still changes its gap and status, not its text alone
         if arrival.mode == "none" and block.whole_text:
             block.sealed = True
             block.cool()

@@ -378,7 +378,7 @@ def _message(row: MessageRow) -> Message:
 def _shown_block(row: BlockRow) -> tuple[Any, ...]:
     settled = row.message.closed_as
     if row.shown_closed or (settled != "open" and not row.withheld):
-        status = "incomplete" if row.incomplete or (row.gap and settled != "open") else "closed"
+        status = "incomplete" if row.gap or row.missing else "closed"
     else:
         status = "open"
     gap = row.gap or row.suspect or bool(row.missing)

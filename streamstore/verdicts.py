@@ -50,6 +50,10 @@ STOPPED = Verdict("refused", "stopped")
 RANK = Verdict("refused", "rank")
 
 
+# Types and members of a hostile stream are names of counts: there must be an end to them.
+_DISTINCT = 256
+
+
 class Counts:
     """Verdicts by kind and reason, characters of text by what became of them, and work done.
 
@@ -67,8 +71,11 @@ class Counts:
         self.work: Counter[str] = Counter()
 
     def add(self, verdict: Verdict, number: int = 1) -> None:
-        """Count events with one verdict."""
-        self.verdicts[verdict.kind, verdict.reason] += number
+        """Count events with one verdict; beyond 256 kinds and reasons, new ones as `other`."""
+        key = (verdict.kind, verdict.reason)
+        if key not in self.verdicts and len(self.verdicts) >= _DISTINCT:
+            key = (verdict.kind, "other")
+        self.verdicts[key] += number
 
     def dump(self) -> dict[str, Any]:
         """Every count as plain JSON, for a saved state."""

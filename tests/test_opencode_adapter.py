@@ -383,7 +383,7 @@ def is_gapless(case: Path) -> bool:
     return not (case / "initial.json").exists() and not (case / "events.2.jsonl").exists()
 
 
-@pytest.mark.parametrize("case", filter(is_gapless, CASES), ids=lambda case: case.name)
+@pytest.mark.parametrize("case", [*filter(is_gapless, CASES)], ids=lambda case: case.name)
 def test_what_a_client_sees_of_a_text_is_always_the_start_of_what_it_ends_as(case: Path) -> None:
     final = {
         (sid, message["info"]["id"], part["id"]): part["text"]
@@ -1297,18 +1297,19 @@ def encoded_raw(events: Iterable[Event]) -> Any:
     return state
 
 
+@settings(deadline=None)
 @given(JSON)
 def test_any_json_is_decoded_malformed_or_unknown(wire: Any) -> None:
     check_total(wire)
 
 
-@settings(max_examples=500)
+@settings(max_examples=500, deadline=None)
 @given(mutated())
 def test_recorded_events_with_anything_in_them_are_decoded_malformed_or_unknown(wire: Any) -> None:
     check_total(wire)
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(
     st.sampled_from(["text", "reasoning", "file", "patch", "video", "unknown", "data"]),
     st.dictionaries(NAMES | st.text(max_size=3), JSON, max_size=5),

@@ -13,8 +13,8 @@
   part that streams. The `message.part.updated` that ends a part carries its whole text.
 - Not yet here: `session.next.*` and the `/api` streams (V2), which are unknown events.
 
-Source: shared protocol page of opencode (sections 1.1, 1.4, 1.5, 2.1, 2.2), checked against
-streams recorded from `opencode serve` 1.18.33.
+Sources: protocol page `opencode.md` (1.1 events, 1.4 sync records, 1.5 server behaviour, 2.1 parts,
+2.2 messages and statuses, 2.4 REST), checked against streams of `opencode serve` 1.18.33.
 """
 
 from __future__ import annotations

@@ -1,0 +1,298 @@
+"""Recorded logs for the commands: files, standard input, gzip, and when each event arrived.
+
+A log holds the events of one connection, as raw bytes of an event stream or as JSON lines; which
+of the two shows in its first byte, and gzip in its first two, never in a name. A file named
+`*.json` is not a log but one state that was fetched. Knows bytes, lines and times; of what an
+event says it reads its `time` and nothing else. May not know a store.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+import sys
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import attrs
+
+from .decoding import decode_json
+from .errors import CallerError, MalformedEvent
+from .keys import is_number, is_order
+
+#: Standard input, as a log's name.
+STDIN = "-"
+#: Beside a log: when its events arrived, in ms; one list, or a list for each connection.
+ARRIVALS = "arrival_ms.json"
+#: Between two events of which neither an arrival nor a time is known, in ms.
+STEP_MS = 20.0
+
+_CHUNK = 64 * 1024
+_GZIP = b"\x1f\x8b"
+_BOM = b"\xef\xbb\xbf"
+# `stream.2.sse` is the second connection.
+_NUMBERED = re.compile(r"\.([1-9][0-9]{0,3})\.[^.]+(?:\.gz)?$")
+
+
+class UnreadableLog(CallerError):
+    """A log cannot be read, or is none; the message names it and says why."""
+
+    def __init__(self, name: str, problem: str) -> None:
+        super().__init__(f"{name}: {problem}")
+
+
+class TimedEvent(NamedTuple):
+    """One event of a log: its bytes with their line ends, and when it came.
+
+    `at` is in ms and never falls within a log; where it starts means nothing. What is no event (a
+    comment, a blank line) stays with the event behind it, so that the pieces joined are the log.
+    """
+
+    data: bytes
+    at: float
+
+
+@attrs.frozen
+class Log:
+    """A log, or a fetched state, by its name; read anew with each call."""
+
+    name: str
+
+    @property
+    def is_state(self) -> bool:
+        """Whether it holds a fetched state and no events: its name ends in `.json`."""
+        return self.name.lower().removesuffix(".gz").endswith(".json")
+
+    def chunks(self) -> Iterator[bytes]:
+        """Its bytes, unpacked, as they come; cut anywhere, and of bounded size.
+
+        Raises:
+            UnreadableLog: there is no such file, or it breaks off or is broken as gzip.
+        """
+        try:
+            yield from _read(self.name)
+        except (OSError, EOFError, zlib.error) as error:
+            raise UnreadableLog(self.name, _problem(error)) from error
+
+    def events(self) -> Iterator[TimedEvent]:
+        """Its events one by one, each as soon as it is read; linear.
+
+        Times are those of the file `arrival_ms.json` beside it, else the events' own `time` where
+        two that follow one another have one, else `STEP_MS` apart.
+        """
+        arrivals = iter(self._arrivals())
+        at, last = 0.0, None
+        for data, says in _cut(self.chunks()):
+            arrival = next(arrivals, None) if says else at
+            if arrival is not None:
+                at = max(at, arrival)
+            else:
+                time = _time_of(says)
+                known = time is not None and last is not None
+                at += max(0.0, time - last) if known else STEP_MS  # type: ignore[operator]
+                last = time
+            yield TimedEvent(data, at)
+
+    def state(self) -> Any:
+        """The one JSON value that a file of a state holds."""
+        data = b"".join(self.chunks()).removeprefix(_BOM)
+        try:
+            return decode_json(data)
+        except MalformedEvent as error:
+            raise UnreadableLog(self.name, str(error)) from error
+
+    def _arrivals(self) -> Sequence[float]:
+        if self.name == STDIN:
+            return ()
+        try:
+            found = json.loads(Path(self.name).with_name(ARRIVALS).read_bytes())
+        except (OSError, ValueError, RecursionError):
+            return ()  # it is there or it is not; a replay without it is still a replay
+        if isinstance(found, list) and found and isinstance(found[0], list):
+            numbered = _NUMBERED.search(self.name)
+            place = int(numbered[1]) - 1 if numbered else 0
+            found = found[place] if place < len(found) else []
+        if not isinstance(found, list) or not all(is_order(time) for time in found):
+            return ()
+        return found
+
+
+@attrs.frozen
+class Connection:
+    """One connection of a recording: the states read while it was open, and its log.
+
+    Attributes:
+        before: states that were fetched right after it was opened; they go in before its events.
+        log: its events, None where only states were given.
+        after: states that were fetched when it had fallen quiet.
+    """
+
+    before: tuple[Log, ...]
+    log: Log | None
+    after: tuple[Log, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Name of its log, or of its last state."""
+        return (self.log or self.before[-1]).name
+
+
+def connections(names: Iterable[str]) -> tuple[Connection, ...]:
+    """The connections that logs and states stand for, in order.
+
+    Each log is a connection. A state belongs to that of the *next* log: a client opens its stream
+    first and fetches then, so that nothing falls between the two. Behind the last log it belongs
+    to that one.
+
+    >>> [(c.name, [s.name for s in c.before]) for c in connections(["a.sse", "s.json", "b.sse"])]
+    [('a.sse', []), ('b.sse', ['s.json'])]
+
+    Raises `CallerError` without a name, and for standard input given twice.
+    """
+    logs = [Log(name) for name in names]
+    if not logs:
+        raise CallerError("name a log, or - for standard input")
+    if [log.name for log in logs].count(STDIN) > 1:
+        raise CallerError("standard input (-) can be read only once")
+    found: list[Connection] = []
+    waiting: list[Log] = []
+    for log in logs:
+        if log.is_state:
+            waiting.append(log)
+        else:
+            found.append(Connection(tuple(waiting), log))
+            waiting = []
+    if waiting and found:
+        found[-1] = attrs.evolve(found[-1], after=tuple(waiting))
+    elif waiting:
+        found.append(Connection(tuple(waiting), None))
+    return tuple(found)
+
+
+# --- bytes ----------------------------------------------------------------------------------------
+
+
+class _Readable(Protocol):
+    def read1(self, size: int = -1, /) -> bytes: ...
+
+
+class _Rest:
+    """A file after some of it was looked at, for `GzipFile`."""
+
+    def __init__(self, head: bytes, file: _Readable) -> None:
+        self._head = head
+        self._file = file
+
+    def read(self, size: int = -1, /) -> bytes:
+        head = self._head or self._file.read1(size)
+        self._head = head[size:] if size >= 0 else b""
+        return head[:size] if size >= 0 else head
+
+
+def _read(name: str) -> Iterator[bytes]:
+    with ExitStack() as stack:
+        file: _Readable
+        if name == STDIN:
+            file = sys.stdin.buffer
+        else:
+            file = stack.enter_context(open(name, "rb"))
+        head = file.read1(_CHUNK)
+        while len(head) < len(_GZIP):
+            more = file.read1(_CHUNK)
+            if not more:
+                break
+            head += more
+        if head.startswith(_GZIP):
+            file = stack.enter_context(gzip.GzipFile(fileobj=_Rest(head, file), mode="rb"))  # type: ignore[arg-type]
+            head = file.read1(_CHUNK)
+        while head:
+            yield head
+            head = file.read1(_CHUNK)
+
+
+def _problem(error: Exception) -> str:
+    if isinstance(error, EOFError):
+        return "the gzipped file breaks off"
+    if isinstance(error, gzip.BadGzipFile | zlib.error):
+        return f"broken as gzip: {error}"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error) or type(error).__name__
+
+
+# --- events ---------------------------------------------------------------------------------------
+
+
+def _cut(chunks: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:
+    """Pieces that end with an event, and what each event says ("" in a piece without one)."""
+    lines = _lines(chunks)
+    before: list[bytes] = []
+    for line in lines:
+        before.append(line)
+        start = line.removeprefix(_BOM).lstrip()
+        if start:
+            cut = _json_lines if start[:1] in (b"{", b"[") else _frames
+            yield from cut(before, lines)
+            return
+    if before:
+        yield b"".join(before), b""
+
+
+def _json_lines(before: list[bytes], lines: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:
+    yield b"".join(before), before[-1]
+    held: list[bytes] = []
+    for line in lines:
+        held.append(line)
+        if line.strip():
+            yield b"".join(held), line
+            held = []
+    if held:
+        yield b"".join(held), b""
+
+
+def _frames(before: list[bytes], lines: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:
+    held: list[bytes] = []
+    data: list[bytes] = []
+
+    def walk() -> Iterator[bytes]:
+        yield from before
+        yield from lines
+
+    for line in walk():
+        held.append(line)
+        content = line.removeprefix(_BOM).rstrip(b"\r\n")
+        if content.startswith(b"data:"):
+            data.append(content[5:].removeprefix(b" "))
+        elif not content and data:
+            yield b"".join(held), b"\n".join(data)
+            held, data = [], []
+    if held:
+        yield b"".join(held), b""
+
+
+def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Lines with their ends (LF, CR, CRLF); each as soon as it is known to have ended."""
+    held: list[bytes] = []
+    for chunk in chunks:
+        if b"\n" not in chunk and b"\r" not in chunk and not (held and held[-1].endswith(b"\r")):
+            held.append(chunk)
+            continue
+        held.append(chunk)
+        lines = b"".join(held).splitlines(keepends=True)
+        # A CR at the very end may be half of a CRLF.
+        held = [] if lines[-1].endswith(b"\n") else [lines.pop()]
+        yield from lines
+    yield from held
+
+
+def _time_of(says: bytes) -> int | None:
+    try:
+        wire = decode_json(says)
+    except MalformedEvent:
+        return None
+    time = wire.get("time") if isinstance(wire, dict) else None
+    return time if is_number(time) else None
