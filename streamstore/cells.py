@@ -48,10 +48,15 @@ class TextCell:
         """Whether anything waits to be published."""
         return bool(self.pending) or self.cut is not None
 
-    @property
-    def waiting_length(self) -> int:
-        """Code points that wait behind the cut."""
-        return self.length - (self.source.length if self.cut is None else self.cut)
+    def waits_over(self, bound: int) -> bool:
+        """Whether more code points than `bound` wait behind the cut.
+
+        A split surrogate pair is one code point. Free below the bound, else costs what waits.
+        """
+        kept = self.source.length if self.cut is None else self.cut
+        if self.length - kept <= bound:
+            return False
+        return len(pair_surrogates("".join(self.pending))) > bound
 
     def append(self, piece: str) -> None:
         """Add text at the end."""

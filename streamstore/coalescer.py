@@ -144,8 +144,12 @@ class Coalescer:
 
     def _end(self, session: SessionRow, turn: str) -> None:
         if session.turn == turn:
+            streamed = not self._buffers(session)
             session.turn = ""
             session.mode = None
+            if streamed and self._buffers(session):
+                # The text of a streaming turn is shown, though what follows it is held back.
+                self._mark(row for row in self.dirty if _session_of(row) is session)
 
     def release(self, session: SessionRow, message: MessageRow | None = None) -> None:
         """Let the next tick show what a session, or one message of it, holds back."""
@@ -184,9 +188,10 @@ class Coalescer:
     def _edits(self, row: BlockRow) -> Edits:
         session = row.message.session
         edits: Edits = []
-        if self._buffers(session) and not row.released:
-            longest = max(cell.waiting_length for _, cell in row.cells())
-            if longest <= self._limits.spill_characters:
+        settled = row.message.closed_as != "open"
+        if self._buffers(session) and not row.released and not settled:
+            bound = self._limits.spill_characters
+            if not any(cell.waits_over(bound) for _, cell in row.cells()):
                 if any(cell.waits for _, cell in row.cells()) or row.closed != row.shown_closed:
                     row.reshaped |= not row.withheld
                     row.withheld = True
@@ -198,7 +203,7 @@ class Coalescer:
         row.withheld = row.released = False
         session.withheld.pop(row.key, None)
         row.shown_closed = row.closed
-        final = row.closed or row.message.closed_as != "open"
+        final = row.closed or settled
         for field, cell in row.cells():
             if cell.waits:
                 self._counts.work["writes"] += 1

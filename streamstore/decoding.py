@@ -6,6 +6,7 @@ Total: whatever arrives, the answer is a value or a reason. Knows no event and n
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -13,12 +14,19 @@ from .errors import MalformedEvent
 
 
 def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no JSON number")
+    raise ValueError(f"{constant[:20]} is no finite number")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if math.isinf(number):  # 1e999 would come out as what JSON cannot say
+        _refuse(digits)
+    return number
 
 
 # One decoder, and its scanner: half of what `json.loads` costs is its Python wrapper.
 _scan: Callable[[str, int], tuple[Any, int]] = getattr(
-    json.JSONDecoder(parse_constant=_refuse), "scan_once"
+    json.JSONDecoder(parse_constant=_refuse, parse_float=_finite), "scan_once"
 )
 _WHITE = " \t\r\n"
 
@@ -29,8 +37,8 @@ def decode_json(data: str | bytes) -> Any:
     A repeated key keeps its last value. Nothing but white space may stand around the value.
 
     Raises:
-        MalformedEvent: it is not JSON, nests too deep, or holds NaN, an infinity or an integer of
-            more digits than the interpreter reads (4,300).
+        MalformedEvent: it is not JSON, nests too deep, or holds NaN, an infinity (1e999 is one)
+            or an integer of more digits than the interpreter reads (4,300).
     """
     text = data if isinstance(data, str) else data.decode("utf-8", "replace")
     try:
@@ -44,6 +52,26 @@ def decode_json(data: str | bytes) -> Any:
     except ValueError as error:
         raise MalformedEvent("", f"not JSON: {error}") from None
     return value
+
+
+def nests_over(value: Any, bound: int) -> bool:
+    """Whether a JSON value nests deeper than `bound`. Linear in its size, and does not recurse.
+
+    >>> nests_over([[1]], 2), nests_over([[[]]], 2)
+    (False, True)
+    """
+    level = [value]
+    for _ in range(bound + 1):
+        level = [
+            item
+            for holder in level
+            if isinstance(holder, dict | list)
+            for item in (holder.values() if isinstance(holder, dict) else holder)
+            if isinstance(item, dict | list)
+        ]
+        if not level:
+            return False
+    return True
 
 
 def _decode_padded(text: str) -> Any:

@@ -48,6 +48,8 @@ class Limits:
         inbox_bytes: bytes that wait in `feed_threadsafe`; over it `InboxFull` is raised and
             the caller keeps them.
         line_bytes: length of one JSON line; a longer one is skipped and counted.
+        nesting: arrays and objects inside each other in one wire object; a deeper one is
+            malformed. Every walk of a value recurses.
         undetected_events: events that wait until `protocol="auto"` recognises a stream; over it
             `UnknownProtocol` is raised.
         pending_merge: deltas of one part that wait for a tick as separate strings; at this many
@@ -67,5 +69,6 @@ class Limits:
     subscriber_changes: int = _bound(10_000)
     inbox_bytes: int = _bound(16 * 1024 * 1024)
     line_bytes: int = _bound(8 * 1024 * 1024)
+    nesting: int = _bound(200)
     undetected_events: int = _bound(64)
     pending_merge: int = _bound(1024)

@@ -9,6 +9,7 @@ event says it reads its `time` and nothing else. May not know a store.
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import re
 import sys
@@ -16,7 +17,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import attrs
 
@@ -46,13 +47,15 @@ class UnreadableLog(CallerError):
 
 
 class TimedEvent(NamedTuple):
-    """One event of a log: its bytes with their line ends, and when it came.
+    """One event of a log: its bytes with their line ends, what it says, and when it came.
 
     `at` is in ms and never falls within a log; where it starts means nothing. What is no event (a
-    comment, a blank line) stays with the event behind it, so that the pieces joined are the log.
+    comment, a blank line) stays with the event behind it, so that the pieces joined are the log;
+    `says` is b"" in a last piece without one.
     """
 
     data: bytes
+    says: bytes
     at: float
 
 
@@ -85,17 +88,17 @@ class Log:
         two that follow one another have one, else `STEP_MS` apart.
         """
         arrivals = iter(self._arrivals())
-        at, last = 0.0, None
+        at: float = 0
+        last: int | None = None
         for data, says in _cut(self.chunks()):
             arrival = next(arrivals, None) if says else at
             if arrival is not None:
                 at = max(at, arrival)
             else:
                 time = _time_of(says)
-                known = time is not None and last is not None
-                at += max(0.0, time - last) if known else STEP_MS  # type: ignore[operator]
+                at += STEP_MS if time is None or last is None else max(0, time - last)
                 last = time
-            yield TimedEvent(data, at)
+            yield TimedEvent(data, says, at)
 
     def state(self) -> Any:
         """The one JSON value that a file of a state holds."""
@@ -121,93 +124,39 @@ class Log:
         return found
 
 
-@attrs.frozen
-class Connection:
-    """One connection of a recording: the states read while it was open, and its log.
-
-    Attributes:
-        before: states that were fetched right after it was opened; they go in before its events.
-        log: its events, None where only states were given.
-        after: states that were fetched when it had fallen quiet.
-    """
-
-    before: tuple[Log, ...]
-    log: Log | None
-    after: tuple[Log, ...] = ()
-
-    @property
-    def name(self) -> str:
-        """Name of its log, or of its last state."""
-        return (self.log or self.before[-1]).name
-
-
-def connections(names: Iterable[str]) -> tuple[Connection, ...]:
-    """The connections that logs and states stand for, in order.
-
-    Each log is a connection. A state belongs to that of the *next* log: a client opens its stream
-    first and fetches then, so that nothing falls between the two. Behind the last log it belongs
-    to that one.
-
-    >>> [(c.name, [s.name for s in c.before]) for c in connections(["a.sse", "s.json", "b.sse"])]
-    [('a.sse', []), ('b.sse', ['s.json'])]
-
-    Raises `CallerError` without a name, and for standard input given twice.
-    """
-    logs = [Log(name) for name in names]
-    if not logs:
-        raise CallerError("name a log, or - for standard input")
-    if [log.name for log in logs].count(STDIN) > 1:
-        raise CallerError("standard input (-) can be read only once")
-    found: list[Connection] = []
-    waiting: list[Log] = []
-    for log in logs:
-        if log.is_state:
-            waiting.append(log)
-        else:
-            found.append(Connection(tuple(waiting), log))
-            waiting = []
-    if waiting and found:
-        found[-1] = attrs.evolve(found[-1], after=tuple(waiting))
-    elif waiting:
-        found.append(Connection(tuple(waiting), None))
-    return tuple(found)
-
-
 # --- bytes ----------------------------------------------------------------------------------------
 
 
-class _Readable(Protocol):
-    def read1(self, size: int = -1, /) -> bytes: ...
+class _Rest(io.RawIOBase):
+    """A file after its head was read: the head again, then the rest."""
 
-
-class _Rest:
-    """A file after some of it was looked at, for `GzipFile`."""
-
-    def __init__(self, head: bytes, file: _Readable) -> None:
+    def __init__(self, head: bytes, file: io.BufferedReader) -> None:
         self._head = head
         self._file = file
 
-    def read(self, size: int = -1, /) -> bytes:
-        head = self._head or self._file.read1(size)
-        self._head = head[size:] if size >= 0 else b""
-        return head[:size] if size >= 0 else head
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        data = self._head or self._file.read1(len(buffer))
+        taken = data[: len(buffer)]
+        self._head = data[len(buffer) :]
+        buffer[: len(taken)] = taken
+        return len(taken)
 
 
 def _read(name: str) -> Iterator[bytes]:
     with ExitStack() as stack:
-        file: _Readable
         if name == STDIN:
-            file = sys.stdin.buffer
+            file: Any = sys.stdin.buffer  # not closed: it is not ours
         else:
             file = stack.enter_context(open(name, "rb"))
         head = file.read1(_CHUNK)
-        while len(head) < len(_GZIP):
-            more = file.read1(_CHUNK)
-            if not more:
-                break
+        while len(head) < len(_GZIP) and (more := file.read1(_CHUNK)):
             head += more
         if head.startswith(_GZIP):
-            file = stack.enter_context(gzip.GzipFile(fileobj=_Rest(head, file), mode="rb"))  # type: ignore[arg-type]
+            packed = io.BufferedReader(_Rest(head, file))
+            file = stack.enter_context(gzip.GzipFile(fileobj=packed, mode="rb"))
             head = file.read1(_CHUNK)
         while head:
             yield head
@@ -228,7 +177,7 @@ def _problem(error: Exception) -> str:
 
 
 def _cut(chunks: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:
-    """Pieces that end with an event, and what each event says ("" in a piece without one)."""
+    """Pieces that end with an event, and what each event says."""
     lines = _lines(chunks)
     before: list[bytes] = []
     for line in lines:
@@ -286,7 +235,8 @@ def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
         # A CR at the very end may be half of a CRLF.
         held = [] if lines[-1].endswith(b"\n") else [lines.pop()]
         yield from lines
-    yield from held
+    if held:
+        yield b"".join(held)
 
 
 def _time_of(says: bytes) -> int | None:

@@ -220,7 +220,8 @@ class Part:
             return None
         state = self.fields.get("state")
         state = state if isinstance(state, dict) else EMPTY
-        status = state.get("status", "pending")
+        status = state.get("status")
+        status = status if isinstance(status, str) else "pending"
         error = state.get("error")
         ended = TOOL_RANKS.get(status, 0) == TERMINAL_RANK
         if self.settled_as in ("aborted", "error") and not ended:

@@ -22,7 +22,7 @@ from . import verdicts
 from .adapters.base import Adapter, DeltaShape
 from .changes import ChangeSet, Gap, MergedChanges, Place
 from .coalescer import Coalescer
-from .decoding import decode_json
+from .decoding import decode_json, nests_over
 from .errors import (
     CallerError,
     InboxFull,
@@ -32,7 +32,6 @@ from .errors import (
     UnsupportedState,
 )
 from .events import (
-    BlockDelta,
     BlockEvent,
     BlockSnapshot,
     Event,
@@ -276,6 +275,7 @@ class Stream:
             CallerError: the stream has ended.
             UnknownProtocol: `auto` recognised nothing in `Limits.undetected_events` events.
         """
+        self._store._drain()
         self._open_only()
         framer = self._framer or self._choose_framer(data)
         if framer is None:
@@ -299,11 +299,13 @@ class Stream:
         """Take in bytes from any thread: they wait, in order, for the store's owner.
 
         The owner's loop takes them in soon where the store's ticks have one; without, at the
-        owner's next `feed`, `ingest` or `flush`.
+        owner's next `feed`, `ingest_many`, `flush` or `end`.
 
         Raises:
-            InboxFull: more than `Limits.inbox_bytes` wait; these bytes were not taken.
+            CallerError: the stream has ended.
+            InboxFull: more than `Limits.inbox_bytes` would wait; these bytes were not taken.
         """
+        self._open_only()
         self._store._post(self, data)
 
     def ingest(self, wire: Any) -> Verdict:
@@ -383,6 +385,7 @@ class Stream:
 
         With `ticks=None` its end is a tick.
         """
+        self._store._drain()
         self._open_only()
         ingest = self.ingest
         notable = []
@@ -399,12 +402,15 @@ class Stream:
         What is left of a last line is taken in. In a stream without seq, parts that were still
         streaming may lack text from here on (`part.gap`). Buffered text of its sessions is shown.
         """
+        self._store._drain()
         if self.ended:
             return
         if self._lead and self._framer is None:
             self._lead = b""
         if isinstance(self._framer, JsonLinesParser):
+            skipped = self._framer.skipped
             self._take_texts(self._framer.end())
+            self._count_skipped(self._framer.skipped - skipped)
         if self._undetected:
             for wire in self._undetected:
                 kind = wire.get("type") if isinstance(wire, dict) else None
@@ -469,10 +475,13 @@ class Stream:
 
     def _ingest_slowly(self, wire: Any) -> Verdict:
         self._open_only()
-        if self._store._inbox:
-            self._store._drain()
         if self._adapter is None:
             return self._detect(wire)
+        shape = self._shape
+        if shape is not None and shape.envelope and isinstance(wire, dict):
+            inner = wire.get(shape.envelope)
+            if isinstance(inner, dict) and inner.get("type") == shape.type:
+                return self.ingest(inner)
         self._before = self._taken
         self._received += 1
         verdict = self._judge(wire)
@@ -509,14 +518,14 @@ class Stream:
         if self._stopped:
             return verdicts.STOPPED
         assert self._adapter is not None
+        if nests_over(wire, self._store.limits.nesting):
+            return self._malformed(MalformedEvent("", "nests too deep"))
         try:
             events = self._adapter.decode(wire)
         except MalformedEvent as error:
             return self._malformed(error)
         except UnknownEvent as error:
             return Verdict("unknown", error.type[:80])
-        except RecursionError:
-            return self._malformed(MalformedEvent("", "nests too deep"))
         if not events:
             return ACCEPTED
         return self._take_all(events)
@@ -550,17 +559,16 @@ class Stream:
         if session_id is None:
             session_id = self._default_session
         elif self._session_id is not None and session_id != self._session_id:
+            store._counts.text(event, verdicts.FOREIGN)
             return verdicts.FOREIGN
         session = store._session_row(session_id)
         self._sessions[session_id] = session
-        text = event.text if isinstance(event, BlockDelta) else getattr(event, "text", None)
-        length = len(text) if text else 0
-        store._counts.characters["received"] += length
-        verdict = self._enter(event, session, principal)
-        if length:
-            taken = verdict.kind in ("accepted", "late", "held")
-            name = "accepted" if taken else verdict.reason or verdict.kind
-            store._counts.characters[name] += length
+        try:
+            verdict = self._enter(event, session, principal)
+        except MalformedEvent as error:
+            store._counts.text(event, Verdict("malformed", error.field))
+            raise
+        store._counts.text(event, verdict)
         return verdict
 
     def _enter(self, event: Event, session: SessionRow, principal: bool) -> Verdict:
@@ -751,7 +759,7 @@ class Stream:
         store = self._store
         event = step.event
         if step.counted:
-            self._route(event, session)
+            store._counts.text(event, self._route(event, session))
             return
         message = store._reducer.message_row(session, event.message_id)
         block = None
@@ -764,11 +772,8 @@ class Stream:
             block.snapshot_seq = event.seq
             if block.first < 0:
                 block.first = event.seq
-        text = getattr(event, "text", None)
-        if text:
-            # What a snapshot brings was received outside the events; it counts as accepted.
-            store._counts.characters["received"] += len(text)
-            store._counts.characters["accepted"] += len(text)
+        # What a snapshot brings was received outside the events; it counts as accepted.
+        store._counts.text(event, ACCEPTED)
         store._reducer.apply(self._mode, event, session, message, block, ACCEPTED, NOWHERE)
         store._coalescer.observe(event, session, message)
         if block is not None:
@@ -889,6 +894,7 @@ class StreamStore:
         self._inbox: deque[tuple[Stream, bytes]] = deque()
         self._inbox_bytes = 0
         self._inbox_lock = threading.Lock()
+        self._asked_drain = self._draining = False
         self._each = ticks == "each"
         self._at_feed = ticks is None
         self._ticks = _ticks(ticks)
@@ -975,12 +981,10 @@ class StreamStore:
     def flush(self) -> ChangeSet:
         """Commit now: one change set, one notification pass. Shows nothing that is held back."""
         self._usable()
-        if self._inbox:
-            self._drain()
-        changes = self._commit()
+        self._drain()
         if self._ticks is not None:
-            self._ticks.committed()
-        return changes
+            self._ticks.committed()  # first: what subscribers feed meanwhile is a new request
+        return self._commit()
 
     def release(self, session_id: str) -> None:
         """Let the next tick show what `buffered` delivery holds back of a session."""
@@ -994,8 +998,7 @@ class StreamStore:
         """End every stream, show everything that waits, and close the subscriptions."""
         if self._closed:
             return
-        if self._inbox:
-            self._drain()
+        self._drain()
         for stream in list(self._streams):
             if not stream.ended:
                 stream.end()
@@ -1189,7 +1192,7 @@ class StreamStore:
                 arrived.clear()
                 if waiting.last is not None:
                     yield waiting.take(self._locate)
-                elif subscription.closed:
+                if subscription.closed and waiting.last is None:
                     return
 
     def pull(self, since: int = 0) -> ChangeSet:
@@ -1340,21 +1343,33 @@ class StreamStore:
                 raise InboxFull(
                     f"{self._inbox_bytes} bytes wait for the store's owner; feed these again later"
                 )
-            first = not self._inbox
             self._inbox.append((stream, bytes(data)))
             self._inbox_bytes += len(data)
-        if first and self._ticks is not None:
-            self._ticks.from_thread(self._drain)
+        self._ask_drain()
+
+    def _ask_drain(self) -> None:
+        if self._ticks is not None and not self._asked_drain:
+            self._asked_drain = True
+            if not self._ticks.from_thread(self._drain):
+                self._asked_drain = False  # no loop yet: the next bytes ask again
 
     def _drain(self) -> None:
-        while True:
-            with self._inbox_lock:
-                if not self._inbox:
-                    return
-                stream, data = self._inbox.popleft()
-                self._inbox_bytes -= len(data)
-            if not stream.ended:
-                stream.feed(data)
+        """Take in what other threads left, in order; never one chunk inside another."""
+        if self._draining or not self._inbox:
+            return
+        self._draining = True
+        self._asked_drain = False  # first: who posts from here on asks again
+        try:
+            while self._inbox:
+                with self._inbox_lock:
+                    stream, data = self._inbox.popleft()
+                    self._inbox_bytes -= len(data)
+                if not stream.ended:
+                    stream.feed(data)
+        finally:
+            self._draining = False
+            if self._inbox:
+                self._ask_drain()  # a stream raised: the others still get theirs
 
     # -- saved states ------------------------------------------------------------------------------
 

@@ -660,11 +660,14 @@ class Reducer:
         """Merge part fields under the law of tool ranks; `rank` when only that was refused."""
         seq = event.seq if mode != "none" else None
         given = fields
+        original = block.fields.values.get("originalKind")
+        if whole and original is not None:
+            given = {"originalKind": original, **fields}
         refused = False
         if "state" in fields or (whole and block.rank >= 0):
             rank = tool_rank(fields.get("state"))
             if rank < block.rank and not (whole and mode == "none"):
-                given = {name: value for name, value in fields.items() if name != "state"}
+                given = {name: value for name, value in given.items() if name != "state"}
                 if whole:
                     given["state"] = block.fields.values["state"]
                 refused = "state" in fields
@@ -744,12 +747,14 @@ class Reducer:
             if block.previous:
                 self._renew(block)
             if arrival.positioned and event.seq is not None:
-                self._set_text(block, event.seq, text)
+                self._set_text(block, "text", event.seq, text)
             else:
                 block.cell.replace(text)
                 block.whole_text = True
                 if arrival.mode != "block":
                     block.gap = False
+        if event.whole:
+            self._clear_others(block, event.seq if arrival.positioned else None)
         if event.status == "closed":
             self._close(arrival.session, block)
         if arrival.mode == "none" and text is not None:
@@ -759,18 +764,27 @@ class Reducer:
                 block.cool()
         return self._merge_fields(arrival.mode, event, event.fields, event.whole, block)
 
-    def _set_text(self, block: BlockRow, seq: int, text: str) -> None:
+    def _clear_others(self, block: BlockRow, seq: int | None) -> None:
+        """A whole part came: text streamed into other fields than `text` is not in it."""
+        for field, cell in block.others.items():
+            if seq is None:
+                cell.replace("")
+            else:
+                self._set_text(block, field, seq, "")
+
+    def _set_text(self, block: BlockRow, field: str, seq: int, text: str) -> None:
         """A replace or snapshot at `seq` in a stream with positions: it and what is later."""
-        cell = block.cell
+        cell = block.cell_of(field)
         if seq < cell.replaced or seq <= block.lower_bound:
             return
         cell.replaced = seq
         if seq >= block.mark:
             cell.replace(text)
         elif block.floor <= seq:
-            cell.rebase(pair_surrogates(text))
-            cell.refold(block.window_text("text", cell, 0))
-        block.suspect = False
+            cell.replace(text)
+            cell.refold(block.window_text(field, cell, 0))
+        if field == "text":
+            block.suspect = False
 
     def _block_snapshot(
         self, event: BlockSnapshot, block: BlockRow, arrival: Arrival
@@ -786,7 +800,7 @@ class Reducer:
         if event.text is not None:
             if arrival.positioned:
                 if block.floor <= seq or seq >= block.mark:
-                    self._set_text(block, seq, event.text)
+                    self._set_text(block, "text", seq, event.text)
                 block.covered = max(block.covered, seq)
                 block.mark = max(block.mark, seq)
             elif arrival.mode != "block" or arrival.verdict is verdicts.ACCEPTED:
@@ -794,6 +808,8 @@ class Reducer:
                 block.whole_text = True
                 if arrival.mode == "none":
                     block.gap = False
+        if event.whole and arrival.verdict is verdicts.ACCEPTED:
+            self._clear_others(block, seq if arrival.positioned else None)
         if event.status == "closed":
             self._close(arrival.session, block)
         return self._merge_fields(arrival.mode, event, event.fields, event.whole, block)

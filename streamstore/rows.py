@@ -123,11 +123,6 @@ class BlockRow(Marks):
         )
 
     @property
-    def incomplete(self) -> bool:
-        """Whether it was closed over operations that are known to be missing."""
-        return self.closed and (self.gap or bool(self.missing))
-
-    @property
     def missing(self) -> tuple[tuple[int, int], ...]:
         """Seqs missing below the held operations and the close of a `block` stream's block."""
         if not self.held and self.close_seq <= self.mark:

@@ -104,8 +104,8 @@ class Tables:
             if row.reshaped:
                 row.reshaped = False
                 reshaped.append(row)
-            elif edits:
-                assert isinstance(row, BlockRow)  # only texts change without their row
+            if edits:
+                assert isinstance(row, BlockRow)  # only parts have texts
                 row.view = row.message.parts_view = None
         if reshaped:
             self._reshape(reshaped, removed, changed, added, moved)
@@ -222,24 +222,27 @@ class Tables:
                 self.messages[row.key] = row
                 row.shown_parts = Ordered()
             ordered, order = row.session.shown_messages, message_order(row.order, row.key[1])
-            row.session.messages_view = None
         else:
             shown = _shown_block(row)
             if row.shown is None:
                 self.parts[row.key] = row
             ordered, order = row.message.shown_parts, part_order(row.order, row.key[2])
-            row.message.parts_view = None
-        row.view = None
         if row.shown is None:
             added.append(row)
             if not isinstance(row, SessionRow):
                 ordered.add(order, row)
+        elif _equal(shown, row.shown):
+            return  # what it sorts by is shown, too: the value stays the same object
         else:
             if not isinstance(row, SessionRow) and ordered.key(row) != order:
                 ordered.add(order, row)
                 moved.append(row)
-            if not _equal(shown, row.shown):
-                changed.append(_key(row))
+            changed.append(_key(row))
+        row.view = None
+        if isinstance(row, MessageRow):
+            row.session.messages_view = None
+        elif isinstance(row, BlockRow):
+            row.message.parts_view = None
         row.shown = shown
 
     def _unpublish(self, row: AnyRow) -> Key:

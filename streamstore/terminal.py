@@ -16,7 +16,7 @@ import re
 from typing import Any
 
 # What a terminal may act on or a reader may be misled by:
-# - C0 but tab and newline, DEL, C1: escape sequences start there, with one byte or (C1) without ESC;
+# - C0 but tab and newline, DEL, C1: escape sequences start there, in C1 without an ESC;
 # - bidi controls: marks, embeddings, overrides and isolates reorder what stands around them;
 # - U+2028 and U+2029, at which some renderers break lines and others do not;
 # - surrogates, which no encoding writes: printing one would raise.
@@ -35,9 +35,8 @@ def escape(text: str) -> str:
 
     >>> print(escape("red \x1b[31m, \x9b2J, name\u202etxt.exe"))
     red \x1b[31m, \x9b2J, name\u202etxt.exe
-    >>> print(escape("tab\tand\nnewline stay, \r does not; neither does half a pair: \ud83d"))
-    tab	and
-    newline stay, \r does not; neither does half a pair: \ud83d
+    >>> escape("tab\tand newline\n stay, \r does not; neither does half a pair: \ud83d")
+    'tab\tand newline\n stay, \\r does not; neither does half a pair: \\ud83d'
     """
     return _UNSAFE.sub(_visible, text)
 

@@ -124,7 +124,7 @@ class _IntervalTicks:
         """
         if self._commit is None:
             raise CallerError("no store uses this scheduler yet: pass it as ticks= to one")
-        if self._requested or self._stopped:
+        if self._stopped:
             return
         self._requested = True
         if not self._running:
@@ -190,9 +190,7 @@ class _IntervalTicks:
         try:
             self._commit()
         finally:
-            if self._stopped:
-                self._running = False
-            elif not runs_already:
+            if not runs_already:
                 self._run_timer(self._interval_ms)
 
 
@@ -262,11 +260,8 @@ class ManualTicks(_IntervalTicks):
         """
         until = self._now + _duration(ms, "ms")
         self._drain()
-        while self._timers:
-            due = min(self._timers.values())
-            if due.at > until:
-                break
-            self._fire(due)
+        while self._timers and min(self._timers.values()).at <= until:
+            self._fire_next()
         self._now = max(self._now, until)
 
     def run(self, limit: int = 10_000) -> float:
@@ -275,9 +270,8 @@ class ManualTicks(_IntervalTicks):
         Raises `CallerError` after `limit` timers: callbacks that schedule for ever never end.
         """
         for _ in range(limit):
-            self._drain()
             if self._timers:
-                self._fire(min(self._timers.values()))
+                self._fire_next()
             elif not self.tick():
                 return self._now
         raise CallerError(f"{limit} timers fired and more are due: advance() by a time instead")
@@ -305,7 +299,8 @@ class ManualTicks(_IntervalTicks):
         self._timers[number] = _Due(self._now + delay_ms, number, callback)
         return lambda: self._timers.pop(number, None)
 
-    def _fire(self, due: _Due) -> None:
+    def _fire_next(self) -> None:
+        due = min(self._timers.values())
         del self._timers[due.number]
         self._now = max(self._now, due.at)
         due.callback()
@@ -371,7 +366,8 @@ class AsyncioTicks(_IntervalTicks):
     whole turns; a task that feeds many events without awaiting anything makes one turn of them.
 
     Without `loop` it takes the running one at the first request or delay, so that a store can be
-    made before the loop runs. What a commit raises goes to the loop's exception handler.
+    made before the loop runs; other threads reach the one that ran when the store was made, too.
+    What a commit raises goes to the loop's exception handler.
     """
 
     def __init__(
@@ -381,13 +377,25 @@ class AsyncioTicks(_IntervalTicks):
     ) -> None:
         super().__init__(self._on_loop, interval_ms)
         self._loop = loop
+        self._first: asyncio.AbstractEventLoop | None = None  # ran when the store was made
+
+    def start(self, commit: Callback) -> None:
+        """Take the function that commits, and note the running loop, if any."""
+        import asyncio
+
+        super().start(commit)
+        try:
+            self._first = asyncio.get_running_loop()
+        except RuntimeError:
+            pass
 
     def from_thread(self, callback: Callback) -> bool:
         """Run a callback in the loop's thread; False without a loop yet, or when it is closed."""
-        if self._loop is None or self._stopped:
+        loop = self._loop or self._first
+        if loop is None or self._stopped:
             return False
         try:
-            self._loop.call_soon_threadsafe(lambda: None if self._stopped else callback())
+            loop.call_soon_threadsafe(lambda: None if self._stopped else callback())
         except RuntimeError:  # "Event loop is closed"
             return False
         return True

@@ -77,6 +77,16 @@ class Counts:
             key = (verdict.kind, "other")
         self.verdicts[key] += number
 
+    def text(self, event: Any, verdict: Verdict) -> None:
+        """Count the characters of an event's text, if it has one, under what became of it."""
+        length = len(getattr(event, "text", None) or "")
+        if length:
+            taken = verdict.kind in ("accepted", "late", "held")
+            malformed = verdict.kind == "malformed"  # its reason is a member's name
+            name = verdict.kind if malformed else verdict.reason or verdict.kind
+            self.characters["received"] += length
+            self.characters["accepted" if taken else name] += length
+
     def dump(self) -> dict[str, Any]:
         """Every count as plain JSON, for a saved state."""
         return {

@@ -154,4 +154,42 @@ def part_place(part: Wire) -> tuple[Any, ...]:
 
 def filled(members: Wire) -> Wire:
     """Without the empty members."""
-    return {name: members[name] for name in sorted(members) if members[name] not in (None, "", [])}
+    return {name: members[name] for name in sorted(members) if members[name] not in (None, "", [], {})}
+
+
+def missing(events: Iterable[Wire]) -> dict[tuple[Any, ...], tuple[tuple[int, int], ...]]:
+    """In a block stream: what (session, message, block) lacks, as ranges of numbers."""
+    came: dict[tuple[Any, ...], set[int]] = {}
+    last: dict[tuple[Any, ...], int] = {}
+    removed = set()
+    for event in events:
+        key = tuple(event.get(name) for name in ("sessionId", "messageId", "blockIndex"))
+        numbers, seq = came.setdefault(key, set()), event.get("seq", 0)
+        if event["type"] == "block.snapshot":
+            numbers.update(range(1, seq + 1))
+        elif event["type"] in ("block.delta", "block.replaced"):
+            numbers.add(seq)
+        elif event["type"].endswith(".removed"):
+            removed.add(key)
+        last[key] = max(last.get(key, 0), seq)
+    found = {}
+    for key, numbers in came.items():
+        absent = [seq for seq in range(1, last[key] + 1) if seq not in numbers]
+        gone = key in removed or (*key[:2], None) in removed
+        if absent and not gone:
+            starts = [seq for seq in absent if seq - 1 not in absent]
+            ends = [seq for seq in absent if seq + 1 not in absent]
+            found[key] = tuple(zip(starts, ends, strict=True))
+    return found
+
+
+def objects(store: Any, session_id: str | None = None) -> list[Any]:
+    """Every value that a store's reads return, in a fixed order."""
+    found: list[Any] = []
+    for name in store.session_ids() if session_id is None else [session_id]:
+        messages = store.messages(name)
+        found += [store.session(name), messages, *messages]
+        for message in messages:
+            parts = store.parts(name, message.id)
+            found += [parts, *parts, store.message(name, message.id)]
+    return found

@@ -24,7 +24,9 @@ KINDS = ("text", "reasoning", "data")
 _SIGNS = "ab é\n\u2028\u0085\U0001f600\U0001f9ec\ud83d\ude00e\u0301"
 texts = st.text(_SIGNS, max_size=6)
 orders = st.one_of(st.none(), st.sampled_from([0, 1, 1.5, 2]))
-fields = st.dictionaries(st.sampled_from(["x", "y"]), st.integers(0, 2), max_size=2)
+# An object is one field; true is not 1.
+values = st.sampled_from([0, 1, True, "", {"p": 1}, [1, {"q": None}]])
+fields = st.dictionaries(st.sampled_from(["x", "y"]), values, max_size=2)
 
 
 @st.composite
@@ -57,8 +59,8 @@ def block_events(draw: Any, key: Wire, sequencing: str, removals: bool = True) -
         choice = 0 if tool else draw(st.integers(0, 5))
         if choice < 4:
             event = {"type": "block.delta", **key, "text": piece}
-            if tool:
-                event["field"] = "input"
+            if tool or draw(st.integers(0, 3)) == 0:
+                event["field"] = "input" if tool else "text"
             text += piece
         else:
             event = {"type": "block.replaced", **key, **draw(fields)}

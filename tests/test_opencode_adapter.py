@@ -75,7 +75,7 @@ def json_of(case: Path, name: str = "expected.json") -> Any:
     return json.loads((case / name).read_bytes())
 
 
-def decode(wire: Any) -> tuple[Event, ...]:
+def decode(wire: Any) -> tuple[Any, ...]:
     return tuple(OpencodeAdapter().decode(wire))
 
 
@@ -114,7 +114,7 @@ def part_updated(type: str, **members: Any) -> Any:
     )
 
 
-def message_updated(**info: Any) -> tuple[Event, ...]:
+def message_updated(**info: Any) -> tuple[Any, ...]:
     info = {"id": "msg_1", "sessionID": "ses_1", "role": "assistant", **info}
     return decode(plain("message.updated", sessionID="ses_1", info=info))
 
@@ -196,8 +196,8 @@ class Fold:
             case BlockRemoved():
                 self.blocks.get((sid, event.message_id), {}).pop(event.block_index, None)
             case PermissionAsked() | QuestionAsked():
-                table = self.requests.setdefault((sid, event.type.partition(".")[0]), {})
-                table[event.request_id] = Request(
+                asked = self.requests.setdefault((sid, event.type.partition(".")[0]), {})
+                asked[event.request_id] = Request(
                     event.request_id, sid, event.message_id, event.call_id, event.payload
                 )
             case PermissionReplied() | QuestionReplied() | QuestionRejected():
@@ -590,6 +590,14 @@ def test_members_and_types_that_nobody_knows_come_back_as_they_were(part: Any) -
         assert message["parts"] == [part]
 
 
+@pytest.mark.parametrize("part", UNKNOWN_PARTS, ids=lambda part: part["type"])
+def test_members_that_nobody_knows_are_not_taken_for_canonical_ones_in_the_log(part: Any) -> None:
+    event = only(plain("message.part.updated", sessionID="ses_1", part=part))
+    line = json.loads(json.dumps(encode_event(event)))
+    assert (line["type"], line["sessionId"]) == ("block.replaced", "ses_1")
+    assert decode_event(line) == event
+
+
 def test_a_part_type_that_nobody_knows_is_of_kind_unknown() -> None:
     event = part_updated("video", url="u")
     assert (event.kind, event.fields) == ("unknown", {"url": "u", "originalKind": "video"})
@@ -860,6 +868,12 @@ def test_an_answer_names_the_request(type: str, cls: Any) -> None:
     )
 
 
+def test_what_is_asked_stands_in_order_of_asking_across_sessions() -> None:
+    asked = [{"id": f"per_{n}", "sessionID": f"ses_{n % 2}"} for n in range(4)]
+    fold = folded({"sessions": [{"id": "ses_1"}, {"id": "ses_0"}], "permission": asked})
+    assert encoded(fold)["permission"] == asked
+
+
 def test_a_request_made_without_a_wire_is_encoded_as_the_server_would() -> None:
     fold = Fold()
     fold.infos["ses_1"] = {}
@@ -904,7 +918,14 @@ def test_a_sync_record_of_another_version_is_unknown_as_its_plain_twin_comes_too
 TEXT = part_of("text", text="t")
 TOOL = part_of("tool", state={"status": "running"})
 INFO = {"id": "msg_1", "sessionID": "ses_1", "role": "user"}
-DELTA = {"sessionID": "s", "messageID": "m", "partID": "p", "field": "text", "delta": "d"}
+NO_STRINGS: tuple[Any, ...] = (None, 7, [], {})
+DELTA: dict[str, Any] = {
+    "sessionID": "s",
+    "messageID": "m",
+    "partID": "p",
+    "field": "text",
+    "delta": "d",
+}
 
 
 def without(members: dict[str, Any], *names: str) -> dict[str, Any]:
@@ -938,7 +959,7 @@ MALFORMED: list[tuple[str, Any]] = [
     *[
         (f"properties.{name}", plain("message.part.delta", **{**DELTA, name: value}))
         for name in DELTA
-        for value in (None, 7, [], {})
+        for value in NO_STRINGS
     ],
     ("properties.field", plain("message.part.delta", **{**DELTA, "field": ""})),
     ("properties.part", plain("message.part.updated", sessionID="ses_1")),
@@ -1219,14 +1240,14 @@ def shapes() -> list[Any]:
                 sorted(part),
             )
             found.setdefault(str(key), wire)
-    for number, asked in enumerate(("permission", "question")):
-        body = {"id": f"r{number}", "sessionID": "ses_1", "source": {"callID": "c"}}
-        found[asked] = {"id": "evt_1", "type": f"{asked}.v2.asked", "properties": body}
+    for kind in ("permission", "question"):
+        body = {"id": "r", "sessionID": "ses_1", "source": {"callID": "c"}}
+        found[kind] = {"id": "evt_1", "type": f"{kind}.v2.asked", "properties": body}
     found["page"] = {"sessionID": "ses_1", "messages": [{"info": INFO, "parts": [TEXT, TOOL]}]}
     small = {"sessions": [{"id": "ses_1"}], "messages": {"ses_1": found["page"]["messages"]}}
     own = {"status": {"ses_1": {"type": "busy"}}, "todo": {"ses_1": [{}]}, "diff": {"ses_1": []}}
-    asked = {"permission": [{"id": "p", "sessionID": "ses_1"}], "question": [], "readFrom": "t"}
-    found["state"] = {**small, **own, **asked}
+    asked = {"permission": [{"id": "p", "sessionID": "ses_1"}], "question": []}
+    found["state"] = {**small, **own, **asked, "readFrom": "t"}
     return list(found.values())
 
 

@@ -9,7 +9,6 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -44,6 +43,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self.virtual = VirtualSelector()
         super().__init__(self.virtual)
         self.raised: list[BaseException] = []
+        self.set_debug(True)  # so that a call from a wrong thread raises
         self.set_exception_handler(lambda _, context: self.raised.append(context["exception"]))
 
     def time(self) -> float:
@@ -300,6 +300,14 @@ def test_nothing_fires_after_stop(bench: Bench) -> None:
     assert (bench.commits, fired) == ([], [])
 
 
+def test_what_a_thread_left_before_stop_does_not_run_after_it(bench: Bench) -> None:
+    ran: list[int] = []
+    bench.ticks.from_thread(lambda: ran.append(1))
+    bench.ticks.stop()
+    bench.advance(0)
+    assert ran == []
+
+
 def test_stop_inside_a_commit_starts_no_timer(bench: Bench) -> None:
     bench.on_commit = bench.ticks.stop
     bench.ticks.request()
@@ -426,6 +434,16 @@ def test_manual_ticks_without_an_interval_commit_only_when_told() -> None:
     assert (commits, ticks.pending) == ([1000], 0)
 
 
+def test_a_tick_after_stop_commits_nothing() -> None:
+    ticks = ManualTicks()
+    commits: list[int] = []
+    ticks.start(lambda: commits.append(1))
+    ticks.request()
+    ticks.stop()
+    assert ticks.tick() is False
+    assert commits == []
+
+
 def test_manual_ticks_without_an_interval_go_on_after_a_commit_that_raises() -> None:
     ticks = ManualTicks()
     fails = [True, False]
@@ -526,6 +544,15 @@ def test_what_threads_leave_runs_at_the_owners_next_step() -> None:
     assert seen == [threading.current_thread()] * 8
 
 
+def test_what_a_timer_leaves_like_a_thread_runs_at_its_time() -> None:
+    ticks = ManualTicks()
+    ran: list[float] = []
+    ticks.call_later(10, lambda: ticks.from_thread(lambda: ran.append(ticks.now)))
+    ticks.call_later(20, lambda: None)
+    ticks.advance(100)
+    assert ran == [10]
+
+
 # --- GUI timers -----------------------------------------------------------------------------------
 
 
@@ -571,6 +598,17 @@ def test_a_scheduler_that_calls_back_at_once_commits_at_once() -> None:
     assert commits == [1, 1]
 
 
+def test_nothing_is_kept_of_timers_that_fired_or_were_refused() -> None:
+    at_once = TimerTicks(lambda _, callback: callback())
+    at_once.call_later(5, lambda: None)
+    gui = FakeGui()
+    gui.broken = True
+    refused = TimerTicks(gui.schedule)
+    with pytest.raises(RuntimeError, match="window"):
+        refused.call_later(5, lambda: None)
+    assert (at_once._cancels, refused._cancels) == ({}, {})
+
+
 def test_gui_timers_take_nothing_from_threads_without_a_way_in() -> None:
     assert TimerTicks(FakeGui().schedule).from_thread(lambda: None) is False
 
@@ -596,15 +634,17 @@ def test_asyncio_ticks_take_the_loop_that_runs_when_work_comes() -> None:
     commits: list[float] = []
     ticks.start(lambda: commits.append(loop.time()))  # no loop runs yet
     assert ticks.from_thread(lambda: None) is False
+    ran: list[int] = []
 
     async def feed() -> None:
         ticks.request()
         ticks.request()
+        assert ticks.from_thread(lambda: ran.append(1)) is True
         await asyncio.sleep(0)
 
     loop.run_until_complete(feed())
     loop.close()
-    assert commits == [0]
+    assert (commits, ran) == ([0], [1])
     assert ticks.from_thread(lambda: None) is False  # the loop is closed
 
 
@@ -644,7 +684,7 @@ def test_a_task_that_feeds_without_awaiting_makes_one_turn() -> None:
 def test_callbacks_from_threads_run_in_the_loops_thread() -> None:
     loop = VirtualLoop()
     ticks = AsyncioTicks(loop=loop)
-    ran: list[Any] = []
+    ran: list[threading.Thread] = []
 
     async def wait() -> None:
         done = asyncio.Event()
@@ -653,27 +693,18 @@ def test_callbacks_from_threads_run_in_the_loops_thread() -> None:
             ran.append(threading.current_thread())
             done.set()
 
-        thread = threading.Thread(target=lambda: ran.append(ticks.from_thread(callback)))
+        def post() -> None:
+            if not ticks.from_thread(callback):
+                loop.call_soon_threadsafe(done.set)
+
+        thread = threading.Thread(target=post)
         thread.start()
         await done.wait()
         thread.join()
 
     loop.run_until_complete(wait())
     loop.close()
-    assert threading.current_thread() in ran
-    assert True in ran
-    assert len(ran) == 2
-
-
-def test_a_callback_from_a_thread_that_stop_overtakes_does_not_run() -> None:
-    loop = VirtualLoop()
-    ticks = AsyncioTicks(loop=loop)
-    ran: list[int] = []
-    assert ticks.from_thread(lambda: ran.append(1)) is True
-    ticks.stop()
-    loop.run_until_complete(asyncio.sleep(0))
-    loop.close()
-    assert ran == []
+    assert ran == [threading.current_thread()]
 
 
 def test_asyncio_is_not_imported_before_it_is_used() -> None:

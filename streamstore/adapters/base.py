@@ -37,6 +37,7 @@ class DeltaShape:
         field: member that names the field, "" where there is none; only `text` is hot.
         field_always: every delta has it.
         seq: member of the body with the seq, "" where the protocol has none.
+        envelope: member that wraps a whole wire object on some endpoints, "" for none.
         id: member at the top with the event id, "" where ids are not unique.
         spare: further members that a plain delta may carry without any effect.
     """
@@ -52,6 +53,7 @@ class DeltaShape:
     seq: str = ""
     id: str = ""
     spare: tuple[str, ...] = ()
+    envelope: str = ""
 
 
 @attrs.frozen(kw_only=True)

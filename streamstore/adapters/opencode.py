@@ -13,8 +13,8 @@
   part that streams. The `message.part.updated` that ends a part carries its whole text.
 - Not yet here: `session.next.*` and the `/api` streams (V2), which are unknown events.
 
-Sources: protocol page `opencode.md` (1.1 events, 1.4 sync records, 1.5 server behaviour, 2.1 parts,
-2.2 messages and statuses, 2.4 REST), checked against streams of `opencode serve` 1.18.33.
+Sources: the types of opencode's published SDK (1.19.3), checked against streams recorded from
+`opencode serve` 1.18.33.
 """
 
 from __future__ import annotations
@@ -121,6 +121,7 @@ class OpencodeAdapter:
         block="partID",
         text="delta",
         field="field",
+        envelope="payload",
         field_always=True,
         id="id",
     )

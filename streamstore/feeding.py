@@ -1,0 +1,159 @@
+"""Logs into a store: a stream for each connection, and fetched states where they belong.
+
+Also says when a log is none, or of another protocol than was said: the store itself only counts,
+because a live stream may be wrong for a while. Knows logs and the store's doors; not what is done
+with the state afterwards, nor at what pace events come in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeAlias
+
+import attrs
+
+from .errors import CallerError, UnknownProtocol
+from .logs import STDIN, Log, UnreadableLog
+from .model import Sequencing
+from .pipeline import Stream, StreamStore
+from .protocols import adapter_named, adapters
+
+#: Feeds one log into its stream.
+FeedLog: TypeAlias = Callable[[Stream, Log], object]
+
+_UNUSABLE = frozenset(("malformed", "unknown"))
+
+
+@attrs.frozen
+class Connection:
+    """One connection of a recording: the states read while it was open, and its log.
+
+    Attributes:
+        before: states that were fetched right after it was opened; they go in before its events.
+        log: its events, None where only states were given.
+        after: states that were fetched when it had fallen quiet.
+    """
+
+    before: tuple[Log, ...]
+    log: Log | None
+    after: tuple[Log, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Name of its log, or of its last state."""
+        return (self.log or self.before[-1]).name
+
+
+def connections(names: Iterable[str]) -> tuple[Connection, ...]:
+    """The connections that logs and states stand for, in order.
+
+    Each log is a connection. A state belongs to that of the *next* log: a client opens its stream
+    first and fetches then, so that nothing falls between the two. Behind the last log it belongs
+    to that one.
+
+    >>> [(c.name, [s.name for s in c.before]) for c in connections(["a.sse", "s.json", "b.sse"])]
+    [('a.sse', []), ('b.sse', ['s.json'])]
+
+    Raises `CallerError` without a name, and for standard input given twice.
+    """
+    logs = [Log(name) for name in names]
+    if not logs:
+        raise CallerError("name a log, or - for standard input")
+    if [log.name for log in logs].count(STDIN) > 1:
+        raise CallerError("standard input (-) can be read only once")
+    found: list[Connection] = []
+    waiting: list[Log] = []
+    for log in logs:
+        if log.is_state:
+            waiting.append(log)
+        else:
+            found.append(Connection(tuple(waiting), log))
+            waiting = []
+    if waiting and found:
+        found[-1] = attrs.evolve(found[-1], after=tuple(waiting))
+    elif waiting:
+        found.append(Connection(tuple(waiting), None))
+    return tuple(found)
+
+
+def feed_all(
+    store: StreamStore,
+    recording: Sequence[Connection],
+    protocol: str = "auto",
+    sequencing: Sequencing | None = None,
+    feed: FeedLog | None = None,
+) -> None:
+    """Feed every connection, one after the other, each ended before the next is opened.
+
+    With `auto` the first connection shows the protocol, and the others have the same. What a log
+    gets wrong in single events is counted by the store. `feed` brings a log's bytes in; by default
+    as they are read.
+
+    Raises:
+        UnreadableLog: a log cannot be read, none of its events is of the protocol, or nothing
+            holds an event at all.
+        UnknownProtocol: no protocol has that name.
+    """
+    if protocol != "auto":
+        adapter_named(protocol)
+    feed = feed or feed_bytes
+    anything = False
+    for connection in recording:
+        stream = store.open(protocol, sequencing=sequencing)
+        before = _verdicts(store)
+        for state in connection.before:
+            _feed_state(stream, state)
+        if connection.log is not None:
+            try:
+                feed(stream, connection.log)
+            except UnknownProtocol as error:
+                raise UnreadableLog(connection.name, str(error)) from error
+        for state in connection.after:
+            _feed_state(stream, state)
+        stream.end()
+        brought = {kind: n - before.get(kind, 0) for kind, n in _verdicts(store).items()}
+        number = sum(brought.values())
+        anything = anything or number > 0
+        if number and not any(n for kind, n in brought.items() if kind not in _UNUSABLE):
+            raise UnreadableLog(connection.name, _nothing_known(stream, number))
+        protocol = stream.protocol or protocol
+    if not anything:
+        raise UnreadableLog(recording[0].name, "holds no events")
+
+
+def feed_bytes(stream: Stream, log: Log) -> None:
+    """Feed a log as it is read."""
+    for chunk in log.chunks():
+        stream.feed(chunk)
+
+
+def _feed_state(stream: Stream, log: Log) -> None:
+    verdict = stream.ingest(log.state())
+    if stream.protocol is None:
+        raise UnreadableLog(log.name, f"no protocol knows such a state; {_names()}")
+    if not verdict.taken:
+        problem = verdict.detail or verdict.reason
+        raise UnreadableLog(
+            log.name, f"no state that {stream.protocol} takes ({verdict.kind}: {problem})"
+        )
+
+
+def _nothing_known(stream: Stream, number: int) -> str:
+    events = "its one event" if number == 1 else f"none of its {number} events"
+    if stream.protocol is None:
+        return f"no protocol recognises {events.replace('none', 'any')}; {_names()}"
+    wrong = "is not" if number == 1 else "is"
+    return f"{events} {wrong} one that {stream.protocol} knows; is it another protocol?"
+
+
+def _names() -> str:
+    return f"name one of: {', '.join(adapters())}"
+
+
+def _verdicts(store: StreamStore) -> dict[str, int]:
+    """Number of verdicts by kind."""
+    found: dict[str, int] = {}
+    for name, number in store.health.counts["verdicts"].items():
+        kind = name.partition(":")[0]
+        found[kind] = found.get(kind, 0) + number
+    return found

@@ -1,0 +1,514 @@
+"""Laws of `session` and `sparse` streams against a naive model: sort by seq, fold.
+
+L1 (idempotent), L2 (order within the window), L5 (isolation), L6 (conservation), and snapshots
+anywhere in between. The model is the contract said the slow way; it knows no mark and no window.
+"""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamstore import Limits, Stream, StreamStore
+
+Wire = dict[str, Any]
+#: What a removal leaves in the model: only a full event makes something of it again.
+GONE: Any = object()
+COMMON = {"type", "sessionId", "messageId", "blockIndex", "seq", "generation", "id"}
+RANKS = {"pending": 0, "running": 1, "waiting": 1, "completed": 2, "error": 2, "denied": 2}
+SEQUENCINGS = ("session", "sparse")
+
+# -- the model: contract sections 2, 3 and 8, in order of seq -------------------------------------
+
+
+def fold(events: Iterable[Wire]) -> dict[str, Any]:
+    """`sessions` of contract section 9 after these events, whatever their order of arrival."""
+    return {
+        session_id: session.shown()
+        for session_id, session in fold_sessions(events).items()
+        if not session.gone
+    }
+
+
+def fold_sessions(events: Iterable[Wire]) -> dict[str, Folded]:
+    by_session: dict[str, dict[int, Wire]] = {}
+    for event in events:
+        by_session.setdefault(event["sessionId"], {}).setdefault(event["seq"], event)
+    found = {}
+    for session_id, numbered in by_session.items():
+        session = found[session_id] = Folded()
+        for _, event in sorted(numbered.items()):
+            session.take(event)
+    return found
+
+
+class Folded:
+    """One session of the model."""
+
+    def __init__(self) -> None:
+        self.gone = False
+        self.clear()
+
+    def clear(self) -> None:
+        self.info: Wire = {}
+        self.own: Wire = {}
+        self.errors: list[Any] = []
+        self.requests: dict[str, dict[str, Wire]] = {"permissions": {}, "questions": {}}
+        self.answered: set[str] = set()
+        self.messages: dict[str, Any] = {}
+
+    def take(self, event: Wire) -> None:
+        """One event, after all of lower seq."""
+        group, _, name = event["type"].partition(".")
+        if event["type"] == "session.removed":
+            self.clear()
+            self.gone = True
+        elif event["type"] == "session.updated":
+            if event.get("whole"):
+                self.gone = False
+                self.info = {}
+            if not self.gone:
+                self.info.update(event["info"])
+        elif self.gone:
+            return
+        elif group == "message":
+            self.take_message(event, name)
+        elif group == "block":
+            self.take_block(event, name)
+        elif group in ("permission", "question"):
+            self.take_request(event, group + "s", name)
+        elif event["type"] == "session.error":
+            self.errors.append(event["error"])
+        elif event["type"] == "session.status":
+            known = {name: event[name] for name in ("attempt", "message", "next") if name in event}
+            self.own["status"] = {"type": event["status"], **known}
+        elif event["type"] == "session.state":
+            self.own["state"] = event["state"]
+        else:
+            member = {"todo.updated": "todo", "session.diff": "diff"}[event["type"]]
+            self.own[member] = event[member]
+
+    def take_request(self, event: Wire, table: str, name: str) -> None:
+        if name == "asked":
+            if event["id"] not in self.answered:
+                self.requests[table].setdefault(event["id"], event)
+        else:
+            self.answered.add(event["id"])
+            self.requests[table].pop(event["id"], None)
+
+    def take_message(self, event: Wire, name: str) -> None:
+        message_id = event["messageId"]
+        if name == "removed":
+            self.messages[message_id] = GONE
+            return
+        full = name == "opened" or event.get("whole")
+        message = self.messages.get(message_id)
+        if message is GONE and not full:
+            return
+        if message is None or message is GONE:
+            message = self.messages[message_id] = new_message()
+        if name == "reset":
+            message["resetting"] = True
+            return
+        rebuild(message)
+        if name == "closed":
+            message["status"] = event["status"]
+            if "error" in event:
+                message["error"] = event["error"]
+            return
+        if event.get("whole"):
+            message["info"] = {}
+        message["info"].update(event.get("info", {}))
+        for member in ("role", "parentId", "order"):
+            if member in event:
+                message[member] = event[member]
+
+    def take_block(self, event: Wire, name: str) -> None:
+        message = self.messages.get(event["messageId"])
+        if message is GONE:
+            return
+        if message is None:
+            message = self.messages[event["messageId"]] = new_message()
+        rebuild(message)
+        blocks, index = message["blocks"], event["blockIndex"]
+        if name == "removed":
+            blocks[index] = GONE
+            return
+        full = name in ("opened", "snapshot") or event.get("whole")
+        block = blocks.get(index)
+        if block is GONE and not full:
+            return
+        if block is None or block is GONE:
+            block = blocks[index] = new_block()
+        if name == "closed":
+            block["closed"] = True
+            return
+        if name == "delta":
+            field = event.get("field", "text")
+            block["texts"][field] = block["texts"].get(field, "") + event["text"]
+            return
+        block["kind"] = event.get("kind", block["kind"])
+        block["order"] = event.get("order", block["order"])
+        if "text" in event:
+            block["texts"]["text"] = event["text"]
+        fields = own_fields(event)
+        state = block["fields"].get("state")
+        if state is not None and rank(fields.get("state")) < rank(state):
+            fields["state"] = state
+        block["fields"] = {**({} if event.get("whole") else block["fields"]), **fields}
+
+    def shown(self) -> Wire:
+        """The session as section 9 has it."""
+        messages = [
+            (message_place(message["order"], message_id), shown_message(message_id, message))
+            for message_id, message in self.messages.items()
+            if message is not GONE
+        ]
+        requests = {
+            table: {
+                request_id: filled(
+                    {
+                        name: request.get(name)
+                        for name in ("id", "messageId", "callId", "payload")
+                    }
+                )
+                for request_id, request in asked.items()
+            }
+            for table, asked in self.requests.items()
+        }
+        return filled(
+            {
+                "info": self.info,
+                "errors": self.errors,
+                "messages": [message for _, message in sorted(messages, key=lambda m: m[0])],
+                **self.own,
+                **requests,
+            }
+        )
+
+
+def new_message() -> Wire:
+    return {
+        "role": None,
+        "parentId": None,
+        "order": None,
+        "info": {},
+        "status": "open",
+        "error": None,
+        "blocks": {},
+        "resetting": False,
+    }
+
+
+def new_block() -> Wire:
+    return {"kind": "text", "order": None, "texts": {}, "fields": {}, "closed": False}
+
+
+def rebuild(message: Wire) -> None:
+    """The first event of a message after its reset: its blocks begin anew, removals stay."""
+    if message["resetting"]:
+        message["resetting"] = False
+        message["blocks"] = {i: block for i, block in message["blocks"].items() if block is GONE}
+
+
+def rank(state: Any) -> int:
+    return RANKS.get(state.get("status"), -1) if isinstance(state, dict) else -1
+
+
+def own_fields(event: Wire) -> Wire:
+    others = COMMON | {"text", "field", "kind", "order", "whole", "status"}
+    return {name: value for name, value in event.items() if name not in others}
+
+
+def shown_message(message_id: str, message: Wire) -> Wire:
+    parts = [
+        (part_place(block["order"], index), shown_part(index, block, message["status"]))
+        for index, block in message["blocks"].items()
+        if block is not GONE
+    ]
+    return filled(
+        {
+            "id": message_id,
+            "role": message["role"],
+            "parentId": message["parentId"],
+            "info": message["info"],
+            "status": message["status"],
+            "error": message["error"],
+            "parts": [part for _, part in sorted(parts, key=lambda part: part[0])],
+        }
+    )
+
+
+def shown_part(index: int | str, block: Wire, message: str) -> Wire:
+    settled = block["closed"] or message != "open"
+    return filled(
+        {
+            **block["fields"],
+            **{name: readable(text, settled) for name, text in block["texts"].items()},
+            "blockIndex": index,
+            "kind": block["kind"],
+            "order": block["order"],
+            "status": "closed" if settled else "open",
+        }
+    )
+
+
+def readable(text: str, final: bool) -> str:
+    """Joined surrogate pairs; a half at the end waits unless `final`, other halves are U+FFFD."""
+    text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
+    if not final and text and "\ud800" <= text[-1] <= "\udbff":
+        text = text[:-1]
+    return "".join("\ufffd" if "\ud800" <= sign <= "\udfff" else sign for sign in text)
+
+
+def message_place(order: float | None, message_id: str) -> tuple[Any, ...]:
+    return (order is None, order or 0, message_id)
+
+
+def part_place(order: float | None, index: int | str) -> tuple[Any, ...]:
+    named = isinstance(index, str)
+    if order is not None:
+        return (0, order, named, str(index) if named else index)
+    return (1, 0, named, index) if named else (0, index, named, index)
+
+
+def filled(members: Wire) -> Wire:
+    empty: list[Any] = [None, "", [], {}]
+    return {name: members[name] for name in sorted(members) if members[name] not in empty}
+
+
+def fetched(events: Iterable[Wire], session_id: str, seq: int, **more: Any) -> Wire:
+    """The snapshot that a server would give of its log up to `seq`."""
+    sessions = fold_sessions(e for e in events if e["seq"] <= seq)
+    session = sessions.get(session_id) or Folded()
+    messages = []
+    for message_id, message in session.messages.items():
+        if message is not GONE:
+            rebuild(message)
+            beside = {name: message[name] for name in ("role", "parentId", "order", "error")}
+            parts = [
+                filled(
+                    {
+                        **block["fields"],
+                        **block["texts"],
+                        "blockIndex": index,
+                        "kind": block["kind"],
+                        "order": block["order"],
+                        "status": "closed" if block["closed"] else "open",
+                    }
+                )
+                for index, block in message["blocks"].items()
+                if block is not GONE
+            ]
+            info, status = message["info"], message["status"]
+            messages.append(
+                {"id": message_id, "status": status, **filled(beside), "info": info, "parts": parts}
+            )
+    own = {"info": session.info, **session.own}
+    own.pop("state", None)
+    for table, asked in session.requests.items():
+        own[table] = [
+            {name: value for name, value in request.items() if name not in ("type", "seq")}
+            for request in asked.values()
+        ]
+    return {
+        "type": "snapshot",
+        "sessionId": session_id,
+        "seq": seq,
+        "messages": messages,
+        **own,
+        **more,
+    }
+
+
+# -- logs ------------------------------------------------------------------------------------------
+
+TEXTS = st.sampled_from(["a", "Hello", " ", "", "wörld\n", "\U0001f600", "\ud83d", "\ude00", "x" * 9])
+VALUES = st.sampled_from([0, 1, "v", None, True, {"deep": [1]}, {"deep": [2]}, []])
+FIELDS = st.dictionaries(st.sampled_from(["title", "path", "n"]), VALUES, max_size=2)
+KINDS: dict[int | str, str] = {0: "text", 1: "reasoning", 2: "text", "call": "tool"}
+INDEXES = st.sampled_from(list(KINDS))
+STATES = st.sampled_from(list(RANKS)).map(lambda status: {"state": {"status": status}})
+
+
+def wire(type_: str, **members: Any) -> Wire:
+    return {"type": type_, **members}
+
+
+def of_block(type_: str, **drawn: Any) -> st.SearchStrategy[Wire]:
+    members = {name: value for name, value in drawn.items()}
+    return st.fixed_dictionaries({"type": st.just(type_), "blockIndex": INDEXES, **members})
+
+
+def of_message(type_: str, **drawn: Any) -> st.SearchStrategy[Wire]:
+    return st.fixed_dictionaries({"type": st.just(type_), **drawn})
+
+
+ORDERS = st.sampled_from([0, 1, 2.5, 7])
+DELTA = of_block("block.delta", text=TEXTS)
+TEXT_OPS = st.one_of(
+    DELTA,
+    DELTA,
+    DELTA,
+    of_block("block.delta", text=TEXTS, field=st.just("input")),
+    of_block("block.replaced", text=TEXTS),
+)
+BLOCK_OPS = st.one_of(
+    of_block("block.opened", order=ORDERS),
+    of_block("block.opened", fields=FIELDS),
+    of_block("block.updated", fields=FIELDS),
+    of_block("block.updated", fields=FIELDS, whole=st.just(True)),
+    of_block("block.updated", fields=STATES),
+    of_block("block.replaced", fields=FIELDS),
+    of_block("block.replaced", text=TEXTS, fields=FIELDS, whole=st.just(True)),
+    of_block("block.closed"),
+)
+MESSAGE_OPS = st.one_of(
+    of_message("message.opened", role=st.just("assistant"), order=ORDERS),
+    of_message("message.opened", role=st.just("user"), info=FIELDS, parentId=st.just("p")),
+    of_message("message.updated", info=FIELDS),
+    of_message("message.updated", info=FIELDS, whole=st.just(True)),
+    of_message("message.closed", status=st.sampled_from(["completed", "aborted", "error"])),
+    of_message("message.closed", status=st.just("error"), error=FIELDS),
+)
+REMOVALS = st.one_of(of_block("block.removed"), of_message("message.removed"))
+RESETS = of_message("message.reset")
+REQUEST_IDS = st.sampled_from(["r1", "r2"])
+SESSION_OPS = st.one_of(
+    of_message("session.updated", info=FIELDS),
+    of_message("session.updated", info=FIELDS, whole=st.just(True)),
+    of_message("session.status", status=st.sampled_from(["idle", "busy"])),
+    of_message("session.status", status=st.just("retry"), attempt=st.integers(1, 3)),
+    of_message("todo.updated", todo=st.lists(VALUES, max_size=2)),
+    of_message("session.diff", diff=st.lists(VALUES, max_size=2)),
+    of_message("permission.asked", id=REQUEST_IDS, payload=FIELDS),
+    of_message("permission.replied", id=REQUEST_IDS),
+    of_message("question.asked", id=REQUEST_IDS, callId=st.just("c")),
+    of_message("question.rejected", id=REQUEST_IDS),
+)
+UNFETCHED = st.one_of(
+    of_message("session.error", error=FIELDS),
+    of_message("session.state", state=VALUES),
+)
+
+
+def numbered(
+    ops: Sequence[tuple[str, str, Wire]], sequencing: str, strides: Sequence[int] = (1,)
+) -> list[Wire]:
+    """A log that a server could have written: what each op says, with the seq it gets."""
+    counters: dict[str, int] = {}
+    sessions: dict[str, Folded] = {}
+    log = []
+    for place, (session_id, message_id, op) in enumerate(ops):
+        event = {name: value for name, value in op.items() if name != "fields"}
+        event.update(op.get("fields", {}))
+        session = sessions.setdefault(session_id, Folded())
+        event["sessionId"] = session_id
+        if op["type"].partition(".")[0] in ("message", "block"):
+            event["messageId"] = message_id
+        if "blockIndex" in event:
+            event = plausible(event, session.messages.get(message_id))
+        counter = session_id if sequencing == "session" else ""
+        stride = 1 if sequencing == "session" else strides[place % len(strides)]
+        event["seq"] = counters[counter] = counters.get(counter, 0) + stride
+        session.take(event)
+        log.append(event)
+    return log
+
+
+def plausible(event: Wire, message: Any) -> Wire:
+    """An event of a block as its server would send it: of the block's own kind, opened first."""
+    index = event["blockIndex"]
+    kind = KINDS[index]
+    there = message not in (None, GONE) and message["blocks"].get(index) not in (None, GONE)
+    if message not in (None, GONE) and message["resetting"]:
+        there = False
+    event.pop("kind", None)
+    if kind != "tool":
+        event.pop("state", None)
+    elif "state" not in event:
+        event.pop("whole", None)
+    opens = event["type"] == "block.opened" or (
+        kind != "text" and not there and event["type"] != "block.removed"
+    )
+    if not opens:
+        return event
+    kept = {name: value for name, value in event.items() if name not in ("text", "field", "whole")}
+    return {**kept, "type": "block.opened", "kind": kind}
+
+
+def logs(
+    *ops: st.SearchStrategy[Wire],
+    sequencing: str,
+    sessions: Sequence[str] = ("s",),
+    messages: Sequence[str] = ("m", "n"),
+    max_size: int = 24,
+) -> st.SearchStrategy[list[Wire]]:
+    return st.builds(
+        numbered,
+        st.lists(
+            st.tuples(st.sampled_from(sessions), st.sampled_from(messages), st.one_of(*ops)),
+            min_size=1,
+            max_size=max_size,
+        ),
+        st.just(sequencing),
+        st.lists(st.integers(1, 5), min_size=1, max_size=4),
+    )
+
+
+def new_stream(sequencing: str, limits: Limits | None = None) -> tuple[StreamStore, Stream]:
+    store = StreamStore("native", ticks="manual", limits=limits)
+    return store, store.open("native", sequencing=sequencing)
+
+
+def feed(stream: Stream, events: Iterable[Wire]) -> None:
+    for event in events:
+        stream.ingest(copy.deepcopy(event))
+
+
+def state(store: StreamStore) -> dict[str, Any]:
+    store.flush()
+    return {name: value for name, value in store.state().items() if name != "counts"}
+
+
+def arrivals(log: Sequence[Wire], seed: int, repeats: bool = True) -> list[Wire]:
+    """Any order, every event once or more."""
+    chance = random.Random(seed)
+    arrived = [event for event in log for _ in range(chance.choice((1, 1, 2)) if repeats else 1)]
+    chance.shuffle(arrived)
+    return arrived
+
+
+@pytest.mark.parametrize("sequencing", SEQUENCINGS)
+@given(data=st.data(), seed=st.integers(0, 2**32))
+def test_any_order_with_duplicates_ends_in_the_same_state(sequencing, data, seed):
+    log = data.draw(
+        logs(TEXT_OPS, BLOCK_OPS, MESSAGE_OPS, SESSION_OPS, UNFETCHED, sequencing=sequencing)
+    )
+    store, stream = new_stream(sequencing)
+    feed(stream, arrivals(log, seed))
+    assert state(store)["sessions"] == fold(log)
+
+
+@pytest.mark.parametrize("sequencing", SEQUENCINGS)
+@given(data=st.data(), seed=st.integers(0, 2**32))
+def test_any_order_with_removals(sequencing, data, seed):
+    log = data.draw(logs(TEXT_OPS, BLOCK_OPS, MESSAGE_OPS, REMOVALS, sequencing=sequencing))
+    store, stream = new_stream(sequencing)
+    feed(stream, arrivals(log, seed))
+    assert state(store)["sessions"] == fold(log)
+
+
+@pytest.mark.parametrize("sequencing", SEQUENCINGS)
+@given(data=st.data(), seed=st.integers(0, 2**32))
+def test_any_order_with_resets(sequencing, data, seed):
+    log = data.draw(logs(TEXT_OPS, BLOCK_OPS, MESSAGE_OPS, RESETS, sequencing=sequencing))
+    store, stream = new_stream(sequencing)
+    feed(stream, arrivals(log, seed))
+    assert state(store)["sessions"] == fold(log)
