@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import attrs
 
@@ -17,8 +17,9 @@ from .keys import Key, PartKey
 class Place(NamedTuple):
     """Where something was added or moved to: before the sibling `before`, or last (None).
 
-    `before` is the next sibling that is not itself added or moved by the same change set, so
-    that applying places in order gives the order of the store.
+    `before` of something added is the next sibling that is neither added nor moved by the same
+    change set, `before` of something moved the next one that is not moved: applying `added`, then
+    `moved`, each in order, gives the order of the store.
     """
 
     key: Key
@@ -101,6 +102,9 @@ class ChangeSet:
         )
 
 
+Locate: TypeAlias = Callable[[Iterable[Key], Iterable[Key]], tuple[Place, ...]]
+
+
 class MergedChanges:
     """Change sets that wait for somebody, merged as they come.
 
@@ -162,20 +166,20 @@ class MergedChanges:
         for table in (self._added, self._changed, self._removed, self._moved, self._text):
             table.clear()
 
-    def take(self, locate: Callable[[Iterable[Key]], tuple[Place, ...]]) -> ChangeSet:
+    def take(self, locate: Locate) -> ChangeSet:
         """The merged change set; nothing waits afterwards.
 
-        `locate` gives the places of keys in the order of now: the neighbour that a place was
-        announced with may be gone since.
+        `locate(keys, over)` gives the places of keys in the order of now, with no neighbour in
+        `over`: the neighbour that a place was announced with may be gone since.
         """
         last = self.last
         assert last is not None, "take() needs an add() before it"
         merged = ChangeSet(
             version=last.version,
-            added=locate(self._added),
+            added=locate(self._added, self._moved),
             changed=tuple(self._changed),
             removed=tuple(self._removed),
-            moved=locate(self._moved),
+            moved=locate(self._moved, ()),
             text=MappingProxyType({field: edit.take() for field, edit in self._text.items()}),
             reset=self.reset,
             gaps=last.gaps,

@@ -82,6 +82,12 @@ class Coalescer:
             if isinstance(row, BlockRow):
                 self.settle(row)
 
+    def settle_below(self, *messages: MessageRow) -> None:
+        """Settle every block of messages: an event of theirs may concern all of their text."""
+        for message in messages:
+            for row in message.blocks.values():
+                self.settle(row)
+
     def relieve(self) -> None:
         """Merge what waits into one string per part: 3 bytes a character instead of 13."""
         for row in self.dirty:

@@ -61,7 +61,7 @@ def nests_over(value: Any, bound: int) -> bool:
     (False, True)
     """
     level = [value]
-    for _ in range(bound + 1):
+    for _ in range(bound):
         level = [
             item
             for holder in level

@@ -139,11 +139,9 @@ def _feed_state(stream: Stream, log: Log) -> None:
 
 
 def _nothing_known(stream: Stream, number: int) -> str:
-    events = "its one event" if number == 1 else f"none of its {number} events"
     if stream.protocol is None:
-        return f"no protocol recognises {events.replace('none', 'any')}; {_names()}"
-    wrong = "is not" if number == 1 else "is"
-    return f"{events} {wrong} one that {stream.protocol} knows; is it another protocol?"
+        return f"no protocol recognised in its events ({number}); {_names()}"
+    return f"none of its events ({number}) is one that {stream.protocol} knows"
 
 
 def _names() -> str:

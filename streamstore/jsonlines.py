@@ -7,6 +7,9 @@ and no event.
 from __future__ import annotations
 
 
+_MARK = b"\xef\xbb\xbf"
+
+
 class JsonLinesParser:
     """Cuts a stream of bytes into lines. Linear for any chunk size.
 
@@ -24,14 +27,19 @@ class JsonLinesParser:
         self._held_bytes = 0
         self._skipping = False  # an over-long line is not kept in memory until it ends
         self._started = False
+        self._lead = b""  # a byte-order mark, cut
         self.skipped = 0
 
     def feed(self, data: bytes) -> list[bytes]:
         """The lines that these bytes finish, without their ends."""
-        if not self._started and data:
+        if not self._started:
             # One byte-order mark, which some editors write, at the very start only.
+            data, self._lead = self._lead + data, b""
+            if len(data) < len(_MARK) and _MARK.startswith(data):
+                self._lead = data
+                return []
             self._started = True
-            data = data.removeprefix(b"\xef\xbb\xbf")
+            data = data.removeprefix(_MARK)
         if b"\n" not in data:
             self._hold(data)
             return []
@@ -51,6 +59,8 @@ class JsonLinesParser:
     def end(self) -> list[bytes]:
         """What is left: a last line without its end."""
         found: list[bytes] = []
+        self._hold(self._lead)
+        self._lead = b""
         self._finish(found)
         return found
 

@@ -292,8 +292,8 @@ class Session:
     status: Status | None = None
     state: Json = None
     errors: tuple[Json, ...] = ()
-    permissions: Mapping[str, Request] = MappingProxyType({})
-    questions: Mapping[str, Request] = MappingProxyType({})
+    permissions: Mapping[str, Request] = EMPTY
+    questions: Mapping[str, Request] = EMPTY
     todo: Json = None
     diff: Json = None
     gap: bool = False

@@ -7,8 +7,8 @@ five times faster; a sorted container from the first late insert on.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Hashable, Iterable, Iterator
-from typing import Generic, TypeVar
+from collections.abc import Collection, Hashable, Iterator
+from typing import Any, Generic, TypeVar
 
 from sortedcontainers import SortedList
 
@@ -30,7 +30,7 @@ class Ordered(Generic[Name]):
     __slots__ = ("_keys", "_names", "_places")
 
     def __init__(self) -> None:
-        self._keys: list[OrderKey] | SortedList[OrderKey] = []
+        self._keys: Any = []  # list[OrderKey], a SortedList of them after a late insert
         self._names: dict[OrderKey, Name] = {}
         self._places: dict[Name, OrderKey] = {}
 
@@ -80,12 +80,14 @@ class Ordered(Generic[Name]):
         at = bisect_right(keys, key) if isinstance(keys, list) else keys.bisect_right(key)
         return self._names[keys[at]] if at < len(keys) else None
 
-    def places(self, new: Iterable[Name]) -> list[tuple[Name, Name | None]]:
-        """Names in order, each with the next one that is not among them (None: last)."""
-        ordered = sorted(new, key=self._places.__getitem__)
-        fresh = set(ordered)
+    def places(
+        self, new: Collection[Name], over: Collection[Name] = ()
+    ) -> list[tuple[Name, Name | None]]:
+        """Names in order, each with the next one that is neither new nor in `over` (None: last)."""
+        ordered = sorted({*new, *over}, key=self._places.__getitem__)
         found: dict[Name, Name | None] = {}
         for name in reversed(ordered):
             after = self.after(name)
-            found[name] = found[after] if after in fresh else after
-        return [(name, found[name]) for name in ordered]
+            found[name] = found.get(after, after) if after is not None else None
+        wanted = set(new) if over else found
+        return [(name, found[name]) for name in ordered if name in wanted]

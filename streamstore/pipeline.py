@@ -14,7 +14,7 @@ import traceback
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from types import MappingProxyType
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, cast
 
 import attrs
 
@@ -47,6 +47,7 @@ from .events import (
     QuestionRejected,
     QuestionReplied,
     SessionDiff,
+    SessionRemoved,
     SessionStatus,
     SessionUpdated,
     Snapshot,
@@ -604,6 +605,9 @@ class Stream:
             store._coalescer.settle(block)
         elif isinstance(event, _MESSAGE_EVENTS):
             message = store._reducer.message_row(session, event.message_id)
+            store._coalescer.settle_below(message)
+        elif isinstance(event, SessionRemoved | SessionUpdated):
+            store._coalescer.settle_below(*session.messages.values())
         held_before = len(block.held) if block is not None else 0
         try:
             verdict, at = store._gate.admit(
@@ -703,7 +707,7 @@ class Stream:
             return verdicts.FOREIGN
         self.epoch = store._coalescer.new_epoch()
         if event.sequencing is not None:
-            self._set_mode(event.sequencing)  # type: ignore[arg-type]
+            self._set_mode(cast(Sequencing, event.sequencing))
         if event.generation is None:
             return ACCEPTED
         return self._open_generation(event.session_id, event.generation)
@@ -1236,8 +1240,9 @@ class StreamStore:
             parts=MappingProxyType(parts),
         )
 
-    def _locate(self, keys: Iterable[Key]) -> tuple[Place, ...]:
-        return self._tables.places(self._tables.rows_at(keys))
+    def _locate(self, keys: Iterable[Key], over: Iterable[Key]) -> tuple[Place, ...]:
+        rows_at = self._tables.rows_at
+        return self._tables.places(rows_at(keys), rows_at(over))
 
     def _call_later(self, delay: float, callback: Callable[[], None]) -> Callable[[], None]:
         assert self._ticks is not None

@@ -617,6 +617,7 @@ class Reducer:
 
     def _refold(self, block: BlockRow) -> None:
         """Join a block's text again after a removal or opening moved what counts of it."""
+        block.cool()
         bound = block.lower_bound
         before = self._length(block)
         if bound >= 0:
@@ -862,7 +863,7 @@ class Reducer:
     def cut(self, blocks: Iterable[BlockRow]) -> None:
         """A connection without seq ended: what was streaming may lack text from here on."""
         for block in blocks:
-            streamed = block.kind in STREAMED_KINDS or block.cell.length
+            streamed = block.kind in STREAMED_KINDS or self._length(block)
             if block.exists and streamed and not block.closed and not block.sealed:
                 if block.message.closed_as == "open" and not block.gap:
                     block.gap = True

@@ -12,9 +12,9 @@ from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from .changes import ChangeSet, Edit, Gap, Place, TextField
-from .keys import Key, MessageKey, PartKey, SessionKey, message_order, part_order
+from .keys import Key, MessageKey, OrderKey, PartKey, SessionKey, message_order, part_order
 from .marks import same
-from .model import EMPTY, Message, Part, Request, Session, Status
+from .model import FrozenDict, Message, Part, Request, Session, Status
 from .ordering import Ordered
 from .rows import BlockRow, MessageRow, SessionRow
 from .text import TextView
@@ -118,7 +118,7 @@ class Tables:
         self.version += 1
         return ChangeSet(
             version=self.version,
-            added=self.places(added) if added else (),
+            added=self.places(added, moved) if added else (),
             changed=tuple(changed),
             removed=tuple(removed),
             moved=self.places(moved) if moved else (),
@@ -173,22 +173,27 @@ class Tables:
                         place = part_order(block.shown[5], block.key.block_index)
                         message.shown_parts.add(place, block)
 
-    def places(self, rows: Iterable[AnyRow]) -> tuple[Place, ...]:
-        """Places of published rows: sessions, then messages, then parts, each in order."""
-        siblings: dict[int, tuple[Ordered[Any], list[AnyRow]]] = {}
+    def places(self, rows: Iterable[AnyRow], over: Iterable[AnyRow] = ()) -> tuple[Place, ...]:
+        """Places of published rows: sessions, then messages, then parts, each in order.
+
+        Rows in `over` are no neighbours: they are moved only after these are placed.
+        """
+        siblings: dict[int, tuple[Ordered[Any], list[AnyRow], list[AnyRow]]] = {}
         found: list[Place] = []
-        for row in rows:
-            if isinstance(row, SessionRow):
-                found.append(Place(SessionKey(row.id), None))
-                continue
-            parent = row.session.shown_messages if isinstance(row, MessageRow) else None
-            ordered = row.message.shown_parts if isinstance(row, BlockRow) else parent
-            assert ordered is not None
-            siblings.setdefault(id(ordered), (ordered, []))[1].append(row)
+        for some in (rows, over):
+            for row in some:
+                if isinstance(row, SessionRow):
+                    found.append(Place(SessionKey(row.id), None))
+                    continue
+                parent = row.session.shown_messages if isinstance(row, MessageRow) else None
+                ordered = row.message.shown_parts if isinstance(row, BlockRow) else parent
+                assert ordered is not None
+                _, new, moving = siblings.setdefault(id(ordered), (ordered, [], []))
+                (new if some is rows else moving).append(row)
         for kind in (MessageRow, BlockRow):
-            for ordered, new in siblings.values():
-                if type(new[0]) is kind:
-                    for row, before in ordered.places(new):
+            for ordered, new, moving in siblings.values():
+                if new and type(new[0]) is kind:
+                    for row, before in ordered.places(new, moving):
                         found.append(Place(row.key, None if before is None else before.key))
         return tuple(found)
 
@@ -210,6 +215,8 @@ class Tables:
     def _publish(
         self, row: AnyRow, added: list[AnyRow], changed: list[Key], moved: list[AnyRow]
     ) -> None:
+        ordered: Ordered[Any] | None = None
+        order: OrderKey = ()
         if isinstance(row, SessionRow):
             shown: tuple[Any, ...] = _shown_session(row)
             if row.shown is None:
@@ -229,12 +236,12 @@ class Tables:
             ordered, order = row.message.shown_parts, part_order(row.order, row.key[2])
         if row.shown is None:
             added.append(row)
-            if not isinstance(row, SessionRow):
+            if ordered is not None:
                 ordered.add(order, row)
         elif _equal(shown, row.shown):
             return  # what it sorts by is shown, too: the value stays the same object
         else:
-            if not isinstance(row, SessionRow) and ordered.key(row) != order:
+            if ordered is not None and ordered.key(row) != order:
                 ordered.add(order, row)
                 moved.append(row)
             changed.append(_key(row))
@@ -348,11 +355,11 @@ def _session(row: SessionRow) -> Session:
 def _status(status: Any) -> Status:
     known = {name: status.get(name) for name in _STATUS_FIELDS}
     others = {name: value for name, value in status.items() if name not in _STATUS_FIELDS}
-    return Status(**known, fields=MappingProxyType(others) if others else EMPTY)
+    return Status(**known, fields=FrozenDict(others))
 
 
-def _by_id(requests: tuple[Request, ...]) -> MappingProxyType[str, Request]:
-    return MappingProxyType({request.id: request for request in requests})
+def _by_id(requests: tuple[Request, ...]) -> Mapping[str, Request]:
+    return FrozenDict({request.id: request for request in requests})
 
 
 def _shown_message(row: MessageRow) -> tuple[Any, ...]:
@@ -408,7 +415,7 @@ def _part(row: BlockRow) -> Part:
             gap=gap,
             previous=previous,
             fields=fields,
-            others=MappingProxyType(others) if others else EMPTY,
+            others=FrozenDict(others),
             settled_as=settled,
         )
     return row.view  # type: ignore[no-any-return]

@@ -14,13 +14,12 @@ from typing import Any, TypeAlias
 
 import attrs
 
-from .changes import ChangeSet, Edit, MergedChanges, Place, TextField
+from .changes import ChangeSet, Edit, Locate, MergedChanges, Place, TextField
 from .keys import Key
 
 Scope: TypeAlias = tuple[Any, ...]
 Callback: TypeAlias = Callable[[ChangeSet], object]
 CallLater: TypeAlias = Callable[[float, Callable[[], None]], Callable[[], None]]
-Locate: TypeAlias = Callable[[Iterable[Key]], tuple[Place, ...]]
 
 
 @attrs.frozen(eq=False)
@@ -93,6 +92,11 @@ class Subscription:
         self._cancel = self._owner.call_later(self._throttle, self._due)
         self._owner.call(self, self._callback, self._pending.take(self._owner.locate))
 
+    def deliver_rest(self) -> None:
+        """Hand on what waits, whatever the throttle says: the last call."""
+        if not self.closed and self._pending.last is not None:
+            self._owner.call(self, self._callback, self._pending.take(self._owner.locate))
+
     def _due(self) -> None:
         self._cancel = None
         if not self.closed and self._pending.last is not None:
@@ -148,9 +152,10 @@ class Subscribers:
                 del self._by_scope[subscription.scope]
 
     def close(self) -> None:
-        """Close every subscription."""
+        """Close every subscription; what a throttle keeps back is delivered before."""
         for subscriptions in list(self._by_scope.values()):
             for subscription in list(subscriptions):
+                subscription.deliver_rest()
                 subscription.close()
 
     def notify(self, changes: ChangeSet) -> None:

@@ -131,15 +131,15 @@ class Transcript:
         """Entries for everything that was not handed out, done or not: nothing comes any more."""
         yield from self._take(True)
 
-    def growing(self, most: int = 16) -> list[tuple[Part, Message | None]]:
-        """Parts that are not done, in order: at most so many, the last ones."""
+    def growing(self) -> list[tuple[Part, Message | None]]:
+        """Parts that are not done, in order, each with its message."""
         found: list[tuple[Part, Message | None]] = []
         for session_id in sorted(self._waiting, key=self._places.__getitem__):
             for key in self._in_order(session_id):
                 part = self._reads.part(*key) if isinstance(key, PartKey) else None
                 if part is not None and key not in self._done and part.kind not in _SILENT:
                     found.append((part, self._reads.message(key[0], part.message_id)))
-        return found[-most:]
+        return found
 
     def _take(self, everything: bool) -> Iterator[Entry]:
         notes, self._notes = self._notes, []
@@ -177,15 +177,16 @@ class Transcript:
         part = self._reads.part(*key)
         return first, part_order(None if part is None else part.order, key.block_index)
 
-    # -- entries -----------------------------------------------------------------------------
-
-    def _heads(self, session_id: str, message: Message | None) -> Iterator[Entry]:
+    def heads(self, session_id: str, message: Message | None) -> Iterator[Entry]:
+        """What stands above something of a session or message, unless it was the last one, too."""
         if session_id != self._session:
             self._session, self._message = session_id, None
             yield Entry("session", self._title(session_id))
         if message is not None and message.key != self._message:
             self._message = message.key
             yield Entry("role", one_line(message.role or "message", 40))
+
+    # -- entries -----------------------------------------------------------------------------
 
     def _title(self, session_id: str) -> str:
         session = self._reads.session(session_id)
@@ -202,7 +203,7 @@ class Transcript:
             return
         if part.kind in _STREAMED and not len(part.view) and not part.gap:
             return
-        yield from self._heads(part.session_id, message)
+        yield from self.heads(part.session_id, message)
         if tool is not None:
             yield Entry("error" if status == "error" else "tool", tool_line(part), key=part.key)
             if status == "completed" and isinstance(tool.output, str) and tool.output.strip():
@@ -216,7 +217,7 @@ class Transcript:
     def _message_entries(self, message: Message) -> Iterator[Entry]:
         if message.status not in ("aborted", "error"):
             return
-        yield from self._heads(message.session_id, message)
+        yield from self.heads(message.session_id, message)
         error = f": {summary(message.error)}" if message.error is not None else ""
         yield Entry("error", f"{message.status}{error}")
 
@@ -239,7 +240,7 @@ class Transcript:
             found += [self._asked(word, now[name]) for name in now if name not in then]
             found += [Entry("ask", f"{word} answered") for name in then if name not in now]
         if found:
-            yield from self._heads(session.id, None)
+            yield from self.heads(session.id, None)
             yield from found
 
     def _asked(self, word: str, request: Request) -> Entry:

@@ -12,16 +12,20 @@ from typing import Any
 Wire = dict[str, Any]
 COMMON = {"type", "sessionId", "messageId", "blockIndex", "seq", "id"}
 STATUSES = ("completed", "aborted", "error")  # the later one wins
+ENDED: Wire = {"type": "the stream ended"}
 
 
-def fold(events: Iterable[Wire], sequencing: str, ended: bool = False) -> dict[str, Any]:
+def fold(events: Iterable[Wire], sequencing: str) -> dict[str, Any]:
     """`sessions` of contract section 9 after these well-formed events, in order of arrival.
 
-    `ended`: the stream they came from is over.
+    `ENDED` among them stands for the end of the stream that brought what came before it.
     """
     sessions: dict[str, dict[str, dict[Any, list[Wire]]]] = {}
     seen = set()
     for event in events:
+        if event is ENDED:
+            cut_open_parts(sessions)
+            continue
         if sequencing == "none" and "id" in event:
             if (event["sessionId"], event["id"]) in seen:
                 continue
@@ -40,7 +44,7 @@ def fold(events: Iterable[Wire], sequencing: str, ended: bool = False) -> dict[s
             opened = next((event for event in own if event["type"] == "message.opened"), {})
             ends = [event["status"] for event in own if event["type"] == "message.closed"]
             status = max(ends, key=STATUSES.index, default="open")
-            parts = [fold_part(index, blocks[index], status, ended) for index in blocks]
+            parts = [fold_part(index, blocks[index], status) for index in blocks]
             parts = sorted((part for part in parts if part), key=part_place)
             entry = {"id": message_id, "role": opened.get("role"), "status": status, "parts": parts}
             entries.append((message_place(opened.get("order"), message_id), filled(entry)))
@@ -49,7 +53,16 @@ def fold(events: Iterable[Wire], sequencing: str, ended: bool = False) -> dict[s
     return found
 
 
-def block_part(index: int | str, events: Sequence[Wire], message: str, _: bool) -> Wire | None:
+def cut_open_parts(sessions: dict[str, dict[str, dict[Any, list[Wire]]]]) -> None:
+    """The stream ended: parts of messages that are still open may be cut."""
+    for messages in sessions.values():
+        for blocks in messages.values():
+            if all(event["type"] != "message.closed" for event in blocks[None]):
+                for index in blocks.keys() - {None}:
+                    blocks[index].append(ENDED)
+
+
+def block_part(index: int | str, events: Sequence[Wire], message: str) -> Wire | None:
     """A part of a block stream: the best snapshot, then operations up to the first hole."""
     if any(event["type"] == "block.removed" for event in events):
         return None
@@ -77,27 +90,30 @@ def block_part(index: int | str, events: Sequence[Wire], message: str, _: bool) 
     return part(index, events, texts, fields, bool(closes), message, gap=last > mark)
 
 
-def none_part(index: int | str, events: Sequence[Wire], message: str, ended: bool) -> Wire | None:
+def none_part(index: int | str, events: Sequence[Wire], message: str) -> Wire | None:
     """A part of a stream without seq: everything in the order it came."""
-    texts, fields, sealed, closed = {"text": ""}, {}, False, False
-    gap = events[0]["type"] == "block.delta"
+    texts, fields, whole, sealed, closed = {"text": ""}, {}, False, False, False
+    kind, gap = "text", events[0]["type"] == "block.delta"
     for event in events:
         if event["type"] == "block.delta" and not sealed:
             name = event.get("field", "text")
             texts[name] = texts.get(name, "") + event["text"]
+            whole = False
         elif event["type"] == "block.replaced":
             if "text" in event:
-                texts["text"], gap = event["text"], False
-                sealed = sealed or event.get("whole", False)
+                texts["text"], gap, whole = event["text"], False, True
+                sealed = closed or event.get("whole", False)
             fields = {**({} if event.get("whole") else fields), **own_fields(event)}
         elif event["type"] == "block.opened":
+            kind = event["kind"]
             fields.update(own_fields(event))
         elif event["type"] == "block.closed":
-            closed = True
+            closed, sealed = True, sealed or whole
         elif event["type"] == "block.removed":
             return None
-    cut = ended and not (closed or message != "open")
-    return part(index, events, texts, fields, closed, message, gap=gap or cut)
+        elif event is ENDED and not closed and not sealed:
+            gap = gap or kind in ("text", "reasoning") or any(texts.values())
+    return part(index, events, texts, fields, closed, message, gap)
 
 
 def part(

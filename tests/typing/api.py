@@ -1,0 +1,58 @@
+"""Typed usage of the public API, checked by mypy and pyright; it is never run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import assert_type
+
+from streamstore import ChangeSet, Part, Stream, StreamStore, Subscription, Verdict
+from streamstore.events import MessageOpened
+from streamstore.ticks import AsyncioTicks, ManualTicks, TimerTicks
+
+
+def feeding(store: StreamStore, chunk: bytes) -> None:
+    stream: Stream = store.open("opencode", policy="strict")
+    stream.feed(chunk)
+    verdict: Verdict = stream.ingest({"type": "server.connected"})
+    assert_type(verdict.kind == "accepted", bool)
+    for place, notable in stream.ingest_many([{}]):
+        assert_type(place, int)
+        assert_type(notable, Verdict)
+    stream.end()
+    store.apply(MessageOpened(session_id="s", message_id=store.new_id(), role="user", local=True))
+
+
+def reading(store: StreamStore) -> str | None:
+    assert_type(store.session_ids(), tuple[str, ...])
+    part = store.part("s", "m", 0)
+    assert_type(part, Part | None)
+    if part is None:
+        return None
+    if part.tool is not None:
+        return part.tool.status
+    return part.text
+
+
+def hearing(store: StreamStore) -> Subscription:
+    def hear(changes: ChangeSet) -> None:
+        for (key, field), edit in changes.text.items():
+            print(key.message_id, field, edit.start, edit.text, edit.rewritten)
+        for place in changes.added:
+            print(place.key, place.before)
+
+    return store.subscribe(hear, "s", "m", throttle=100)
+
+
+async def iterating(store: StreamStore) -> None:
+    async for changes in store.changes(session_id="s"):
+        assert_type(changes, ChangeSet)
+
+
+def scheduling(after: Callable[[int, Callable[[], object]], object]) -> list[StreamStore]:
+    return [
+        StreamStore(ticks="each"),
+        StreamStore("native", ticks=ManualTicks(), delivery="buffered"),
+        StreamStore("auto", ticks=TimerTicks(after)),
+        StreamStore(ticks=AsyncioTicks(interval_ms=33)),
+        StreamStore.load(StreamStore().save()),
+    ]
