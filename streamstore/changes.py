@@ -108,8 +108,8 @@ Locate: TypeAlias = Callable[[Iterable[Key], Iterable[Key]], tuple[Place, ...]]
 class MergedChanges:
     """Change sets that wait for somebody, merged as they come.
 
-    Adding one costs what it holds, not what waits already. `size` counts entries, so that the
-    owner can bound it and reset.
+    Adding one costs what it holds, and one look at all that waits where it removes something.
+    `size` counts entries, so that the owner can bound it and reset.
     """
 
     __slots__ = ("_added", "_changed", "_moved", "_removed", "_sessions", "_text", "last", "reset")
@@ -143,8 +143,8 @@ class MergedChanges:
             self.become_reset()
         if self.reset:
             return
-        for key in changes.removed:
-            self._remove(key)
+        if changes.removed:
+            self._remove(changes.removed)
         for key, _ in changes.added:
             self._added[key] = None
         for key, _ in changes.moved:
@@ -196,16 +196,20 @@ class MergedChanges:
             {**self.last.resume, "sessions": MappingProxyType(dict(self._sessions))}
         )
 
-    def _remove(self, key: Key) -> None:
-        depth = len(key)
-        was_added = key in self._added
+    def _remove(self, keys: Iterable[Key]) -> None:
+        gone: dict[tuple[Any, ...], None] = dict.fromkeys(keys)
+        # What was added while it waited is not known to anybody.
+        known = [key for key in keys if key not in self._added]
+
+        def below(key: Key) -> bool:
+            return any(key[:depth] in gone for depth in range(1, len(key) + 1))
+
         for table in (self._added, self._changed, self._moved):
-            for other in [other for other in table if other[:depth] == key]:
-                del table[other]
-        for field in [field for field in self._text if field.key[:depth] == key]:
+            for key in [key for key in table if below(key)]:
+                del table[key]
+        for field in [field for field in self._text if below(field.key)]:
             del self._text[field]
-        if not was_added:
-            self._removed[key] = None
+        self._removed.update(dict.fromkeys(known))
 
 
 class _MergedEdit:

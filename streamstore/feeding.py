@@ -118,7 +118,9 @@ def feed_all(
             raise UnreadableLog(connection.name, _nothing_known(stream, number))
         protocol = stream.protocol or protocol
     if not anything:
-        raise UnreadableLog(recording[0].name, "holds no events")
+        raise UnreadableLog(
+            recording[0].name, "holds no events (it is neither an event stream nor JSON lines)"
+        )
 
 
 def feed_bytes(stream: Stream, log: Log) -> None:

@@ -16,6 +16,7 @@ import sys
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -51,11 +52,11 @@ class TimedEvent(NamedTuple):
 
     `at` is in ms and never falls within a log; where it starts means nothing. What is no event (a
     comment, a blank line) stays with the event behind it, so that the pieces joined are the log;
-    `says` is b"" in a last piece without one.
+    `says` is None in a last piece without one.
     """
 
     data: bytes
-    says: bytes
+    says: bytes | None
     at: float
 
 
@@ -91,7 +92,10 @@ class Log:
         at: float = 0
         last: int | None = None
         for data, says in _cut(self.chunks()):
-            arrival = next(arrivals, None) if says else at
+            if says is None:
+                yield TimedEvent(data, says, at)
+                return
+            arrival = next(arrivals, None)
             if arrival is not None:
                 at = max(at, arrival)
             else:
@@ -176,23 +180,23 @@ def _problem(error: Exception) -> str:
 # --- events ---------------------------------------------------------------------------------------
 
 
-def _cut(chunks: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:
-    """Pieces that end with an event, and what each event says."""
+def _cut(chunks: Iterable[bytes]) -> Iterator[tuple[bytes, bytes | None]]:
+    """Pieces that end with an event, and what each event says; None in a last piece without one."""
     lines = _lines(chunks)
-    before: list[bytes] = []
+    head: list[bytes] = []
     for line in lines:
-        before.append(line)
-        start = line.removeprefix(_BOM).lstrip()
+        head.append(line)
+        start = (line if len(head) > 1 else line.removeprefix(_BOM)).lstrip()
         if start:
             cut = _json_lines if start[:1] in (b"{", b"[") else _frames
-            yield from cut(before, lines)
+            yield from cut(head, lines)
             return
-    if before:
-        yield b"".join(before), b""
+    if head:
+        yield b"".join(head), None
 
 
-def _json_lines(before: list[bytes], lines: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:
-    yield b"".join(before), before[-1]
+def _json_lines(head: list[bytes], lines: Iterable[bytes]) -> Iterator[tuple[bytes, bytes | None]]:
+    yield b"".join(head), head[-1].removeprefix(_BOM)
     held: list[bytes] = []
     for line in lines:
         held.append(line)
@@ -200,27 +204,25 @@ def _json_lines(before: list[bytes], lines: Iterable[bytes]) -> Iterator[tuple[b
             yield b"".join(held), line
             held = []
     if held:
-        yield b"".join(held), b""
+        yield b"".join(held), None
 
 
-def _frames(before: list[bytes], lines: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:
+def _frames(head: list[bytes], lines: Iterable[bytes]) -> Iterator[tuple[bytes, bytes | None]]:
     held: list[bytes] = []
     data: list[bytes] = []
-
-    def walk() -> Iterator[bytes]:
-        yield from before
-        yield from lines
-
-    for line in walk():
+    start = _BOM
+    for line in chain(head, lines):
         held.append(line)
-        content = line.removeprefix(_BOM).rstrip(b"\r\n")
-        if content.startswith(b"data:"):
-            data.append(content[5:].removeprefix(b" "))
+        content = line.removeprefix(start).rstrip(b"\r\n")
+        start = b""
+        name, _, value = content.partition(b":")
+        if name == b"data":
+            data.append(value.removeprefix(b" "))
         elif not content and data:
             yield b"".join(held), b"\n".join(data)
             held, data = [], []
     if held:
-        yield b"".join(held), b""
+        yield b"".join(held), None
 
 
 def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:

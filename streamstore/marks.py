@@ -122,6 +122,8 @@ class FieldMarks:
     values: FrozenDict = EMPTY
     seqs: dict[str, int] = attrs.field(factory=dict)
     whole: int = -1
+    bound: int = -1
+    hidden: dict[str, Any] = attrs.field(factory=dict)
 
     def merge(self, given: Mapping[str, Any], seq: int | None = None, whole: bool = False) -> bool:
         """Merge fields; with `whole` those that are not given go. Whether anything changed."""
@@ -135,22 +137,44 @@ class FieldMarks:
             seqs = self.seqs
             if whole and seq > self.whole:
                 self.whole = seq
-                for name in values:
-                    if seqs.get(name, -1) < seq and name not in given:
-                        del result[name]
+                for table in (result, self.hidden):
+                    for name in [name for name in table if name not in given]:
+                        if seqs.get(name, -1) < seq:
+                            del table[name]
+            table = self.hidden if seq <= self.bound else result
             for name, value in given.items():
                 if seq >= self.whole and seq >= seqs.get(name, -1):
                     seqs[name] = seq
-                    result[name] = freeze(value)
+                    table[name] = freeze(value)
+                    if table is result:
+                        self.hidden.pop(name, None)
         if same(result, values):
             return False
         self.values = FrozenDict(result)
         return True
 
+    def put(self, name: str, value: Any, seq: int) -> bool:
+        """Set one field, whatever was there; whether anything changed."""
+        self.seqs[name] = seq
+        if name in self.values and same(self.values[name], value):
+            return False
+        self.values = FrozenDict({**self.values, name: freeze(value)})
+        return True
+
+    def limit(self, bound: int) -> None:
+        """Hide what was set up to `bound`: it was removed, unless the bound falls again."""
+        if bound == self.bound:
+            return
+        self.bound = bound
+        both = {**self.hidden, **self.values}
+        self.hidden = {name: both[name] for name in both if self.seqs.get(name, -1) <= bound}
+        self.values = FrozenDict({name: both[name] for name in both if name not in self.hidden})
+
     def forget_marks(self) -> None:
         """The counter restarted: values stay, the next writer wins."""
         self.seqs = {}
-        self.whole = -1
+        self.whole = self.bound = -1
+        self.hidden = {}
 
     def clear(self) -> None:
         """Forget values and marks."""
@@ -222,11 +246,11 @@ class Marks:
 
     def note_full(self, seq: int, bound: int) -> None:
         """A full event came at `seq`: above a removal it adds again. Keeps the last `bound`."""
-        if self.fulls and seq in self.fulls[-2:]:
+        if seq <= self.removed or (self.fulls and seq in self.fulls[-2:]):
             return
         insort(self.fulls, seq)
         if len(self.fulls) > bound:
-            del self.fulls[0]
+            del self.fulls[0 if self.removed < 0 else 1]  # the first above a removal says where
 
     def remove_at(self, seq: int) -> None:
         """A removal at `seq`: full events up to it are undone."""
@@ -240,10 +264,10 @@ class Marks:
 
     @property
     def boundary(self) -> int:
-        """Operations at or below it are undone by a removal (and what added it again)."""
+        """Operations at or below it are undone: by a removal, or refused before a full event."""
         if self.removed < 0:
             return -1
-        return self.fulls[0] if self.fulls else self.removed
+        return self.fulls[0] - 1 if self.fulls else self.removed
 
     def restart(self) -> None:
         """A new generation: the counter's marks and tombstones go."""

@@ -64,7 +64,7 @@ from .model import DELIVERIES, SEQUENCINGS, Delivery, Message, Part, Sequencing,
 from .protocols import adapter_named, adapters, detect
 from .reducer import Reducer
 from .rows import BlockRow, HotTable, MessageRow, SessionRow
-from .saved import VERSION, load_session, save_session
+from .saved import VERSION, check_head, load_session, refusing, save_session
 from .snapshots import plan, read_messages
 from .sse import EventStreamParser
 from .state import state_of
@@ -172,7 +172,7 @@ class Stream:
         self._store = store
         self._session_id = session_id
         self._default_session = session_id or MAIN
-        self._asked = sequencing
+        self._asked: Sequencing | None = sequencing
         self._policy = policy
         self._local = local
         self._generation: str | None = None
@@ -617,6 +617,11 @@ class Stream:
             _discard(session, message, block)
             raise
         session.events += 1
+        if session.intervals.starts[1:]:
+            self._note_session_hole(session)
+        elif session.holes_at is not None:
+            session.holes_at = None
+            store._coalescer.touch(session)
         if verdict.kind == "held":
             assert message is not None and block is not None and event.seq is not None
             if len(block.held) > held_before:
@@ -630,8 +635,6 @@ class Stream:
                 store._coalescer.touch(block)
             _discard(session, message, block)
             return verdict
-        if session.intervals.starts[1:]:
-            self._note_session_hole(session)
         return self._apply(event, session, message, block, verdict, at)
 
     def _note_session_hole(self, session: SessionRow) -> None:
@@ -889,7 +892,7 @@ class StreamStore:
         self._default: Stream | None = None
         self._applied: Stream | None = None
         self._closed = False
-        self._restored: list[tuple[str | None, Position]] = []
+        self._restored: list[dict[str, Any]] = []
         self._resync: dict[str, str] = {}
         self._holding: dict[PartKey, BlockRow] = {}
         self._holding_sessions: dict[str, SessionRow] = {}
@@ -939,9 +942,9 @@ class StreamStore:
         adapter = None if protocol == "auto" else adapter_named(protocol)
         stream = Stream(self, adapter, session_id, sequencing, policy)
         self._streams[stream] = None
-        for place, (name, position) in enumerate(self._restored):
-            if name == stream.protocol or protocol == "auto":
-                stream._resume_at(position)
+        for place, entry in enumerate(self._restored):
+            if entry["protocol"] == stream.protocol or protocol == "auto":
+                stream._resume_at(_restored_position(entry))
                 del self._restored[place]
                 break
         if generation is not None:
@@ -1401,7 +1404,8 @@ class StreamStore:
                     "eventId": stream.position.event_id,
                 }
                 for stream in self._streams
-            ],
+            ]
+            + self._restored,
             "counts": self._counts.dump(),
             "shown": list(self.session_ids()),
             "sessions": [save_session(session) for session in self._sessions.values()],
@@ -1421,38 +1425,31 @@ class StreamStore:
 
         Raises:
             UnsupportedState: it has another version, or is no saved store.
+            UnknownProtocol: the adapter of its protocol is not installed.
         """
         if not isinstance(saved, Mapping) or saved.get("version") != VERSION:
             raise UnsupportedState(
                 f"a saved store of version {VERSION} is needed, "
                 f"not {saved.get('version') if isinstance(saved, Mapping) else type(saved)!r}"
             )
-        try:
-            store = cls(
-                saved["protocol"],
-                ticks=ticks,
-                delivery=saved["delivery"],
-                limits=limits,
-                new_id=new_id,
-                on_error=on_error,
-            )
+        store = cls(ticks=ticks, limits=limits, new_id=new_id, on_error=on_error)
+        with refusing("saved store"):
+            check_head(saved)
+            store._protocol = saved["protocol"]
+            store._coalescer.delivery = saved["delivery"]
             store._generation = saved["generation"]
             store._resync.update(saved["resync"])
             store._counts.restore(saved["counts"])
             store._coalescer.epoch = saved["epoch"]
+            store._restored = [dict(entry) for entry in saved["streams"]]
             rows = [load_session(entry, store.limits.event_ids) for entry in saved["sessions"]]
-            shown = list(saved["shown"])
-            tick = saved["tick"]
-            store._restored = [
-                (entry["protocol"], Position(entry["events"], entry["eventId"]))
-                for entry in saved["streams"]
-            ]
-        except (KeyError, TypeError) as error:
-            raise UnsupportedState(f"this is no saved store: {error!r}") from error
-        store._sessions = {row.id: row for row in rows}
-        store._tables.restore(rows, shown, tick)
-        for row in rows:
-            store._touch_again(row)
+            store._sessions = {row.id: row for row in rows}
+            store._tables.restore(rows, saved["shown"], saved["tick"])
+            for row in rows:
+                store._touch_again(row)
+            store._present(())  # what is shown can be read, or the state is refused here
+        if store._protocol != "auto":
+            adapter_named(store._protocol)
         return store
 
     def _touch_again(self, session: SessionRow) -> None:
@@ -1467,12 +1464,16 @@ class StreamStore:
             row.touched = touched
             if isinstance(row, BlockRow) and row.held:
                 # Found behind a hole before the save: the saved position lies before it.
-                first = self._restored[0][1] if self._restored else Position()
+                first = _restored_position(self._restored[0]) if self._restored else Position()
                 row.holes_at = dict.fromkeys(row.held, (None, first))
                 self._holding[row.key] = row
 
 
 _NOWHERE: Mapping[str, Any] = MappingProxyType({})
+
+
+def _restored_position(entry: Mapping[str, Any]) -> Position:
+    return Position(entry["events"], entry["eventId"])
 
 
 def _first_hole(session: SessionRow) -> Any:

@@ -80,6 +80,12 @@ AnyRow: TypeAlias = SessionRow | MessageRow | BlockRow
 _ENDINGS = {"open": 0, "completed": 1, "aborted": 2, "error": 3}
 
 
+def _hidden(message: MessageRow, block: BlockRow | None) -> bool:
+    """Whether a removal holds, so that what came waits for a full event of lower seq."""
+    rows = (message.session, message, block)
+    return any(row.removed_now for row in rows if row is not None)
+
+
 class Reducer:
     """Applies events to rows; see `apply`.
 
@@ -177,19 +183,23 @@ class Reducer:
         positioned = mode in ("session", "sparse") and event.seq is not None
         arrival = Arrival(mode, session, verdict, at, positioned, local)
         if message is not None and message.resetting and not isinstance(event, MessageReset):
-            self._rebuild(message)
+            if not positioned or event.seq is None or event.seq > message.reset_at:
+                self._rebuild(message)
         if block is not None:
             assert message is not None
             before = self._length(block)
             handle = self._block_events[type(event)]
             refusal = handle(event, block, arrival)
-            if refusal is None or refusal.kind == "held":
+            removed = isinstance(event, BlockRemoved)  # books what it takes itself
+            if (refusal is None or refusal.kind == "held") and not removed:
                 self._book(event, block, before)
             if refusal is not None and refusal.kind == "refused":
                 return refusal
             self._confirm(block, local)
             self._exist(session, message, block)
             self._touch(block)
+            if positioned and not removed and _hidden(message, block):
+                return verdicts.HELD
             return refusal or verdict
         if message is not None:
             handle = self._message_events[type(event)]
@@ -198,6 +208,8 @@ class Reducer:
                 return refusal
             self._exist(session, message, None)
             self._touch(message)
+            if positioned and not isinstance(event, MessageRemoved) and _hidden(message, None):
+                return verdicts.HELD
             return verdict
         refusal = self._session_events[type(event)](event, session, arrival)
         if refusal is not None and refusal.kind == "refused":
@@ -263,7 +275,10 @@ class Reducer:
             session.gone = False
         seq = event.seq if arrival.mode != "none" else None
         if event.whole and arrival.positioned and seq is not None:
+            bound = session.boundary
             session.note_full(seq, self._limits.late_window)
+            if session.boundary != bound:
+                self._recount_session(session)
         session.info.merge(event.info, seq, event.whole)
 
     def _session_removed(
@@ -271,10 +286,7 @@ class Reducer:
     ) -> None:
         if arrival.positioned and event.seq is not None:
             session.remove_at(event.seq)
-            session.info.merge({}, event.seq, whole=True)
-            session.own.merge({}, event.seq, whole=True)
-            for message in session.messages.values():
-                self._recount(message)
+            self._recount_session(session)
         else:
             session.gone = True
             session.gone_id = event.id or ""
@@ -287,7 +299,7 @@ class Reducer:
             session.info.clear()
             session.own.clear()
         session.exists = not session.removed_now
-        session.errors.clear()
+        session.errors = [entry for entry in session.errors if (entry[0] or -1) > session.removed]
         for table in (session.permissions, session.questions, session.answered):
             table.clear()
         session.calls.clear()
@@ -295,6 +307,14 @@ class Reducer:
         session.results_size = 0
         session.withheld.clear()
         session.patches.clear()
+
+    def _recount_session(self, session: SessionRow) -> None:
+        """What counts of a session changed: it was removed, or an opening moved."""
+        session.exists = not session.removed_now
+        session.info.limit(session.boundary)
+        session.own.limit(session.boundary)
+        for message in session.messages.values():
+            self._recount(message)
 
     def _own(self, event: Event, session: SessionRow, arrival: Arrival) -> None:
         given: dict[str, Any]
@@ -482,7 +502,7 @@ class Reducer:
                 if isinstance(row, MessageRow):
                     self._recount(row)
                 else:
-                    self._refold(row)
+                    self._refold(row, book=False)
 
     def _message_opened(self, event: MessageOpened, message: MessageRow, arrival: Arrival) -> None:
         if arrival.local and event.local and not message.exists:
@@ -507,14 +527,20 @@ class Reducer:
         for block in message.blocks.values():
             block.cool()
         if arrival.positioned and event.seq is not None:
-            message.reset_seq = max(message.reset_seq, event.seq)
+            if event.seq <= message.reset_seq:
+                return
+            message.reset_at = max(message.reset_at, event.seq)
         message.resetting = True
+        latest = max((message.mark, *(block.mark for block in message.blocks.values())))
+        if latest > message.reset_at >= 0:
+            self._rebuild(message)  # what comes after the reset came before it
 
     def _rebuild(self, message: MessageRow) -> None:
         """The first event after a reset came: the old parts go, what counts later comes back."""
         message.resetting = False
+        message.reset_seq, message.reset_at = message.reset_at, -1
         for block in list(message.blocks.values()):
-            if block.mark > message.reset_seq >= 0:
+            if message.reset_seq >= 0:
                 self._refold(block)
                 continue
             if block.gone:
@@ -524,16 +550,14 @@ class Reducer:
                 block.restart()  # its operations are counted anew
 
     def _message_closed(self, event: MessageClosed, message: MessageRow, arrival: Arrival) -> None:
-        seq = event.seq if event.seq is not None and arrival.mode != "none" else -1
-        if seq < message.closed_seq and message.closed_as != "open":
-            return
-        if seq == message.closed_seq or (seq < 0 <= message.closed_seq):
+        seq = event.seq if arrival.mode != "none" else None
+        if seq is None or seq == message.entity.seqs.get("status"):
             if _ENDINGS[event.status] < _ENDINGS[message.closed_as]:
                 return
-        message.closed_as = event.status
-        message.closed_seq = max(seq, message.closed_seq)
+        ended = {"status": event.status}
         if event.error is not None:
-            message.error = freeze(event.error)
+            ended["error"] = event.error
+        message.entity.merge(ended, seq)
         for block in message.blocks.values():
             if not block.closed or block.rank < TERMINAL_RANK:
                 self._touch(block)
@@ -543,7 +567,6 @@ class Reducer:
     ) -> None:
         if arrival.positioned and event.seq is not None:
             message.remove_at(event.seq)
-            message.info.merge({}, event.seq, whole=True)
             self._bury(arrival.session, message.key, event.seq)
             self._recount(message)
         else:
@@ -558,7 +581,6 @@ class Reducer:
         message.blocks.clear()
         message.info.clear()
         message.entity.clear()
-        message.closed_as, message.closed_seq, message.error = "open", -1, None
         message.resetting = False
 
     def _message_rollback(
@@ -574,6 +596,8 @@ class Reducer:
     def _recount(self, message: MessageRow) -> None:
         """What counts of a message changed: a removal came late, or was undone."""
         message.exists = message.session.exists and message.alive
+        message.info.limit(message.bound)
+        message.entity.limit(message.bound)
         self._touch(message)
         for block in message.blocks.values():
             self._refold(block)
@@ -615,29 +639,37 @@ class Reducer:
         block.held = {}
         block.holes_at = {}
 
-    def _refold(self, block: BlockRow) -> None:
+    def _refold(self, block: BlockRow, book: bool = True) -> None:
         """Join a block's text again after a removal or opening moved what counts of it."""
         block.cool()
         bound = block.lower_bound
         before = self._length(block)
-        if bound >= 0:
-            block.fields.merge({}, bound, whole=True)
+        old_bound = block.forget_undone()
         for field, cell in block.cells():
-            if cell.replaced <= bound and block.floor <= bound:
-                cell.rebase("")
-                cell.refold(block.window_text(field, cell, 0))
-            elif block.mark <= bound:
+            if cell.replaced > bound and not bound < cell.replaced <= old_bound:
+                continue
+            if block.mark <= bound:
                 cell.replace("")
+                continue
+            cell.replace("")
+            cell.refold(block.window_text(field, cell, 0))
+            if block.floor > bound or cell.replaced > bound:
+                block.suspect = True
+                self._resync(block.message.session.id, "a late removal could not be placed")
         block.exists = block.message.exists and block.alive
-        self._counts.characters["superseded"] += before - self._length(block)
+        if book:
+            self._counts.characters["superseded"] += before - self._length(block)
         self._touch(block)
 
     def _declare(
-        self, event: BlockOpened | BlockReplaced | BlockUpdated, block: BlockRow
+        self, event: BlockOpened | BlockReplaced | BlockUpdated, block: BlockRow, arrival: Arrival
     ) -> Verdict | None:
         kind = event.kind
         if kind is not None:
             known = kind if kind in PART_KINDS else "unknown"
+            if arrival.positioned and (event.seq or -1) <= block.lower_bound:
+                return None  # of an earlier life, which may have had another kind
+            block.declared_seq = max(block.declared_seq, -1 if event.seq is None else event.seq)
             if not block.declared:
                 block.kind, block.declared = known, True
                 if known != kind:
@@ -665,6 +697,8 @@ class Reducer:
         if whole and original is not None:
             given = {"originalKind": original, **fields}
         refused = False
+        if seq is not None and ("state" in fields or block.states):
+            return self._merge_state(event, seq, given, whole, block)
         if "state" in fields or (whole and block.rank >= 0):
             rank = tool_rank(fields.get("state"))
             if rank < block.rank and not (whole and mode == "none"):
@@ -673,19 +707,34 @@ class Reducer:
                     given["state"] = block.fields.values["state"]
                 refused = "state" in fields
             else:
-                if seq is not None and rank > block.rank:
-                    block.fields.seqs["state"] = min(seq, block.fields.seqs.get("state", seq))
-                if seq is None or seq >= block.fields.seqs.get("state", -1):
-                    block.rank = rank
+                block.rank = rank
         changed = block.fields.merge(given, seq, whole)
         self._learn_call(block.message.session, block)
         text = getattr(event, "text", None)
         return verdicts.RANK if refused and not changed and text is None else None
 
+    def _merge_state(
+        self, event: Event, seq: int, given: Mapping[str, Any], whole: bool, block: BlockRow
+    ) -> Verdict | None:
+        """Fields with a tool state, by seq: the last state of the highest rank holds."""
+        state = given.get("state")
+        rank, before = tool_rank(state), block.rank
+        if rank >= 0 and seq >= block.states.get(rank, (-1,))[0]:
+            block.states[rank] = (seq, freeze(state))
+        if block.states:
+            given = {name: value for name, value in given.items() if name != "state"}
+            if whole and "state" in block.fields.values:
+                given["state"] = block.fields.values["state"]
+        changed = block.fields.merge(given, seq, whole)
+        changed |= block.settle_state()
+        self._learn_call(block.message.session, block)
+        text = getattr(event, "text", None)
+        return verdicts.RANK if rank < before and not changed and text is None else None
+
     def _block_opened(
         self, event: BlockOpened, block: BlockRow, arrival: Arrival
     ) -> Verdict | None:
-        conflict = self._declare(event, block)
+        conflict = self._declare(event, block, arrival)
         if conflict is not None:
             return conflict
         if arrival.local and not block.exists:
@@ -731,12 +780,12 @@ class Reducer:
             cell.refold(block.window_text(field, cell, 0))
         if len(block.ops) > 2 * self._limits.late_window:
             block.trim(self._limits.late_window)
-        return verdicts.HELD if block.removed_now else None
+        return None
 
     def _block_replaced(
         self, event: BlockReplaced, block: BlockRow, arrival: Arrival
     ) -> Verdict | None:
-        conflict = self._declare(event, block)
+        conflict = self._declare(event, block, arrival)
         if conflict is not None:
             return conflict
         if arrival.local and not block.exists:
@@ -757,7 +806,7 @@ class Reducer:
         if event.whole:
             self._clear_others(block, event.seq if arrival.positioned else None)
         if event.status == "closed":
-            self._close(arrival.session, block)
+            self._close(arrival, block, event.seq)
         if arrival.mode == "none" and text is not None:
             closed = block.closed or (event.whole and event.status is None)
             block.sealed = closed and event.status != "open"
@@ -767,6 +816,7 @@ class Reducer:
 
     def _clear_others(self, block: BlockRow, seq: int | None) -> None:
         """A whole part came: text streamed into other fields than `text` is not in it."""
+        block.whole_seq = max(block.whole_seq, -1 if seq is None else seq)
         for field, cell in block.others.items():
             if seq is None:
                 cell.replace("")
@@ -790,7 +840,7 @@ class Reducer:
     def _block_snapshot(
         self, event: BlockSnapshot, block: BlockRow, arrival: Arrival
     ) -> Verdict | None:
-        conflict = self._declare(event, block)
+        conflict = self._declare(event, block, arrival)
         if conflict is not None:
             return conflict
         self._full(event, block, arrival.positioned)
@@ -812,28 +862,30 @@ class Reducer:
         if event.whole and arrival.verdict is verdicts.ACCEPTED:
             self._clear_others(block, seq if arrival.positioned else None)
         if event.status == "closed":
-            self._close(arrival.session, block)
+            self._close(arrival, block, event.seq)
         return self._merge_fields(arrival.mode, event, event.fields, event.whole, block)
 
     def _block_updated(
         self, event: BlockUpdated, block: BlockRow, arrival: Arrival
     ) -> Verdict | None:
-        conflict = self._declare(event, block)
+        conflict = self._declare(event, block, arrival)
         if conflict is not None:
             return conflict
         if event.whole:
             self._full(event, block, arrival.positioned)
         return self._merge_fields(arrival.mode, event, event.fields, event.whole, block)
 
-    def _close(self, session: SessionRow, block: BlockRow) -> None:
-        block.closed = True
+    def _close(self, arrival: Arrival, block: BlockRow, seq: int | None) -> None:
+        if arrival.positioned and seq is not None:
+            block.closed_seq = max(block.closed_seq, seq)
+        block.closed = block.closed_seq > block.lower_bound or not arrival.positioned
         if block.closed_at < 0:
-            block.closed_at = session.events
+            block.closed_at = arrival.session.events
 
     def _block_closed(
         self, event: BlockClosed, block: BlockRow, arrival: Arrival
     ) -> Verdict | None:
-        self._close(arrival.session, block)
+        self._close(arrival, block, event.seq)
         if arrival.mode == "block" and event.seq is not None:
             block.close_seq = max(block.close_seq, event.seq)
             if block.close_seq > block.mark:
@@ -900,6 +952,7 @@ class Reducer:
         block.ops = []
         block.fields.forget_marks()
         block.snapshot_seq = block.close_seq = block.order_seq = -1
+        block.declared_seq = block.whole_seq = block.bound = -1
         for _, cell in block.cells():
             cell.replaced = -1
             cell.base = cell.length

@@ -30,6 +30,8 @@ from .terminal import escape, one_line
 from .ticks import ManualTicks
 from .transcript import Entry, Style, Transcript, lacks, tool_line
 
+#: The store's ticks, in ms of the log's time.
+TICK_MS = 16
 #: A drawing at most every so many seconds.
 DRAW_S = 0.05
 #: Without a speed: the recorded pace, no pause longer, all of it in at most so many ms.
@@ -112,7 +114,7 @@ def replay(
     known = {log.name: list(log.events()) for log in logs if log.name != STDIN}
     total = None if len(known) < len(logs) else sum(map(len, known.values()))
     speed = speed.fit(_times(known.values()))
-    ticks = ManualTicks(interval_ms=16)
+    ticks = ManualTicks(TICK_MS)
     store = StreamStore(ticks=ticks)
     player = _Player(store, ticks, view, speed, clock, sleep)
     try:
@@ -127,7 +129,7 @@ def replay(
         subscription.close()
         if session_id is not None and store.session(session_id) is None:
             raise CallerError(_no_session(store, session_id))
-        view.finish(player.events, _figures(store, player.events, player.deltas.number))
+        view.finish(player.events, _figures(store, player))
     finally:
         view.stop()
 
@@ -169,16 +171,18 @@ class _Player:
                 self._wait(event.at - last)
             last = event.at
             stream.feed(event.data)
-            if event.says:
+            if event.says is not None:
                 self.events += 1
                 self.deltas.add(event.says, stream.protocol)
 
     def _wait(self, milliseconds: float) -> None:
-        # The scheduler steps from tick to tick here; a view that draws at each change sees each.
+        # From tick to tick, so that a view that draws at each change sees each; then the rest of
+        # a pause, which may be days, in one step.
         until = self._ticks.now + milliseconds
-        while self._ticks.now < until:
-            self._ticks.advance(min(16, until - self._ticks.now))
+        while self._ticks.pending and self._ticks.now < until:
+            self._ticks.advance(min(TICK_MS, until - self._ticks.now))
             self._draw()
+        self._ticks.advance(until - self._ticks.now)
         if math.isinf(self._speed.factor):
             return
         if self._speed.fitted:
@@ -247,14 +251,14 @@ def _no_session(store: StreamStore, session_id: str) -> str:
     return f"no session {session_id!r} in this log; there are: {names}"
 
 
-def _figures(store: StreamStore, events: int, deltas: int) -> Figures:
+def _figures(store: StreamStore, player: _Player) -> Figures:
     health = store.health
     by_kind: dict[str, dict[str, int]] = {}
     for name, number in health.counts["verdicts"].items():
         kind, _, reason = name.partition(":")
         by_kind.setdefault(kind, {})[reason] = number
     work = health.counts["work"]
-    found = [("events", str(events)), ("deltas", str(deltas))]
+    found = [("events", str(player.events)), ("deltas", str(player.deltas.number))]
     label = "verdicts"
     for kind, reasons in sorted(by_kind.items()):
         found.append((label, f"{kind} {sum(reasons.values())}{_reasons(reasons)}"))
@@ -315,11 +319,11 @@ class PlainView:
     def draw(self, events: int) -> None:
         """Write what is new."""
         assert self._transcript is not None
+        if self._at is not None:
+            self._grow()  # first, so that no other line comes between this text and its rest
         for entry in self._transcript.done():
             self._write_entry(entry)
-        for part, message in self._transcript.growing()[:1]:
-            if part.tool is None and len(part.view):
-                self._write_growing(part, message)
+        self._grow()
         self._out.flush()
 
     def finish(self, events: int, figures: Figures) -> None:
@@ -335,6 +339,13 @@ class PlainView:
 
     def stop(self) -> None:
         """Nothing to put back."""
+
+    def _grow(self) -> None:
+        """Write on at the first text that is not done."""
+        assert self._transcript is not None
+        for part, message in self._transcript.growing()[:1]:
+            if part.tool is None and len(part.view):
+                self._write_growing(part, message)
 
     def _write_growing(self, part: Part, message: Message | None) -> None:
         assert self._transcript is not None
@@ -361,13 +372,14 @@ class PlainView:
         """The text of an entry from where it was left."""
         assert entry.key is not None
         start = self._lengths.get(entry.key)
+        if self._at != entry.key:
+            self._end_line()
         if entry.key in self._rewritten:
             self._rewritten.discard(entry.key)
             self._end_line()
             self._out.write("* rewritten:\n")
             start = 0
         elif start is not None and start < len(entry.text) and self._at != entry.key:
-            self._end_line()
             self._out.write("* continued:\n")
         elif start is None and entry.head:
             self._out.write(f"{entry.head}\n")
@@ -455,8 +467,7 @@ class LiveView:
         """Print what is done, and draw the rest again."""
         assert self._transcript is not None
         self._progress.update(self._task, completed=events)
-        self._print(self._transcript.done())
-        self._live.update(self._frame(), refresh=True)
+        self._show(self._transcript.done())
 
     def finish(self, events: int, figures: Figures) -> None:
         """Print what is left, and the figures as a table."""
@@ -464,8 +475,7 @@ class LiveView:
 
         assert self._transcript is not None
         self._progress.update(self._task, completed=events, total=events)
-        self._print(self._transcript.finish())
-        self._live.update(self._frame(), refresh=True)
+        self._show(self._transcript.finish())
         self._live.stop()
         table = Table(show_header=False)
         table.add_column(style="bold", no_wrap=True)
@@ -478,10 +488,12 @@ class LiveView:
         """Give the cursor back; harmless to repeat."""
         self._live.stop()
 
-    def _print(self, entries: Iterable[Entry]) -> None:
+    def _show(self, entries: Iterable[Entry]) -> None:
         from rich.console import Group
 
         lines = [_line(entry) for entry in entries]
+        # Printing draws the frame below once more: it must not hold any more what is printed.
+        self._live.update(self._frame(), refresh=not lines)
         if lines:
             self._console.print(Group(*lines))
 

@@ -7,6 +7,7 @@ Knows no stage, event or clock.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from typing import Any
 
 import attrs
@@ -45,8 +46,12 @@ class BlockRow(Marks):
         held: operations behind a hole or waiting for an open, by seq, as the gate keeps them.
         holes_at: arrival number before the first held operation, None without one.
         hots: the hot tables of streams that hold this row, to take it out.
-        kind, declared: the kind, and whether an event said so.
+        kind, declared: the kind, and whether an event said so; `declared_seq`: which.
         closed, close_seq: the block was closed, in a `block` stream after that operation.
+        closed_seq: the last close in a stream with positions; a removal above it undoes it.
+        whole_seq: the last operation there that said everything of the part.
+        states: the last tool state of each rank, by rank, with its seq.
+        bound: what `lower_bound` was when the text was last joined.
         whole_text: the last text operation set the whole text.
         gap, suspect, previous: see `Part`; a suspect part refused a late operation.
         dirty, reshaped: a tick has to look at it; at more than what its text gained.
@@ -80,6 +85,11 @@ class BlockRow(Marks):
     suspect: bool = False
     previous: bool = False
     order_seq: int = -1
+    declared_seq: int = -1
+    closed_seq: int = -1
+    whole_seq: int = -1
+    bound: int = -1
+    states: dict[int, tuple[int, Json]] = attrs.field(factory=dict)
     rank: int = -1
     dirty: bool = False
     reshaped: bool = False
@@ -143,7 +153,7 @@ class BlockRow(Marks):
             return self.cell
         cell = self.others.get(field)
         if cell is None:
-            cell = self.others[field] = TextCell()
+            cell = self.others[field] = TextCell(replaced=self.whole_seq)
         return cell
 
     def cells(self) -> list[tuple[str, TextCell]]:
@@ -200,6 +210,36 @@ class BlockRow(Marks):
         bound = self.lower_bound
         return not self.removed_now and (bound < 0 or self.mark > bound)
 
+    def forget_undone(self) -> int:
+        """Undo what lies at or below the lower bound, except text; the bound of before."""
+        before, bound = self.bound, self.lower_bound
+        if bound < 0:
+            return before
+        self.bound = bound
+        message = self.message
+        cut = max(self.removed, message.removed, message.session.removed)
+        at = bisect_left(self.seqs, cut)
+        del self.seqs[:at], self.ops[:at]  # a removal is final for what lies below it
+        self.states = {r: state for r, state in self.states.items() if state[0] > cut}
+        self.fields.limit(bound)
+        self.settle_state()
+        self.closed = self.closed_seq > bound
+        if self.declared_seq <= bound:
+            self.kind, self.declared = "text", False
+        if self.order_seq <= bound:
+            self.order, self.order_seq = None, -1
+        return before
+
+    def settle_state(self) -> bool:
+        """Make the tool state the last one of the highest rank; whether that changed it."""
+        bound = self.lower_bound
+        ranks = [rank for rank, (seq, _) in self.states.items() if seq > bound]
+        self.rank = max(ranks, default=-1)
+        if not ranks:
+            return False
+        seq, state = self.states[self.rank]
+        return self.fields.put("state", state, seq)
+
     def cool(self) -> None:
         """Leave every hot table: the next event of this block takes the long way."""
         for hot in self.hots:
@@ -222,13 +262,17 @@ class BlockRow(Marks):
         self.closed = self.whole_text = self.sealed = self.gap = False
         self.suspect = self.previous = False
         self.close_seq = self.snapshot_seq = self.closed_at = self.order_seq = -1
+        self.declared_seq = self.closed_seq = self.whole_seq = -1
+        self.states = {}
 
 
 @attrs.define(eq=False)
 class MessageRow(Marks):
     """One message: its marks, its own fields, its blocks, and what is shown.
 
-    `entity` holds role, parentId, order and clientId; `shown_parts` the published parts in order.
+    `entity` holds role, parentId, order, clientId, and how it ended (status, error);
+    `reset_at` is the position of a reset whose next event has not come (`resetting`), `reset_seq`
+    of the last one that counts; `shown_parts` are the published parts in order.
     """
 
     key: MessageKey = attrs.field(kw_only=True)
@@ -236,11 +280,9 @@ class MessageRow(Marks):
     exists: bool = False
     entity: FieldMarks = attrs.field(factory=FieldMarks)
     info: FieldMarks = attrs.field(factory=FieldMarks)
-    closed_as: str = "open"
-    closed_seq: int = -1
-    error: Json = None
     reset_seq: int = -1
     resetting: bool = False
+    reset_at: int = -1
     blocks: dict[Any, BlockRow] = attrs.field(factory=dict)
     dirty: bool = False
     reshaped: bool = False
@@ -266,12 +308,27 @@ class MessageRow(Marks):
     @property
     def alive(self) -> bool:
         """Whether something of it lies above every removal that concerns it."""
-        bound = max(self.boundary, self.session.boundary)
+        bound = self.bound
         return not self.removed_now and (
             bound < 0
             or self.mark > bound
             or any(block.mark > bound for block in self.blocks.values())
         )
+
+    @property
+    def bound(self) -> int:
+        """What lies at or below it is undone by a removal of the message or its session."""
+        return max(self.boundary, self.session.boundary)
+
+    @property
+    def closed_as(self) -> str:
+        """How it ended, `open` when it did not."""
+        return self.entity.values.get("status", "open")  # type: ignore[no-any-return]
+
+    @property
+    def error(self) -> Json:
+        """What it ended with, None for nothing."""
+        return self.entity.values.get("error")
 
     @property
     def order(self) -> float | None:

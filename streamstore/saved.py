@@ -6,16 +6,19 @@ no stage, file or clock.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from types import NoneType
 from typing import Any
 
 import attrs
 
 from .cells import TextCell
-from .errors import UnsupportedState
+from .errors import StreamStoreError, UnsupportedState
 from .events import decode_event, encode_event
-from .keys import MessageKey, PartKey
+from .keys import MessageKey, PartKey, is_block_index, is_id, is_number
 from .marks import EventIds, FieldMarks, Intervals
-from .model import FrozenDict, Request, freeze, thaw
+from .model import DELIVERIES, FrozenDict, Request, freeze, thaw
 from .rows import BlockRow, MessageRow, SessionRow
 from .text import GrowingText
 
@@ -27,6 +30,15 @@ _DERIVED = frozenset(
     "messages calls withheld dirty reshaped fresh holes_at session_id message_id index index_class "
     "waiting".split()
 )
+
+
+#: Types of attributes that may be None.
+_NULLABLE: Mapping[str, tuple[type, ...]] = {
+    "order": (int, float),
+    "shown": (tuple,),
+    "generation": (str,),
+    "mode": (str,),
+}
 
 
 def save_session(row: SessionRow) -> dict[str, Any]:
@@ -52,16 +64,17 @@ def load_session(saved: Any, ids_size: int) -> SessionRow:
     Raises:
         UnsupportedState: the value is not what `save_session` wrote.
     """
-    try:
-        row = SessionRow(id=saved["id"], ids=EventIds(ids_size))
+    with refusing("saved session"):
+        row = SessionRow(id=_checked(is_id, saved["id"]), ids=EventIds(ids_size))
         _load(row, saved)
         row.waiting = [(token, _undump(event), None) for token, event in saved["waiting"]]
         for entry in saved["messages"]:
-            message = MessageRow(key=MessageKey(row.id, entry["id"]), session=row)
+            message_id = _checked(is_id, entry["id"])
+            message = MessageRow(key=MessageKey(row.id, message_id), session=row)
             _load(message, entry)
-            row.messages[entry["id"]] = message
+            row.messages[message_id] = message
             for part in entry["blocks"]:
-                key = PartKey(row.id, entry["id"], part["index"])
+                key = PartKey(row.id, message_id, _checked(is_block_index, part["index"]))
                 block = BlockRow(key=key, message=message)
                 _load(block, part)
                 message.blocks[part["index"]] = block
@@ -70,9 +83,56 @@ def load_session(saved: Any, ids_size: int) -> SessionRow:
                 call_id = block.fields.values.get("callId")
                 if isinstance(call_id, str) and block.exists:
                     row.calls[call_id] = block
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UnsupportedState(f"this is no saved session: {error!r}") from error
     return row
+
+
+@contextmanager
+def refusing(what: str) -> Iterator[None]:
+    """Turn what a broken state runs into, whatever it is, into `UnsupportedState`."""
+    try:
+        yield
+    except UnsupportedState:
+        raise
+    except (
+        AssertionError, AttributeError, LookupError, RecursionError, StreamStoreError, TypeError,
+        ValueError,
+    ) as error:  # fmt: skip
+        raise UnsupportedState(f"this is no {what}: {error!r}") from error
+
+
+def check_head(saved: Mapping[str, Any]) -> None:
+    """Check the members of a saved store beside its sessions, all but the counts.
+
+    Raises:
+        TypeError: one has the wrong type or value.
+    """
+    _checked(lambda value: value is None or is_id(value), saved["generation"])
+    _checked(is_id, saved["protocol"])
+    _checked(DELIVERIES.__contains__, saved["delivery"])
+    _checked(is_number, saved["tick"])
+    _checked(is_number, saved["epoch"])
+    for item in [*saved["resync"], *saved["resync"].values()]:
+        _checked(is_id, item)
+    for stream in saved["streams"]:
+        _typed(stream, dict)
+        _checked(lambda value: value is None or is_id(value), stream["protocol"])
+        _checked(is_number, stream["events"])
+        _typed(stream["eventId"], str)
+
+
+def _checked(accepts: Callable[[Any], bool], value: Any) -> Any:
+    if not accepts(value):
+        raise TypeError(f"not {value!r:.80}")
+    return value
+
+
+def _typed(value: Any, *types: type) -> Any:
+    return _checked(lambda value: type(value) in types, value)
+
+
+def _integers(*values: Any) -> None:
+    for value in values:
+        _typed(value, int)
 
 
 def _save(row: SessionRow | MessageRow | BlockRow) -> dict[str, Any]:
@@ -98,7 +158,9 @@ def _load(row: SessionRow | MessageRow | BlockRow, saved: dict[str, Any]) -> Non
     names = {attribute.name for attribute in attrs.fields(type(row))}
     for name, value in saved.items():
         if name in names and name not in _DERIVED and name not in ("id", "waiting"):
-            setattr(row, name, _undump(value))
+            default, value = getattr(row, name), _undump(value)
+            types = _NULLABLE.get(name, ()) if default is None else (type(default),)
+            setattr(row, name, _typed(value, *types) if types else value)
 
 
 def _dump(value: Any) -> Any:
@@ -115,7 +177,7 @@ def _dump(value: Any) -> Any:
             }
         }
     if isinstance(value, FieldMarks):
-        return {"~fields": [thaw(value.values), value.seqs, value.whole]}
+        return {"~fields": [thaw(value.values), value.seqs, value.whole, value.bound, thaw(value.hidden)]}
     if isinstance(value, Intervals):
         return {"~intervals": [value.starts, value.ends, value.lost]}
     if isinstance(value, EventIds):
@@ -142,16 +204,23 @@ def _undump(value: Any) -> Any:
         return value
     ((kind, inner),) = value.items()
     if kind == "~cell":
-        cell = TextCell(source=GrowingText(inner["source"]), pending=list(inner["pending"]))
-        for name in ("cut", "length", "base", "carry", "replaced"):
-            setattr(cell, name, inner[name])
+        cell = TextCell(source=GrowingText(_typed(inner["source"], str)))
+        cell.pending = [_typed(piece, str) for piece in inner["pending"]]
+        cell.cut = _typed(inner["cut"], int, NoneType)
+        for name in ("length", "base", "carry", "replaced"):
+            setattr(cell, name, _typed(inner[name], type(getattr(cell, name))))
         return cell
     if kind == "~fields":
-        return FieldMarks(freeze(inner[0]), dict(inner[1]), inner[2])
+        values, seqs, whole, bound, hidden = inner
+        _integers(whole, bound, *seqs.values())
+        return FieldMarks(freeze(_typed(values, dict)), seqs, whole, bound, dict(freeze(hidden)))
     if kind == "~intervals":
-        return Intervals(list(inner[0]), list(inner[1]), inner[2])
+        starts, ends, lost = inner
+        _integers(lost, *starts, *ends)
+        return Intervals(_typed(starts, list), _typed(ends, list), lost)
     if kind == "~ids":
-        return EventIds(inner[0], set(inner[1]), set(inner[2]))
+        size, young, old = inner
+        return EventIds(_typed(size, int), set(young), set(old))
     if kind == "~request":
         return Request(**{**inner, "payload": freeze(inner["payload"])})
     if kind == "~event":

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 from .changes import ChangeSet, Edit, Gap, Place, TextField
 from .keys import Key, MessageKey, OrderKey, PartKey, SessionKey, message_order, part_order
 from .marks import same
-from .model import FrozenDict, Message, Part, Request, Session, Status
+from .model import EMPTY, FrozenDict, Message, Part, Request, Session, Status
 from .ordering import Ordered
 from .rows import BlockRow, MessageRow, SessionRow
 from .text import TextView
@@ -327,7 +327,7 @@ def _shown_session(row: SessionRow) -> tuple[Any, ...]:
     return (
         row.info.values,
         row.own.values,
-        tuple(error for _, error in row.errors),
+        tuple(error for seq, error in row.errors if seq is None or seq > row.boundary),
         tuple(row.permissions.values()),
         tuple(row.questions.values()),
         len(row.intervals.starts) > 1,
@@ -415,7 +415,7 @@ def _part(row: BlockRow) -> Part:
             gap=gap,
             previous=previous,
             fields=fields,
-            others=FrozenDict(others),
+            others=FrozenDict(others) if others else EMPTY,
             settled_as=settled,
         )
     return row.view  # type: ignore[no-any-return]

@@ -174,7 +174,7 @@ class _IntervalTicks:
         try:
             self.call_later(delay_ms, self._timer_ended)
         except BaseException:
-            self._running = self._requested = False  # so that the next request tries again
+            self._running = False  # so that the next request tries again
             raise
 
     def _timer_ended(self) -> None:

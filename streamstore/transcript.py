@@ -250,7 +250,9 @@ class Transcript:
         part = tool_of(request, parts)
         name = part.tool.name if part is not None and part.tool is not None else None
         whose = f" by {one_line(name, 40)}" if name else ""
-        return Entry("ask", f"{word} asked{whose}: {summary(request.payload)}")
+        said = (request.id, request.session_id, request.message_id, request.call_id)
+        payload = {name: item for name, item in request.payload.items() if item not in said}
+        return Entry("ask", f"{word} asked{whose}: {summary(payload)}")
 
 
 def _is_done(part: Part, message: Message | None) -> bool:

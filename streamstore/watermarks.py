@@ -183,7 +183,12 @@ class Gate:
             return verdicts.DUPLICATE, NOWHERE
         removal = isinstance(event, _REMOVALS)
         above = self._above(session, message, row)
-        if not removal and (
+        if removal:
+            if seq == row.removed:
+                return verdicts.DUPLICATE, NOWHERE
+            if any(seq <= marks.removed for marks in (row, *above)):
+                return verdicts.REMOVED, NOWHERE
+        elif (
             seq <= row.removed
             or row.gone
             or any(seq <= parent.removed or parent.gone for parent in above)
@@ -192,7 +197,8 @@ class Gate:
                 return verdicts.REMOVED, NOWHERE
         if row.first < 0 and not removal and seq <= session.evicted:
             return verdicts.EVICTED, NOWHERE
-        if block is not None and (block.removed_now or block.previous):
+        waits = row.removed_now or any(parent.removed_now for parent in above)
+        if block is not None and (waits or block.previous):
             # Hidden operations wait for a full event that may come late; they are bounded.
             if not is_full(event) and not removal and len(block.ops) >= self._limits.late_window:
                 self._resync(session.id, "operations wait for a block that was not opened")

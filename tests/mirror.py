@@ -32,9 +32,11 @@ class Mirror:
 
     def _begin(self, present: Any) -> None:
         for session in present.sessions:
-            self._place((session.id,), None)
+            if not self.scope[1:]:
+                self._place((session.id,), None)
             for message in present.messages[session.id]:
-                self._place(tuple(message.key), None)
+                if not self.scope[2:]:
+                    self._place(tuple(message.key), None)
                 for part in present.parts[message.key]:
                     key = tuple(part.key)
                     self._place(key, None)
@@ -128,7 +130,7 @@ class Mirror:
                     texts[tuple(part.key)] = {
                         name: str(view) for name, view in views.items() if str(view)
                     }
-        inside = [key for key in keys if key[: len(scope)] == scope[: len(key)]]
+        inside = [key for key in keys if key[: len(scope)] == scope]
         for key in inside:
             siblings.setdefault(key[:-1], []).append(key)
         return {

@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 Wire = dict[str, Any]
@@ -249,3 +250,18 @@ def chunked(draw: Any, data: bytes) -> list[bytes]:
 
 #: How the bytes of a log look on a wire.
 FRAMINGS: tuple[Callable[[Iterable[Wire]], bytes], ...] = (json_lines, event_stream)
+
+
+def examples(strategy: st.SearchStrategy[Any], number: int) -> list[Any]:
+    """The same examples of a strategy on every run."""
+    found: list[Any] = []
+
+    @settings(
+        max_examples=number, derandomize=True, database=None, deadline=None, phases=[Phase.generate]
+    )
+    @given(strategy)
+    def collect(example: Any) -> None:
+        found.append(example)
+
+    collect()
+    return found

@@ -253,8 +253,10 @@ CLOSED = {
     "a fence by its like": ("```py\n\n# a\n```\n", ["```py\n\n# a\n```\n"], ""),
     "a fence by a longer one": ("~~~\n~~~~ \t\n", ["~~~\n~~~~ \t\n"], ""),
     "a list by the text after a blank line": ("- a\n\nb", ["- a\n\n"], "b"),
+    "a list by a whole line after a blank one": ("- a\n\nb\n\n", ["- a\n\n", "b\n\n"], ""),
     "a list by bold text, which is no item": ("* a\n\n**b", ["* a\n\n"], "**b"),
     "a list by a heading": ("- a\n# b\n", ["- a\n", "# b\n"], ""),
+    "a list by a break": ("- a\n---\n", ["- a\n", "---\n"], ""),
     "a list by a fence that is not inside": ("1. a\n```\n", ["1. a\n"], "```\n"),
     "a list by a list of another type": ("- a\n1. b\n", ["- a\n"], "1. b\n"),
     "a list by code that is not inside": ("10000. a\n\n     b", ["10000. a\n\n"], "     b"),
@@ -302,10 +304,13 @@ OPEN = {
     "a list whose item starts empty": "-   \n  a\n\n  b\n\n",
     "a list whose item starts behind a tab": "-\ta\n\n    b\n\n",
     "a list whose last paragraph may go on": "- a\nb\n",
+    "a list, or a paragraph below it and a fence": "- # a\nb\n  ```\n\nc\n",
     "indented code": "    a\n\n",
     "a quote": "> a\nb\n",
     "a table": "|a|\n|-|\n|b|\n",
     "an HTML comment, or a paragraph": "<!-- a\n\n-->\n",
+    "a paragraph with an HTML comment, or one below it": "a\n<!--\n\n# b\n",
+    "a quote with an HTML comment, or one below it": "> a\n<!--\n\n# b\n",
     "link definitions, or a paragraph": "[a]:\n/u\n",
 }
 
@@ -372,8 +377,10 @@ def tokens(parser: MarkdownIt, text: str, line: int = 0) -> list[Block]:
     """What a parser makes of a text, in lines from `line` on.
 
     A list's range of lines ends with the blank ones behind it, a quote's with one of them; these
-    are cut off, because how many follow is no matter of the block.
+    are cut off, because how many follow is no matter of the block. The last line gets an end: it
+    changes nothing, and without one markdown-it-py 4.3 raises IndexError on "> - <!--\\n>".
     """
+    text += "" if text.endswith(("\r", "\n")) else "\n"
     lines = re.split("\r\n?|\n", text)
 
     def trimmed(range: list[int] | None) -> tuple[int, int] | None:
@@ -408,6 +415,8 @@ def line_of(text: str, offset: int) -> int:
 @given(text=MARKDOWN)
 @example(text="- a\n\n  b\nc\n# d\n")
 @example(text="# a |\n|---|\n\n")
+@example(text="- # a\nb\n  ```\n\nc\n")
+@example(text="> - <!--\n>")
 @example(text="- ```\n  a\n   \n\nb\n")
 @example(text="-\n\n  ```\n\na\n")
 @example(text="a\n---\n    b\n\n    c\n\nd")
@@ -449,6 +458,7 @@ def test_what_is_closed_stays_closed_whatever_follows(text: str, more: str) -> N
 
 
 @LAW
+@example(text="a\r\rb\r\n\r\n", sizes=[1])
 @given(text=MARKDOWN, sizes=st.lists(st.integers(0, 9), min_size=1))
 def test_a_scan_that_goes_on_finds_what_one_from_the_start_finds(
     text: str, sizes: list[int]
@@ -497,7 +507,7 @@ GROWING = {
     "a fence": "```\n" + "code\n" * 4000,
     "paragraphs": "a\n\n" * 6000,
     "a list": "- item\n" * 3000,
-    "a long item": "- " + "word " * 4000,
+    "a long item": "- item\n" + "word " * 4000,
     "code": "    c\n" * 3000,
 }
 

@@ -52,7 +52,8 @@ ROWS = (
     Row("the wiring", "pipeline"),
     Row("the public names", "__init__"),
     Row("what a terminal may be shown", "terminal", pure=True),
-    Row("logs and saved states", "log logs"),
+    Row("logs and saved states, transcripts", "log logs transcript"),
+    Row("logs into a store", "feeding"),
     Row(
         "network I/O, tests of users, frameworks",
         "client client.* testing frontends.*",

@@ -441,6 +441,8 @@ def test_a_tick_after_stop_commits_nothing() -> None:
     ticks.request()
     ticks.stop()
     assert ticks.tick() is False
+    ticks.request()
+    assert ticks.tick() is False
     assert commits == []
 
 

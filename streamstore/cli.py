@@ -1,0 +1,229 @@
+"""The command `streamstore`: `fold` a log to its state, `replay` it as a transcript.
+
+Knows arguments, exit codes and the standard streams. Results go to standard output; what went
+wrong is one line on standard error and never a traceback. Everything printed is free of control
+characters, wherever it came from.
+
+Exit codes: 0 done (single events that could not be used are counted, not an error), 2 a wrong
+argument, file or protocol, 130 interrupted, 141 nobody reads the output any more.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn, TextIO
+
+from .errors import StreamStoreError
+from .feeding import connections, feed_all
+from .model import SEQUENCINGS
+from .pipeline import StreamStore
+from .protocols import adapter_named, adapters
+from .terminal import json_text, one_line
+
+_WRONG, _INTERRUPTED, _BROKEN_PIPE = 2, 130, 141
+
+_LOGS = """\
+A log holds what a server sent on one connection: the raw bytes of an event stream, or one JSON
+object a line; gzipped or not; - is standard input. Several logs are connections one after the
+other. A file named *.json is a state that was fetched beside the stream (for opencode what its
+REST reads gave): it belongs to the connection of the log behind it, or to the last one.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; `argv` without the program's name. Returns the exit code."""
+    try:
+        arguments = _parser().parse_args(argv)
+        if arguments.command == "fold":
+            _fold(arguments)
+        else:
+            _replay(arguments)
+        sys.stdout.flush()
+    except StreamStoreError as error:
+        return _say(str(error))
+    except BrokenPipeError:
+        _let_go_of_stdout()
+        return _BROKEN_PIPE
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except OSError as error:
+        return _say(error.strerror or str(error))
+    except SystemExit as exit:  # of argparse: help, version, wrong arguments
+        return exit.code if isinstance(exit.code, int) else _WRONG
+    return 0
+
+
+# --- the commands ---------------------------------------------------------------------------------
+
+
+def _fold(arguments: argparse.Namespace) -> None:
+    encoder = None if arguments.shape is None else adapter_named(arguments.shape)()
+    store = StreamStore(ticks="manual")
+    feed_all(store, connections(arguments.logs), arguments.protocol, arguments.sequencing)
+    store.flush()
+    state = store.state() if encoder is None else encoder.encode(store)
+    print(json_text(state, ascii_only=not _writes_unicode(sys.stdout)))
+
+
+def _replay(arguments: argparse.Namespace) -> None:
+    from .replay import AS_RECORDED, AT_ONCE, LiveView, PlainView, View, replay
+
+    _never_fail_to_encode(sys.stdout)
+    on_terminal = sys.stdout.isatty()
+    console = _console() if on_terminal else None
+    view: View = PlainView(sys.stdout) if console is None else LiveView(console)
+    replay(
+        connections(arguments.logs),
+        view,
+        protocol=arguments.protocol,
+        sequencing=arguments.sequencing,
+        session_id=arguments.session,
+        speed=arguments.speed or (AS_RECORDED if on_terminal else AT_ONCE),
+    )
+
+
+def _console() -> Any:
+    """A console of rich for the live view; None where rich or the terminal cannot do it."""
+    try:
+        from rich.console import Console
+    except ImportError:
+        _print_error("for the live view: pip install 'chat-streamstore[cli]'")
+        return None
+    console = Console(highlight=False, markup=False, emoji=False)
+    return console if console.is_terminal and not console.is_dumb_terminal else None
+
+
+# --- arguments ------------------------------------------------------------------------------------
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says in one line what is wrong, without the usage above it."""
+
+    def error(self, message: str) -> NoReturn:
+        _print_error(f"{message} (see {self.prog} --help)")
+        raise SystemExit(_WRONG)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="streamstore",
+        description="Recorded chat and agent streams: their final state, or how they grew.",
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {_version()}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="fold|replay")
+
+    fold = commands.add_parser(
+        "fold",
+        help="print the final state as JSON",
+        description="Print the state after the last event as JSON, keys sorted. Text is escaped "
+        "by JSON where a terminal could act on it, so the output is safe to look at.",
+        epilog=_LOGS,
+        formatter_class=_Format,
+    )
+    _add_logs(fold)
+    fold.add_argument(
+        "--as",
+        dest="shape",
+        metavar="P",
+        help="print it in the shape of this protocol's own final object",
+    )
+
+    replay = commands.add_parser(
+        "replay",
+        help="show the transcript as it grows, and what it took",
+        description="Show the transcript as it grows, and at the end how many events, verdicts, "
+        "ticks, writes and notifications there were. The store ticks 60 times per second of the "
+        "recording, at any speed. In a pipe, or without rich, the transcript is plain text.",
+        epilog=_LOGS + "Times are those of a file arrival_ms.json beside the log, else the "
+        "events' own.\n",
+        formatter_class=_Format,
+    )
+    _add_logs(replay)
+    replay.add_argument(
+        "--speed",
+        type=_speed,
+        metavar="N|max",
+        help="N times as fast as recorded, or max; by default as recorded but with short pauses "
+        "and in 10 seconds at most, in a pipe max",
+    )
+    replay.add_argument("--session", metavar="ID", help="show this session alone")
+    return parser
+
+
+def _add_logs(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("logs", nargs="+", metavar="LOG", help="see below")
+    parser.add_argument(
+        "--protocol",
+        default="auto",
+        metavar="P",
+        help=f"one of {', '.join(adapters())}; by default it is found",
+    )
+    parser.add_argument(
+        "--sequencing",
+        choices=SEQUENCINGS,
+        metavar="S",
+        help=f"what a hole in seq means, where it is not what the protocol says: "
+        f"{', '.join(SEQUENCINGS)}",
+    )
+
+
+class _Format(argparse.RawDescriptionHelpFormatter):
+    """Wraps the description, keeps the lines of the epilog."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        if text.endswith("\n"):
+            return super()._fill_text(text, width, indent)
+        return argparse.HelpFormatter._fill_text(self, text, width, indent)
+
+
+def _speed(text: str) -> Any:
+    from .replay import Speed
+
+    try:
+        return Speed.parse(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a number above 0 or max, not {text!r}") from None
+
+
+def _version() -> str:
+    from importlib import metadata
+
+    try:
+        return metadata.version("chat-streamstore")
+    except metadata.PackageNotFoundError:
+        return "(not installed)"
+
+
+# --- the standard streams -------------------------------------------------------------------------
+
+
+def _say(problem: str) -> int:
+    _print_error(problem)
+    return _WRONG
+
+
+def _print_error(message: str) -> None:
+    _never_fail_to_encode(sys.stderr)
+    print(f"streamstore: {one_line(message, 500)}", file=sys.stderr)
+
+
+def _writes_unicode(out: TextIO) -> bool:
+    return (out.encoding or "").lower().replace("-", "").startswith("utf")
+
+
+def _never_fail_to_encode(out: TextIO) -> None:
+    """What the output's encoding lacks is written as an escape."""
+    reconfigure = getattr(out, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(errors="backslashreplace")
+
+
+def _let_go_of_stdout() -> None:
+    """Have nothing left to write, so that the interpreter does not complain when it exits."""
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, ValueError):
+        pass  # it is no file

@@ -1,0 +1,190 @@
+"""A recorded log as a value: the wire objects of one connection, their bytes, when each came.
+
+Knows files of logs, frames and lines, and which protocol recognises them. May not know a store:
+what becomes of the objects is the business of whoever replays them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from os import PathLike, fspath
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+import attrs
+
+from ..decoding import decode_json
+from ..errors import CallerError, MalformedEvent, UnknownProtocol
+from ..feeding import Connection, connections
+from ..logs import Log as LogFile
+from ..model import SEQUENCINGS, Sequencing
+from ..protocols import adapter_named, adapters, detect
+
+#: How objects look as bytes: one JSON object a line, or one frame of an event stream each.
+Framing: TypeAlias = Literal["lines", "frames"]
+
+
+class Unreadable(NamedTuple):
+    """Stands for an event of a log whose bytes are not JSON; `text` is what they say."""
+
+    text: str
+
+
+@attrs.frozen
+class Log:
+    """What one connection brought, in order of arrival; immutable.
+
+    Make one with `read` or `of`.
+
+    Attributes:
+        wires: the decoded JSON objects; an `Unreadable` where the bytes are not JSON.
+        protocol: name of the protocol that they are of.
+        sequencing: what a hole in seq means, None for what the protocol says.
+        arrivals: when each came, in ms; None when nobody knows.
+        pieces: the bytes of each event with their line ends, as they were recorded; () for a log
+            that was made of objects.
+        name: where it came from, for messages.
+
+    >>> log = Log.of([{"type": "block.delta", "messageId": "m", "blockIndex": 0, "text": "hi"}])
+    >>> len(log), log.protocol
+    (1, 'native')
+    >>> log.data("frames")
+    b'data: {"type": "block.delta", "messageId": "m", "blockIndex": 0, "text": "hi"}\\n\\n'
+    """
+
+    wires: tuple[Any, ...]
+    protocol: str
+    sequencing: Sequencing | None = None
+    arrivals: tuple[float, ...] | None = None
+    pieces: tuple[bytes, ...] = ()
+    name: str = ""
+
+    @classmethod
+    def of(
+        cls,
+        wires: Iterable[Any],
+        *,
+        protocol: str = "auto",
+        sequencing: Sequencing | None = None,
+        arrivals: Iterable[float] | None = None,
+        name: str = "",
+    ) -> Log:
+        """A log of wire objects, e.g. decoded JSON.
+
+        Raises:
+            UnknownProtocol: no protocol has that name, or `auto` recognises none of them.
+            CallerError: as many arrivals as objects are needed; an unknown sequencing.
+        """
+        found = tuple(wires)
+        times = None if arrivals is None else tuple(arrivals)
+        if times is not None and len(times) != len(found):
+            raise CallerError(f"{len(times)} arrivals do not fit {len(found)} wire objects")
+        if sequencing is not None and sequencing not in SEQUENCINGS:
+            raise CallerError(f"sequencing must be one of {', '.join(SEQUENCINGS)}")
+        return cls(found, _protocol_of(found, protocol), sequencing, times, (), name)
+
+    @classmethod
+    def read(
+        cls,
+        *paths: str | PathLike[str],
+        protocol: str = "auto",
+        sequencing: Sequencing | None = None,
+    ) -> Log:
+        """A log from a file: the bytes of an event stream, or JSON lines; gzipped or not.
+
+        A `*.json` beside it is a state that was fetched: it stands before the events of the log
+        that is named behind it, or after those of the last one. `arrival_ms.json` in the log's
+        folder says when its events came.
+
+        Raises:
+            UnreadableLog: a file is not there or holds something else.
+            UnknownProtocol: as `of`.
+            CallerError: the files are several connections: read each by itself.
+        """
+        found = connections([fspath(path) for path in paths])
+        if len(found) > 1:
+            raise CallerError("these are several connections: read each log by itself")
+        return _read(found[0], protocol, sequencing)
+
+    def __len__(self) -> int:
+        return len(self.wires)
+
+    def data(self, framing: Framing | None = None) -> bytes:
+        """Its bytes as recorded, or in another framing; a log of objects is JSON lines."""
+        return b"".join(self.cut(framing))
+
+    def cut(self, framing: Framing | None = None) -> tuple[bytes, ...]:
+        """The bytes of each event, with its line ends; as `data`."""
+        if framing is None and self.pieces:
+            return self.pieces
+        return tuple(framed(wire, framing or "lines") for wire in self.wires)
+
+    def pick(self, places: Sequence[int]) -> Log:
+        """The log of some of its events, in the order given, maybe one of them twice.
+
+        Arrivals stay where the order does.
+        """
+        arrivals = self.arrivals
+        times = None if arrivals is None else tuple(arrivals[place] for place in places)
+        if times is not None and any(a > b for a, b in zip(times, times[1:], strict=False)):
+            times = None
+        pieces = tuple(self.pieces[place] for place in places) if self.pieces else ()
+        wires = tuple(self.wires[place] for place in places)
+        return attrs.evolve(self, wires=wires, arrivals=times, pieces=pieces)
+
+
+def framed(wire: Any, framing: Framing) -> bytes:
+    """The bytes of one wire object on a line, or in a frame, of its own."""
+    text = wire.text if isinstance(wire, Unreadable) else json.dumps(wire)
+    if framing == "lines":
+        return f"{text}\n".encode()
+    return f"data: {text}\n\n".encode()
+
+
+def _protocol_of(wires: Sequence[Any], asked: str) -> str:
+    if asked != "auto":
+        return adapter_named(asked).declaration.name
+    for wire in wires:
+        found = None if isinstance(wire, Unreadable) else detect(wire)
+        if found is not None:
+            return found.declaration.name
+    raise UnknownProtocol(
+        f"no protocol recognised in {len(wires)} events; name one of: {', '.join(adapters())}"
+    )
+
+
+def _read(connection: Connection, protocol: str, sequencing: Sequencing | None) -> Log:
+    wires: list[Any] = []
+    pieces: list[bytes] = []
+    arrivals: list[float] = []
+    for data, says, at in () if connection.log is None else connection.log.events():
+        if says is not None:  # else what is left behind the last event, e.g. half a line
+            wires.append(_wire(says))
+            pieces.append(data if data.endswith((b"\n", b"\r")) else data + b"\n")
+            arrivals.append(at)
+    framing: Framing = "lines" if not pieces or _is_json(pieces[0]) else "frames"
+    for place, states in ((0, connection.before), (len(wires), connection.after)):
+        for state in reversed(states):
+            wire = state.state()
+            wires.insert(place, wire)
+            pieces.insert(place, framed(wire, framing))
+            arrivals.insert(place, arrivals[min(place, len(arrivals) - 1)] if arrivals else 0.0)
+    return Log(
+        tuple(wires),
+        _protocol_of(wires, protocol),
+        sequencing,
+        tuple(arrivals),
+        tuple(pieces),
+        connection.name,
+    )
+
+
+def _wire(says: bytes) -> Any:
+    try:
+        return decode_json(says)
+    except MalformedEvent:
+        return Unreadable(says.decode("utf-8", "replace"))
+
+
+def _is_json(piece: bytes) -> bool:
+    return piece.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"{", b"[")

@@ -1,0 +1,775 @@
+"""The command, as it is called: results on one stream, one line on the other, an exit code."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import math
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import streamstore.cli
+import streamstore.replay as replaying
+from streamstore.cli import main
+from streamstore.feeding import connections
+from streamstore.logs import UnreadableLog
+from streamstore.replay import AS_RECORDED, AT_ONCE, LiveView, PlainView, Speed, replay
+from streamstore.text import TextView
+from streamstore.transcript import summary
+
+RECORDED = Path(__file__).parent / "data" / "opencode" / "tools" / "stream.sse"
+
+HOSTILE = "\x1b]0;owned\x07\x1b[2J\x9b31m\r\x08\x7f\u202egpj.exe\u2066\u061c\u2028\x00 \ud83d"
+SHOWN = "\\x1b]0;owned\\x07\\x1b[2J\\x9b31m\\r\\x08\\x7f\\u202egpj.exe\\u2066\\u061c\\u2028\\x00"
+ACTIVE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+# What rich itself sends: colours, the cursor, and erasing lines.
+ESCAPES_OF_RICH = re.compile("\x1b\\[[0-9;?]*[mKAhlGJH]|\r")
+
+Wire = dict[str, Any]
+WriteLog = Callable[..., str]
+
+
+def event(type: str, **members: Any) -> Wire:
+    return {"type": type, "sessionId": "s", **members}
+
+
+def answer(*texts: str, message: str = "m", start: int = 2, **members: Any) -> list[Wire]:
+    """A message of one text, as events of the library's own protocol."""
+    members = {"messageId": message, **members}
+    block = {**members, "blockIndex": 0}
+    return [
+        event("message.opened", role="assistant", seq=start - 2, order=start, **members),
+        event("block.opened", kind="text", seq=start - 1, **block),
+        *(
+            event("block.delta", text=text, seq=seq, **block)
+            for seq, text in enumerate(texts, start)
+        ),
+        event("block.closed", seq=start + len(texts), **block),
+        event("message.closed", status="completed", seq=start + len(texts) + 1, **members),
+    ]
+
+
+def as_lines(wires: list[Wire]) -> bytes:
+    return b"".join(json.dumps(wire).encode() + b"\n" for wire in wires)
+
+
+def as_frames(wires: list[Wire]) -> bytes:
+    return b"".join(b"data: " + json.dumps(wire).encode() + b"\n\n" for wire in wires)
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> WriteLog:
+    def write(data: bytes | list[Wire], name: str = "log.jsonl") -> str:
+        path = tmp_path / name
+        path.write_bytes(data if isinstance(data, bytes) else as_lines(data))
+        return str(path)
+
+    return write
+
+
+class Ran:
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def run(capfd: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
+    def run(*arguments: str) -> Ran:
+        capfd.readouterr()
+        code = main(arguments)
+        captured = capfd.readouterr()
+        assert "Traceback" not in captured.err
+        return Ran(code, captured.out, captured.err)
+
+    return run
+
+
+def texts_of(state: Any) -> list[str]:
+    return [
+        part.get("text", "")
+        for session in state["sessions"].values()
+        for message in session.get("messages", ())
+        for part in message.get("parts", ())
+    ]
+
+
+# --- fold -----------------------------------------------------------------------------------------
+
+
+def test_fold_prints_the_state(run: Callable[..., Ran], write: WriteLog) -> None:
+    ran = run("fold", write(answer("Hel", "lo")))
+    assert (ran.code, ran.err) == (0, "")
+    assert texts_of(ran.json) == ["Hello"]
+    assert ran.json["counts"]["verdicts"] == {"accepted": 6}
+    assert ran.out == json.dumps(ran.json, indent=2, sort_keys=True) + "\n"
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["plain", "gzipped"])
+@pytest.mark.parametrize("form", [as_lines, as_frames])
+@pytest.mark.parametrize("name", ["log", "-"])
+def test_a_log_is_read_whatever_its_form(
+    run: Callable[..., Ran],
+    write: WriteLog,
+    monkeypatch: pytest.MonkeyPatch,
+    pack: Callable[[bytes], bytes],
+    form: Callable[[list[Wire]], bytes],
+    name: str,
+) -> None:
+    wires = answer("Hel", "lo")
+    data = pack(form(wires))
+    if name == "-":
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+    else:
+        name = write(data, name)
+    ran = run("fold", name)
+    assert ran.code == 0
+    assert ran.out == run("fold", write(wires)).out
+
+
+def test_the_protocol_and_the_sequencing_may_be_said(
+    run: Callable[..., Ran], write: WriteLog
+) -> None:
+    block = {"messageId": "m", "blockIndex": 0}
+    log = write(
+        [event("block.delta", text=text, seq=seq, **block) for seq, text in ((1, "a"), (3, "c"))]
+    )
+    assert texts_of(run("fold", "--protocol", "native", log).json) == ["ac"]
+    held = run("fold", log, "--sequencing", "block").json
+    assert texts_of(held) == ["a"]
+    assert held["gaps"] == [
+        {"sessionId": "s", "messageId": "m", "blockIndex": 0, "reason": "hole", "missing": [[2, 2]]}
+    ]
+
+
+def test_fold_in_a_protocols_own_shape(run: Callable[..., Ran], write: WriteLog) -> None:
+    log = write(answer("Hello"))
+    assert run("fold", log, "--as", "native").json == {
+        "sessions": run("fold", log).json["sessions"]
+    }
+    assert set(run("fold", log, "--as", "opencode").json) >= {"sessions", "messages", "status"}
+
+
+def test_later_logs_are_later_connections(run: Callable[..., Ran], write: WriteLog) -> None:
+    """What the second one repeats is known already."""
+    wires = answer("one ", "two ", "three")
+    first, second = write(wires[:4], "1.jsonl"), write(as_frames(wires[2:]), "2.sse")
+    ran = run("fold", first, second)
+    assert texts_of(ran.json) == ["one two three"]
+    assert ran.json["counts"]["verdicts"] == {"accepted": 7, "duplicate": 2}
+
+
+@pytest.mark.parametrize(
+    ("order", "text"),
+    [
+        ("state first second", "live and on"),
+        ("first state second", "live and on"),
+        ("first second state", "live and on"),
+    ],
+)
+def test_a_fetched_state_goes_into_its_connection(
+    run: Callable[..., Ran], write: WriteLog, order: str, text: str
+) -> None:
+    """An older state erases nothing that is live, wherever it comes."""
+    wires = answer("live ", "and ", "on", messageId="live")
+    fetched = {"messageId": "old", "role": "user", "status": "completed", "order": 1, "parts": []}
+    state = event("snapshot", complete=False, messages=[{"id": "old", "info": {}, **fetched}])
+    names = {
+        "state": write(json.dumps(state, indent=1).encode(), "state.json"),
+        "first": write(wires[:3], "1.jsonl"),
+        "second": write(wires[3:], "2.jsonl"),
+    }
+    ran = run("fold", *(names[name] for name in order.split()))
+    assert ran.code == 0, ran.err
+    messages = ran.json["sessions"]["s"]["messages"]
+    assert [message["id"] for message in messages] == ["old", "live"]
+    assert texts_of(ran.json) == [text]
+
+
+def test_states_alone_are_a_log(run: Callable[..., Ran], write: WriteLog) -> None:
+    state = {"type": "snapshot", "sessionId": "s", "complete": True, "messages": []}
+    ran = run("fold", write(json.dumps(state).encode(), "state.json"))
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.json["counts"]["verdicts"] == {"accepted": 1}
+
+
+def test_a_broken_line_in_a_good_log_is_counted(run: Callable[..., Ran], write: WriteLog) -> None:
+    lines = as_lines(answer("Hel", "lo")).splitlines(keepends=True)
+    broken = [b'{"type": "block.del\n', b"[" * 5000 + b"\n", b"\xff\xfe\x00\n", b'{"type": 7}\n']
+    log = write(b"".join([*lines[:2], *broken, b'{"type": "what.ever"}\n', *lines[2:]]))
+    ran = run("fold", log)
+    assert (ran.code, ran.err) == (0, "")
+    assert texts_of(ran.json) == ["Hello"]
+    counts = ran.json["counts"]["verdicts"]
+    assert counts["accepted"] == 6
+    assert sum(number for name, number in counts.items() if name.startswith("malformed")) == 4
+    assert sum(number for name, number in counts.items() if name.startswith("unknown")) == 1
+
+
+def test_a_log_that_breaks_off_is_folded_to_its_end(
+    run: Callable[..., Ran], write: WriteLog
+) -> None:
+    data = as_frames(answer("Hel", "lo"))
+    ran = run("fold", write(data[: data.index(b'"lo"')], "log.sse"))
+    assert ran.code == 0
+    assert texts_of(ran.json) == ["Hel"]
+
+
+def test_fold_of_hostile_text_is_harmless_and_true(
+    run: Callable[..., Ran], write: WriteLog
+) -> None:
+    ran = run("fold", write(answer(HOSTILE, "日本語 é")))
+    assert not ACTIVE.search(ran.out)
+    assert texts_of(ran.json) == [HOSTILE.replace("\ud83d", "\ufffd") + "日本語 é"]
+    assert "日本語 é" in ran.out
+
+
+def test_fold_writes_ascii_where_nothing_else_can_be_written(
+    write: WriteLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In an 8-bit terminal the bytes of UTF-8 would be control characters."""
+    log = write(answer(HOSTILE, "日本語 é"))
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="latin-1"))
+    assert main(["fold", log]) == 0
+    out = raw.getvalue().decode("ascii")
+    assert not ACTIVE.search(out)
+    assert texts_of(json.loads(out)) == [HOSTILE.replace("\ud83d", "\ufffd") + "日本語 é"]
+
+
+# --- what is wrong --------------------------------------------------------------------------------
+
+OTHER = as_lines([{"kind": "a"}, {"kind": "b"}])
+
+
+@pytest.mark.parametrize("command", ["fold", "replay"])
+@pytest.mark.parametrize(
+    ("data", "options", "problem"),
+    {
+        "empty": (b"", "", "holds no events"),
+        "blank": (b"\n\n", "", "holds no events"),
+        "prose": (b"Dear reader,\n\nthis is no log.\n", "", "holds no events"),
+        "binary": (bytes(range(256)) * 20, "", "holds no events"),
+        "unknown protocol": (OTHER, "", "no protocol recognised.*native, opencode"),
+        "unknown for long": (OTHER * 100, "", "no protocol recognised.*native, opencode"),
+        "broken JSON": (b"{\n{\n", "", "no protocol recognised.*native, opencode"),
+        "wrong protocol": (as_lines(answer("x")), "--protocol opencode", "none of its events"),
+        "empty, protocol said": (b"", "--protocol native", "holds no events"),
+        "no such protocol": (b"{}", "--protocol nope", "'nope'; there are: native, opencode"),
+        "broken gzip": (b"\x1f\x8b\x08broken", "", "gzip"),
+    }.values(),
+)
+def test_a_wrong_log_or_protocol_is_one_clear_line(
+    run: Callable[..., Ran],
+    write: WriteLog,
+    command: str,
+    data: bytes,
+    options: str,
+    problem: str,
+) -> None:
+    ran = run(command, write(data), *options.split())
+    assert ran.code == 2
+    assert ran.out == ""
+    assert re.fullmatch(f"streamstore: .*{problem}.*\n", ran.err), ran.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["fold"],
+        ["replay"],
+        ["bogus"],
+        ["fold", "/no/such/file"],
+        ["fold", "."],
+        ["fold", "-", "-"],
+        ["fold", "--as", "nope", "x"],
+        ["fold", "--sequencing", "nope", "x"],
+        ["fold", "--nope", "x"],
+        ["replay", "--speed", "0", "x"],
+        ["replay", "--speed", "-1", "x"],
+        ["replay", "--speed", "nan", "x"],
+        ["replay", "--speed", "fast", "x"],
+        ["fold", "\x1b[31m\udc80\n"],
+    ],
+)
+def test_a_wrong_argument_is_one_clear_line(run: Callable[..., Ran], arguments: list[str]) -> None:
+    ran = run(*arguments)
+    assert ran.code == 2
+    assert ran.out == ""
+    assert ran.err.startswith("streamstore: ") and ran.err.count("\n") == 1
+    assert not ACTIVE.search(ran.err)
+
+
+@pytest.mark.parametrize(
+    ("state", "problem"),
+    [
+        (b"{", "not JSON"),
+        (b"[1, 2]", "no protocol knows such a state.*native, opencode"),
+        (b'{"type": "snapshot", "sessionId": "s", "complete": 7}', "no state that native takes"),
+    ],
+)
+def test_a_wrong_state_is_one_clear_line(
+    run: Callable[..., Ran], write: WriteLog, state: bytes, problem: str
+) -> None:
+    log = write(answer("x"))
+    ran = run("fold", write(state, "state.json"), log)
+    assert (ran.code, ran.out) == (2, "")
+    assert re.fullmatch(f"streamstore: .*state.json: .*{problem}.*\n", ran.err), ran.err
+
+
+def test_the_second_of_two_logs_is_the_wrong_one(run: Callable[..., Ran], write: WriteLog) -> None:
+    ran = run("fold", write(answer("x")), write(OTHER, "other.jsonl"))
+    assert ran.code == 2
+    assert "other.jsonl: none of its events (2) is one that native knows" in ran.err
+
+
+def test_an_empty_connection_among_others_is_none_of_our_business(
+    run: Callable[..., Ran], write: WriteLog
+) -> None:
+    """A reconnect that broke before the first event."""
+    assert run("fold", write(answer("x")), write(b": hello\n\n", "2.sse")).code == 0
+
+
+@pytest.mark.parametrize("command", ["fold", "replay"])
+def test_interrupting_says_nothing(
+    run: Callable[..., Ran], write: WriteLog, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    for module in (streamstore.cli, replaying):
+        monkeypatch.setattr(module, "feed_all", interrupt)
+    ran = run(command, write(answer("x")))
+    assert (ran.code, ran.err) == (130, "")
+
+
+@pytest.mark.parametrize("command", ["fold", "replay"])
+def test_a_reader_that_goes_away_is_no_error(write: WriteLog, command: str) -> None:
+    log = write(answer("x" * 1_000_000))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "streamstore", command, log],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None and process.stderr is not None
+    process.stdout.read(1)
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    assert process.wait() == 141
+
+
+def test_help_and_version(run: Callable[..., Ran]) -> None:
+    assert run("--help").out.startswith("usage: streamstore ")
+    assert "native, opencode" in run("fold", "--help").out
+    assert "--speed N|max" in run("replay", "--help").out
+    assert re.fullmatch(r"streamstore \S+\n", run("--version").out)
+
+
+def test_the_command_needs_no_extra() -> None:
+    code = (
+        "import sys\n"
+        "for name in ('rich', 'textual', 'httpx', 'orjson'):\n"
+        "    sys.modules[name] = None\n"
+        "from streamstore.cli import main\n"
+        f"sys.exit(main(['replay', {str(RECORDED)!r}]))\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    assert b"Make a small report from notes.txt" in ran.stdout
+    assert ran.stderr == b""
+
+
+# --- replay ---------------------------------------------------------------------------------------
+
+
+class Clock:
+    """A clock that only sleeping moves."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.slept: list[float] = []
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += seconds
+
+
+class Watched(PlainView):
+    """A plain view that is drawn like a live one, and notes when."""
+
+    draw_s = replaying.DRAW_S
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(io.StringIO())
+        self.clock = clock
+        self.drawn: list[float] = []
+
+    def draw(self, events: int) -> None:
+        self.drawn.append(self.clock())
+        super().draw(events)
+
+
+def plain(*names: str, **options: Any) -> str:
+    out = io.StringIO()
+    options.setdefault("speed", AT_ONCE)
+    replay(connections(names), PlainView(out), **options)
+    return out.getvalue()
+
+
+def figures(out: str) -> dict[str, str]:
+    """The table at the end."""
+    rows = out.rsplit("\n\n", 1)[1].splitlines()
+    return {row[:14].strip(): row[15:] for row in rows}
+
+
+def test_replay_shows_the_recorded_session(run: Callable[..., Ran]) -> None:
+    ran = run("replay", str(RECORDED))
+    assert (ran.code, ran.err) == (0, "")
+    places = [
+        ran.out.index(line)
+        for line in (
+            "-- user\nMake a small report from notes.txt\n",
+            "-- assistant\n> Plan first.\n",
+            "[todowrite] completed: 3 todos\n",
+            "Reading the notes and counting.\n[read] completed: notes.txt\n",
+            "[bash] completed: ",
+            "[write] completed: report.md\n",
+            "Done: the report is in `report.md`.\n",
+        )
+    ]
+    assert places == sorted(places)
+    assert figures(ran.out) == {
+        "events": "277",
+        "deltas": "130",
+        "verdicts": "accepted 277",
+        "ticks": figures(ran.out)["notifications"],
+        "writes": figures(ran.out)["writes"],
+        "notifications": figures(ran.out)["ticks"],
+    }
+    assert int(figures(ran.out)["writes"]) < 130
+
+
+def test_the_same_log_gives_the_same_replay_at_any_speed() -> None:
+    at_once = plain(str(RECORDED))
+    for speed in (AS_RECORDED, Speed(0.5), Speed(3)):
+        clock = Clock()
+        assert plain(str(RECORDED), speed=speed, clock=clock, sleep=clock.sleep) == at_once
+
+
+def test_ticks_are_those_of_a_frontend_at_60_hz(write: WriteLog) -> None:
+    """Ten deltas in one moment are one write; a second later the next is another."""
+    wires = answer(*"0123456789", "x")
+    write(json.dumps([0, 500, *[1000] * 10, 2000, 3000, 3000]).encode(), "arrival_ms.json")
+    shown = figures(plain(write(wires)))
+    assert shown["deltas"] == "11"
+    assert shown["writes"] == "2"
+    assert shown["ticks"] == shown["notifications"] == "5"
+
+
+def test_verdicts_are_shown_with_their_reasons(write: WriteLog) -> None:
+    wires = answer("a", "b")
+    unknown = [{"type": f"x.{HOSTILE}{number}"} for number in range(9)]
+    out = plain(write([*wires, *wires[2:4], *unknown]))
+    shown = figures(out)
+    assert shown["verdicts"] == "accepted 6"
+    assert "duplicate 2" in out
+    assert re.search(r"unknown 9 \(x.* 1, x.* 1, x.* 1, x.* 1, \.\.\.\)", out)
+    assert shown["events"] == "17"
+    assert not ACTIVE.search(out)
+
+
+def test_hostile_text_is_harmless_wherever_it_stands(write: WriteLog) -> None:
+    block = {"messageId": "m", "blockIndex": 9}
+    tool = {"status": "error", "title": HOSTILE, "input": {HOSTILE: [HOSTILE]}, "error": HOSTILE}
+    done = {"status": "completed", "output": HOSTILE + "\n" + HOSTILE}
+    error = {"name": HOSTILE, "message": HOSTILE}
+    tools = [
+        event("block.opened", kind="tool", seq=10, tool=HOSTILE, state=tool, **block),
+        event(
+            "block.opened",
+            kind="tool",
+            seq=11,
+            tool=HOSTILE,
+            state=done,
+            **{**block, "blockIndex": 10},
+        ),
+        event("block.opened", kind="file", seq=12, name=HOSTILE, **{**block, "blockIndex": 11}),
+    ]
+    first = answer(HOSTILE)
+    wires = [
+        event("session.updated", info={"title": HOSTILE}),
+        *first[:2],
+        *tools,
+        event("session.status", status="retry", attempt=1, message=HOSTILE),
+        event("permission.asked", id=HOSTILE, messageId="m", **{HOSTILE: HOSTILE}),
+        event("session.error", error=error),
+        *first[2:-1],
+        event("message.closed", messageId="m", status="error", error=error, seq=20),
+        event("message.opened", messageId=HOSTILE, role=HOSTILE, seq=21),
+        event("block.delta", messageId=HOSTILE, blockIndex=0, text=HOSTILE, seq=22),
+        {"type": "session.updated", "sessionId": HOSTILE, "info": {"title": 7}},
+        {"type": "session.removed", "sessionId": HOSTILE},
+    ]
+    log = write(wires)
+    out = plain(log)
+    assert not ACTIVE.search(out)
+    assert SHOWN in out
+    for wanted in ("[", "permission asked", "retry 1", "session error", "error: name="):
+        assert wanted in out
+    shown = live(log)[1]
+    assert not ACTIVE.search(ESCAPES_OF_RICH.sub("", shown))
+    assert "owned" in shown
+
+
+def test_markup_of_rich_is_text(write: WriteLog) -> None:
+    pytest.importorskip("rich")
+    assert (
+        "[bold red]not[/bold red] :smile:"
+        in live(write(answer("[bold red]not[/bold red] :smile:")))[1]
+    )
+
+
+def test_one_session_alone(write: WriteLog) -> None:
+    other = [{**wire, "sessionId": "t"} for wire in answer("theirs", message="n")]
+    log = write([*answer("ours"), *other])
+    assert "theirs" in plain(log)
+    shown = plain(log, session_id="s")
+    assert "ours" in shown and "theirs" not in shown
+
+
+def test_a_session_that_never_came_is_one_clear_line(
+    run: Callable[..., Ran], write: WriteLog
+) -> None:
+    ran = run("replay", write(answer("x")), "--session", "nope")
+    assert ran.code == 2
+    assert ran.err == "streamstore: no session 'nope' in this log; there are: s\n"
+
+
+def test_interleaved_texts_are_shown_one_after_the_other(write: WriteLog) -> None:
+    one = answer("a1 ", "a2 ", "a3")
+    two = [{**wire, "sessionId": "t"} for wire in answer("b1 ", "b2 ", "b3")]
+    out = plain(write([wire for pair in zip(one, two, strict=True) for wire in pair]))
+    assert "a1 a2 a3\n" in out
+    assert "b1 b2 b3\n" in out
+    assert out.index("== s") < out.index("a1") < out.index("== t") < out.index("b1")
+
+
+def test_rewrites_removals_and_gaps_are_said(write: WriteLog) -> None:
+    block = {"messageId": "m", "blockIndex": 0}
+    wires = answer("wrong words")
+    wires.insert(3, event("block.replaced", text="right words", seq=3, **block))
+    wires[4:] = [
+        event("block.closed", seq=4, **block),
+        event("message.removed", messageId="m", seq=5),
+    ]
+    write(json.dumps([0, 0, 0, 100, 200, 300]).encode(), "arrival_ms.json")
+    out = plain(write(wires))
+    assert "wrong words\n* rewritten:\nright words\n* message removed\n" in out
+
+    cut = write([event("block.delta", text="…half", **block)], "cut.jsonl")
+    assert "(text may be missing)\n…half" in plain(cut, sequencing="none")
+
+
+def test_what_is_never_closed_is_shown_at_the_end(write: WriteLog) -> None:
+    out = plain(write(answer("no end")[:3]))
+    assert "-- assistant\nno end\n" in out
+
+
+def test_replay_of_several_connections(write: WriteLog) -> None:
+    wires = answer("one ", "two ", "three")
+    out = plain(write(wires[:4], "1.jsonl"), write(as_frames(wires[2:]), "2.sse"))
+    assert "one two three\n" in out
+    assert figures(out)["deltas"] == "5"
+
+
+def test_standard_input_is_replayed_as_it_comes(
+    run: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(as_frames(answer("x y z")))))
+    assert "x y z\n" in run("replay", "-").out
+
+
+# --- pace -----------------------------------------------------------------------------------------
+
+
+def recorded(write: WriteLog, times: list[float]) -> str:
+    write(json.dumps(times).encode(), "arrival_ms.json")
+    return write(answer(*("x" * (len(times) - 4))))
+
+
+def duration(log: str, speed: Speed) -> float:
+    clock = Clock()
+    plain(log, speed=speed, clock=clock, sleep=clock.sleep)
+    return clock.now
+
+
+def test_a_replay_takes_the_recorded_time(write: WriteLog) -> None:
+    log = recorded(write, [100, 200, 700, 800, 5100])
+    assert duration(log, Speed(1)) == pytest.approx(5)
+    assert duration(log, Speed(2)) == pytest.approx(2.5)
+    assert duration(log, Speed(0.5)) == pytest.approx(10)
+    assert duration(log, AT_ONCE) == 0
+
+
+def test_by_default_pauses_are_short_and_the_whole_is_at_most_ten_seconds(write: WriteLog) -> None:
+    assert duration(recorded(write, [0, 100, 200, 60_200, 60_300]), AS_RECORDED) == pytest.approx(
+        1.3
+    )
+    assert duration(recorded(write, [500.0 * n for n in range(200)]), AS_RECORDED) == pytest.approx(
+        10
+    )
+
+
+def test_a_pause_of_years_is_no_work(write: WriteLog) -> None:
+    assert duration(recorded(write, [0, 0, 0, 1e12, 1e12 + 1]), AT_ONCE) == 0
+
+
+def test_drawings_are_at_most_twenty_per_second(write: WriteLog) -> None:
+    log = recorded(write, [10.0 * number for number in range(400)])
+    clock = Clock()
+    view = Watched(clock)
+    replay(connections([log]), view, speed=Speed(1), clock=clock, sleep=clock.sleep)
+    assert len(view.drawn) > 20
+    assert all(
+        later - earlier > 0.049 for earlier, later in zip(view.drawn, view.drawn[1:], strict=False)
+    )
+    assert max(clock.slept) <= replaying.DRAW_S
+
+
+def test_at_full_speed_drawings_go_by_the_clock_too(write: WriteLog) -> None:
+    clock = Clock()
+    view = Watched(clock)
+    log = recorded(write, [10.0 * number for number in range(400)])
+    replay(connections([log]), view, speed=AT_ONCE, clock=clock, sleep=clock.sleep)
+    assert view.drawn == []  # no time passed; the end shows everything
+    assert "x" * 396 in view._out.getvalue()  # type: ignore[attr-defined]
+
+
+def test_speeds() -> None:
+    assert Speed.parse("max") == AT_ONCE
+    assert Speed.parse("2.5") == Speed(2.5)
+    assert math.isinf(Speed.parse("inf").factor)
+
+
+# --- live -----------------------------------------------------------------------------------------
+
+
+def live(*names: str, height: int = 24, width: int = 80, **options: Any) -> tuple[list[str], str]:
+    """What a terminal was sent, by drawing and as a whole."""
+    rich = pytest.importorskip("rich.console")
+    out = io.StringIO()
+    console = rich.Console(
+        file=out,
+        force_terminal=True,
+        width=width,
+        height=height,
+        highlight=False,
+        markup=False,
+        emoji=False,
+        legacy_windows=False,
+        color_system=None,
+        _environ={},
+    )
+    view = LiveView(console)
+    frames: list[str] = []
+    draw = view.draw
+
+    def noted(events: int) -> None:
+        before = out.tell()
+        draw(events)
+        frames.append(ESCAPES_OF_RICH.sub("", out.getvalue()[before:]))
+
+    view.draw = noted  # type: ignore[method-assign]
+    clock = Clock()
+    options.setdefault("speed", Speed(1))
+    replay(connections(names), view, clock=clock, sleep=clock.sleep, **options)
+    return frames, out.getvalue()
+
+
+def test_the_live_view_shows_the_transcript_a_bar_and_a_table() -> None:
+    frames, whole = live(str(RECORDED))
+    shown = ESCAPES_OF_RICH.sub("", whole)
+    for line in (
+        "Plan first.",
+        "[todowrite] completed: 3 todos",
+        "report.md",
+        "100%",
+        "277 events",
+    ):
+        assert line in shown
+    assert re.search(r"notifications +│ \d+", shown)
+    assert any("[bash] running" in frame for frame in frames)
+    assert re.search(r"\b\d\d%", frames[len(frames) // 2])
+    # Done is done: a finished text is printed once.
+    assert shown.count("Make a small report from notes.txt") == 1
+
+
+def test_a_drawing_costs_what_is_visible(write: WriteLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A text far longer than the screen is never read as a whole while it grows."""
+    asked: list[int] = []
+    read = TextView.range
+
+    def noted(self: TextView, start: int, stop: int | None = None) -> str:
+        text = read(self, start, stop)
+        asked.append(len(text))
+        return text
+
+    monkeypatch.setattr(TextView, "range", noted)
+    write(json.dumps([100.0 * n for n in range(304)]).encode(), "arrival_ms.json")
+    frames, _ = live(write(answer(*["word " * 200] * 300)), height=12, width=60)
+    assert len(frames) > 200
+    assert max(asked) <= 12 * 60
+    growing = frames[10:-5]
+    assert all(frame.count("\n") <= 12 for frame in growing)
+
+
+def test_the_cursor_comes_back_when_a_replay_fails(write: WriteLog) -> None:
+    pytest.importorskip("rich")
+    log = write(answer("x") + [{"kind": "?"}])
+    with pytest.raises(UnreadableLog):
+        live(log, protocol="opencode")
+
+
+def test_without_rich_a_terminal_gets_plain_text_and_a_hint(
+    run: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "rich", None)
+    monkeypatch.setitem(sys.modules, "rich.console", None)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    ran = run("replay", str(RECORDED), "--speed", "max")
+    assert ran.code == 0
+    assert "-- user\nMake a small report" in ran.out
+    assert ran.err == "streamstore: for the live view: pip install 'chat-streamstore[cli]'\n"
+
+
+# --- summaries ------------------------------------------------------------------------------------
+
+
+def deep(depth: int) -> Iterator[Any]:
+    value: Any = "end"
+    for _ in range(depth):
+        value = {"in": [value]}
+        yield value
+
+
+@pytest.mark.parametrize(
+    "value", [*deep(5), "x" * 10**6, ["y" * 10**6] * 10**5, None, 1.5, True, HOSTILE]
+)
+def test_a_summary_is_one_short_harmless_line(value: Any) -> None:
+    line = summary(value)
+    assert len(line) <= 160
+    assert not ACTIVE.search(line) and "\n" not in line
