@@ -60,9 +60,15 @@ class TextCell:
 
     def append(self, piece: str) -> None:
         """Add text at the end."""
-        if piece:
-            self.pending.append(piece)
-            self.length += len(piece)
+        if not piece:
+            return
+        if not self.pending and starts_low(piece):
+            kept = self.source.length if self.cut is None else self.cut
+            half = self.source.raw_range(kept - 1, kept) if kept else ""
+            if ends_high(half):  # shown alone when the text had ended; now it has its other half
+                self.cut, self.pending = kept - 1, [half]
+        self.pending.append(piece)
+        self.length += len(piece)
 
     def rewrite(self, at: int, tail: str) -> None:
         """Make the working text its first `at` code points and `tail`. Costs what waits."""
@@ -121,11 +127,6 @@ class TextCell:
             if not final and ends_high(text):
                 text, rest = text[:-1], text[-1]
         cut = source.length if self.cut is None else self.cut
-        if text and cut and starts_low(text):
-            before = source.raw_range(cut - 1, cut)
-            if ends_high(before):
-                cut -= 1
-                text = pair_surrogates(before + text)
         old_end = source.length
         if cut < old_end:
             old_tail = source.raw_range(cut, old_end)

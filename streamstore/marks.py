@@ -68,7 +68,7 @@ class Intervals:
         """Take in everything from `first` up to `seq`: a snapshot stands for it."""
         at = bisect_left(self.ends, seq)
         if at < len(self.ends) and self.starts[at] <= seq + 1:
-            self.starts[at] = min(first, self.starts[at])
+            self.starts[at] = min(first, seq, self.starts[at])
         else:
             self.starts.insert(at, min(first, seq))
             self.ends.insert(at, seq)
@@ -103,8 +103,12 @@ class EventIds:
         """Remember an id."""
         self.young.add(event_id)
         if len(self.young) >= self.size:
-            self.old = self.young
-            self.young = set()
+            self.turn()
+
+    def turn(self) -> None:
+        """The young ones are old from now on; the old ones are forgotten."""
+        self.old = self.young
+        self.young = set()
 
 
 @attrs.define(eq=False)

@@ -57,8 +57,9 @@ from .events import (
     TurnCompleted,
     TurnStarted,
 )
+from .hotpath import Ingest, IngestMany, door
 from .jsonlines import JsonLinesParser
-from .keys import MAX_NUMBER, BlockIndex, Key, PartKey
+from .keys import BlockIndex, Key, PartKey
 from .limits import Limits
 from .model import DELIVERIES, SEQUENCINGS, Delivery, Message, Part, Sequencing, Session
 from .protocols import adapter_named, adapters, detect
@@ -103,10 +104,6 @@ _OWN_MEMBERS: Mapping[type[Event], str] = {
     QuestionRejected: "questions",
 }
 
-# Modes as small integers: the hot path compares them.
-_BLOCK, _SPARSE, _NONE, _SESSION = range(4)
-_MODES: Mapping[str, int] = {"block": _BLOCK, "sparse": _SPARSE, "none": _NONE, "session": _SESSION}
-
 
 @attrs.frozen
 class Position:
@@ -146,18 +143,22 @@ class Stream:
     store, so that what is sent again changes nothing.
 
     Attributes:
+        ingest: `ingest(wire) -> Verdict` takes in one wire object (decoded JSON) and says what
+            became of it. A delta that comes in order costs a lookup, a comparison and an
+            append, whatever the length of its text and the size of the store. Commits nothing
+            with `ticks=None`.
+        received: how many wire objects came so far.
         position: where this stream can be resumed.
         protocol: the protocol's name, None until `auto` has recognised it.
     """
 
     # The hot path reads a dozen of these per delta: slots are faster than a large dict.
     __slots__ = (
-        "__weakref__", "_adapter", "_asked", "_b", "_before", "_body", "_code",
-        "_default_session", "_delta_type", "_each", "_event_id", "_f", "_f_always", "_framer",
-        "_generation", "_hot", "_i", "_known", "_lead", "_local", "_m", "_mode", "_ordered",
-        "_policy", "_q", "_received", "_repeats_from", "_repeats_to", "_s", "_session_id",
-        "_sessions", "_shape", "_size", "_stopped", "_store", "_t", "_touched", "_undetected",
-        "_unique", "ended", "epoch",
+        "__weakref__", "_adapter", "_asked", "_before", "_default_session", "_each",
+        "_event_id", "_framer", "_generation", "_hot", "_lead", "_local", "_mode", "_ordered",
+        "_policy", "_repeats_from", "_repeats_to", "_session_id", "_sessions", "_shape",
+        "_stopped", "_store", "_take_many", "_touched", "_undetected", "_unique", "ended",
+        "epoch", "ingest", "received",
     )  # fmt: skip
 
     def __init__(
@@ -186,7 +187,7 @@ class Stream:
         self._hot = HotTable()
         self._touched: dict[PartKey, BlockRow] = {}
         self._sessions: dict[str, SessionRow] = {}
-        self._received = 0
+        self.received = 0
         self._event_id = ""
         # The run of duplicates at the end, as offsets: a resume position does not move over it.
         self._repeats_from = self._repeats_to = -1
@@ -194,8 +195,8 @@ class Stream:
         self._each = store._each
         self._adapter: Adapter | None = None
         self._mode: Sequencing = sequencing or "sparse"
-        self._code = _MODES[self._mode]
-        self._delta_type: str | None = None
+        self.ingest: Ingest = self._ingest_slowly
+        self._take_many: IngestMany = self._ingest_each
         self._shape: DeltaShape | None = None
         if adapter is not None:
             self._adopt(adapter)
@@ -205,38 +206,33 @@ class Stream:
         declared = cls.declaration
         self._unique = declared.ids_unique
         self._ordered = declared.ids_ordered
-        shape = self._shape = cls.delta
-        if shape is not None:
-            self._delta_type = shape.type
-            self._body = shape.body
-            self._s, self._m, self._b = shape.session, shape.message, shape.block
-            self._t, self._f, self._q = shape.text, shape.field, shape.seq
-            self._i = shape.id if declared.ids_unique else ""
-            self._f_always = shape.field if shape.field_always else ""
+        self._shape = cls.delta
         self._set_mode(self._asked or declared.sequencing)
 
     def _set_mode(self, mode: Sequencing) -> None:
         self._mode = mode
-        self._code = _MODES[mode]
+        self._cool()
+        # A loop that runs over a batch keeps the old table, where nothing is hot any more.
+        self._hot = HotTable()
+        store = self._store
+        if self._shape is not None:
+            self.ingest, self._take_many = door(
+                self._shape,
+                mode,
+                stream=self,
+                hot=self._hot,
+                wake=store._wake,
+                relieve=store._coalescer.relieve,
+                slow=self._ingest_slowly,
+            )
+
+    def _cool(self) -> None:
+        """Nothing takes the hot path of this stream any more, until it is warmed again."""
         for row in list(self._hot.values()):
             row.cool()
-        shape = self._shape
-        if shape is not None:
-            # The usual delta has just these members; others are looked at one by one.
-            names = {shape.session, shape.message, shape.block, shape.text}
-            if shape.seq and mode != "none":
-                names.add(shape.seq)
-            if shape.field_always:
-                names.add(shape.field)
-            spare = {shape.field, shape.seq, *shape.spare}
-            if not shape.body:
-                names.add("type")
-                spare.add(shape.id)
-            self._size = len(names)
-            self._known = frozenset(names | spare)
 
     def __repr__(self) -> str:
-        return f"<Stream {self.protocol or 'auto'}, {self._received} events>"
+        return f"<Stream {self.protocol or 'auto'}, {self.received} events>"
 
     @property
     def protocol(self) -> str | None:
@@ -256,12 +252,12 @@ class Stream:
     @property
     def _taken(self) -> Position:
         """Behind the last event that was no duplicate."""
-        at = self._repeats_from if self._received == self._repeats_to else self._received
+        at = self._repeats_from if self.received == self._repeats_to else self.received
         return Position(at, self._event_id)
 
     def _resume_at(self, position: Position) -> None:
         """Go on counting where a saved stream stopped."""
-        self._received = position.events
+        self.received = position.events
         self._event_id = position.event_id
 
     # -- input -------------------------------------------------------------------------------
@@ -291,7 +287,7 @@ class Stream:
             skipped = framer.skipped
             for frame in framer.feed(data):
                 self._take_texts((frame.data,))
-                if frame.id != self._event_id and self._received != self._repeats_to:
+                if frame.id != self._event_id and self.received != self._repeats_to:
                     self._event_id = frame.id
             self._count_skipped(framer.skipped - skipped)
         self._store._fed()
@@ -309,78 +305,6 @@ class Stream:
         self._open_only()
         self._store._post(self, data)
 
-    def ingest(self, wire: Any) -> Verdict:
-        """Take in one wire object (decoded JSON) and say what became of it.
-
-        A delta that comes in order costs a lookup, a comparison and an append, whatever the
-        length of its text and the size of the store. Commits nothing with `ticks=None`.
-        """
-        try:
-            if wire["type"] == self._delta_type:
-                body = wire[self._body] if self._body else wire
-                hot = self._hot
-                row = hot.last
-                block = body[self._b]
-                if (
-                    row is None
-                    or block != row.index
-                    or body[self._m] != row.message_id
-                    or body[self._s] != row.session_id
-                ):
-                    row = hot.last = hot[body[self._s], body[self._m], block]
-                text = body[self._t]
-                if (
-                    text.__class__ is str
-                    and block.__class__ is row.index_class
-                    and (len(body) == self._size or self._plain(body))
-                    and (not self._f_always or body[self._f_always] == "text")
-                ):
-                    code = self._code
-                    if code == _NONE:
-                        fits = self._is_new(wire, row)
-                    else:
-                        seq = body[self._q]
-                        fits = False
-                        if seq.__class__ is int:
-                            if code == _BLOCK:
-                                fits = seq == row.mark + 1
-                            else:
-                                fits = row.mark < seq <= MAX_NUMBER and (
-                                    code == _SPARSE or row.follow(seq)
-                                )
-                                if fits:
-                                    row.seqs.append(seq)
-                            if fits:
-                                row.mark = seq
-                    if fits:
-                        row.fresh.append(text)
-                        count = self._received = self._received + 1
-                        if not row.dirty:
-                            self._store._wake(row)
-                        elif not count & 1023:
-                            self._store._coalescer.relieve()
-                        return ACCEPTED
-        except (KeyError, TypeError):
-            pass  # not a delta of the usual shape: the long way says what it is
-        return self._ingest_slowly(wire)
-
-    def _plain(self, body: dict[str, Any]) -> bool:
-        """Whether a delta of an unusual size carries nothing that needs the long way."""
-        if self._f and body.get(self._f, "text") != "text":
-            return False
-        return self._known.issuperset(body)
-
-    def _is_new(self, wire: dict[str, Any], row: BlockRow) -> bool:
-        """In a stream without seq: whether a delta's event id is new; it is known now."""
-        event_id = wire.get(self._i)
-        if event_id is None:
-            return True
-        ids = row.ids
-        if event_id.__class__ is not str or not event_id or event_id in ids:
-            return False
-        ids.add(event_id)
-        return True
-
     def ingest_many(self, wires: Iterable[Any]) -> list[tuple[int, Verdict]]:
         """Take in wire objects; those that were not plainly accepted, with their place.
 
@@ -388,14 +312,14 @@ class Stream:
         """
         self._store._drain()
         self._open_only()
-        ingest = self.ingest
-        notable = []
-        for place, wire in enumerate(wires):
-            verdict = ingest(wire)
-            if verdict is not ACCEPTED:
-                notable.append((place, verdict))
+        notable = self._take_many(wires)
         self._store._fed()
         return notable
+
+    def _ingest_each(self, wires: Iterable[Any]) -> list[tuple[int, Verdict]]:
+        # Before the protocol is known: `ingest` changes while the loop runs.
+        verdicts = [(place, self.ingest(wire)) for place, wire in enumerate(wires)]
+        return [(place, verdict) for place, verdict in verdicts if verdict is not ACCEPTED]
 
     def end(self) -> None:
         """The connection or response is over; calling it again does nothing.
@@ -459,19 +383,20 @@ class Stream:
             try:
                 wire = decode_json(text)
             except MalformedEvent as error:
-                self._received += 1
+                self.received += 1
                 self._settle_verdict(self._malformed(error))
                 continue
             self.ingest(wire)
 
     def _count_skipped(self, number: int) -> None:
         for _ in range(number):
-            self._received += 1
+            self.received += 1
             self._settle_verdict(Verdict("malformed", "over_limit", "a line or event is too long"))
 
     def _malformed(self, error: MalformedEvent) -> Verdict:
         if self._policy == "strict":
             self._stopped = True
+            self._cool()
         return Verdict("malformed", error.field, str(error))
 
     def _ingest_slowly(self, wire: Any) -> Verdict:
@@ -484,7 +409,7 @@ class Stream:
             if isinstance(inner, dict) and inner.get("type") == shape.type:
                 return self.ingest(inner)
         self._before = self._taken
-        self._received += 1
+        self.received += 1
         verdict = self._judge(wire)
         self._settle_verdict(verdict)
         self._store._woke()
@@ -511,9 +436,9 @@ class Stream:
     def _settle_verdict(self, verdict: Verdict) -> None:
         self._store._counts.add(verdict)
         if verdict is DUPLICATE:
-            if self._received - 1 != self._repeats_to:
-                self._repeats_from = self._received - 1
-            self._repeats_to = self._received
+            if self.received - 1 != self._repeats_to:
+                self._repeats_from = self.received - 1
+            self._repeats_to = self.received
 
     def _judge(self, wire: Any) -> Verdict:
         if self._stopped:
@@ -687,7 +612,7 @@ class Stream:
         message = block.message
         if (
             self._local
-            or self._delta_type is None
+            or self._shape is None
             or not block.exists
             or block.local
             or message.local
@@ -698,9 +623,11 @@ class Stream:
             or block.close_seq > block.mark
         ):
             return
-        if self._hot.get(block.key) is not block:
-            self._hot[block.key] = block
-            block.hots.append(self._hot)
+        hot = self._hot
+        hot.last = block
+        if hot.get(block.key) is not block:
+            hot[block.key] = block
+            block.hots.append(hot)
 
     # -- generations and snapshots -------------------------------------------------------------
 
@@ -794,13 +721,15 @@ class Stream:
         """The session's own members of a snapshot; events since the read began are newer."""
         store = self._store
         seq = event.seq if positioned else None
-        if session.removed_now and store._coalescer.touched_since(session, epoch):
-            return
-        if positioned and seq is not None:
-            session.note_full(seq, store.limits.late_window)
+        if seq is None or session.gone:
+            if session.removed_now and store._coalescer.touched_since(session, epoch):
+                return
+        if seq is not None:
+            store._reducer.session_full(session, seq)
         session.gone = False
         session.exists = not session.removed_now
-        newer = session.own_epochs
+        # A position says what is newer; without one the time of the read does.
+        newer = session.own_epochs if seq is None else {}
         if event.info is not None and newer.get("info", 0) < epoch:
             session.info.merge(event.info, seq, whole=True)
         for name in ("status", "todo", "diff"):
@@ -811,7 +740,8 @@ class Stream:
                     store._coalescer.release(session)
         for name, fetched in (("permissions", event.permissions), ("questions", event.questions)):
             if fetched is not None:
-                store._reducer.merge_requests(session, name, fetched, newer.get(name, 0) < epoch)
+                whole = newer.get(name, 0) < epoch
+                store._reducer.merge_requests(session, name, fetched, whole, seq)
 
     def _cover(self, event: Snapshot, session: SessionRow) -> None:
         """Set the marks of what a positioned snapshot stands for."""
@@ -824,7 +754,7 @@ class Stream:
             row.mark = max(row.mark, seq)
             row.first = seq if row.first < 0 else min(row.first, seq)
         if event.complete and event.before is None:
-            session.covered = max(session.covered, seq)
+            session.fetched_at = max(session.fetched_at, seq)
             session.mark = max(session.mark, seq)
             if self._mode == "session":
                 intervals = session.intervals
@@ -1036,7 +966,11 @@ class StreamStore:
             self._commit()
         elif self._ticks is not None and not self._asked_tick and self._coalescer.dirty:
             self._asked_tick = True
-            self._ticks.request()
+            try:
+                self._ticks.request()
+            except BaseException:
+                self._asked_tick = False  # nothing is scheduled: the next work asks again
+                raise
 
     def _fed(self) -> None:
         if self._at_feed:

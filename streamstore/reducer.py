@@ -275,10 +275,7 @@ class Reducer:
             session.gone = False
         seq = event.seq if arrival.mode != "none" else None
         if event.whole and arrival.positioned and seq is not None:
-            bound = session.boundary
-            session.note_full(seq, self._limits.late_window)
-            if session.boundary != bound:
-                self._recount_session(session)
+            self.session_full(session, seq)
         session.info.merge(event.info, seq, event.whole)
 
     def _session_removed(
@@ -300,13 +297,26 @@ class Reducer:
             session.own.clear()
         session.exists = not session.removed_now
         session.errors = [entry for entry in session.errors if (entry[0] or -1) > session.removed]
-        for table in (session.permissions, session.questions, session.answered):
-            table.clear()
+        for name, table in (
+            ("permissions", session.permissions),
+            ("questions", session.questions),
+        ):
+            for request_id in list(table):
+                if session.asked_at.get(f"{name} {request_id}", -1) <= session.removed:
+                    session.asked_at.pop(f"{name} {request_id}", None)
+                    del table[request_id]
         session.calls.clear()
         session.results.clear()
         session.results_size = 0
         session.withheld.clear()
         session.patches.clear()
+
+    def session_full(self, session: SessionRow, seq: int) -> None:
+        """A full event or snapshot of a session at `seq`: above a removal it adds it again."""
+        bound = session.boundary
+        session.note_full(seq, self._limits.late_window)
+        if session.boundary != bound:
+            self._recount_session(session)
 
     def _recount_session(self, session: SessionRow) -> None:
         """What counts of a session changed: it was removed, or an opening moved."""
@@ -338,6 +348,8 @@ class Reducer:
         if event.seq is None or arrival.mode == "none":
             errors.append((None, error))
         else:
+            if any(seq == event.seq for seq, _ in errors):
+                return  # too old for the gate to know it
             at = len(errors)
             while at and (errors[at - 1][0] or -1) > event.seq:
                 at -= 1
@@ -348,45 +360,64 @@ class Reducer:
         self, event: SessionState, session: SessionRow, arrival: Arrival
     ) -> Verdict | None:
         seq = event.seq if arrival.mode != "none" else None
+        patches, refusal = session.patches, None
         if event.patch is None:
-            session.own.merge({"state": event.state}, seq)
-            if seq is None:
-                session.patches.clear()
+            if seq is not None and seq < session.base[0]:
                 return None
-            session.patches = [entry for entry in session.patches if entry[0] > seq]
-            later = session.patches
+            session.base = (-1 if seq is None else seq, freeze(event.state))
+            patches[:] = [] if seq is None else [entry for entry in patches if entry[0] > seq]
+            state, later = session.base[1], patches
         elif seq is None:
-            later = [(-1, event.patch)]
-        else:
-            if seq < session.own.seqs.get("state", -1):
-                return None
-            insort(session.patches, (seq, event.patch), key=lambda entry: entry[0])
-            if session.patches[-1][0] != seq:
-                # Patches do not commute and the states between them are not kept.
-                session.patches = [entry for entry in session.patches if entry[0] != seq]
+            state, later = session.own.values.get("state"), [(session.base[0], event.patch)]
+        elif seq <= session.base[0]:
+            if seq > session.own.seqs.get("state", -1):
                 self._resync(session.id, "a late patch of the session's state")
                 return verdicts.UNPLACEABLE
-            del session.patches[: -self._limits.late_window]
-            later = [(seq, event.patch)]
-        state = session.own.values.get("state")
-        for _, patch in later:
+            return None  # a later state came, which says everything
+        else:
+            insort(patches, (seq, event.patch), key=lambda entry: entry[0])
+            state, later = session.base[1], patches
+            if patches[-1][0] == seq:
+                state, later = session.own.values.get("state"), patches[-1:]
+        for at, patch in later:
             patched = apply_patch(state, patch)
-            if patched is None:
-                return verdicts.Verdict("refused", "conflict", "the patch does not fit the state")
-            state = patched[0]
-        session.own.values = type(session.own.values)(
-            {**session.own.values, "state": freeze(state)}
-        )
-        return None
+            if patched is not None:
+                state = patched[0]
+            elif patch is event.patch:
+                refusal = verdicts.Verdict("refused", "conflict", "the patch does not fit the state")
+        if event.patch is None:
+            session.own.put("state", state, session.base[0])
+        elif refusal is None:
+            session.own.put("state", state, session.own.seqs.get("state", -1))
+        if event.patch is not None and seq is None:
+            session.base = (session.base[0], session.own.values.get("state"))
+            patches.clear()
+        while len(patches) > self._limits.late_window:
+            at, patch = patches.pop(0)
+            patched = apply_patch(session.base[1], patch)
+            session.base = (at, session.base[1] if patched is None else freeze(patched[0]))
+        return refusal
 
     def _requests(self, session: SessionRow, event: Event) -> dict[str, Request]:
         permission = isinstance(event, PermissionAsked | PermissionReplied)
         return session.permissions if permission else session.questions
 
+    @staticmethod
+    def _answer(event: Event, request_id: str) -> str:
+        """What an answer is remembered by: a permission and a question may share an id."""
+        permission = isinstance(event, PermissionAsked | PermissionReplied)
+        return f"{'permissions' if permission else 'questions'} {request_id}"
+
     def _asked(self, event: RequestAsked, session: SessionRow, arrival: Arrival) -> None:
-        if event.request_id in session.answered:
+        name = self._answer(event, event.request_id)
+        seq = event.seq if arrival.positioned and event.seq is not None else -1
+        table = self._requests(session, event)
+        if name in session.answered or event.request_id in table:
             return
-        self._requests(session, event).setdefault(
+        if 0 <= seq <= session.fetched.get(name.partition(" ")[0], -1):
+            return  # a fetched state says that it was answered
+        session.asked_at[name] = seq
+        table.setdefault(
             event.request_id,
             Request(
                 id=event.request_id,
@@ -399,17 +430,31 @@ class Reducer:
 
     def _answered(self, event: RequestAnswered, session: SessionRow, arrival: Arrival) -> None:
         self._requests(session, event).pop(event.request_id, None)
-        bounded_add(session.answered, (event.request_id,), self._limits.answered_requests)
+        answer = self._answer(event, event.request_id)
+        session.asked_at.pop(answer, None)
+        bounded_add(session.answered, (answer,), self._limits.answered_requests)
 
     def merge_requests(
-        self, session: SessionRow, name: str, fetched: Iterable[Mapping[str, Any]], whole: bool
+        self,
+        session: SessionRow,
+        name: str,
+        fetched: Iterable[Mapping[str, Any]],
+        whole: bool,
+        seq: int | None,
     ) -> None:
-        """What a fetched state says is still asked; `whole`: no event since says otherwise."""
+        """What a fetched state says is still asked; `whole`: no event since says otherwise.
+
+        With a seq it says so of what was asked up to there.
+        """
         table: dict[str, Request] = getattr(session, name)
+        if seq is not None:
+            if seq < session.fetched.get(name, -1):
+                return
+            session.fetched[name] = seq
         ids = set()
         for request in fetched:
             request_id = request.get("id")
-            if not isinstance(request_id, str) or request_id in session.answered:
+            if not isinstance(request_id, str) or f"{name} {request_id}" in session.answered:
                 continue
             ids.add(request_id)
             message_id, call_id = request.get("messageId"), request.get("callId")
@@ -423,8 +468,10 @@ class Reducer:
                     payload=freeze(request.get("payload", {})),
                 ),
             )
-        if whole:
-            for request_id in [request_id for request_id in table if request_id not in ids]:
+        for request_id in [request_id for request_id in table if request_id not in ids]:
+            asked_at = session.asked_at.get(f"{name} {request_id}", -1)
+            if whole and (seq is None or asked_at <= seq):
+                session.asked_at.pop(f"{name} {request_id}", None)
                 del table[request_id]
 
     def _tool_result(
@@ -929,6 +976,12 @@ class Reducer:
         session.intervals = Intervals()
         session.evicted = -1
         session.tombstones.clear()
+        session.fetched_at = -1
+        session.holes_at = None
+        session.patches.clear()
+        session.errors = [(None, error) for _, error in session.errors]
+        session.fetched.clear()
+        session.asked_at.clear()
         for marks in (session.info, session.own):
             marks.forget_marks()
         for message in list(session.messages.values()):

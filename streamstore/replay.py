@@ -311,6 +311,10 @@ class PlainView:
         """Note what a tick changed."""
         assert self._transcript is not None
         self._transcript.hear(changes)
+        for gone in changes.removed:
+            for key in [key for key in self._lengths if key[: len(gone)] == gone]:
+                del self._lengths[key]
+                self._rewritten.discard(key)
         for field, edit in changes.text.items():
             length = self._lengths.get(field.key)
             if length is not None and field.field == "text" and edit.start < length:
@@ -359,14 +363,14 @@ class PlainView:
         if entry.key is not None and entry.key in self._lengths:
             self._write_rest(entry)
             del self._lengths[entry.key]
-            self._rewritten.discard(entry.key)
-            return
+        else:
+            self._end_line()
+            if entry.style in ("session", "role"):
+                self._out.write("\n")
+            if entry.head:
+                self._out.write(f"{_MARKS.get(entry.style, '')}{entry.head}\n")
+            self._write_text(entry.style, str(entry.text))
         self._end_line()
-        if entry.style in ("session", "role"):
-            self._out.write("\n")
-        if entry.head:
-            self._out.write(f"{_MARKS.get(entry.style, '')}{entry.head}\n")
-        self._write_text(entry.style, str(entry.text))
 
     def _write_rest(self, entry: Entry) -> None:
         """The text of an entry from where it was left."""

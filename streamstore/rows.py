@@ -346,7 +346,10 @@ class SessionRow(Marks):
     """One session: its marks, its own fields, its messages, and what is shown.
 
     `own` holds status, todo, diff and state by seq; `intervals` the seqs of a `session` stream;
-    `own_epochs` when an event last set one of its own members.
+    `base` is the shared state, with its seq, that `patches` apply to in order;
+    `own_epochs` when an event last set one of its own members; `asked_at` the seq of each open
+    request, `fetched` up to where a fetched state says which requests are open, `fetched_at` up
+    to where a complete one stands for all of its messages.
     """
 
     id: str = attrs.field(kw_only=True)
@@ -358,7 +361,11 @@ class SessionRow(Marks):
     permissions: dict[str, Request] = attrs.field(factory=dict)
     questions: dict[str, Request] = attrs.field(factory=dict)
     answered: dict[str, None] = attrs.field(factory=dict)
+    asked_at: dict[str, int] = attrs.field(factory=dict)
+    fetched: dict[str, int] = attrs.field(factory=dict)
+    fetched_at: int = -1
     patches: list[tuple[int, Any]] = attrs.field(factory=list)
+    base: tuple[int, Json] = (-1, None)
     intervals: Intervals = attrs.field(factory=Intervals)
     holes_at: Any = None
     generation: str | None = None

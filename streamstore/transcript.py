@@ -5,7 +5,8 @@ once, when it is done and everything before it in its session is; until then it 
 that are `growing`. What happens to it afterwards is a note. Every string of an `Entry` but `text`
 is safe to print. Knows reads and change sets; nothing of how they are drawn.
 
-Cost: a change set costs what it holds, a call of `done` or `growing` what is not done yet.
+Cost: a change set costs what it holds, a call of `done` or `growing` what is not done yet, and
+the removal of a session its messages.
 """
 
 from __future__ import annotations
@@ -75,7 +76,8 @@ class Transcript:
         self._reads = reads
         self._places: dict[str, int] = {}  # sessions in order of appearance
         self._waiting: dict[str, dict[_Below, None]] = {}  # by session: what is not handed out yet
-        self._done: dict[PartKey, str] = {}  # what was handed out, with its tool's status
+        # What was handed out, by message, each with its tool's status.
+        self._done: dict[MessageKey, dict[PartKey, str]] = {}
         self._sessions: dict[str, Session] = {}  # as they were when last looked at
         self._changed_sessions: dict[str, None] = {}
         self._notes: list[Entry] = []
@@ -93,7 +95,7 @@ class Transcript:
         for key in changes.changed:
             self._touch(key)
         for field, edit in changes.text.items():
-            if field.key not in self._done:
+            if self._status(field.key) is None:
                 self._touch(field.key)
             elif field.field == "text":
                 word = "rewritten" if edit.rewritten else "went on"
@@ -112,14 +114,25 @@ class Transcript:
         waiting = self._waiting.get(key[0], {})
         for other in [other for other in waiting if other[:depth] == key]:
             del waiting[other]
+        # What comes again under the same key is new.
         if isinstance(key, SessionKey):
+            for message in [message for message in self._done if message.session_id == key[0]]:
+                del self._done[message]
             self._notes.append(Entry("note", f"session removed: {one_line(key.session_id, 60)}"))
             self._sessions.pop(key.session_id, None)
             self._changed_sessions.pop(key.session_id, None)
         elif isinstance(key, MessageKey):
+            self._done.pop(key, None)
+            if key == self._message:
+                self._message = None
             self._notes.append(Entry("note", "message removed"))
-        elif key in self._done:
+        else:
+            self._done.get(MessageKey(*key[:2]), {}).pop(key, None)
             self._notes.append(Entry("note", "part removed"))
+
+    def _status(self, key: PartKey) -> str | None:
+        """What was said of a part's tool ("" for others), None when it was not handed out."""
+        return self._done.get(MessageKey(*key[:2]), {}).get(key)
 
     # -- take --------------------------------------------------------------------------------
 
@@ -137,7 +150,7 @@ class Transcript:
         for session_id in sorted(self._waiting, key=self._places.__getitem__):
             for key in self._in_order(session_id):
                 part = self._reads.part(*key) if isinstance(key, PartKey) else None
-                if part is not None and key not in self._done and part.kind not in _SILENT:
+                if part is not None and self._status(part.key) is None and part.kind not in _SILENT:
                     found.append((part, self._reads.message(key[0], part.message_id)))
         return found
 
@@ -156,7 +169,8 @@ class Transcript:
                 if isinstance(key, PartKey):
                     part = self._reads.part(*key)
                     if part is not None:
-                        if not (everything or key in self._done or _is_done(part, message)):
+                        known = everything or self._status(key) is not None
+                        if not known and not _is_done(part, message):
                             break
                         yield from self._part_entries(part, message)
                 elif message is not None:
@@ -197,8 +211,8 @@ class Transcript:
     def _part_entries(self, part: Part, message: Message | None) -> Iterator[Entry]:
         tool = part.tool
         status = tool.status if tool is not None else ""
-        before = self._done.get(part.key)
-        self._done[part.key] = status
+        before = self._status(part.key)
+        self._done.setdefault(MessageKey(*part.key[:2]), {})[part.key] = status
         if part.kind in _SILENT or before == status or (before is not None and tool is None):
             return
         if part.kind in _STREAMED and not len(part.view) and not part.gap:

@@ -175,11 +175,13 @@ class Gate:
         late = False
         if isinstance(event, BlockSnapshot) and block is not None:
             return self._positioned_snapshot(mode, seq, session, message, block), NOWHERE
-        if mode == "session":
-            if not self._enter(session, seq):
+        # What a snapshot stands for; it need not hold the session's own members.
+        fetched = message is not None and seq <= session.fetched_at
+        if mode == "session" and not fetched:
+            if not self._enter(session, seq) and seq > session.fetched_at:
                 return verdicts.DUPLICATE, NOWHERE
             late = seq < session.intervals.top
-        elif seq <= session.covered or (message is not None and seq <= message.covered):
+        if fetched or (message is not None and seq <= message.covered):
             return verdicts.DUPLICATE, NOWHERE
         removal = isinstance(event, _REMOVALS)
         above = self._above(session, message, row)
@@ -210,8 +212,8 @@ class Gate:
             block.trim(self._limits.late_window)
             if block.closed and session.events - block.closed_at >= self._limits.late_window:
                 block.floor = block.mark
-        known = None if seq <= row.floor else mode == "sparse" and row.knows(seq)
-        if seq <= row.covered or known:
+        known = row.knows(seq)
+        if known:
             return verdicts.DUPLICATE, NOWHERE
         if known is None:
             if _has_text(event):

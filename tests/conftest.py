@@ -25,7 +25,7 @@ settings.register_profile(
 settings.register_profile("dev", max_examples=30, deadline=None, suppress_health_check=_SLOW)
 settings.register_profile(
     "thorough",
-    max_examples=3000,
+    max_examples=1000,
     deadline=None,
     print_blob=True,
     phases=tuple(phase for phase in Phase if phase is not Phase.explain),

@@ -43,10 +43,8 @@ class CellMachine(RuleBasedStateMachine):
     def rewrite(self, at: int, tail: str) -> None:
         paired = pair_surrogates(self.working)
         at = min(at, len(paired))
-        # Who rewrites knows the base, which ends before a half that may still find its other one.
-        splits = at <= self.kept and paired[:at] != self.published[:at]
-        if splits or (ends_high(paired[:at]) and starts_low(tail)):
-            return
+        if ends_high(paired[:at]) and starts_low(tail):
+            return  # who rewrites takes such a half into the tail: see `TextCell.carry`
         tail = pair_surrogates(tail)
         self.cell.rewrite(at, tail)
         self.working = paired[:at] + tail
@@ -252,6 +250,14 @@ class TestSurrogates:
         assert cell.length == 4
         assert not cell.waits_over(3)
         assert cell.waits_over(2)
+
+    def test_text_behind_a_half_that_was_shown_alone_survives_a_rewrite_further_on(self) -> None:
+        cell = TextCell()
+        cell.append(HIGH)
+        cell.publish(True)
+        cell.append(LOW + "a")
+        cell.rewrite(2, "b")
+        assert cell.working() == FACE + "ab"
 
 
 class TestWindow:

@@ -216,6 +216,16 @@ def test_a_broken_line_in_a_good_log_is_counted(run: Callable[..., Ran], write: 
     assert sum(number for name, number in counts.items() if name.startswith("unknown")) == 1
 
 
+@pytest.mark.parametrize("command", ["fold", "replay"])
+def test_a_broken_first_line_is_counted_too(
+    run: Callable[..., Ran], write: WriteLog, command: str
+) -> None:
+    ran = run(command, write(b"not json\n" + as_lines(answer("Hello"))))
+    assert (ran.code, ran.err) == (0, "")
+    assert "Hello" in ran.out
+    assert re.search(r"malformed\W+1\b", ran.out)
+
+
 def test_a_log_that_breaks_off_is_folded_to_its_end(
     run: Callable[..., Ran], write: WriteLog
 ) -> None:
@@ -582,6 +592,24 @@ def test_rewrites_removals_and_gaps_are_said(write: WriteLog) -> None:
 
     cut = write([event("block.delta", text="…half", **block)], "cut.jsonl")
     assert "(text may be missing)\n…half" in plain(cut, sequencing="none")
+
+
+def test_what_comes_again_after_its_removal_is_shown_again(write: WriteLog) -> None:
+    block = {"messageId": "m", "blockIndex": 0}
+    wires = [
+        *answer("first life")[:3],
+        event("message.removed", messageId="m", seq=4),
+        *answer("second life", start=7),
+    ]
+    times = [0, 0, 0, 100, *[200] * 5]
+    write(json.dumps(times).encode(), "arrival_ms.json")
+    out = plain(write(wires))
+    assert "first life\n* message removed\n\n-- assistant\nsecond life\n" in out
+
+    wires[3] = event("block.removed", seq=4, **block)
+    out = plain(write(wires))
+    assert "first life\n* part removed\n" in out
+    assert "\nsecond life\n" in out
 
 
 def test_what_is_never_closed_is_shown_at_the_end(write: WriteLog) -> None:

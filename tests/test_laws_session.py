@@ -389,7 +389,7 @@ SESSION_OPS = st.one_of(
     of_message("session.status", status=st.just("retry"), attempt=st.integers(1, 3)),
     of_message("todo.updated", todo=st.lists(VALUES, max_size=2)),
     of_message("session.diff", diff=st.lists(VALUES, max_size=2)),
-    of_message("permission.asked", id=REQUEST_IDS, payload=FIELDS),
+    of_message("permission.asked", id=REQUEST_IDS, payload=st.just({"tool": "bash"})),
     of_message("permission.replied", id=REQUEST_IDS),
     of_message("question.asked", id=REQUEST_IDS, callId=st.just("c")),
     of_message("question.rejected", id=REQUEST_IDS),
@@ -586,3 +586,46 @@ def test_sessions_do_not_touch_each_other(sequencing, data, seed):
         own = [event for event in log if event["sessionId"] == session_id]
         feed(alone, stream, own)
         assert both.get(session_id) == state(alone)["sessions"].get(session_id)
+
+
+def disturbed(log: Sequence[Wire], seed: int, reach: int) -> list[Wire]:
+    """Every event once or twice, none more than `reach` events from its place."""
+    chance = random.Random(seed)
+    placed = [
+        (place + chance.uniform(0, reach), event)
+        for place, event in enumerate(log)
+        for _ in range(chance.choice((1, 1, 2)))
+    ]
+    return [event for _, event in sorted(placed, key=lambda entry: entry[0])]
+
+
+@pytest.mark.parametrize("sequencing", SEQUENCINGS)
+@given(data=st.data(), seed=st.integers(0, 2**32), window=st.integers(2, 6))
+def test_order_within_a_small_window_does_not_matter(sequencing, data, seed, window):
+    # A closed block keeps its window for as many events of its session as the window is long.
+    ops = (TEXT_OPS, TEXT_OPS, BLOCK_OPS, MESSAGE_OPS)
+    log = data.draw(logs(*ops, sequencing=sequencing, max_size=60))
+    store, stream = new_stream(sequencing, Limits(late_window=2 * window))
+    feed(store, stream, disturbed(log, seed, window), seed)
+    assert state(store)["sessions"] == fold(log)
+    assert not store.health.resync
+
+
+@pytest.mark.parametrize("sequencing", SEQUENCINGS)
+@given(data=st.data(), seed=st.integers(0, 2**32))
+def test_a_snapshot_anywhere_ends_in_the_same_state(sequencing, data, seed):
+    ops = (TEXT_OPS, TEXT_OPS, BLOCK_OPS, MESSAGE_OPS, SESSION_OPS, REMOVALS)
+    log = data.draw(logs(*ops, sequencing=sequencing))
+    at = data.draw(st.sampled_from([event["seq"] for event in log]), label="position")
+    complete = data.draw(st.booleans(), label="complete")
+    snapshot = fetched(log, "s", at, complete=complete)
+    chance = random.Random(seed)
+    arrived = arrivals(log, seed)
+    if complete:  # what it stands for need not come at all
+        lost = {event["seq"] for event in log if event["seq"] <= at and chance.random() < 0.4}
+        arrived = [event for event in arrived if event["seq"] not in lost]
+    arrived.insert(chance.randrange(len(arrived) + 1), snapshot)
+    store, stream = new_stream(sequencing)
+    feed(store, stream, arrived, seed)
+    assert state(store)["sessions"] == fold(log)
+    assert not store.health.gaps

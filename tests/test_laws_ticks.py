@@ -63,7 +63,7 @@ def any_log(draw: Any, side_events: bool = True) -> tuple[str, list[Wire]]:
     log = draw(crowded(source)) if side_events else draw(logs(source))
     if sequencing == "block" and draw(st.booleans()):
         log = draw(disturbed(log))
-    return sequencing, log
+    return sequencing, json.loads(json.dumps(log))  # halves within one string join on a wire
 
 
 # -- L3: ticks are invisible -----------------------------------------------------------------------
@@ -342,17 +342,14 @@ def test_every_character_is_shown_waits_is_held_or_is_accounted_for(data):
     wires = [*log, *data.draw(st.lists(malformed(log), max_size=3))]
     received = 0
     for wire in wires:
-        decodable = stream.ingest(wire).kind != "malformed" or (
-            type(wire.get("text")) is str and wire.get("seq", "missing") == "missing"
-        )
-        text = wire.get("text")
-        received += len(text) if decodable and type(text) is str else 0
+        if stream.ingest(wire).kind != "malformed":
+            received += len(wire.get("text", ""))
         if data.draw(st.booleans()):
             store.flush()
         if data.draw(st.integers(0, 3)) == 0:
             balanced(store)
     counts = balanced(store)
-    assert sum(value for name, value in counts.items() if name == "received") == received
+    assert counts.get("received", 0) == received + counts.get("malformed", 0)
     everything(store)
     balanced(store)
 
@@ -516,9 +513,13 @@ def test_the_first_work_after_a_quiet_spell_is_shown_at_once_then_once_per_inter
     ticks = ManualTicks(interval_ms=16)
     store, heard = work_of_ten_deltas(ticks)
     ticks.advance(0)
-    assert len(heard) == 0  # the flush before was no tick of the scheduler, its interval runs not
-    ticks.advance(16)
     assert len(heard) == 1
+    for place in range(3):
+        store.ingest({"type": "todo.updated", "sessionId": "s", "todo": [place]})
+        ticks.advance(5)
+    assert len(heard) == 1
+    ticks.advance(1)
+    assert len(heard) == 2
 
 
 @pytest.mark.parametrize("parts", [1, 7])

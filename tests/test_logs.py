@@ -185,6 +185,45 @@ def test_lines_are_cut_where_the_parser_cuts_them(body: bytes, cuts: list[int]) 
             assert lines == [text.strip()]
 
 
+@pytest.mark.parametrize("size", [1, 3, 1000])
+@pytest.mark.parametrize(
+    "broken",
+    [b'lo"}}\n', b"null\n", b"\xff\xfe\r\n", b"\n \nx\n\n: y\n", b"\xef\xbb\xbfx\n", b"date: 1\n"],
+)
+def test_lines_behind_a_broken_first_one_are_lines(
+    monkeypatch: pytest.MonkeyPatch, broken: bytes, size: int
+) -> None:
+    """What `tail -c` leaves of a log starts in the middle of a line."""
+    data = broken + lines({"a": 1}, {"b": "\u2028"})
+    pieces = [data[start : start + size] for start in range(0, len(data), size)]
+    monkeypatch.setattr(logs, "_read", lambda name: iter(pieces))
+    found = says("log")
+    assert [json.loads(text) for text in found[-2:]] == [{"a": 1}, {"b": "\u2028"}]
+    assert found[0].startswith(logs.BROKEN)
+    parser = JsonLinesParser()
+    whole = b"".join(Log("log").chunks())
+    assert [*parser.feed(whole), *parser.end()] == [text.strip() for text in found]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"prose\n\nand prose\n",
+        b'x\n: {\ndata: {"a": 1}\n\n{\n',
+        b"event\n{\n",
+        b"id: 7\n{\n",
+        b"x",
+        b"x\n{",
+        LINES,
+        FRAMES,
+    ],
+)
+def test_other_logs_stay_as_they_are(tmp_path: Path, data: bytes) -> None:
+    unless = data == b"x\n{"  # a last line may lack its end
+    expected = logs.BROKEN + data if unless else data
+    assert b"".join(Log(write(tmp_path / "log", data)).chunks()) == expected
+
+
 def test_an_event_comes_before_the_next_is_there() -> None:
     """What is piped in is shown as it comes."""
     for first in (b'data: {"a": 1}\n\n', b'{"a": 1}\n'):

@@ -420,11 +420,14 @@ def test_a_second_delivery_on_another_stream_changes_nothing(case: Case) -> None
     play(case, StreamStore("opencode", ticks="each"), feed).end(case)
 
 
-def test_ticks_of_a_frontend_at_the_recorded_pace(case: Case) -> None:
+TIMED = [folder for folder in FOLDERS if (folder / "arrival_ms.json").exists()]
+
+
+@pytest.mark.parametrize("folder", TIMED, ids=lambda folder: folder.name)
+def test_ticks_of_a_frontend_at_the_recorded_pace(folder: Path) -> None:
     """60 Hz in the recording's own time: every delta is shown, in fewer writes and passes."""
-    file = case.folder / "arrival_ms.json"
-    if not file.exists():
-        pytest.skip("the repository has no arrival times of this case")
+    case = _case(folder)
+    file = folder / "arrival_ms.json"
     found = json.loads(file.read_bytes())
     times = iter(found if not isinstance(found[0], list) else [at for part in found for at in part])
     ticks = ManualTicks(16)

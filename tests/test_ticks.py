@@ -650,6 +650,28 @@ def test_asyncio_ticks_take_the_loop_that_runs_when_work_comes() -> None:
     assert ticks.from_thread(lambda: None) is False  # the loop is closed
 
 
+def test_threads_reach_the_loop_that_ran_when_the_store_was_made() -> None:
+    """Before any work: a store that only other threads feed would never be drained else."""
+    made, later = VirtualLoop(), VirtualLoop()
+    ticks = AsyncioTicks()
+    ran: list[asyncio.AbstractEventLoop] = []
+
+    async def make() -> None:
+        ticks.start(lambda: ran.append(asyncio.get_running_loop()))
+        assert ticks.from_thread(lambda: ran.append(asyncio.get_running_loop())) is True
+        await asyncio.sleep(0)
+
+    async def feed() -> None:
+        ticks.request()
+        await asyncio.sleep(0)
+
+    made.run_until_complete(make())
+    made.close()
+    later.run_until_complete(feed())
+    later.close()
+    assert ran == [made, later]
+
+
 def test_asyncio_ticks_without_any_loop_say_what_to_do() -> None:
     ticks = AsyncioTicks()
     commits: list[int] = []

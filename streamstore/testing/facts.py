@@ -130,7 +130,9 @@ class Facts:
         declaration: what its protocol says of itself.
         each: one `Fact` per event.
         stateless: every event means the same whatever came before it.
-        reach: so many events may lie between one and its repetition, or what it overtakes.
+        reach: an event may move over so many others where it has a place by its seq.
+        memory: so many events later a repetition is known by its id, or by its seq in a stream
+            without a window.
     """
 
     log: Log
@@ -138,6 +140,7 @@ class Facts:
     each: tuple[Fact, ...]
     stateless: bool
     reach: int
+    memory: int
 
     def segments(self) -> list[range]:
         """Stretches of the log without a barrier; each barrier is a stretch of its own."""
@@ -159,6 +162,15 @@ class Facts:
         return any(
             sum(1 for place in segment if self.each[place].positioned) > 1
             for segment in self.segments()
+        )
+
+    @property
+    def numbered(self) -> bool:
+        """Whether a session's seq says where to resume: all that changes a session has one."""
+        return all(
+            fact.mode == "session" and all(event.seq is not None for event in fact.events)
+            for fact in self.each
+            if fact.events and not fact.declares
         )
 
     @property
@@ -196,13 +208,15 @@ def facts_of(log: Log, limits: Limits | None = None) -> Facts:
                 mode = event.sequencing  # type: ignore[assignment]
         read.append((events, mode))
     found = _Contradictions(read)
-    sparse = any(mode in ("sparse", "session") for _, mode in read)
+    window = any(mode in ("sparse", "session") for _, mode in read)
     return Facts(
         log=log,
         declaration=declared,
         each=tuple(_fact(place, *entry, declared, found) for place, entry in enumerate(read)),
         stateless=stateless,
-        reach=max(1, min(limits.late_window if sparse else limits.held_operations, 512) // 4),
+        # Half of a bound and less: what is moved may be overtaken, too.
+        reach=max(1, limits.late_window // 4 if window else limits.held_operations // 2),
+        memory=max(1, limits.event_ids // 2),
     )
 
 
@@ -303,7 +317,7 @@ def _fact(
 ) -> Fact:
     barrier = any(_is_barrier(event, mode, found) for event in events)
     provable = bool(events) and not barrier and _is_provable(events, mode, declared)
-    resendable = not barrier and (provable or all(_settles(event, mode) for event in events))
+    resendable = provable or all(_settles(event, mode) for event in events)
     lanes: dict[Lane, bool] = {}
     for event in events:
         for lane, fixed in _lanes(place, event, mode, found):
@@ -337,6 +351,8 @@ def _is_provable(events: Sequence[Event], mode: Sequencing, declared: Declaratio
 
 
 def _settles(event: Event, mode: Sequencing) -> bool:
+    if isinstance(event, StreamOpened):
+        return event.generation is None
     if isinstance(event, _SETTLING):
         return True
     if isinstance(event, SessionState):

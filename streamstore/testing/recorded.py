@@ -6,6 +6,7 @@ what becomes of the objects is the business of whoever replays them.
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterable, Sequence
 from os import PathLike, fspath
@@ -16,7 +17,6 @@ import attrs
 from ..decoding import decode_json
 from ..errors import CallerError, MalformedEvent, UnknownProtocol
 from ..feeding import Connection, connections
-from ..logs import Log as LogFile
 from ..model import SEQUENCINGS, Sequencing
 from ..protocols import adapter_named, adapters, detect
 
@@ -126,7 +126,7 @@ class Log:
         """
         arrivals = self.arrivals
         times = None if arrivals is None else tuple(arrivals[place] for place in places)
-        if times is not None and any(a > b for a, b in zip(times, times[1:], strict=False)):
+        if times is not None and any(a > b for a, b in itertools.pairwise(times)):
             times = None
         pieces = tuple(self.pieces[place] for place in places) if self.pieces else ()
         wires = tuple(self.wires[place] for place in places)

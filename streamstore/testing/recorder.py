@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ..changes import ChangeSet, Edit, TextField
-from ..keys import BlockIndex, Key, MessageKey, PartKey, SessionKey
+from ..keys import BlockIndex, Key, PartKey, SessionKey
 from ..model import Part
 from ..pipeline import StreamStore
 from ..subscribers import Present

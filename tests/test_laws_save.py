@@ -1,0 +1,285 @@
+"""Laws of saved states (L4): a save is one cut; what it and the rest of a log make is the whole."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from mirror import shape
+from naive import fold
+from strategies import (
+    FRAMINGS,
+    SESSIONS,
+    Wire,
+    chunked,
+    crowded,
+    disturbed,
+    logs,
+)
+
+from streamstore import Limits, Stream, StreamStore, UnsupportedState
+
+SEQUENCINGS = ("block", "none", "sparse")
+
+
+def fresh(sequencing: Any, **options: Any) -> tuple[StreamStore, Stream]:
+    store = StreamStore("native", **{"ticks": "manual", **options})
+    return store, store.open("native", sequencing=sequencing)
+
+
+def everything(store: StreamStore) -> Any:
+    """The state after all that waits was shown, without counts."""
+    for session_id in SESSIONS:
+        store.release(session_id)
+    store.flush()
+    return {**store.state(), "counts": None}
+
+
+def reloaded(store: StreamStore, sequencing: Any, **options: Any) -> tuple[StreamStore, Stream]:
+    """The store that a save on disk gives, and a stream that goes on where the saved one was."""
+    saved = json.loads(json.dumps(store.save()))
+    loaded = StreamStore.load(saved, **{"ticks": "manual", **options})
+    return loaded, loaded.open("native", sequencing=sequencing)
+
+
+def reads(store: StreamStore) -> Any:
+    """Everything that the reads of a store return, comparable."""
+    found: list[Any] = [store.version, store.session_ids(), store.health.gaps]
+    for session_id in store.session_ids():
+        found += [store.session(session_id), store.messages(session_id)]
+        for message in store.messages(session_id):
+            for part in store.parts(session_id, message.id):
+                texts = {name: str(view) for name, view in part.others.items()}
+                found.append((part.key, shape(part), part.text, texts))
+    return found
+
+
+@st.composite
+def any_log(draw: Any) -> tuple[str, list[Wire]]:
+    """A sequencing and a log of it. What has no number has an id, so that a tail may repeat it."""
+    sequencing = draw(st.sampled_from(SEQUENCINGS))
+    log = draw(crowded("block" if sequencing == "block" else "none"))
+    if sequencing == "block":
+        log = [
+            event if "seq" in event else {"id": f"e{place}", **event}
+            for place, event in enumerate(log)
+            if event["type"] != "message.reset"  # says nothing of the numbers of its blocks
+        ]
+        if draw(st.booleans()):
+            log = draw(disturbed(log))
+    return sequencing, json.loads(json.dumps(log))
+
+
+@given(st.data())
+def test_a_saved_state_and_the_tail_from_its_position_make_the_whole_at_every_cut(data):
+    sequencing, log = data.draw(any_log())
+    delivery = data.draw(st.sampled_from(["streaming", "buffered"]))
+    flushes = data.draw(st.lists(st.booleans(), min_size=len(log), max_size=len(log)))
+    store, stream = fresh(sequencing, delivery=delivery)
+    cuts = [reloaded(store, sequencing)]
+    for event, flush in zip(log, flushes, strict=True):
+        stream.ingest(event)
+        if flush:
+            store.flush()
+        cuts.append(reloaded(store, sequencing))
+    whole = everything(store)
+    for loaded, tail in cuts:
+        for event, flush in zip(log[tail.position.events :], reversed(flushes), strict=False):
+            tail.ingest(event)
+            if flush:
+                loaded.flush()
+        assert everything(loaded) == whole
+
+
+@given(st.data())
+def test_a_state_saved_again_and_again_makes_the_whole(data):
+    sequencing, log = data.draw(any_log())
+    store, stream = fresh(sequencing, delivery=data.draw(st.sampled_from(["streaming", "buffered"])))
+    at = steps = 0
+    while at < len(log):
+        stream.ingest(log[at])
+        at, steps = at + 1, steps + 1
+        if data.draw(st.booleans()):
+            store.flush()
+        if steps < 3 * len(log) and data.draw(st.integers(0, 2)) == 0:
+            store, stream = reloaded(store, sequencing)
+            at = stream.position.events
+    plain, only = fresh(sequencing)
+    only.ingest_many(log)
+    assert everything(store) == everything(plain)
+
+
+@given(st.data())
+def test_a_save_shows_nothing_early_and_changes_nothing(data):
+    sequencing, log = data.draw(any_log())
+    delivery = data.draw(st.sampled_from(["streaming", "buffered"]))
+    store, stream = fresh(sequencing, delivery=delivery)
+    untouched, other = fresh(sequencing, delivery=delivery)
+    for event in log:
+        stream.ingest(event)
+        other.ingest(event)
+        if data.draw(st.booleans()):
+            store.flush()
+            untouched.flush()
+        before = reads(store)
+        saved = store.save()
+        assert saved == json.loads(json.dumps(saved))
+        assert reads(store) == before
+        assert store.save() == saved
+        loaded, _ = reloaded(store, sequencing)
+        assert reads(loaded) == before
+    assert store.flush() == untouched.flush()
+    assert everything(store) == everything(untouched)
+
+
+@given(st.data())
+def test_a_loaded_store_saves_what_it_was_loaded_from(data):
+    sequencing, log = data.draw(any_log())
+    store, stream = fresh(sequencing, delivery=data.draw(st.sampled_from(["streaming", "buffered"])))
+    for event in log:
+        stream.ingest(event)
+        if data.draw(st.booleans()):
+            store.flush()
+    saved = store.save()
+    loaded, _ = reloaded(store, sequencing)
+    assert loaded.health.counts == store.health.counts
+    again = loaded.save()
+    assert {**again, "streams": 0, "epoch": 0} == {**saved, "streams": 0, "epoch": 0}
+    assert [entry["events"] for entry in again["streams"]] == [
+        entry["events"] for entry in saved["streams"]
+    ]
+
+
+@given(st.data())
+def test_buffered_text_still_waits_after_a_load(data):
+    log = data.draw(logs("none", removals=False))
+    log = [event for event in log if event["type"] != "message.closed"]
+    store, stream = fresh("none", delivery="buffered")
+    for session_id in SESSIONS:
+        stream.ingest({"type": "turn.started", "sessionId": session_id})
+    cut = data.draw(st.integers(0, len(log)))
+    stream.ingest_many(log[:cut])
+    store.flush()
+    loaded, tail = reloaded(store, "none")
+    tail.ingest_many(log[cut:])
+    loaded.flush()
+    texts = [
+        part.text
+        for session_id in loaded.session_ids()
+        for message in loaded.messages(session_id)
+        for part in loaded.parts(session_id, message.id)
+    ]
+    assert not any(texts)
+    assert everything(loaded)["sessions"] == fold(log, "none")
+
+
+@given(st.data())
+def test_held_operations_are_saved_and_the_hole_is_filled_after_a_load(data):
+    log = data.draw(disturbed(data.draw(logs("block"))))
+    cut = data.draw(st.integers(0, len(log)))
+    store, stream = fresh("block")
+    stream.ingest_many(log[:cut])
+    loaded, tail = reloaded(store, "block")
+    assert everything(loaded) == everything(store)
+    tail.ingest_many(log[cut:])  # what lies between the position and the cut need not come again
+    assert everything(loaded)["sessions"] == fold(log, "block")
+
+
+@given(st.data())
+def test_a_position_lies_before_the_first_event_that_waits_behind_a_hole(data):
+    log = data.draw(disturbed(data.draw(logs("block"))))
+    store, stream = fresh("block")
+    for count, event in enumerate(log, start=1):
+        stream.ingest(event)
+        position = stream.position.events
+        assert 0 <= position <= count
+        store.flush()
+        held = [gap for gap in store.health.gaps if gap.reason == "hole"]
+        if not held and stream.ingest(event).kind == "duplicate":
+            assert stream.position.events == position  # a repetition moves it no further
+
+
+@given(st.data())
+def test_a_log_of_bytes_goes_on_at_the_saved_position(data):
+    log = json.loads(json.dumps(data.draw(logs("block"))))
+    framed = data.draw(st.sampled_from(FRAMINGS))
+    store, stream = fresh("block", ticks=None)
+    cut = data.draw(st.integers(0, len(log)))
+    stream.feed(framed(log[:cut]))
+    loaded, tail = reloaded(store, "block", ticks=None)
+    for chunk in data.draw(chunked(framed(log[tail.position.events :]))):
+        tail.feed(chunk)
+    assert everything(loaded)["sessions"] == fold(log, "block")
+
+
+# -- one rule at a time ----------------------------------------------------------------------------
+
+KEY = {"sessionId": "s1", "messageId": "m", "blockIndex": 0}
+DELTA = {"type": "block.delta", **KEY, "text": "x"}
+
+
+def test_the_position_is_that_of_the_last_event_when_nothing_is_missing():
+    store, stream = fresh("block")
+    stream.ingest_many([{**DELTA, "seq": 1}, {**DELTA, "seq": 2}])
+    stream.ingest({"type": "never.heard.of"})
+    stream.ingest({**DELTA, "seq": None})
+    assert stream.position.events == 4  # unknown and malformed events move it, too
+    stream.ingest({**DELTA, "seq": 4})
+    stream.ingest({**DELTA, "blockIndex": 1, "seq": 1})
+    assert stream.position.events == 4
+    stream.ingest({**DELTA, "seq": 3})
+    assert stream.position.events == 7
+
+
+def test_half_a_pair_that_waits_is_saved():
+    store, stream = fresh("none")
+    stream.ingest({"type": "block.opened", **KEY, "kind": "text"})
+    stream.ingest({**DELTA, "text": "a\ud83d"})
+    store.flush()
+    loaded, tail = reloaded(store, "none")
+    assert loaded.part("s1", "m", 0).text == "a"
+    tail.ingest({**DELTA, "text": "\ude00"})
+    loaded.flush()
+    assert loaded.part("s1", "m", 0).text == "a\U0001f600"
+
+
+def test_marks_survive_so_that_a_repeated_log_changes_nothing():
+    store, stream = fresh("block", limits=Limits(held_operations=4))
+    log = [{**DELTA, "seq": seq, "text": str(seq)} for seq in (1, 2, 4, 5)]
+    stream.ingest_many(log)
+    loaded, tail = reloaded(store, "block")
+    assert [tail.ingest(event).kind for event in log] == ["duplicate"] * 4
+    tail.ingest({**DELTA, "seq": 3, "text": "3"})
+    loaded.flush()
+    assert loaded.part("s1", "m", 0).text == "12345"
+
+
+def test_ids_survive_so_that_a_repeated_event_changes_nothing():
+    store, stream = fresh("none")
+    log = [{"type": "block.opened", **KEY, "kind": "text"}, {**DELTA, "id": "e1"}]
+    stream.ingest_many(log)
+    loaded, tail = reloaded(store, "none")
+    assert tail.ingest(log[1]).kind == "duplicate"
+    loaded.flush()
+    assert loaded.part("s1", "m", 0).text == "x"
+
+
+def test_a_change_set_after_a_load_starts_where_the_shown_text_ended():
+    store, stream = fresh("block")
+    stream.ingest({**DELTA, "seq": 1, "text": "shown"})
+    store.flush()
+    stream.ingest({**DELTA, "seq": 2, "text": " waits"})
+    loaded, _ = reloaded(store, "block")
+    assert loaded.part("s1", "m", 0).text == "shown"
+    changes = loaded.flush()
+    assert [tuple(edit) for edit in changes.text.values()] == [(5, " waits", False)]
+    assert (changes.added, changes.removed, changes.version) == ((), (), 2)
+
+
+@pytest.mark.parametrize("saved", [None, {}, {"version": 0}, {"version": 1}, "text"])
+def test_what_is_no_saved_store_is_refused(saved):
+    with pytest.raises(UnsupportedState):
+        StreamStore.load(saved)
