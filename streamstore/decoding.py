@@ -25,9 +25,7 @@ def _finite(digits: str) -> float:
 
 
 # One decoder, and its scanner: half of what `json.loads` costs is its Python wrapper.
-_scan: Callable[[str, int], tuple[Any, int]] = getattr(
-    json.JSONDecoder(parse_constant=_refuse, parse_float=_finite), "scan_once"
-)
+_scan: Callable[[str, int], tuple[Any, int]] = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite).scan_once
 _WHITE = " \t\r\n"
 
 
@@ -60,8 +58,8 @@ def nests_over(value: Any, bound: int) -> bool:
     >>> nests_over([[1]], 2), nests_over([[[]]], 2)
     (False, True)
     """
-    level = [value]
-    for _ in range(bound):
+    level: list[Any] = [[value]]
+    for _ in range(bound + 1):
         level = [
             item
             for holder in level

@@ -431,12 +431,12 @@ def _json_name(attribute: attrs.Attribute[Any]) -> str:
 
 def _hook(attribute: attrs.Attribute[Any]) -> Callable[[Any, Any], Any]:
     accepts, what = attribute.metadata["check"]
-    optional = attribute.default is not attrs.NOTHING and attribute.default is None
+    default = attribute.default
 
     def structure(value: Any, _: Any) -> Any:
         if not accepts(value):
-            if value is None and optional:
-                return None
+            if value is None and default is not attrs.NOTHING:
+                return default
             raise ValueError(f"must be {what}, not {_brief(value)}")
         return value
 

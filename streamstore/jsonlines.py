@@ -6,7 +6,6 @@ and no event.
 
 from __future__ import annotations
 
-
 _MARK = b"\xef\xbb\xbf"
 
 

@@ -24,6 +24,7 @@ import attrs
 
 from .decoding import decode_json
 from .errors import CallerError, MalformedEvent
+from .framing import framing_of
 from .keys import is_number, is_order
 
 #: Standard input, as a log's name.
@@ -33,13 +34,9 @@ ARRIVALS = "arrival_ms.json"
 #: Between two events of which neither an arrival nor a time is known, in ms.
 STEP_MS = 20.0
 
-#: Before the first line of JSON lines that start with something else; no JSON starts like this.
-BROKEN = b"{] "
-
 _CHUNK = 64 * 1024
 _GZIP = b"\x1f\x8b"
 _BOM = b"\xef\xbb\xbf"
-_FIELD = re.compile(rb"(?:data|event|id|retry)(?::|$)")
 # `stream.2.sse` is the second connection.
 _NUMBERED = re.compile(r"\.([1-9][0-9]{0,3})\.[^.]+(?:\.gz)?$")
 
@@ -78,14 +75,11 @@ class Log:
     def chunks(self) -> Iterator[bytes]:
         """Its bytes, unpacked, as they come; cut anywhere, and of bounded size.
 
-        A stream tells JSON lines by their first byte. Where the first lines are broken (the log
-        was cut there) and then come JSON lines, `BROKEN` goes before them, so that they are too.
-
         Raises:
             UnreadableLog: there is no such file, or it breaks off or is broken as gzip.
         """
         try:
-            yield from _start(_read(self.name))
+            yield from _read(self.name)
         except (OSError, EOFError, zlib.error) as error:
             raise UnreadableLog(self.name, _problem(error)) from error
 
@@ -184,39 +178,6 @@ def _problem(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-def _start(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """The same bytes, with `BROKEN` before them where it is needed; waits only until that shows."""
-    held = b""
-    needed: bool | None = None
-    for chunk in chunks:
-        held += chunk
-        if len(held) <= len(_BOM) + 1 or b"\n" in chunk or b"\r" in chunk:
-            needed = _needs_mark(held)
-        if needed is not None or len(held) >= _CHUNK:
-            break
-    else:
-        needed = _needs_mark(held + b"\n")
-    if held:
-        yield BROKEN + held.removeprefix(_BOM).lstrip() if needed else held
-    yield from chunks
-
-
-def _needs_mark(head: bytes) -> bool | None:
-    """Whether broken lines stand before JSON lines; None when more must be seen."""
-    head = head.removeprefix(_BOM).lstrip()
-    if head[:1] in (b"{", b"["):
-        return False
-    for line in head.splitlines(keepends=True):
-        if not line.endswith((b"\n", b"\r")):
-            return None
-        content = line.strip()
-        if _FIELD.match(content):
-            return False
-        if content[:1] == b"{":
-            return True
-    return None
-
-
 # --- events ---------------------------------------------------------------------------------------
 
 
@@ -227,8 +188,9 @@ def _cut(chunks: Iterable[bytes]) -> Iterator[tuple[bytes, bytes | None]]:
     for line in lines:
         head.append(line)
         start = (line if len(head) > 1 else line.removeprefix(_BOM)).lstrip()
-        if start:
-            cut = _json_lines if start[:1] in (b"{", b"[") else _frames
+        framing = framing_of(start)
+        if framing is not None:
+            cut = _json_lines if framing == "json lines" else _frames
             yield from cut(head, lines)
             return
     if head:

@@ -57,6 +57,7 @@ from .events import (
     TurnCompleted,
     TurnStarted,
 )
+from .framing import framing_of
 from .hotpath import Ingest, IngestMany, door
 from .jsonlines import JsonLinesParser
 from .keys import BlockIndex, Key, PartKey
@@ -65,7 +66,15 @@ from .model import DELIVERIES, SEQUENCINGS, Delivery, Message, Part, Sequencing,
 from .protocols import adapter_named, adapters, detect
 from .reducer import Reducer
 from .rows import BlockRow, HotTable, MessageRow, SessionRow
-from .saved import VERSION, check_head, load_session, refusing, save_session
+from .saved import (
+    VERSION,
+    check_head,
+    load_gaps,
+    load_session,
+    refusing,
+    save_gaps,
+    save_session,
+)
 from .snapshots import plan, read_messages
 from .sse import EventStreamParser
 from .state import state_of
@@ -90,6 +99,9 @@ _MESSAGE_EVENTS = (
     MessageRemoved,
     MessageRollback,
 )
+
+# How much may come before a line that tells an event stream from JSON lines.
+_LEAD_BYTES = 65_536
 
 #: Which member of a session an event sets: a fetched state must not undo it.
 _OWN_MEMBERS: Mapping[type[Event], str] = {
@@ -265,8 +277,8 @@ class Stream:
     def feed(self, data: bytes) -> None:
         """Take in bytes of an event stream or of JSON lines, cut anywhere.
 
-        Which of the two it is shows in the first byte that is no white space. What cannot be
-        read is a counted verdict. With `ticks=None` the end of each feed is a tick.
+        Which of the two it is shows in the first line that belongs to one. What cannot be read
+        is a counted verdict. With `ticks=None` the end of each feed is a tick.
 
         Raises:
             CallerError: the stream has ended.
@@ -274,11 +286,12 @@ class Stream:
         """
         self._store._drain()
         self._open_only()
-        framer = self._framer or self._choose_framer(data)
+        framer = self._framer
         if framer is None:
-            return
-        if self._lead:
-            data, self._lead = self._lead + data, b""
+            framer = self._choose_framer(data)
+            if framer is None:
+                return
+            data, self._lead = self._lead, b""
         if isinstance(framer, JsonLinesParser):
             skipped = framer.skipped
             self._take_texts(framer.feed(data))
@@ -330,7 +343,10 @@ class Stream:
         self._store._drain()
         if self.ended:
             return
-        if self._lead and self._framer is None:
+        if self._lead:
+            # Nothing in it belongs to an event stream; so its lines are broken JSON lines.
+            self._framer = JsonLinesParser(self._store.limits.line_bytes)
+            self._take_texts(self._framer.feed(self._lead))
             self._lead = b""
         if isinstance(self._framer, JsonLinesParser):
             skipped = self._framer.skipped
@@ -368,14 +384,17 @@ class Stream:
             raise CallerError("this stream has ended: open a new one, the store keeps its marks")
 
     def _choose_framer(self, data: bytes) -> EventStreamParser | JsonLinesParser | None:
-        start = (self._lead + data).removeprefix(b"\xef\xbb\xbf").lstrip()
-        if not start or b"\xef\xbb\xbf".startswith(start):
-            self._lead += data
-            return None
-        if start[:1] in (b"{", b"["):
-            self._framer = JsonLinesParser(self._store.limits.line_bytes)
-        else:
-            self._framer = EventStreamParser(last_event_id=self._event_id)
+        """The framer for what came so far, None while its first lines say nothing."""
+        self._lead += data
+        for line in self._lead.removeprefix(b"\xef\xbb\xbf").splitlines(keepends=True):
+            framing = framing_of(line)
+            if framing == "json lines":
+                self._framer = JsonLinesParser(self._store.limits.line_bytes)
+            elif framing == "event stream" or len(self._lead) > _LEAD_BYTES:
+                self._framer = EventStreamParser(last_event_id=self._event_id)
+            else:
+                continue  # a broken line, or the start of one: the next one may tell
+            break
         return self._framer
 
     def _take_texts(self, texts: Iterable[str | bytes]) -> None:
@@ -1342,6 +1361,7 @@ class StreamStore:
             + self._restored,
             "counts": self._counts.dump(),
             "shown": list(self.session_ids()),
+            "gaps": save_gaps(self._tables.gaps),
             "sessions": [save_session(session) for session in self._sessions.values()],
         }
 
@@ -1378,7 +1398,8 @@ class StreamStore:
             store._restored = [dict(entry) for entry in saved["streams"]]
             rows = [load_session(entry, store.limits.event_ids) for entry in saved["sessions"]]
             store._sessions = {row.id: row for row in rows}
-            store._tables.restore(rows, saved["shown"], saved["tick"])
+            gaps = load_gaps(saved["gaps"])
+            store._tables.restore(rows, saved["shown"], saved["tick"], gaps)
             for row in rows:
                 store._touch_again(row)
             store._present(())  # what is shown can be read, or the state is refused here

@@ -12,7 +12,6 @@ from typing import Any
 
 from .adapters.base import Adapter
 from .adapters.native import NativeAdapter
-
 from .adapters.opencode import OpencodeAdapter
 from .errors import UnknownProtocol
 

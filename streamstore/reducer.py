@@ -310,6 +310,7 @@ class Reducer:
         session.results_size = 0
         session.withheld.clear()
         session.patches.clear()
+        session.base = (session.removed, None)
 
     def session_full(self, session: SessionRow, seq: int) -> None:
         """A full event or snapshot of a session at `seq`: above a removal it adds it again."""
@@ -379,12 +380,13 @@ class Reducer:
             state, later = session.base[1], patches
             if patches[-1][0] == seq:
                 state, later = session.own.values.get("state"), patches[-1:]
-        for at, patch in later:
+        for _, patch in later:
             patched = apply_patch(state, patch)
             if patched is not None:
                 state = patched[0]
             elif patch is event.patch:
-                refusal = verdicts.Verdict("refused", "conflict", "the patch does not fit the state")
+                why = "the patch does not fit the state"
+                refusal = verdicts.Verdict("refused", "conflict", why)
         if event.patch is None:
             session.own.put("state", state, session.base[0])
         elif refusal is None:
@@ -484,7 +486,9 @@ class Reducer:
             session.results.setdefault(event.call_id, []).append((arrival.mode, event))
             session.results_size += 1
             return verdicts.HELD
+        before = self._length(block)
         refusal = self._merge_fields(arrival.mode, event, event.fields, False, block)
+        self._counts.characters["superseded"] += before - self._length(block)
         self._touch(block)
         return refusal
 
@@ -743,40 +747,56 @@ class Reducer:
         original = block.fields.values.get("originalKind")
         if whole and original is not None:
             given = {"originalKind": original, **fields}
-        refused = False
-        if seq is not None and ("state" in fields or block.states):
-            return self._merge_state(event, seq, given, whole, block)
-        if "state" in fields or (whole and block.rank >= 0):
-            rank = tool_rank(fields.get("state"))
-            if rank < block.rank and not (whole and mode == "none"):
-                given = {name: value for name, value in given.items() if name != "state"}
-                if whole:
-                    given["state"] = block.fields.values["state"]
-                refused = "state" in fields
-            else:
-                block.rank = rank
+        before = block.rank
+        if "state" in fields or (whole and before >= 0):
+            given = self._rank_state(mode, seq, given, whole, block)
         changed = block.fields.merge(given, seq, whole)
-        self._learn_call(block.message.session, block)
-        text = getattr(event, "text", None)
-        return verdicts.RANK if refused and not changed and text is None else None
-
-    def _merge_state(
-        self, event: Event, seq: int, given: Mapping[str, Any], whole: bool, block: BlockRow
-    ) -> Verdict | None:
-        """Fields with a tool state, by seq: the last state of the highest rank holds."""
-        state = given.get("state")
-        rank, before = tool_rank(state), block.rank
-        if rank >= 0 and seq >= block.states.get(rank, (-1,))[0]:
-            block.states[rank] = (seq, freeze(state))
         if block.states:
-            given = {name: value for name, value in given.items() if name != "state"}
-            if whole and "state" in block.fields.values:
-                given["state"] = block.fields.values["state"]
-        changed = block.fields.merge(given, seq, whole)
-        changed |= block.settle_state()
+            changed |= block.settle_state()
+        for name, value in fields.items():
+            if name in block.others:
+                positioned = mode in ("session", "sparse")
+                self._field_text(block, name, value, seq if positioned else None)
         self._learn_call(block.message.session, block)
-        text = getattr(event, "text", None)
-        return verdicts.RANK if rank < before and not changed and text is None else None
+        refused = "state" in fields and tool_rank(fields["state"]) < before
+        alone = refused and not changed and getattr(event, "text", None) is None
+        return verdicts.RANK if alone else None
+
+    @staticmethod
+    def _rank_state(
+        mode: Sequencing, seq: int | None, given: Mapping[str, Any], whole: bool, block: BlockRow
+    ) -> Mapping[str, Any]:
+        """Fields to merge beside a tool state, or with one that its rank does not refuse.
+
+        By seq the last state of each rank is kept: the highest rank holds, whatever comes when.
+        """
+        state = given.get("state")
+        rank = tool_rank(state)
+        if mode == "none":
+            block.states.clear()
+        if seq is None and (rank >= block.rank or (whole and mode == "none")):
+            block.rank = rank
+            if rank >= 0 and mode != "none":
+                block.states[rank] = (max(block.mark, 0), freeze(state))
+            return given
+        if seq is not None and rank >= 0 and seq >= block.states.get(rank, (-1,))[0]:
+            block.states[rank] = (seq, freeze(state))
+        if rank < 0 and block.rank < 0:
+            return given  # no tool state at all
+        given = {name: value for name, value in given.items() if name != "state"}
+        if whole and "state" in block.fields.values:
+            given["state"] = block.fields.values["state"]
+        return given
+
+    def _field_text(self, block: BlockRow, name: str, value: Any, seq: int | None) -> None:
+        """A field that deltas append to was set: they go on from there."""
+        text = value if isinstance(value, str) else ""
+        for count in ("received", "accepted", "superseded"):
+            self._counts.characters[count] += len(text)  # as if it were replaced; see `_book`
+        if seq is None:
+            block.cell_of(name).replace(text)
+        else:
+            self._set_text(block, name, seq, text)
 
     def _block_opened(
         self, event: BlockOpened, block: BlockRow, arrival: Arrival
@@ -789,7 +809,8 @@ class Reducer:
         self._full(event, block, arrival.positioned)
         if arrival.positioned and block.previous:
             self._renew(block)
-        return self._merge_fields(arrival.mode, event, event.fields, False, block)
+        self._merge_fields(arrival.mode, event, event.fields, False, block)
+        return None  # it filled in what was not known, whatever its tool state
 
     def _renew(self, block: BlockRow) -> None:
         """The new generation's own text takes the place of the previous one."""
@@ -800,6 +821,12 @@ class Reducer:
 
     def _block_delta(self, event: BlockDelta, block: BlockRow, arrival: Arrival) -> Verdict | None:
         field, text = event.field, event.text
+        if field != "text" and field not in block.others:
+            known = block.fields.values.get(field)
+            if isinstance(known, str):
+                block.cell_of(field).replaced = -1
+                set_at = block.fields.seqs.get(field, -1) if arrival.positioned else None
+                self._field_text(block, field, known, set_at)
         cell = block.cell_of(field)
         if not arrival.positioned:
             if block.sealed and arrival.mode != "block":
@@ -899,14 +926,15 @@ class Reducer:
             if arrival.positioned:
                 if block.floor <= seq or seq >= block.mark:
                     self._set_text(block, "text", seq, event.text)
-                block.covered = max(block.covered, seq)
-                block.mark = max(block.mark, seq)
             elif arrival.mode != "block" or arrival.verdict is verdicts.ACCEPTED:
                 block.cell.replace(event.text)
                 block.whole_text = True
                 if arrival.mode == "none":
                     block.gap = False
-        if event.whole and arrival.verdict is verdicts.ACCEPTED:
+        if arrival.positioned:
+            block.covered = max(block.covered, seq)
+            block.mark = max(block.mark, seq)
+        if event.whole and (arrival.positioned or arrival.verdict is verdicts.ACCEPTED):
             self._clear_others(block, seq if arrival.positioned else None)
         if event.status == "closed":
             self._close(arrival, block, event.seq)
@@ -920,6 +948,7 @@ class Reducer:
             return conflict
         if event.whole:
             self._full(event, block, arrival.positioned)
+            self._clear_others(block, event.seq if arrival.positioned else None)
         return self._merge_fields(arrival.mode, event, event.fields, event.whole, block)
 
     def _close(self, arrival: Arrival, block: BlockRow, seq: int | None) -> None:
@@ -979,6 +1008,7 @@ class Reducer:
         session.fetched_at = -1
         session.holes_at = None
         session.patches.clear()
+        session.base = (-1, session.own.values.get("state"))
         session.errors = [(None, error) for _, error in session.errors]
         session.fetched.clear()
         session.asked_at.clear()

@@ -6,7 +6,7 @@ no stage, file or clock.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from types import NoneType
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 import attrs
 
 from .cells import TextCell
+from .changes import Gap
 from .errors import StreamStoreError, UnsupportedState
 from .events import decode_event, encode_event
 from .keys import MessageKey, PartKey, is_block_index, is_id, is_number
@@ -120,6 +121,30 @@ def check_head(saved: Mapping[str, Any]) -> None:
         _typed(stream["eventId"], str)
 
 
+def save_gaps(gaps: Iterable[Gap]) -> list[Any]:
+    """What was known to be missing at the last tick, as plain JSON."""
+    return [[*gap[:4], [list(pair) for pair in gap.missing]] for gap in gaps]
+
+
+def load_gaps(saved: Any) -> list[Gap]:
+    """The gaps that `save_gaps` wrote.
+
+    Raises:
+        TypeError, ValueError: the value is something else.
+    """
+    gaps = []
+    for session_id, message_id, block_index, reason, missing in saved:
+        _checked(is_id, session_id)
+        if message_id is not None or block_index is not None:
+            _checked(is_id, message_id)
+            _checked(is_block_index, block_index)
+        pairs = tuple(
+            (_checked(is_number, start), _checked(is_number, stop)) for start, stop in missing
+        )
+        gaps.append(Gap(session_id, message_id, block_index, _checked(is_id, reason), pairs))
+    return gaps
+
+
 def _checked(accepts: Callable[[Any], bool], value: Any) -> Any:
     if not accepts(value):
         raise TypeError(f"not {value!r:.80}")
@@ -177,7 +202,8 @@ def _dump(value: Any) -> Any:
             }
         }
     if isinstance(value, FieldMarks):
-        return {"~fields": [thaw(value.values), value.seqs, value.whole, value.bound, thaw(value.hidden)]}
+        marks = [value.seqs, value.whole, value.bound]
+        return {"~fields": [thaw(value.values), *marks, thaw(value.hidden)]}
     if isinstance(value, Intervals):
         return {"~intervals": [value.starts, value.ends, value.lost]}
     if isinstance(value, EventIds):

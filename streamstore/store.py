@@ -152,8 +152,21 @@ class Tables:
         if gaps_changed:
             self.gaps = tuple(self._gaps.values())
 
-    def restore(self, rows: Iterable[SessionRow], shown: Iterable[str], version: int) -> None:
+    def restore(
+        self,
+        rows: Iterable[SessionRow],
+        shown: Iterable[str],
+        version: int,
+        gaps: Iterable[Gap],
+    ) -> None:
         """Publish loaded rows again as they were shown; no change set, the same version."""
+        for gap in gaps:
+            session_id, message_id, block_index, *_ = gap
+            key: Key = SessionKey(session_id)
+            if message_id is not None and block_index is not None:
+                key = PartKey(session_id, message_id, block_index)
+            self._gaps[key] = gap
+        self.gaps = tuple(self._gaps.values())
         by_id = {row.id: row for row in rows}
         self.version = version
         self._ids = None

@@ -268,8 +268,8 @@ OTHER = as_lines([{"kind": "a"}, {"kind": "b"}])
     {
         "empty": (b"", "", "holds no events"),
         "blank": (b"\n\n", "", "holds no events"),
-        "prose": (b"Dear reader,\n\nthis is no log.\n", "", "holds no events"),
-        "binary": (bytes(range(256)) * 20, "", "holds no events"),
+        "prose": (b"Dear reader,\n\nthis is no log.\n", "", "no protocol recognised"),
+        "binary": (bytes(range(256)) * 20, "", "no protocol recognised"),
         "unknown protocol": (OTHER, "", "no protocol recognised.*native, opencode"),
         "unknown for long": (OTHER * 100, "", "no protocol recognised.*native, opencode"),
         "broken JSON": (b"{\n{\n", "", "no protocol recognised.*native, opencode"),

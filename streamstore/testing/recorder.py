@@ -156,7 +156,7 @@ class Recorder:
         if key in siblings:
             siblings.remove(key)
         if before in siblings:
-            siblings.insert(siblings.index(before), key)  # type: ignore[arg-type]
+            siblings.insert(siblings.index(before), key)
             return
         if before is not None and len(self._scope) < len(key):
             self._say(f"{_name(key)} is placed before {_name(before)}, which is not there")

@@ -147,19 +147,22 @@ class _Session:
             for piece in self._pieces():
                 count += 1
                 part["text"] = _joined(part.get("text", ""), piece)
-                yield self._operation(count, "block.delta", **key, text=piece)
+                last = self._operation(count, "block.delta", **key, text=piece)
+                yield last
                 if random.random() < 0.04:
                     count += 1
                     part["text"] = self._text(5)
-                    yield self._operation(count, "block.replaced", **key, text=part["text"])
+                    last = self._operation(count, "block.replaced", **key, text=part["text"])
+                    yield last
                 if random.random() < 0.06 and self._sequencing != "none":
-                    seq = count if self._sequencing == "block" else self._seq
                     yield {
                         "type": "block.snapshot",
                         "sessionId": self._name,
                         **key,
-                        "seq": seq,
+                        "kind": kind,
+                        "seq": last["seq"],
                         "text": part["text"],
+                        "whole": True,
                     }
         part["status"] = "closed"
         if self._sequencing == "block":

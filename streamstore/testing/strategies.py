@@ -40,7 +40,7 @@ def logs(
     """Consistent logs of native events, as `sample`; of any sequencing unless one is named."""
 
     def draw(random: Random) -> Log:
-        mode = sequencing or random.choice(SEQUENCINGS)
+        mode: Sequencing = sequencing or random.choice(SEQUENCINGS)
         return make(
             random,
             mode,

@@ -69,9 +69,7 @@ def _part(part: Part) -> Iterator[str]:
     said: list[str] = [part.status]
     said += [name for name in ("gap", "previous") if getattr(part, name)]
     tool = part.tool
-    named = (
-        "" if tool is None or tool.name is None else f" {_line(tool.name)}: {_line(tool.status)}"
-    )
+    named = "" if tool is None else f" {_line(tool.name or '')}: {_line(tool.status)}"
     yield f"    {_line(part.kind)} {_line(str(part.block_index))}{named} ({', '.join(said)})"
     if tool is not None:
         for what, value in (("input", tool.input), ("output", tool.output), ("error", tool.error)):

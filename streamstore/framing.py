@@ -1,0 +1,26 @@
+"""Which of two framings bytes have: JSON lines, or an event stream; told by one line.
+
+Knows lines alone; no parser, event or stream.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+_FIELD = re.compile(rb"(?:data|event|id|retry)(?::|$)")
+
+
+def framing_of(line: bytes) -> Literal["json lines", "event stream"] | None:
+    """What a line belongs to; None where it could be a broken line of either.
+
+    A comment decides nothing: a broken JSON line may start with a colon.
+
+    >>> framing_of(b' {"type": "x"}\\n'), framing_of(b"data: {}\\n"), framing_of(b": hello\\n")
+    ('json lines', 'event stream', None)
+    """
+    if line.lstrip()[:1] in (b"{", b"["):
+        return "json lines"
+    ended = line.endswith((b"\n", b"\r"))
+    match = _FIELD.match(line.rstrip(b"\r\n"))
+    return "event stream" if match and (ended or b":" in match[0]) else None
