@@ -25,7 +25,8 @@ def _finite(digits: str) -> float:
 
 
 # One decoder, and its scanner: half of what `json.loads` costs is its Python wrapper.
-_scan: Callable[[str, int], tuple[Any, int]] = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite).scan_once
+_decoder: Any = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite)
+_scan: Callable[[str, int], tuple[Any, int]] = _decoder.scan_once
 _WHITE = " \t\r\n"
 
 

@@ -344,9 +344,10 @@ class Stream:
         if self.ended:
             return
         if self._lead:
-            # Nothing in it belongs to an event stream; so its lines are broken JSON lines.
+            # No line belongs to either framing: they are broken JSON lines, or comments alone.
             self._framer = JsonLinesParser(self._store.limits.line_bytes)
-            self._take_texts(self._framer.feed(self._lead))
+            lines = self._framer.feed(self._lead)
+            self._take_texts(line for line in lines if not line.startswith(b":"))
             self._lead = b""
         if isinstance(self._framer, JsonLinesParser):
             skipped = self._framer.skipped

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 from .changes import ChangeSet, Edit, Gap, Place, TextField
 from .keys import Key, MessageKey, OrderKey, PartKey, SessionKey, message_order, part_order
 from .marks import same
-from .model import EMPTY, FrozenDict, Message, Part, Request, Session, Status
+from .model import EMPTY, TERMINAL_RANK, FrozenDict, Message, Part, Request, Session, Status
 from .ordering import Ordered
 from .rows import BlockRow, MessageRow, SessionRow
 from .text import TextView
@@ -399,12 +399,14 @@ def _message(row: MessageRow) -> Message:
 
 
 def _shown_block(row: BlockRow) -> tuple[Any, ...]:
-    settled = row.message.closed_as
-    if row.shown_closed or (settled != "open" and not row.withheld):
+    ended = row.message.closed_as
+    if row.shown_closed or (ended != "open" and not row.withheld):
         status = "incomplete" if row.gap or row.missing else "closed"
     else:
         status = "open"
     gap = row.gap or row.suspect or bool(row.missing)
+    # A tool that ended by itself is not touched when its message ends, and reads the same then.
+    settled = "open" if row.closed and row.rank >= TERMINAL_RANK else ended
     return (row.kind, row.fields.values, status, gap, row.previous, row.order, settled)
 
 

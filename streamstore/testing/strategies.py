@@ -40,7 +40,7 @@ def logs(
     """Consistent logs of native events, as `sample`; of any sequencing unless one is named."""
 
     def draw(random: Random) -> Log:
-        mode: Sequencing = sequencing or random.choice(SEQUENCINGS)
+        mode = random.choice(SEQUENCINGS) if sequencing is None else sequencing
         return make(
             random,
             mode,
