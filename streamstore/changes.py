@@ -180,7 +180,9 @@ class MergedChanges:
             changed=tuple(self._changed),
             removed=tuple(self._removed),
             moved=locate(self._moved, ()),
-            text=MappingProxyType({field: edit.take() for field, edit in self._text.items()}),
+            text=MappingProxyType(
+                {field: edit.take() for field, edit in self._text.items() if edit.shows}
+            ),
             reset=self.reset,
             gaps=last.gaps,
             resume=self._resume_now(),
@@ -234,6 +236,11 @@ class _MergedEdit:
             self.length = keep
         self.pieces.append(edit.text)
         self.length += len(edit.text)
+
+    @property
+    def shows(self) -> bool:
+        """Whether a reader sees a difference: not when what was appended went again."""
+        return self.rewritten or self.length > 0
 
     def take(self) -> Edit:
         return Edit(self.start, "".join(self.pieces), self.rewritten)

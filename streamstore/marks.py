@@ -262,9 +262,14 @@ class Marks:
         self.fulls = [full for full in self.fulls if full > self.removed]
 
     @property
+    def outer_bound(self) -> int:
+        """Where a removal of what it belongs to undoes it, -1 for nowhere."""
+        return -1
+
+    @property
     def removed_now(self) -> bool:
         """Whether the last removal holds."""
-        return self.gone or (self.removed >= 0 and not self.fulls)
+        return self.gone or (self.removed > self.outer_bound and not self.fulls)
 
     @property
     def boundary(self) -> int:

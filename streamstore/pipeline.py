@@ -615,12 +615,22 @@ class Stream:
             if member is not None:
                 session.own_epochs[member] = store._coalescer.epoch
             return verdict
-        if self._mode == "block" and (block.held or block.key in store._holding):
+        if self._mode == "block" and (
+            block.held or block.close_seq > block.mark or block.key in store._holding
+        ):
             for held in store._gate.drain(block):
-                store._reducer.apply(
+                outcome = store._reducer.apply(
                     self._mode, held, session, message, block, ACCEPTED, NOWHERE, self._local
                 )
-            if not block.held:
+                if outcome.kind == "refused":
+                    store._counts.characters["superseded"] += verdicts.text_length(held)
+            if block.close_seq > block.mark:
+                # A close tells of a hole as well as an operation behind it; no seq is -1.
+                block.holes_at.setdefault(-1, (self, self._before))
+                store._holding[block.key] = block
+            else:
+                block.holes_at.pop(-1, None)
+            if not block.holes_at:
                 store._holding.pop(block.key, None)
         self._warm(block)
         return verdict
@@ -716,6 +726,8 @@ class Stream:
             store._counts.text(event, self._route(event, session))
             return
         message = store._reducer.message_row(session, event.message_id)
+        if event.seq is not None and self._mode in ("session", "sparse"):
+            message.mark = max(message.mark, event.seq)
         block = None
         if isinstance(event, BlockEvent):
             block = store._reducer.block_row(message, event.block_index)
@@ -1418,10 +1430,11 @@ class StreamStore:
             touched = row.touched
             self._coalescer.touch(row)
             row.touched = touched
-            if isinstance(row, BlockRow) and row.held:
+            if isinstance(row, BlockRow) and row.missing:
                 # Found behind a hole before the save: the saved position lies before it.
                 first = _restored_position(self._restored[0]) if self._restored else Position()
-                row.holes_at = dict.fromkeys(row.held, (None, first))
+                closed = (-1,) if row.close_seq > row.mark else ()
+                row.holes_at = dict.fromkeys((*row.held, *closed), (None, first))
                 self._holding[row.key] = row
 
 

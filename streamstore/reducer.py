@@ -7,7 +7,7 @@ publishes nothing, and knows no tick, delivery mode, subscriber, clock or thread
 
 from __future__ import annotations
 
-from bisect import insort
+from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
@@ -151,6 +151,7 @@ class Reducer:
         if message is None:
             message = MessageRow(key=MessageKey(session.id, message_id), session=session)
             session.messages[message_id] = message
+            message.forget_undone()
         return message
 
     @staticmethod
@@ -160,6 +161,7 @@ class Reducer:
         if block is None:
             block = BlockRow(key=PartKey(*message.key, block_index), message=message)
             message.blocks[block_index] = block
+            block.forget_undone()
         return block
 
     # -- one event -------------------------------------------------------------------------
@@ -182,8 +184,10 @@ class Reducer:
         """
         positioned = mode in ("session", "sparse") and event.seq is not None
         arrival = Arrival(mode, session, verdict, at, positioned, local)
-        if message is not None and message.resetting and not isinstance(event, MessageReset):
-            if not positioned or event.seq is None or event.seq > message.reset_at:
+        if message is not None and not isinstance(event, MessageReset):
+            if positioned and block is None and event.seq is not None:
+                message.acted = max(message.acted, event.seq)
+            if message.resetting:
                 self._rebuild(message)
         if block is not None:
             assert message is not None
@@ -206,7 +210,8 @@ class Reducer:
             refusal = handle(event, message, arrival)
             if refusal is not None:
                 return refusal
-            self._exist(session, message, None)
+            if not isinstance(event, MessageRollback):  # what takes back brings nothing about
+                self._exist(session, message, None)
             self._touch(message)
             if positioned and not isinstance(event, MessageRemoved) and _hidden(message, None):
                 return verdicts.HELD
@@ -580,25 +585,31 @@ class Reducer:
         if arrival.positioned and event.seq is not None:
             if event.seq <= message.reset_seq:
                 return
-            message.reset_at = max(message.reset_at, event.seq)
-        message.resetting = True
-        latest = max((message.mark, *(block.mark for block in message.blocks.values())))
-        if latest > message.reset_at >= 0:
-            self._rebuild(message)  # what comes after the reset came before it
+            insort(message.resets, event.seq)
+            message.resetting = True
+            self._rebuild(message)
+        else:
+            message.resetting = True
 
     def _rebuild(self, message: MessageRow) -> None:
         """The first event after a reset came: the old parts go, what counts later comes back."""
-        message.resetting = False
-        message.reset_seq, message.reset_at = message.reset_at, -1
+        resets = message.resets
+        if resets:
+            latest = max((message.acted, *(block.mark for block in message.blocks.values())))
+            if latest > resets[0]:
+                passed = bisect_left(resets, latest)
+                message.reset_seq = resets[passed - 1]
+                message.resets = resets[passed:][-self._limits.late_window :]
+                message.resetting = bool(message.resets)
+                for block in message.blocks.values():
+                    self._refold(block)
+            return
+        message.resetting, message.resets = False, []
         for block in list(message.blocks.values()):
-            if message.reset_seq >= 0:
-                self._refold(block)
-                continue
             if block.gone:
                 continue
             self._undo(block)
-            if message.reset_seq < 0:
-                block.restart()  # its operations are counted anew
+            block.restart()  # its operations are counted anew
 
     def _message_closed(self, event: MessageClosed, message: MessageRow, arrival: Arrival) -> None:
         seq = event.seq if arrival.mode != "none" else None
@@ -632,7 +643,7 @@ class Reducer:
         message.blocks.clear()
         message.info.clear()
         message.entity.clear()
-        message.resetting = False
+        message.resetting, message.resets = False, []
 
     def _message_rollback(
         self, event: MessageRollback, message: MessageRow, arrival: Arrival
@@ -647,8 +658,7 @@ class Reducer:
     def _recount(self, message: MessageRow) -> None:
         """What counts of a message changed: a removal came late, or was undone."""
         message.exists = message.session.exists and message.alive
-        message.info.limit(message.bound)
-        message.entity.limit(message.bound)
+        message.forget_undone()
         self._touch(message)
         for block in message.blocks.values():
             self._refold(block)
@@ -716,10 +726,10 @@ class Reducer:
         self, event: BlockOpened | BlockReplaced | BlockUpdated, block: BlockRow, arrival: Arrival
     ) -> Verdict | None:
         kind = event.kind
+        if arrival.positioned and event.seq is not None and event.seq <= block.lower_bound:
+            return None  # of an earlier life, which may have had another kind
         if kind is not None:
             known = kind if kind in PART_KINDS else "unknown"
-            if arrival.positioned and (event.seq or -1) <= block.lower_bound:
-                return None  # of an earlier life, which may have had another kind
             block.declared_seq = max(block.declared_seq, -1 if event.seq is None else event.seq)
             if not block.declared:
                 block.kind, block.declared = known, True
@@ -822,11 +832,10 @@ class Reducer:
     def _block_delta(self, event: BlockDelta, block: BlockRow, arrival: Arrival) -> Verdict | None:
         field, text = event.field, event.text
         if field != "text" and field not in block.others:
-            known = block.fields.values.get(field)
-            if isinstance(known, str):
-                block.cell_of(field).replaced = -1
-                set_at = block.fields.seqs.get(field, -1) if arrival.positioned else None
-                self._field_text(block, field, known, set_at)
+            values, seqs = block.fields.values, block.fields.seqs
+            if field in values or field in seqs:
+                set_at = seqs.get(field, -1) if arrival.positioned else None
+                self._field_text(block, field, values.get(field), set_at)
         cell = block.cell_of(field)
         if not arrival.positioned:
             if block.sealed and arrival.mode != "block":
@@ -1019,7 +1028,8 @@ class Reducer:
                 del session.messages[message.key.message_id]
                 continue
             message.restart()
-            message.reset_seq = -1
+            message.reset_seq = message.acted = -1
+            message.resets = []
             message.info.forget_marks()
             message.entity.forget_marks()
             for block in list(message.blocks.values()):

@@ -13,7 +13,7 @@ from typing import Any
 import attrs
 
 from .cells import TextCell
-from .keys import MessageKey, PartKey
+from .keys import MessageKey, PartKey, is_order
 from .marks import EventIds, FieldMarks, Intervals, Marks, trim
 from .model import TOOL_RANKS, Json, Request
 
@@ -44,7 +44,8 @@ class BlockRow(Marks):
         ops: window entries parallel to `seqs` but for the fresh ones: a delta's text, a tuple
             (field, text) for another field, None for an operation without text.
         held: operations behind a hole or waiting for an open, by seq, as the gate keeps them.
-        holes_at: arrival number before the first held operation, None without one.
+        holes_at: by held operation (-1: a close behind a hole) the stream that brought it and
+            that stream's position before it.
         hots: the hot tables of streams that hold this row, to take it out.
         kind, declared: the kind, and whether an event said so; `declared_seq`: which.
         closed, close_seq: the block was closed, in a `block` stream after that operation.
@@ -199,6 +200,11 @@ class BlockRow(Marks):
         return "".join(taken)
 
     @property
+    def outer_bound(self) -> int:
+        """What lies at or below it is undone by a removal above it, which undoes its own too."""
+        return self.message.bound
+
+    @property
     def lower_bound(self) -> int:
         """Operations at or below it are undone by a removal or reset of the block or above."""
         message = self.message
@@ -271,8 +277,9 @@ class MessageRow(Marks):
     """One message: its marks, its own fields, its blocks, and what is shown.
 
     `entity` holds role, parentId, order, clientId, and how it ended (status, error);
-    `reset_at` is the position of a reset whose next event has not come (`resetting`), `reset_seq`
-    of the last one that counts; `shown_parts` are the published parts in order.
+    `resets` are the positions of resets whose next event has not come (`resetting`), `reset_seq`
+    is the last one that counts, `acted` the last of its own events that is no reset;
+    `shown_parts` are the published parts in order.
     """
 
     key: MessageKey = attrs.field(kw_only=True)
@@ -282,7 +289,8 @@ class MessageRow(Marks):
     info: FieldMarks = attrs.field(factory=FieldMarks)
     reset_seq: int = -1
     resetting: bool = False
-    reset_at: int = -1
+    resets: list[int] = attrs.field(factory=list)
+    acted: int = -1
     blocks: dict[Any, BlockRow] = attrs.field(factory=dict)
     dirty: bool = False
     reshaped: bool = False
@@ -316,9 +324,19 @@ class MessageRow(Marks):
         )
 
     @property
+    def outer_bound(self) -> int:
+        """What lies at or below it is undone by a removal above it, which undoes its own too."""
+        return self.session.boundary
+
+    @property
     def bound(self) -> int:
         """What lies at or below it is undone by a removal of the message or its session."""
         return max(self.boundary, self.session.boundary)
+
+    def forget_undone(self) -> None:
+        """Hide what lies at or below the bound; its blocks are looked at one by one."""
+        self.info.limit(self.bound)
+        self.entity.limit(self.bound)
 
     @property
     def closed_as(self) -> str:
@@ -338,7 +356,7 @@ class MessageRow(Marks):
             return order  # type: ignore[no-any-return]
         time = self.info.values.get("time")
         created = time.get("created") if isinstance(time, dict) else None
-        return created if type(created) in (int, float) else None
+        return created if is_order(created) else None
 
 
 @attrs.define(eq=False)

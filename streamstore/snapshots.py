@@ -232,13 +232,16 @@ def _positioned(
         steps += _message_steps(session, fetched, seq)
         indexes = {part.index for part in fetched.parts}
         for part in fetched.parts:
-            steps.append(Step(_block(BlockSnapshot, session, fetched, part, seq, part.text)))
+            # A state leaves empty members out: without a text there was none.
+            text = part.text or ""
+            steps.append(Step(_block(BlockSnapshot, session, fetched, part, seq, text)))
         message = session.messages.get(fetched.id)
         for block in message.blocks.values() if message is not None else ():
             if block.key.block_index not in indexes and block.exists and block.first <= seq:
                 steps.append(Step(_gone(session, block, seq)))
     for message in _absent(snapshot, messages, session):
-        if message.first <= seq and not _later_block(message, seq):
+        if _known_before(message, seq):
+            # What is opened above the snapshot stays, without what lies below it.
             steps.append(
                 Step(
                     MessageRemoved(
@@ -249,11 +252,9 @@ def _positioned(
     return steps
 
 
-def _later_block(message: MessageRow, seq: int) -> bool:
-    # Only deltas above the snapshot are known: its opening may still be on the way.
-    return message.first < 0 and any(
-        block.first > seq for block in message.blocks.values() if block.exists
-    )
+def _known_before(message: MessageRow, seq: int) -> bool:
+    # All of it above the snapshot: its opening may still be on the way.
+    return any(0 <= row.first <= seq for row in (message, *message.blocks.values()))
 
 
 def _gone(session: SessionRow, block: BlockRow, seq: int | None) -> BlockRemoved:

@@ -160,13 +160,6 @@ class Tables:
         gaps: Iterable[Gap],
     ) -> None:
         """Publish loaded rows again as they were shown; no change set, the same version."""
-        for gap in gaps:
-            session_id, message_id, block_index, *_ = gap
-            key: Key = SessionKey(session_id)
-            if message_id is not None and block_index is not None:
-                key = PartKey(session_id, message_id, block_index)
-            self._gaps[key] = gap
-        self.gaps = tuple(self._gaps.values())
         by_id = {row.id: row for row in rows}
         self.version = version
         self._ids = None
@@ -185,6 +178,14 @@ class Tables:
                         self.parts[block.key] = block
                         place = part_order(block.shown[5], block.key.block_index)
                         message.shown_parts.add(place, block)
+        for gap in gaps:
+            session_id, message_id, block_index, *_ = gap
+            key: Key = SessionKey(session_id)
+            if message_id is not None and block_index is not None:
+                key = PartKey(session_id, message_id, block_index)
+            if self._row_at(key) is not None:
+                self._gaps[key] = gap
+        self.gaps = tuple(self._gaps.values())
 
     def places(self, rows: Iterable[AnyRow], over: Iterable[AnyRow] = ()) -> tuple[Place, ...]:
         """Places of published rows: sessions, then messages, then parts, each in order.

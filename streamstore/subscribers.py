@@ -86,21 +86,25 @@ class Subscription:
         if self._pending.size > bound:
             self._pending.become_reset()
         if self._cancel is None:
-            self._deliver()
+            self._owner.due[self] = None
 
-    def _deliver(self) -> None:
-        self._cancel = self._owner.call_later(self._throttle, self._due)
-        self._owner.call(self, self._callback, self._pending.take(self._owner.locate))
+    def deliver(self) -> None:
+        """Hand on what waits; the next time is a throttle's length from now."""
+        if not self.closed and self._pending.last is not None:
+            self._cancel = self._owner.call_later(self._throttle, self._waited)
+            self._hand_on()
 
     def deliver_rest(self) -> None:
         """Hand on what waits, whatever the throttle says: the last call."""
         if not self.closed and self._pending.last is not None:
-            self._owner.call(self, self._callback, self._pending.take(self._owner.locate))
+            self._hand_on()
 
-    def _due(self) -> None:
+    def _waited(self) -> None:
         self._cancel = None
-        if not self.closed and self._pending.last is not None:
-            self._deliver()
+        self.deliver()
+
+    def _hand_on(self) -> None:
+        self._owner.call(self, self._callback, self._pending.take(self._owner.locate))
 
 
 class Subscribers:
@@ -126,6 +130,9 @@ class Subscribers:
         self._on_error = on_error
         self._by_scope: dict[Scope, list[Subscription]] = {}
         self._outbox: deque[ChangeSet] = deque()
+        # Throttled ones that may hear at once, after every pass: the places that they are told
+        # are those of now, and now must be what they have heard of.
+        self.due: dict[Subscription, None] = {}
         self._passing = False
         self.passes = 0
 
@@ -171,8 +178,13 @@ class Subscribers:
             return
         self._passing = True
         try:
-            while self._outbox:
-                self._pass(self._outbox.popleft())
+            while self._outbox or self.due:
+                if self._outbox:
+                    self._pass(self._outbox.popleft())
+                else:
+                    subscription = next(iter(self.due))
+                    del self.due[subscription]
+                    subscription.deliver()
         finally:
             self._passing = False
 

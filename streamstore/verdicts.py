@@ -54,6 +54,11 @@ RANK = Verdict("refused", "rank")
 _DISTINCT = 256
 
 
+def text_length(event: Any) -> int:
+    """Characters of the text that an event carries, 0 for none."""
+    return len(getattr(event, "text", None) or "")
+
+
 class Counts:
     """Verdicts by kind and reason, characters of text by what became of them, and work done.
 
@@ -79,7 +84,7 @@ class Counts:
 
     def text(self, event: Any, verdict: Verdict) -> None:
         """Count the characters of an event's text, if it has one, under what became of it."""
-        length = len(getattr(event, "text", None) or "")
+        length = text_length(event)
         if length:
             taken = verdict.kind in ("accepted", "late", "held")
             malformed = verdict.kind == "malformed"  # its reason is a member's name

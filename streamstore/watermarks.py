@@ -176,12 +176,13 @@ class Gate:
         if isinstance(event, BlockSnapshot) and block is not None:
             return self._positioned_snapshot(mode, seq, session, message, block), NOWHERE
         # What a snapshot stands for; it need not hold the session's own members.
-        fetched = message is not None and seq <= session.fetched_at
-        if mode == "session" and not fetched:
-            if not self._enter(session, seq) and seq > session.fetched_at:
+        if message is not None and seq <= session.fetched_at:
+            return verdicts.DUPLICATE, NOWHERE
+        if mode == "session":
+            if seq > session.fetched_at and not self._enter(session, seq):
                 return verdicts.DUPLICATE, NOWHERE
             late = seq < session.intervals.top
-        if fetched or (message is not None and seq <= message.covered):
+        if message is not None and seq <= message.covered:
             return verdicts.DUPLICATE, NOWHERE
         removal = isinstance(event, _REMOVALS)
         above = self._above(session, message, row)

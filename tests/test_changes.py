@@ -192,6 +192,13 @@ class TestMerging:
     def test_a_cut_of_what_was_seen_is_a_rewrite_from_there(self) -> None:
         assert merged_edit(Edit(5, "abc", False), Edit(2, "x", True)) == Edit(2, "x", True)
 
+    def test_an_append_that_went_again_is_not_told(self) -> None:
+        field = TextField(PartKey("s", "m", 0), "text")
+        merged = MergedChanges()
+        merged.add(ChangeSet(1, text={field: Edit(5, "abc", False)}))
+        merged.add(ChangeSet(2, text={field: Edit(5, "", True)}))
+        assert merged.take(World().locate) == ChangeSet(2)
+
     def test_an_append_after_a_rewrite_is_still_a_rewrite(self) -> None:
         assert merged_edit(Edit(2, "x", True), Edit(3, "y", False)) == Edit(2, "xy", True)
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from mirror import shape
-from naive import fold
+from naive import fold, missing
 from strategies import (
     FRAMINGS,
     SESSIONS,
@@ -23,6 +23,8 @@ from strategies import (
 from streamstore import Limits, Stream, StreamStore, UnsupportedState
 
 SEQUENCINGS = ("block", "none", "sparse")
+PLACE = ("sessionId", "messageId", "blockIndex")
+KEY = dict(zip(PLACE, ("s1", "m", 0), strict=True))
 
 
 def fresh(sequencing: Any, **options: Any) -> tuple[StreamStore, Stream]:
@@ -121,14 +123,14 @@ def test_a_save_shows_nothing_early_and_changes_nothing(data):
     for event in log:
         stream.ingest(event)
         other.ingest(event)
-        if data.draw(st.booleans()):
+        if data.draw(st.booleans()) or "removed" in event["type"]:
             store.flush()
             untouched.flush()
         before = reads(store)
-        saved = store.save()
-        assert saved == json.loads(json.dumps(saved))
+        saved = json.dumps(store.save())
+        assert json.dumps(json.loads(saved)) == saved
         assert reads(store) == before
-        assert store.save() == saved
+        assert json.dumps(store.save()) == saved
         loaded, _ = reloaded(store, sequencing)
         assert reads(loaded) == before
     assert store.flush() == untouched.flush()
@@ -143,14 +145,10 @@ def test_a_loaded_store_saves_what_it_was_loaded_from(data):
         stream.ingest(event)
         if data.draw(st.booleans()):
             store.flush()
-    saved = store.save()
     loaded, _ = reloaded(store, sequencing)
     assert loaded.health.counts == store.health.counts
-    again = loaded.save()
-    assert {**again, "streams": 0, "epoch": 0} == {**saved, "streams": 0, "epoch": 0}
-    assert [entry["events"] for entry in again["streams"]] == [
-        entry["events"] for entry in saved["streams"]
-    ]
+    first, again = (json.loads(json.dumps(each.save())) for each in (store, loaded))
+    assert {**again, "epoch": None} == {**first, "epoch": None}  # another stream, another epoch
 
 
 @given(st.data())
@@ -189,17 +187,21 @@ def test_held_operations_are_saved_and_the_hole_is_filled_after_a_load(data):
 
 
 @given(st.data())
-def test_a_position_lies_before_the_first_event_that_waits_behind_a_hole(data):
+def test_the_position_lies_before_the_first_event_that_waits_behind_a_hole(data):
     log = data.draw(disturbed(data.draw(logs("block"))))
     store, stream = fresh("block")
+    taken, before = 0, []
     for count, event in enumerate(log, start=1):
-        stream.ingest(event)
-        position = stream.position.events
-        assert 0 <= position <= count
-        store.flush()
-        held = [gap for gap in store.health.gaps if gap.reason == "hole"]
-        if not held and stream.ingest(event).kind == "duplicate":
-            assert stream.position.events == position  # a repetition moves it no further
+        before.append(taken)
+        if stream.ingest(event).kind != "duplicate":
+            taken = count  # what changes nothing does not move it either
+        waiting = [
+            before[place]
+            for place, came in enumerate(log[:count])
+            for hole in missing(log[:count]).get(tuple(came.get(name) for name in PLACE), ())
+            if came.get("seq", 0) >= hole[0]
+        ]
+        assert stream.position.events == min([taken, *waiting])
 
 
 @given(st.data())
@@ -217,7 +219,6 @@ def test_a_log_of_bytes_goes_on_at_the_saved_position(data):
 
 # -- one rule at a time ----------------------------------------------------------------------------
 
-KEY = {"sessionId": "s1", "messageId": "m", "blockIndex": 0}
 DELTA = {"type": "block.delta", **KEY, "text": "x"}
 
 

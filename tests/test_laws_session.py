@@ -256,7 +256,7 @@ def shown_part(index: int | str, block: Wire, message: str) -> Wire:
     return filled(
         {
             **block["fields"],
-            **{name: readable(text, settled) for name, text in block["texts"].items()},
+            **{name: readable(text, settled) for name, text in block["texts"].items() if text},
             "blockIndex": index,
             "kind": block["kind"],
             "order": block["order"],
@@ -410,9 +410,15 @@ UNFETCHED = st.one_of(
 
 
 def numbered(
-    ops: Sequence[tuple[str, str, Wire]], sequencing: str, strides: Sequence[int] = (1,)
+    ops: Sequence[tuple[str, str, Wire]],
+    sequencing: str,
+    strides: Sequence[int] = (1,),
+    revives: bool = False,
 ) -> list[Wire]:
-    """A log that a server could have written: what each op says, with the seq it gets."""
+    """A log that a server could have written: what each op says, with the seq it gets.
+
+    `revives`: it says nothing of what it removed before it opens it again.
+    """
     counters: dict[str, int] = {}
     sessions: dict[str, Folded] = {}
     log = []
@@ -423,8 +429,10 @@ def numbered(
         event["sessionId"] = session_id
         if op["type"].partition(".")[0] in ("message", "block"):
             event["messageId"] = message_id
+            if revives and session.messages.get(message_id) is GONE:
+                event = {"type": "message.opened", "role": "user", **of(session_id, message_id)}
         if "blockIndex" in event:
-            event = plausible(event, session.messages.get(message_id))
+            event = plausible(event, session.messages.get(message_id), revives)
         counter = session_id if sequencing == "session" else ""
         stride = 1 if sequencing == "session" else strides[place % len(strides)]
         event["seq"] = counters[counter] = counters.get(counter, 0) + stride
@@ -433,7 +441,11 @@ def numbered(
     return log
 
 
-def plausible(event: Wire, message: Any) -> Wire:
+def of(session_id: str, message_id: str) -> Wire:
+    return {"sessionId": session_id, "messageId": message_id}
+
+
+def plausible(event: Wire, message: Any, revives: bool) -> Wire:
     """An event of a block as its server would send it: of the block's own kind, opened first."""
     index = event["blockIndex"]
     kind = KINDS[index]
@@ -446,7 +458,7 @@ def plausible(event: Wire, message: Any) -> Wire:
     elif "state" not in event:
         event.pop("whole", None)
     opens = event["type"] == "block.opened" or (
-        kind != "text" and not there and event["type"] != "block.removed"
+        (kind != "text" or revives) and not there and event["type"] != "block.removed"
     )
     if not opens:
         return event
@@ -460,6 +472,7 @@ def logs(
     sessions: Sequence[str] = ("s",),
     messages: Sequence[str] = ("m", "n"),
     max_size: int = 24,
+    revives: bool = False,
 ) -> st.SearchStrategy[list[Wire]]:
     return st.builds(
         numbered,
@@ -470,6 +483,7 @@ def logs(
         ),
         st.just(sequencing),
         st.lists(st.integers(1, 5), min_size=1, max_size=4),
+        st.just(revives),
     )
 
 
@@ -626,7 +640,7 @@ def test_order_within_a_small_window_does_not_matter(sequencing, data, seed, win
 @given(data=st.data(), seed=st.integers(0, 2**32))
 def test_a_snapshot_anywhere_ends_in_the_same_state(sequencing, data, seed):
     ops = (TEXT_OPS, TEXT_OPS, BLOCK_OPS, MESSAGE_OPS, SESSION_OPS, REMOVALS)
-    log = data.draw(logs(*ops, sequencing=sequencing))
+    log = data.draw(logs(*ops, sequencing=sequencing, revives=True))
     at = data.draw(st.sampled_from([event["seq"] for event in log]), label="position")
     complete = data.draw(st.booleans(), label="complete")
     snapshot = fetched(log, "s", at, complete=complete)

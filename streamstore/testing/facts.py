@@ -156,6 +156,14 @@ class Facts:
             found.append(range(start, len(self.each)))
         return found
 
+    def exchangeable(self, first: int, second: int) -> bool:
+        """Whether two events that follow one another may change places."""
+        one, other = self.each[first], self.each[second]
+        if one.barrier or other.barrier or "none" in (one.mode, other.mode) or not self.stateless:
+            return False
+        lanes = dict(other.lanes)
+        return not any(fixed or lanes[lane] for lane, fixed in one.lanes if lane in lanes)
+
     @property
     def orderable(self) -> bool:
         """Whether some events may change places."""

@@ -17,6 +17,7 @@ import attrs
 from ..decoding import decode_json
 from ..errors import CallerError, MalformedEvent, UnknownProtocol
 from ..feeding import Connection, connections
+from ..logs import UnreadableLog
 from ..model import SEQUENCINGS, Sequencing
 from ..protocols import adapter_named, adapters, detect
 
@@ -104,7 +105,18 @@ class Log:
         found = connections([fspath(path) for path in paths])
         if len(found) > 1:
             raise CallerError("these are several connections: read each log by itself")
-        return _read(found[0], protocol, sequencing)
+        return cls.of_connection(found[0], protocol=protocol, sequencing=sequencing)
+
+    @classmethod
+    def of_connection(
+        cls,
+        connection: Connection,
+        *,
+        protocol: str = "auto",
+        sequencing: Sequencing | None = None,
+    ) -> Log:
+        """A log from the files of one connection; as `read`."""
+        return _read(connection, protocol, sequencing)
 
     def __len__(self) -> int:
         return len(self.wires)
@@ -162,6 +174,9 @@ def _read(connection: Connection, protocol: str, sequencing: Sequencing | None) 
             wires.append(_wire(says))
             pieces.append(data if data.endswith((b"\n", b"\r")) else data + b"\n")
             arrivals.append(at)
+    if not wires and not connection.before and not connection.after:
+        problem = "holds no events (it is neither an event stream nor JSON lines)"
+        raise UnreadableLog(connection.name, problem)
     framing: Framing = "lines" if not pieces or _is_json(pieces[0]) else "frames"
     for place, states in ((0, connection.before), (len(wires), connection.after)):
         for state in reversed(states):

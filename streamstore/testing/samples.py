@@ -87,6 +87,14 @@ class _Session:
                 yield from self._request(f"r{number}", f"m{number}")
             if random.random() < 0.4:
                 yield self._stamped("todo.updated", todo=[{"text": "do", "n": number}])
+            if random.random() < 0.15:
+                error = {"name": "Overloaded", "message": "later"}
+                yield self._stamped("session.error", error=error)
+            if random.random() < 0.2:
+                yield self._stamped("session.state", state={"step": number})
+            if random.random() < 0.15 and number > 1 and f"m{number - 1}" in self._messages:
+                del self._messages[f"m{number - 1}"]
+                yield self._stamped("message.removed", messageId=f"m{number - 1}")
             if random.random() < 0.4 and self._sequencing in ("session", "sparse"):
                 yield self._snapshot()
             if not overlap:
@@ -164,6 +172,9 @@ class _Session:
                         "text": part["text"],
                         "whole": True,
                     }
+        if random.random() < 0.15:
+            part["note"] = "n"
+            yield self._stamped("block.updated", **key, note="n")
         part["status"] = "closed"
         if self._sequencing == "block":
             yield self._stamped("block.closed", **key, seq=count)

@@ -64,6 +64,38 @@ def shrink(
         size = max(1, min(size // 2, len(found) // 2))
 
 
+def exchange(
+    items: Sequence[Item],
+    fails: Callable[[tuple[Item, ...]], bool],
+    may: Callable[[Item, Item], bool],
+    *,
+    keeps: Callable[[Item], bool] = lambda item: False,
+    budget: Budget | None = None,
+) -> tuple[Item, ...]:
+    """A failing list that an exchange of neighbours makes shorter, as often as one does.
+
+    Where the order itself is at fault, a list of which nothing can be left out may still be long:
+    what stands before the exchange is needed to get there.
+
+    >>> def in_disorder(some):  # numbers from 0 on, not in order
+    ...     return list(some) != sorted(some) == list(range(len(some)))
+    >>> exchange((0, 1, 2, 4, 3), in_disorder, lambda a, b: True)
+    (1, 0)
+    """
+    budget = budget or Budget(10_000_000)
+    found = tuple(items)
+    place = 0
+    while place < len(found) - 1:
+        first, second = found[place], found[place + 1]
+        swapped = (*found[:place], second, first, *found[place + 2 :])
+        place += 1
+        if may(first, second) and budget.spend(len(swapped)) and fails(swapped):
+            shorter = shrink(swapped, fails, keeps=keeps, budget=budget)
+            if len(shorter) < len(found):
+                found, place = shorter, 0
+    return found
+
+
 def settle(
     items: Sequence[Item],
     fails: Callable[[tuple[Item, ...]], bool],

@@ -1,0 +1,201 @@
+"""The command `check`: hold a log of anybody's to the laws, and say which of them break, and how.
+
+Knows arguments, reports and how they are printed; not how a law is examined. Everything printed is
+free of control characters, wherever it came from.
+
+Exit codes: 0 every law is kept or not promised, 1 one is broken, 2 a wrong argument or log.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from typing import Any, TextIO
+
+import attrs
+
+from .errors import MalformedEvent, StreamStoreError, UnknownEvent, UnknownProtocol
+from .feeding import connections
+from .logs import UnreadableLog
+from .model import SEQUENCINGS
+from .pipeline import StreamStore
+from .protocols import adapter_named, adapters
+from .terminal import json_text, one_line
+from .testing.laws import Counterexample, Report, check_laws
+from .testing.recorded import Log, Unreadable
+from .testing.scripts import MakeStore
+
+_KEPT, _BROKEN, _WRONG = 0, 1, 2
+#: An event of a counterexample is printed in so many characters; all of it with `--json`.
+_EVENT = 400
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `check`, on the parser of the command."""
+    parser.add_argument("logs", nargs="+", metavar="LOG", help="see below")
+    parser.add_argument(
+        "--protocol",
+        default="auto",
+        metavar="P",
+        help=f"one of {', '.join(adapters())}; by default it is found",
+    )
+    parser.add_argument(
+        "--sequencing",
+        choices=SEQUENCINGS,
+        metavar="S",
+        help=f"what a hole in seq means, where it is not what the protocol says: "
+        f"{', '.join(SEQUENCINGS)}",
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="draws other disturbances (default 0)"
+    )
+    parser.add_argument(
+        "--runs",
+        type=_positive,
+        metavar="N",
+        help="disturbed replays for each law; by default as many as take some seconds",
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="print the reports as JSON, counterexamples whole"
+    )
+
+
+def run(
+    arguments: argparse.Namespace, out: TextIO, err: TextIO, *, store: MakeStore = StreamStore
+) -> int:
+    """Check every log that is named and print the reports; returns the exit code.
+
+    `store` makes the stores that are examined.
+    """
+    try:
+        found = [
+            _Checked(log, check_laws(log, seed=arguments.seed, runs=arguments.runs, store=store))
+            for log in _logs(arguments)
+        ]
+    except BrokenPipeError:
+        raise
+    except (StreamStoreError, OSError) as error:
+        strerror = error.strerror if isinstance(error, OSError) else None
+        print(f"streamstore: {one_line(strerror or str(error), 500)}", file=err)
+        return _WRONG
+    if arguments.json:
+        json = json_text([_as_json(checked, arguments.seed) for checked in found], ascii_only=True)
+        print(json, file=out)
+    else:
+        for number, checked in enumerate(found):
+            if number:
+                print(file=out)
+            for line in _lines(checked, arguments.seed):
+                print(_writable(line, out), file=out)
+    return _BROKEN if any(checked.broken for checked in found) else _KEPT
+
+
+@attrs.frozen
+class _Checked:
+    """A log and what became of the laws."""
+
+    log: Log
+    reports: tuple[Report, ...]
+
+    @property
+    def broken(self) -> bool:
+        return any(report.outcome == "broken" for report in self.reports)
+
+
+def _logs(arguments: argparse.Namespace) -> Iterator[Log]:
+    protocol = arguments.protocol
+    if protocol != "auto":
+        adapter_named(protocol)
+    for connection in connections(arguments.logs):
+        try:
+            log = Log.of_connection(connection, protocol=protocol, sequencing=arguments.sequencing)
+        except UnknownProtocol as error:
+            raise UnreadableLog(connection.name, str(error)) from error
+        if not _knows_any(log):
+            raise UnreadableLog(
+                connection.name,
+                f"none of its events ({len(log)}) is one that {log.protocol} knows",
+            )
+        yield log
+
+
+def _knows_any(log: Log) -> bool:
+    adapter = adapter_named(log.protocol)()
+    for wire in log.wires:
+        try:
+            if not isinstance(wire, Unreadable):
+                adapter.decode(wire)
+                return True
+        except (MalformedEvent, UnknownEvent, RecursionError):
+            continue
+    return False
+
+
+def _positive(text: str) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be an integer from 1, not {text!r}")
+    return number
+
+
+# --- printing -------------------------------------------------------------------------------------
+
+
+def _lines(checked: _Checked, seed: int) -> Iterator[str]:
+    log = checked.log
+    sequencing = log.sequencing or adapter_named(log.protocol).declaration.sequencing
+    yield (f"{one_line(log.name)}: {len(log):,} events, {log.protocol} ({sequencing}), seed {seed}")
+    for report in checked.reports:
+        outcome = report.outcome.upper() if report.outcome == "broken" else report.outcome
+        yield f"  {report.law} {report.name:<13} {outcome:<13} {one_line(report.why)}"
+        if report.counterexample is not None:
+            for line in _example(report.counterexample):
+                yield f"     {line}"
+
+
+def _example(example: Counterexample) -> Iterator[str]:
+    number = len(example)
+    with_setup = f" with {example.setup}" if example.setup else ""
+    yield f"{number} event{'' if number == 1 else 's'} show it{with_setup}:"
+    for line in example.lines():
+        yield f"  {one_line(line, _EVENT)}"
+    yield one_line(example.problem, _EVENT)
+
+
+def _as_json(checked: _Checked, seed: int) -> dict[str, Any]:
+    return {
+        "log": checked.log.name,
+        "events": len(checked.log),
+        "protocol": checked.log.protocol,
+        "seed": seed,
+        "laws": [_report_as_json(report) for report in checked.reports],
+    }
+
+
+def _report_as_json(report: Report) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "law": report.law,
+        "name": report.name,
+        "outcome": report.outcome,
+        "why": report.why,
+    }
+    example = report.counterexample
+    if example is not None:
+        found["counterexample"] = {
+            "problem": example.problem,
+            "setup": example.setup,
+            "arrivals": [
+                {"what": what} if wire is None else {"what": what, "event": wire}
+                for what, wire in example.arrivals
+            ],
+        }
+    return found
+
+
+def _writable(line: str, out: TextIO) -> str:
+    """A line as an output can write it: what its encoding lacks becomes an escape."""
+    encoding = out.encoding or "utf-8"
+    return line.encode(encoding, "backslashreplace").decode(encoding)
