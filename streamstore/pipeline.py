@@ -728,6 +728,8 @@ class Stream:
         message = store._reducer.message_row(session, event.message_id)
         if event.seq is not None and self._mode in ("session", "sparse"):
             message.mark = max(message.mark, event.seq)
+            if isinstance(event, MessageUpdated):
+                store._reducer.reopen(message, event.seq)
         block = None
         if isinstance(event, BlockEvent):
             block = store._reducer.block_row(message, event.block_index)
@@ -967,6 +969,7 @@ class StreamStore:
         """End every stream, show everything that waits, and close the subscriptions."""
         if self._closed:
             return
+        self._asked_tick = True  # the last tick is below: a loop that is gone is not asked for one
         self._drain()
         for stream in list(self._streams):
             if not stream.ended:
@@ -1329,10 +1332,10 @@ class StreamStore:
 
     def _drain(self) -> None:
         """Take in what other threads left, in order; never one chunk inside another."""
-        if self._draining or not self._inbox:
+        self._asked_drain = False  # first: who posts from here on asks again
+        if self._draining:
             return
         self._draining = True
-        self._asked_drain = False  # first: who posts from here on asks again
         try:
             while self._inbox:
                 with self._inbox_lock:
@@ -1409,12 +1412,16 @@ class StreamStore:
             store._counts.restore(saved["counts"])
             store._coalescer.epoch = saved["epoch"]
             store._restored = [dict(entry) for entry in saved["streams"]]
-            rows = [load_session(entry, store.limits.event_ids) for entry in saved["sessions"]]
+            loaded = [load_session(entry, store.limits.event_ids) for entry in saved["sessions"]]
+            rows = [row for row, _ in loaded]
+            leaving = [row for _, rows in loaded for row in rows]
             store._sessions = {row.id: row for row in rows}
             gaps = load_gaps(saved["gaps"])
-            store._tables.restore(rows, saved["shown"], saved["tick"], gaps)
+            store._tables.restore(rows, saved["shown"], saved["tick"], gaps, leaving)
             for row in rows:
                 store._touch_again(row)
+            for left in leaving:
+                store._coalescer.touch(left)
             store._present(())  # what is shown can be read, or the state is refused here
         if store._protocol != "auto":
             adapter_named(store._protocol)

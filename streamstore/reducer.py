@@ -624,6 +624,13 @@ class Reducer:
             if not block.closed or block.rank < TERMINAL_RANK:
                 self._touch(block)
 
+    @staticmethod
+    def reopen(message: MessageRow, seq: int) -> None:
+        """A fetched state begins: how the message ended up to there, it says itself."""
+        for name in ("status", "error"):
+            if name in message.entity.values and message.entity.seqs.get(name, -1) <= seq:
+                message.entity.put(name, None, seq)
+
     def _message_removed(
         self, event: MessageRemoved, message: MessageRow, arrival: Arrival
     ) -> None:
@@ -725,22 +732,25 @@ class Reducer:
     def _declare(
         self, event: BlockOpened | BlockReplaced | BlockUpdated, block: BlockRow, arrival: Arrival
     ) -> Verdict | None:
-        kind = event.kind
-        if arrival.positioned and event.seq is not None and event.seq <= block.lower_bound:
-            return None  # of an earlier life, which may have had another kind
+        kind, order, seq = event.kind, event.order, event.seq
+        undone = arrival.positioned and seq is not None and seq <= block.lower_bound
+        seq = -1 if seq is None else seq
         if kind is not None:
             known = kind if kind in PART_KINDS else "unknown"
-            block.declared_seq = max(block.declared_seq, -1 if event.seq is None else event.seq)
+            if block.declared and block.kind != known and not undone:
+                return verdicts.CONFLICT
             if not block.declared:
-                block.kind, block.declared = known, True
+                block.declared_kind = known
+                if not undone:
+                    block.kind, block.declared = known, True
                 if known != kind:
                     block.fields.merge({"originalKind": kind})
-            elif block.kind != known:
-                return verdicts.CONFLICT
-        if event.order is not None:
-            seq = -1 if event.seq is None else event.seq
-            if seq >= block.order_seq or event.seq is None:
-                block.order, block.order_seq = event.order, max(seq, block.order_seq)
+            if not (block.declared and undone):
+                block.declared_seq = max(block.declared_seq, seq)
+        replaces = isinstance(event, BlockSnapshot) and arrival.positioned and event.whole
+        if (order is not None or replaces) and (seq >= block.order_seq or event.seq is None):
+            block.placed, block.order_seq = order, max(seq, block.order_seq)
+            block.order = None if undone else order
         return None
 
     def _merge_fields(
@@ -947,6 +957,8 @@ class Reducer:
             self._clear_others(block, seq if arrival.positioned else None)
         if event.status == "closed":
             self._close(arrival, block, event.seq)
+        elif event.status == "open" and arrival.positioned and block.closed_seq <= seq:
+            block.closed, block.closed_seq = False, -1
         return self._merge_fields(arrival.mode, event, event.fields, event.whole, block)
 
     def _block_updated(

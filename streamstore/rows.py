@@ -48,6 +48,7 @@ class BlockRow(Marks):
             that stream's position before it.
         hots: the hot tables of streams that hold this row, to take it out.
         kind, declared: the kind, and whether an event said so; `declared_seq`: which.
+        declared_kind, placed: the kind and order of before, which a removal may have undone.
         closed, close_seq: the block was closed, in a `block` stream after that operation.
         closed_seq: the last close in a stream with positions; a removal above it undoes it.
         whole_seq: the last operation there that said everything of the part.
@@ -87,6 +88,8 @@ class BlockRow(Marks):
     previous: bool = False
     order_seq: int = -1
     declared_seq: int = -1
+    declared_kind: str = "text"
+    placed: float | None = None
     closed_seq: int = -1
     whole_seq: int = -1
     bound: int = -1
@@ -230,10 +233,9 @@ class BlockRow(Marks):
         self.fields.limit(bound)
         self.settle_state()
         self.closed = self.closed_seq > bound
-        if self.declared_seq <= bound:
-            self.kind, self.declared = "text", False
-        if self.order_seq <= bound:
-            self.order, self.order_seq = None, -1
+        self.declared = self.declared_seq > bound
+        self.kind = self.declared_kind if self.declared else "text"
+        self.order = self.placed if self.order_seq > bound else None
         return before
 
     def settle_state(self) -> bool:
@@ -269,6 +271,7 @@ class BlockRow(Marks):
         self.suspect = self.previous = False
         self.close_seq = self.snapshot_seq = self.closed_at = self.order_seq = -1
         self.declared_seq = self.closed_seq = self.whole_seq = -1
+        self.declared_kind, self.placed = "text", None
         self.states = {}
 
 
@@ -341,7 +344,7 @@ class MessageRow(Marks):
     @property
     def closed_as(self) -> str:
         """How it ended, `open` when it did not."""
-        return self.entity.values.get("status", "open")  # type: ignore[no-any-return]
+        return self.entity.values.get("status") or "open"
 
     @property
     def error(self) -> Json:

@@ -47,20 +47,36 @@ def save_session(row: SessionRow) -> dict[str, Any]:
     saved = _save(row)
     saved["id"] = row.id
     saved["waiting"] = [[token, _dump(event)] for token, event, _ in row.waiting]
-    saved["messages"] = []
-    for message in row.messages.values():
-        entry = _save(message)
-        entry["blocks"] = [
-            {**_save(block), "index": index, "held_back": block.key in row.withheld}
-            for index, block in message.blocks.items()
-        ]
-        entry["id"] = message.key.message_id
-        saved["messages"].append(entry)
+    saved["messages"] = [_save_message(message) for message in row.messages.values()]
+    saved["leaving"] = [
+        _save_message(message)
+        for message in row.shown_messages or ()
+        if row.messages.get(message.key.message_id) is not message
+    ]
     return saved
 
 
-def load_session(saved: Any, ids_size: int) -> SessionRow:
-    """The rows of a saved session; `shown` says which of them are to be published again.
+def _save_message(message: MessageRow) -> dict[str, Any]:
+    entry = _save(message)
+    entry["id"] = message.key.message_id
+    entry["blocks"] = [_save_block(block) for block in message.blocks.values()]
+    entry["leaving"] = [
+        _save_block(block)
+        for block in message.shown_parts or ()
+        if message.blocks.get(block.key.block_index) is not block
+    ]
+    return entry
+
+
+def _save_block(block: BlockRow) -> dict[str, Any]:
+    held_back = block.key in block.message.session.withheld
+    return {**_save(block), "index": block.key.block_index, "held_back": held_back}
+
+
+def load_session(saved: Any, ids_size: int) -> tuple[SessionRow, list[MessageRow | BlockRow]]:
+    """The rows of a saved session, and those that left it since the last tick and are still shown.
+
+    `shown` of a row says whether it is to be published again.
 
     Raises:
         UnsupportedState: the value is not what `save_session` wrote.
@@ -69,22 +85,39 @@ def load_session(saved: Any, ids_size: int) -> SessionRow:
         row = SessionRow(id=_checked(is_id, saved["id"]), ids=EventIds(ids_size))
         _load(row, saved)
         row.waiting = [(token, _undump(event), None) for token, event in saved["waiting"]]
+        leaving: list[MessageRow | BlockRow] = []
         for entry in saved["messages"]:
-            message_id = _checked(is_id, entry["id"])
-            message = MessageRow(key=MessageKey(row.id, message_id), session=row)
-            _load(message, entry)
-            row.messages[message_id] = message
-            for part in entry["blocks"]:
-                key = PartKey(row.id, message_id, _checked(is_block_index, part["index"]))
-                block = BlockRow(key=key, message=message)
-                _load(block, part)
-                message.blocks[part["index"]] = block
-                if part["held_back"]:
-                    row.withheld[key] = block
+            message = _load_message(row, entry, leaving)
+            row.messages[message.key.message_id] = message
+            for block in message.blocks.values():
                 call_id = block.fields.values.get("callId")
                 if isinstance(call_id, str) and block.exists:
                     row.calls[call_id] = block
-    return row
+        leaving += [_load_message(row, entry, leaving) for entry in saved["leaving"]]
+    return row, leaving
+
+
+def _load_message(
+    session: SessionRow, entry: Any, leaving: list[MessageRow | BlockRow]
+) -> MessageRow:
+    key = MessageKey(session.id, _checked(is_id, entry["id"]))
+    message = MessageRow(key=key, session=session)
+    _load(message, entry)
+    for part in entry["blocks"]:
+        block = _load_block(message, part)
+        message.blocks[block.key.block_index] = block
+        if part["held_back"]:
+            session.withheld[block.key] = block
+    leaving += [_load_block(message, part) for part in entry["leaving"]]
+    return message
+
+
+def _load_block(message: MessageRow, part: Any) -> BlockRow:
+    block = BlockRow(
+        key=PartKey(*message.key, _checked(is_block_index, part["index"])), message=message
+    )
+    _load(block, part)
+    return block
 
 
 @contextmanager

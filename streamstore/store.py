@@ -158,8 +158,12 @@ class Tables:
         shown: Iterable[str],
         version: int,
         gaps: Iterable[Gap],
+        leaving: Iterable[MessageRow | BlockRow] = (),
     ) -> None:
-        """Publish loaded rows again as they were shown; no change set, the same version."""
+        """Publish loaded rows again as they were shown; no change set, the same version.
+
+        `leaving` are rows that no other row holds any more: the next tick takes them away.
+        """
         by_id = {row.id: row for row in rows}
         self.version = version
         self._ids = None
@@ -167,17 +171,13 @@ class Tables:
             session = self.sessions[session_id] = by_id[session_id]
             session.shown_messages = Ordered()
             for message in session.messages.values():
-                if message.shown is None:
-                    continue
-                self.messages[message.key] = message
-                order = message_order(message.shown[-1], message.key.message_id)
-                session.shown_messages.add(order, message)
-                message.shown_parts = Ordered()
-                for block in message.blocks.values():
-                    if block.shown is not None:
-                        self.parts[block.key] = block
-                        place = part_order(block.shown[5], block.key.block_index)
-                        message.shown_parts.add(place, block)
+                self._restore_message(message)
+        messages = [row for row in leaving if isinstance(row, MessageRow)]
+        for message in messages:
+            self._restore_message(message)
+        for row in leaving:
+            if isinstance(row, BlockRow):
+                self._restore_part(row)
         for gap in gaps:
             session_id, message_id, block_index, *_ = gap
             key: Key = SessionKey(session_id)
@@ -186,6 +186,22 @@ class Tables:
             if self._row_at(key) is not None:
                 self._gaps[key] = gap
         self.gaps = tuple(self._gaps.values())
+
+    def _restore_message(self, message: MessageRow) -> None:
+        if message.shown is None:
+            return
+        self.messages[message.key] = message
+        order = message_order(message.shown[-1], message.key.message_id)
+        message.session.shown_messages.add(order, message)
+        message.shown_parts = Ordered()
+        for block in message.blocks.values():
+            self._restore_part(block)
+
+    def _restore_part(self, block: BlockRow) -> None:
+        if block.shown is not None:
+            self.parts[block.key] = block
+            place = part_order(block.shown[5], block.key.block_index)
+            block.message.shown_parts.add(place, block)
 
     def places(self, rows: Iterable[AnyRow], over: Iterable[AnyRow] = ()) -> tuple[Place, ...]:
         """Places of published rows: sessions, then messages, then parts, each in order.

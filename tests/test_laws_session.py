@@ -179,10 +179,7 @@ class Folded:
         requests = {
             table: {
                 request_id: filled(
-                    {
-                        name: request.get(name)
-                        for name in ("id", "messageId", "callId", "payload")
-                    }
+                    {name: request.get(name) for name in ("id", "messageId", "callId", "payload")}
                 )
                 for request_id, request in asked.items()
             }
@@ -340,7 +337,9 @@ def fetched(events: Iterable[Wire], session_id: str, seq: int, **more: Any) -> W
 
 # -- logs ------------------------------------------------------------------------------------------
 
-TEXTS = st.sampled_from(["a", "Hello", " ", "", "wörld\n", "\U0001f600", "\ud83d", "\ude00", "x" * 9])
+TEXTS = st.sampled_from(
+    ["a", "Hello", " ", "", "wörld\n", "\U0001f600", "\ud83d", "\ude00", "x" * 9]
+)
 VALUES = st.sampled_from([0, 1, "v", None, True, {"deep": [1]}, {"deep": [2]}, []])
 FIELDS = st.dictionaries(st.sampled_from(["title", "path", "input"]), VALUES, max_size=2)
 KINDS: dict[int | str, str] = {0: "text", 1: "reasoning", 2: "text", "call": "tool"}
@@ -380,9 +379,13 @@ BLOCK_OPS = st.one_of(
     of_block("block.replaced", text=TEXTS, fields=FIELDS, whole=st.just(True)),
     of_block("block.closed"),
 )
-MESSAGE_OPS = st.one_of(
+#: What a server says of a message whenever it opens it; one that a state lacks is not unset.
+OPENED = {"type": "message.opened", "role": "user", "parentId": "p", "order": 7}
+OPEN_OPS = st.one_of(
     of_message("message.opened", role=st.just("assistant"), order=ORDERS),
     of_message("message.opened", role=st.just("user"), info=FIELDS, parentId=st.just("p")),
+)
+MESSAGE_OPS = st.one_of(
     of_message("message.updated", info=FIELDS),
     of_message("message.updated", info=FIELDS, whole=st.just(True)),
     of_message("message.closed", status=st.sampled_from(["completed", "aborted", "error"])),
@@ -417,7 +420,8 @@ def numbered(
 ) -> list[Wire]:
     """A log that a server could have written: what each op says, with the seq it gets.
 
-    `revives`: it says nothing of what it removed before it opens it again.
+    `revives`: it says nothing of what it removed before it opens it again, asks once, and
+    answers what was asked.
     """
     counters: dict[str, int] = {}
     sessions: dict[str, Folded] = {}
@@ -430,9 +434,14 @@ def numbered(
         if op["type"].partition(".")[0] in ("message", "block"):
             event["messageId"] = message_id
             if revives and session.messages.get(message_id) is GONE:
-                event = {"type": "message.opened", "role": "user", **of(session_id, message_id)}
+                event = {**OPENED, **of(session_id, message_id)}
         if "blockIndex" in event:
             event = plausible(event, session.messages.get(message_id), revives)
+        if revives and op["type"].partition(".")[0] in ("permission", "question"):
+            table = op["type"].partition(".")[0] + "s"
+            asked = op["id"] in session.requests[table]
+            if asked == op["type"].endswith("asked") or (table, op["id"]) in session.answered:
+                continue
         counter = session_id if sequencing == "session" else ""
         stride = 1 if sequencing == "session" else strides[place % len(strides)]
         event["seq"] = counters[counter] = counters.get(counter, 0) + stride
@@ -484,7 +493,7 @@ def logs(
         st.just(sequencing),
         st.lists(st.integers(1, 5), min_size=1, max_size=4),
         st.just(revives),
-    )
+    ).filter(bool)
 
 
 def new_stream(sequencing: str, limits: Limits | None = None) -> tuple[StreamStore, Stream]:
@@ -544,7 +553,7 @@ def same_objects(store: StreamStore, before: Sequence[Any]) -> bool:
     return len(now) == len(before) and all(a is b for a, b in zip(now, before, strict=True))
 
 
-EVERYTHING = (TEXT_OPS, BLOCK_OPS, MESSAGE_OPS, SESSION_OPS, UNFETCHED, REMOVALS, RESETS)
+EVERYTHING = (TEXT_OPS, BLOCK_OPS, OPEN_OPS, MESSAGE_OPS, SESSION_OPS, UNFETCHED, REMOVALS, RESETS)
 
 
 @pytest.mark.parametrize("sequencing", SEQUENCINGS)
@@ -599,7 +608,7 @@ def test_no_character_is_lost_or_counted_twice(sequencing, data, seed):
 @pytest.mark.parametrize("sequencing", SEQUENCINGS)
 @given(data=st.data(), seed=st.integers(0, 2**32))
 def test_sessions_do_not_touch_each_other(sequencing, data, seed):
-    ops = (TEXT_OPS, BLOCK_OPS, MESSAGE_OPS, SESSION_OPS, REMOVALS)
+    ops = (TEXT_OPS, BLOCK_OPS, OPEN_OPS, MESSAGE_OPS, SESSION_OPS, REMOVALS)
     log = data.draw(logs(*ops, sequencing=sequencing, sessions=("s", "t")))
     store, stream = new_stream(sequencing)
     feed(store, stream, arrivals(log, seed), seed)
@@ -626,7 +635,7 @@ def disturbed(log: Sequence[Wire], seed: int, reach: int) -> list[Wire]:
 @given(data=st.data(), seed=st.integers(0, 2**32), window=st.integers(2, 6))
 def test_order_within_a_small_window_does_not_matter(sequencing, data, seed, window):
     # A closed block keeps its window for as many events of its session as the window is long.
-    ops = (TEXT_OPS, TEXT_OPS, BLOCK_OPS, MESSAGE_OPS)
+    ops = (TEXT_OPS, TEXT_OPS, BLOCK_OPS, OPEN_OPS, MESSAGE_OPS)
     log = data.draw(logs(*ops, sequencing=sequencing, max_size=60))
     store, stream = new_stream(sequencing, Limits(late_window=2 * window))
     feed(store, stream, disturbed(log, seed, window), seed)
@@ -639,7 +648,7 @@ def test_order_within_a_small_window_does_not_matter(sequencing, data, seed, win
 @pytest.mark.parametrize("sequencing", SEQUENCINGS)
 @given(data=st.data(), seed=st.integers(0, 2**32))
 def test_a_snapshot_anywhere_ends_in_the_same_state(sequencing, data, seed):
-    ops = (TEXT_OPS, TEXT_OPS, BLOCK_OPS, MESSAGE_OPS, SESSION_OPS, REMOVALS)
+    ops = (TEXT_OPS, TEXT_OPS, BLOCK_OPS, MESSAGE_OPS, SESSION_OPS, REMOVALS, st.just(OPENED))
     log = data.draw(logs(*ops, sequencing=sequencing, revives=True))
     at = data.draw(st.sampled_from([event["seq"] for event in log]), label="position")
     complete = data.draw(st.booleans(), label="complete")

@@ -56,10 +56,11 @@ ROWS = (
     Row("logs into a store", "feeding"),
     Row(
         "network I/O, tests of users, frameworks",
-        "client client.* testing frontends.*",
+        "client client.* testing testing.* frontends.*",
         family=True,
     ),
     Row("the frameworks by name", "frontends"),
+    Row("laws for the command, fixtures for pytest", "check pytest_plugin"),
     Row("the transcript in a terminal", "replay"),
     Row("the command", "cli cli.*", family=True),
     Row("python -m", "__main__"),
@@ -93,6 +94,8 @@ MAY_USE_EXTRAS = (
     "log",
     "replay",
     "testing",
+    "testing.*",
+    "pytest_plugin",
 )
 
 

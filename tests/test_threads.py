@@ -349,6 +349,33 @@ class TestWaking:
         store.flush()
         assert text_of(store) == "ab"
 
+    def test_it_is_asked_again_when_it_took_the_bytes_in_before_it_was_asked(self) -> None:
+        loop = Loop(reachable=True)
+        store = StreamStore(ticks=loop.ticks)
+        stream = store.open("native", sequencing="none")
+
+        class Quick:
+            """The inbox's lock; the owner is quicker than the thread that lets go of it."""
+
+            armed = True
+
+            def __enter__(self) -> None: ...
+
+            def __exit__(self, *_: object) -> None:
+                if self.armed:
+                    self.armed = False
+                    store.flush()
+
+        store._inbox_lock = Quick()  # type: ignore[assignment]
+        stream.feed_threadsafe(line("a"))
+        assert text_of(store) == "a"
+        loop.run()  # asked for nothing
+        stream.feed_threadsafe(line("b"))
+        assert loop.posted  # who is not asked sleeps for ever
+        loop.run()
+        store.flush()
+        assert text_of(store) == "ab"
+
     def test_an_owner_that_cannot_be_reached_does_it_at_its_next_call(self) -> None:
         loop = Loop(reachable=False)
         store = StreamStore(ticks=loop.ticks)

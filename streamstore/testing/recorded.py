@@ -102,10 +102,10 @@ class Log:
             UnknownProtocol: as `of`.
             CallerError: the files are several connections: read each by itself.
         """
-        found = connections([fspath(path) for path in paths])
-        if len(found) > 1:
+        connection, *others = connections([fspath(path) for path in paths])
+        if others:
             raise CallerError("these are several connections: read each log by itself")
-        return cls.of_connection(found[0], protocol=protocol, sequencing=sequencing)
+        return cls.of_connection(connection, protocol=protocol, sequencing=sequencing)
 
     @classmethod
     def of_connection(

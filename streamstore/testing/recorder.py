@@ -155,7 +155,7 @@ class Recorder:
         siblings = self._below.setdefault(tuple(key[:-1]), [])
         if key in siblings:
             siblings.remove(key)
-        if before in siblings:
+        if before is not None and before in siblings:
             siblings.insert(siblings.index(before), key)
             return
         if before is not None and len(self._scope) < len(key):

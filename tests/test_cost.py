@@ -1,0 +1,129 @@
+"""L9: what a delta costs does not depend on what is stored. Counted in calls, never in time."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from streamstore import Limits, StreamStore
+
+SEQUENCINGS = ("block", "sparse", "session", "none")
+
+
+def delta(seq: int, session: str = "s", message: str = "m", block: int = 0) -> dict[str, Any]:
+    wire = {"type": "block.delta", "sessionId": session, "messageId": message, "blockIndex": block}
+    return {**wire, "seq": seq, "text": "token "}
+
+
+def calls(work: Callable[[], object]) -> int:
+    """How many calls, of Python and of C functions, a piece of work makes."""
+    number = 0
+
+    def count(frame: object, event: str, argument: object) -> None:
+        nonlocal number
+        if event in ("call", "c_call"):
+            number += 1
+
+    sys.setprofile(count)
+    try:
+        work()
+    finally:
+        sys.setprofile(None)
+    return number
+
+
+def grown(
+    sequencing: Any, deltas: int = 1, sessions: int = 1, messages: int = 1, blocks: int = 1
+) -> tuple[StreamStore, Any, int]:
+    """A store in which one block has some deltas, and others stand beside it."""
+    store = StreamStore(ticks="manual", limits=Limits(late_window=64))
+    stream = store.open("native", sequencing=sequencing)
+    for other in range(1, sessions):
+        stream.ingest(delta(1, session=f"s{other}"))
+    if sequencing != "session":  # there the siblings would take seqs of their session
+        for other in range(1, messages):
+            stream.ingest(delta(1, message=f"m{other}"))
+        for other in range(1, blocks):
+            stream.ingest(delta(1, block=other))
+    for seq in range(1, deltas + 1):
+        stream.ingest(delta(seq))
+        if seq % 50 == 0:
+            store.flush()
+    store.flush()
+    return store, stream, deltas
+
+
+@pytest.mark.parametrize("sequencing", SEQUENCINGS)
+def test_ten_deltas_and_a_tick_cost_the_same_in_a_small_store_and_in_a_large_one(sequencing):
+    def cost(**size: int) -> int:
+        store, stream, at = grown(sequencing, **size)
+        work = [delta(at + number) for number in range(1, 11)]
+        stream.ingest(work[0])  # warm: the row before it may have been another one
+
+        def tick() -> None:
+            for wire in work[1:]:
+                stream.ingest(wire)
+            store.flush()
+
+        return calls(tick)
+
+    small = cost(deltas=51)
+    large = [
+        cost(deltas=20_001),
+        cost(deltas=51, sessions=3_000),
+        cost(deltas=51, messages=3_000),
+        cost(deltas=51, blocks=3_000),
+    ]
+    # Merging text pieces a hundred at a time and cutting windows come now and then.
+    assert max(large) <= small + 30
+
+
+@pytest.mark.parametrize("sequencing", SEQUENCINGS)
+def test_a_delta_in_order_is_three_or_four_calls(sequencing):
+    _, stream, at = grown(sequencing, deltas=51)
+    stream.ingest(delta(at + 1))
+    wires = [delta(at + 2 + number) for number in range(100)]
+    if sequencing == "none":  # where a seq means nothing and usually is not there
+        for wire in wires:
+            del wire["seq"]
+
+    def ingest() -> None:
+        for wire in wires:
+            stream.ingest(wire)
+
+    # The call itself, an append or two, a length, and in a `session` stream the session's set.
+    assert calls(ingest) <= 100 * 5 + 5
+
+
+def test_a_late_delta_costs_its_window_and_not_the_text():
+    def cost(deltas: int) -> int:
+        store, stream, _ = grown("sparse", deltas=1)
+        for seq in range(2, 2 * deltas, 2):
+            stream.ingest(delta(seq))
+        store.flush()
+        late = delta(2 * deltas - 9)
+
+        def tick() -> None:
+            assert stream.ingest(late).kind == "late"
+            store.flush()
+
+        return calls(tick)
+
+    assert cost(20_000) <= cost(500) + 30
+
+
+def test_ten_deltas_in_a_tick_are_one_write_and_one_notification_and_each_are_ten():
+    for ticks, number in (("manual", 1), ("each", 10)):
+        store = StreamStore("native", ticks=ticks)
+        heard: list[Any] = []
+        store.subscribe(heard.append)
+        store.ingest_many(delta(seq) for seq in range(1, 11))
+        store.flush()
+        work = store.health.counts["work"]
+        assert (work["writes"], work["notifications"], len(heard)) == (number, number, number)
+        assert "".join(edit.text for changes in heard for edit in changes.text.values()) == (
+            "token " * 10
+        )
