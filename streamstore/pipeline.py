@@ -267,10 +267,25 @@ class Stream:
         at = self._repeats_from if self.received == self._repeats_to else self.received
         return Position(at, self._event_id)
 
-    def _resume_at(self, position: Position) -> None:
-        """Go on counting where a saved stream stopped."""
+    def _resume_at(self, position: Position, streaming: Iterable[Any]) -> None:
+        """Go on where a saved stream stopped; `streaming` are the keys of the parts it left open."""
         self.received = position.events
         self._event_id = position.event_id
+        for session_id, message_id, block_index in streaming:
+            session = self._store._sessions.get(session_id)
+            message = session.messages.get(message_id) if session is not None else None
+            block = message.blocks.get(block_index) if message is not None else None
+            if block is not None:
+                self._touched[block.key] = block
+
+    @property
+    def _streaming(self) -> list[list[Any]]:
+        """Keys of the parts that would be cut if it ended now; none where the wire counts."""
+        return [
+            list(key)
+            for key, row in self._touched.items()
+            if row.exists and not row.closed and row.message.closed_as == "open"
+        ]
 
     # -- input -------------------------------------------------------------------------------
 
@@ -679,12 +694,13 @@ class Stream:
             sessions = [store._session_row(scope)]
         else:
             sessions = list(store._sessions.values())
-            self._generation = generation
-            store._generation = generation
         stale = [session for session in sessions if generation in session.generations]
         current = [session for session in sessions if session.generation == generation]
         if sessions and len(stale) == len(sessions) and len(current) < len(sessions):
             return verdicts.STALE_GENERATION
+        if scope is None:
+            self._generation = generation
+            store._generation = generation
         for session in sessions:
             if generation not in session.generations:
                 store._restart(session, generation)
@@ -712,14 +728,14 @@ class Stream:
         steps = plan(event, messages, session, self._mode, store._coalescer.touched_since, epoch)
         self._own_state(event, session, epoch, positioned)
         for step in steps:
-            self._step(step, session)
+            self._step(step, session, epoch)
         if positioned:
             self._cover(event, session)
         store._resync.pop(session.id, None)
         store._coalescer.touch(session)
         return ACCEPTED
 
-    def _step(self, step: Any, session: SessionRow) -> None:
+    def _step(self, step: Any, session: SessionRow, epoch: int) -> None:
         store = self._store
         event = step.event
         if step.counted:
@@ -740,10 +756,13 @@ class Stream:
             block.snapshot_seq = event.seq
             if block.first < 0:
                 block.first = event.seq
+        touched = [(row, row.touched) for row in (message, block) if row is not None]
         # What a snapshot brings was received outside the events; it counts as accepted.
         store._counts.text(event, ACCEPTED)
         store._reducer.apply(self._mode, event, session, message, block, ACCEPTED, NOWHERE)
         store._coalescer.observe(event, session, message)
+        for row, before in touched:  # as old as its read: a later one replaces it
+            row.touched = max(before, epoch - 1)
         if block is not None:
             if step.gap is not None:
                 block.gap = step.gap
@@ -908,7 +927,7 @@ class StreamStore:
         self._streams[stream] = None
         for place, entry in enumerate(self._restored):
             if entry["protocol"] == stream.protocol or protocol == "auto":
-                stream._resume_at(_restored_position(entry))
+                stream._resume_at(_restored_position(entry), entry["streaming"])
                 del self._restored[place]
                 break
         if generation is not None:
@@ -1371,6 +1390,7 @@ class StreamStore:
                     "sequencing": stream.sequencing,
                     "events": stream.position.events,
                     "eventId": stream.position.event_id,
+                    "streaming": stream._streaming,
                 }
                 for stream in self._streams
             ]

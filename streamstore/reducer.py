@@ -319,9 +319,9 @@ class Reducer:
 
     def session_full(self, session: SessionRow, seq: int) -> None:
         """A full event or snapshot of a session at `seq`: above a removal it adds it again."""
-        bound = session.boundary
+        before = (session.boundary, session.removed_now)
         session.note_full(seq, self._limits.late_window)
-        if session.boundary != bound:
+        if (session.boundary, session.removed_now) != before:
             self._recount_session(session)
 
     def _recount_session(self, session: SessionRow) -> None:
@@ -423,7 +423,8 @@ class Reducer:
             return
         if 0 <= seq <= session.fetched.get(name.partition(" ")[0], -1):
             return  # a fetched state says that it was answered
-        session.asked_at[name] = seq
+        if seq >= 0:
+            session.asked_at[name] = seq
         table.setdefault(
             event.request_id,
             Request(
@@ -850,8 +851,9 @@ class Reducer:
         if not arrival.positioned:
             if block.sealed and arrival.mode != "block":
                 return verdicts.SEALED
-            if arrival.mode == "block" and block.previous:
+            if block.previous:
                 self._renew(block)
+                block.gap = arrival.mode != "block"  # without a counter it need not be the first
             if not block.exists and arrival.mode != "block":
                 block.local = arrival.local
                 block.gap = not arrival.local
@@ -1023,6 +1025,7 @@ class Reducer:
         bounded_add(session.generations, (generation,), self._limits.answered_requests)
         session.generation = generation
         session.restart()
+        self._touch(session)
         session.intervals = Intervals()
         session.evicted = -1
         session.tombstones.clear()

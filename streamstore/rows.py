@@ -410,6 +410,18 @@ class SessionRow(Marks):
     shown_messages: Any = None
     messages_view: Any = None
 
+    def requests(self, name: str) -> tuple[Request, ...]:
+        """The permissions or questions that wait for an answer and that no removal undid."""
+        asked: dict[str, Request] = getattr(self, name)
+        bound, at = self.boundary, self.asked_at
+        if bound < 0:
+            return tuple(asked.values())
+        return tuple(
+            request
+            for request in asked.values()
+            if at.get(f"{name} {request.id}", bound + 1) > bound
+        )
+
 
 def tool_rank(state: Any) -> int:
     """Rank of a tool state, -1 for what is none; see contract section 2."""

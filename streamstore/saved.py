@@ -21,7 +21,7 @@ from .keys import MessageKey, PartKey, is_block_index, is_id, is_number
 from .marks import EventIds, FieldMarks, Intervals
 from .model import DELIVERIES, FrozenDict, Request, freeze, thaw
 from .rows import BlockRow, MessageRow, SessionRow
-from .text import GrowingText
+from .text import GrowingText, pair_surrogates
 
 VERSION = 1
 
@@ -69,7 +69,7 @@ def _save_message(message: MessageRow) -> dict[str, Any]:
 
 
 def _save_block(block: BlockRow) -> dict[str, Any]:
-    held_back = block.key in block.message.session.withheld
+    held_back = block.exists and block.message.session.withheld.get(block.key) is block
     return {**_save(block), "index": block.key.block_index, "held_back": held_back}
 
 
@@ -152,6 +152,10 @@ def check_head(saved: Mapping[str, Any]) -> None:
         _checked(lambda value: value is None or is_id(value), stream["protocol"])
         _checked(is_number, stream["events"])
         _typed(stream["eventId"], str)
+        for session_id, message_id, block_index in stream["streaming"]:
+            _checked(is_id, session_id)
+            _checked(is_id, message_id)
+            _checked(is_block_index, block_index)
 
 
 def save_gaps(gaps: Iterable[Gap]) -> list[Any]:
@@ -227,7 +231,8 @@ def _dump(value: Any) -> Any:
         return {
             "~cell": {
                 "source": value.source.raw(),
-                "pending": list(value.pending),
+                # JSON joins halves that stand side by side; the length says that they were two.
+                "pending": [pair_surrogates(piece) for piece in value.pending],
                 **{
                     name: getattr(value, name)
                     for name in ("cut", "length", "base", "carry", "replaced")
@@ -242,7 +247,7 @@ def _dump(value: Any) -> Any:
     if isinstance(value, EventIds):
         return {"~ids": [value.size, sorted(value.young), sorted(value.old)]}
     if isinstance(value, Request):
-        return {"~request": attrs.asdict(value, recurse=False)}
+        return {"~request": {**attrs.asdict(value, recurse=False), "payload": thaw(value.payload)}}
     if attrs.has(type(value)):
         return {"~event": encode_event(value)}
     if isinstance(value, tuple):

@@ -313,14 +313,17 @@ def _unpositioned(
     steps: list[Step] = []
     for fetched in messages:
         message = session.messages.get(fetched.id)
-        if message is not None and message.removed_now and touched_since(message, epoch):
-            continue  # removed during the read: it stays removed
+        if message is not None and message.removed_now:
+            if mode == "block" or touched_since(message, epoch):
+                continue  # removed for good, or during the read: it stays removed
         live = message if message is not None and message.exists else None
         if live is None or live.local or not touched_since(live, epoch):
             steps += _message_steps(session, fetched, None)
         indexes = {part.index for part in fetched.parts}
         for part in fetched.parts:
             block = None if message is None else message.blocks.get(part.index)
+            if mode == "block" and block is not None and block.removed_now:
+                continue
             if mode == "block" and part.seq is not None:
                 event = _block(BlockSnapshot, session, fetched, part, part.seq, part.text)
                 steps.append(Step(event, counted=True))
@@ -362,6 +365,7 @@ def _part(
     live = block.cell.working()
     # What a connection cut is repaired by a fetched text that has ended: it is all there is.
     repairs = block.gap and text is not None and settled and (text != "" or live == "")
+    repairs = repairs or (block.previous and bool(text))
     if touched and not repairs:
         return []
     keeps = text is None or (not repairs and _keeps(live, text, block.gap))

@@ -358,8 +358,8 @@ def _shown_session(row: SessionRow) -> tuple[Any, ...]:
         row.info.values,
         row.own.values,
         tuple(error for seq, error in row.errors if seq is None or seq > row.boundary),
-        tuple(row.permissions.values()),
-        tuple(row.questions.values()),
+        row.requests("permissions"),
+        row.requests("questions"),
         len(row.intervals.starts) > 1,
     )
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streamstore import Limits, StreamStore
 from streamstore.jsonlines import JsonLinesParser
 
 MARK = b"\xef\xbb\xbf"
@@ -116,3 +117,13 @@ def test_fragments_are_joined_once_per_line() -> None:
         parser.feed(b"x")
     assert len(parser._held) == 1000
     assert parser.feed(b"\n") == [b"x" * 1000]
+
+
+@pytest.mark.parametrize("end", [b"\n", b""])
+def test_a_stream_counts_a_line_that_is_too_long_also_when_it_ends_in_it(end: bytes) -> None:
+    store = StreamStore("native", ticks="manual", limits=Limits(line_bytes=40))
+    stream = store.open("native")
+    stream.feed(b'{"type": "session.updated"}\n' + b'{"type": "' + b"x" * 60 + end)
+    stream.end()
+    assert store.health.counts["verdicts"] == {"accepted": 1, "malformed:over_limit": 1}
+    assert stream.position.events == 2

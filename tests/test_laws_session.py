@@ -11,6 +11,7 @@ import random
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import jsonpatch
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -347,13 +348,8 @@ INDEXES = st.sampled_from(list(KINDS))
 STATES = st.sampled_from(list(RANKS)).map(lambda status: {"state": {"status": status}})
 
 
-def wire(type_: str, **members: Any) -> Wire:
-    return {"type": type_, **members}
-
-
 def of_block(type_: str, **drawn: Any) -> st.SearchStrategy[Wire]:
-    members = {name: value for name, value in drawn.items()}
-    return st.fixed_dictionaries({"type": st.just(type_), "blockIndex": INDEXES, **members})
+    return st.fixed_dictionaries({"type": st.just(type_), "blockIndex": INDEXES, **drawn})
 
 
 def of_message(type_: str, **drawn: Any) -> st.SearchStrategy[Wire]:
@@ -394,13 +390,17 @@ MESSAGE_OPS = st.one_of(
 REMOVALS = st.one_of(of_block("block.removed"), of_message("message.removed"))
 RESETS = of_message("message.reset")
 REQUEST_IDS = st.sampled_from(["r1", "r2"])
-SESSION_OPS = st.one_of(
+OWN_OPS = st.one_of(
     of_message("session.updated", info=FIELDS),
     of_message("session.updated", info=FIELDS, whole=st.just(True)),
     of_message("session.status", status=st.sampled_from(["idle", "busy"])),
     of_message("session.status", status=st.just("retry"), attempt=st.integers(1, 3)),
     of_message("todo.updated", todo=st.lists(VALUES, max_size=2)),
     of_message("session.diff", diff=st.lists(VALUES, max_size=2)),
+)
+SESSION_OPS = st.one_of(
+    OWN_OPS,
+    OWN_OPS,
     of_message("permission.asked", id=REQUEST_IDS, payload=st.just({"tool": "bash"})),
     of_message("permission.replied", id=REQUEST_IDS),
     of_message("question.asked", id=REQUEST_IDS, callId=st.just("c")),
@@ -592,7 +592,7 @@ def test_no_character_is_lost_or_counted_twice(sequencing, data, seed):
     log = data.draw(logs(*ops, sequencing=sequencing))
     plain = [{**e, "text": e["text"].replace("\ud83d", "")} if "text" in e else e for e in log]
     last = max(event["seq"] for event in plain)
-    for place, index in enumerate((None, *KINDS)):  # what a removal still holds comes back
+    for index in (None, *KINDS):  # what a removal still holds comes back
         kind = {"type": "message.opened", "role": "user"}
         if index is not None:
             kind = {"type": "block.opened", "blockIndex": index, "kind": KINDS[index]}
@@ -618,6 +618,59 @@ def test_sessions_do_not_touch_each_other(sequencing, data, seed):
         own = [event for event in log if event["sessionId"] == session_id]
         feed(alone, stream, own)
         assert both.get(session_id) == state(alone)["sessions"].get(session_id)
+
+
+SESSION_REMOVALS = st.one_of(
+    of_message("session.removed"),
+    of_message("session.updated", info=FIELDS, whole=st.just(True)),
+)
+
+
+@pytest.mark.parametrize("sequencing", SEQUENCINGS)
+@given(data=st.data(), seed=st.integers(0, 2**32))
+def test_any_order_with_removals_of_the_session(sequencing, data, seed):
+    asks = of_message("permission.asked", id=REQUEST_IDS, payload=st.just({"tool": "bash"}))
+    ops = (TEXT_OPS, BLOCK_OPS, MESSAGE_OPS, OWN_OPS, UNFETCHED, SESSION_REMOVALS, asks)
+    log = data.draw(logs(*ops, sequencing=sequencing))
+    store, stream = new_stream(sequencing)
+    feed(store, stream, arrivals(log, seed), seed)
+    assert state(store)["sessions"] == fold(log)
+
+
+PATCH = st.sampled_from(
+    [
+        [{"op": "add", "path": "/n", "value": 1}],
+        [{"op": "add", "path": "/list/-", "value": "x"}],
+        [{"op": "remove", "path": "/n"}],
+        [{"op": "replace", "path": "", "value": {"list": []}}],
+    ]
+)
+
+
+@pytest.mark.parametrize("sequencing", SEQUENCINGS)
+@given(
+    changes=st.lists(st.one_of(PATCH, st.just({"list": []})), min_size=1, max_size=9),
+    seed=st.integers(0, 2**32),
+)
+def test_patches_of_the_shared_state_apply_in_order_of_seq(sequencing, changes, seed):
+    log, shared = [], None
+    for seq, change in enumerate([{"list": []}, *changes]):
+        patches = isinstance(change, list)
+        log.append(
+            {
+                "type": "session.state",
+                "sessionId": "s",
+                "seq": seq,
+                **({"patch": change} if patches else {"state": change}),
+            }
+        )
+        try:
+            shared = jsonpatch.apply_patch(shared, change) if patches else change
+        except Exception:
+            continue  # a patch that does not fit changes nothing
+    store, stream = new_stream(sequencing)
+    feed(store, stream, arrivals(log, seed), seed)
+    assert state(store)["sessions"]["s"].get("state") == (shared or None)
 
 
 def disturbed(log: Sequence[Wire], seed: int, reach: int) -> list[Wire]:

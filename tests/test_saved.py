@@ -118,7 +118,6 @@ def full_save() -> str:
 
 
 class TestRoundTrip:
-    @settings(max_examples=2 * settings().max_examples)
     @given(st.sampled_from(["block", "session", "sparse", "none"]), st.data())
     def test_a_loaded_store_saves_what_it_was_loaded_from(
         self, mode: Any, data: st.DataObject

@@ -15,7 +15,7 @@ from ..errors import CallerError
 from ..limits import Limits
 from .facts import Facts, facts_of
 from .recorded import Log
-from .scripts import CHECK, FLUSH, RELEASE, Script, Step
+from .scripts import CHECK, END, FLUSH, RELEASE, Script, Step
 
 Disturbance: TypeAlias = Literal["duplicates", "replays", "reorder", "resume"]
 DISTURBANCES: tuple[Disturbance, ...] = get_args(Disturbance)
@@ -238,6 +238,7 @@ def ticking(
     often = random.choice((0.01, 0.1, 0.5))
     stops = {random.randint(1, len(order)), random.randint(1, len(order)), len(order)}
     tiny = random.random() < 0.3
+    ends = random.random() < 0.5
     steps: list[Step] = []
     for count, place in enumerate(order, start=1):
         steps.append(Step("take", place))
@@ -250,6 +251,8 @@ def ticking(
             steps.append(FLUSH)
         if release and random.random() < often / 4:
             steps.append(RELEASE)
+        if ends and count == len(order):
+            steps.append(END)
         if count in stops:
             steps.append(CHECK)
     return tuple(steps)
@@ -268,8 +271,8 @@ def cutting(
             steps.append(FLUSH)
         if count in at:
             steps.append(Step(random.choice(kinds)))
-    steps.append(CHECK)
-    return tuple(steps)
+    # Whether a part was still streaming when its connection ended shows only then.
+    return (*steps, END, CHECK) if random.random() < 0.5 else (*steps, CHECK)
 
 
 def mingled(facts: Facts, random: Random, points: Sequence[int], *, apart: bool) -> Script:

@@ -299,7 +299,7 @@ def _calmed(law: _Law, script: Script, kind: str = "take") -> Script:
     for step in script:
         if step.kind == kind:
             part.append(step.at)
-        elif step.kind == "check":
+        elif step.kind in ("check", "end"):
             found += (Step("take", at) for at in (sorted(part) if law.sorts else part))
             found.append(step)
             part = []
@@ -408,6 +408,7 @@ _SAID = {
     "release": "release",
     "save": "saved and loaded",
     "drop": "connection lost and resumed",
+    "end": "the stream ends",
 }
 
 

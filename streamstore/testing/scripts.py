@@ -28,7 +28,7 @@ from .recorded import Framing, Unreadable, framed
 from .recorder import Recorder
 
 Kind: TypeAlias = Literal[
-    "take", "again", "other", "cut", "flush", "release", "check", "save", "drop"
+    "take", "again", "other", "cut", "flush", "release", "check", "save", "drop", "end"
 ]
 
 
@@ -40,6 +40,7 @@ class Step(NamedTuple):
     - `cut`: a chunk of bytes ends `at` bytes before the end of what arrived so far
     - `flush`, `release`: a tick; what `buffered` delivery holds back is shown
     - `save`: the store is saved, loaded and resumed; `drop`: the connection is lost and resumed
+    - `end`: the stream ends; nothing arrives behind it
     - `check`: everything is shown and compared with an undisturbed replay
     """
 
@@ -50,6 +51,7 @@ class Step(NamedTuple):
 CHECK = Step("check")
 FLUSH = Step("flush")
 RELEASE = Step("release")
+END = Step("end")
 
 Script: TypeAlias = tuple[Step, ...]
 #: Makes a store; called as `StreamStore` is.
@@ -212,8 +214,11 @@ class _Run:
             self._check()
         elif kind == "save":
             self._save()
-        else:
+        elif kind == "drop":
             self._drop()
+        else:
+            self._feed()
+            self._stream.end()
 
     # -- arrivals ----------------------------------------------------------------------------
 

@@ -1,0 +1,451 @@
+"""Contract section 3, generations: what a restart of the server's counter changes, and what not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from streamstore import Limits, StreamStore
+
+Wire = dict[str, Any]
+
+
+class Bench:
+    """A store with one stream; events are of session `s`, message `m`, block 0."""
+
+    def __init__(self, sequencing: str, **options: Any) -> None:
+        self.store = StreamStore("native", ticks="manual", **options)
+        self.stream = self.store.open("native", sequencing=sequencing)
+
+    def take(self, type_: str, seq: int | None = None, **members: Any) -> str:
+        event: Wire = {"type": type_, "sessionId": "s"}
+        if type_.startswith(("message.", "block.")):
+            event["messageId"] = "m"
+        if type_.startswith("block."):
+            event["blockIndex"] = 0
+        if seq is not None:
+            event["seq"] = seq
+        event.update(members)
+        verdict = self.stream.ingest({k: v for k, v in event.items() if v is not ...})
+        return f"{verdict.kind}:{verdict.reason}" if verdict.reason else verdict.kind
+
+    def delta(self, seq: int | None, text: str, **members: Any) -> str:
+        return self.take("block.delta", seq, text=text, **members)
+
+    def opened(self, generation: str, **members: Any) -> str:
+        return self.take("stream.opened", generation=generation, **members)
+
+    def session(self) -> Wire:
+        self.store.flush()
+        return self.store.state()["sessions"].get("s", {})
+
+    def part(self) -> Any:
+        self.store.flush()
+        return self.store.part("s", "m", 0)
+
+    def text(self) -> str:
+        return self.part().text
+
+
+every = pytest.mark.parametrize("sequencing", ["session", "sparse", "block", "none"])
+counted = pytest.mark.parametrize("sequencing", ["session", "sparse", "block"])
+numbered = pytest.mark.parametrize("sequencing", ["session", "sparse"])
+
+
+def old_text(bench: Bench) -> None:
+    """A first generation whose counter ran to 3."""
+    bench.opened("one")
+    for seq, text in enumerate("abc", start=1):
+        bench.delta(seq, text)
+    assert bench.text() == "abc"
+
+
+# -- tokens ----------------------------------------------------------------------------------------
+
+
+@every
+def test_events_of_the_generation_that_is_open_need_no_second_look(sequencing):
+    bench = Bench(sequencing)
+    bench.opened("one")
+    assert bench.delta(1, "a", generation="one") == "accepted"
+    assert bench.delta(2, "b") == "accepted"
+    assert bench.text() == "ab"
+
+
+@every
+def test_a_token_seen_before_is_stale(sequencing):
+    bench = Bench(sequencing)
+    old_text(bench)
+    bench.opened("two")
+    assert bench.delta(4, "d", generation="one") == "refused:stale_generation"
+    assert bench.take("message.removed", 5, generation="one") == "refused:stale_generation"
+    assert bench.opened("one") == "refused:stale_generation"
+    assert bench.text() == "abc"
+    assert bench.store.health.counts["characters"]["stale_generation"] == 1
+
+
+@every
+def test_an_unknown_token_waits_for_its_opening(sequencing):
+    bench = Bench(sequencing)
+    bench.opened("one")
+    assert bench.delta(1, "x", generation="two") == "held"
+    assert bench.delta(2, "y", generation="two") == "held"
+    assert bench.session() == {}
+    bench.opened("two")
+    assert bench.text() == "xy"
+    assert bench.store.health.counts["held"] == {"filled": 2}
+
+
+@every
+def test_what_waits_for_an_opening_is_bounded(sequencing):
+    bench = Bench(sequencing, limits=Limits(pending_results=1))
+    bench.opened("one")
+    assert bench.delta(1, "x", generation="two") == "held"
+    assert bench.delta(2, "y", generation="two") == "refused:over_limit"
+    bench.opened("two")
+    assert bench.delta(2, "y", generation="two") == "accepted"
+    assert bench.text() == "xy"
+
+
+@every
+def test_opening_the_same_generation_again_changes_nothing(sequencing):
+    bench = Bench(sequencing)
+    old_text(bench)
+    before = bench.part()
+    assert bench.opened("one") == "accepted"
+    if sequencing != "none":
+        assert bench.delta(2, "b") == "duplicate"
+    assert bench.part() is before
+    assert not before.previous
+    assert not bench.store.health.resync
+
+
+@every
+def test_a_stream_may_be_opened_with_its_generation(sequencing):
+    bench = Bench(sequencing)
+    old_text(bench)
+    bench.stream = bench.store.open("native", sequencing=sequencing, generation="two")
+    assert bench.delta(9, "z", generation="one") == "refused:stale_generation"
+    assert bench.part().previous
+
+
+@every
+def test_a_generation_of_one_session_leaves_the_others(sequencing):
+    bench = Bench(sequencing)
+    for session_id in ("s", "t"):
+        bench.opened("one", sessionId=session_id)
+        bench.delta(1, "a", sessionId=session_id)
+    bench.opened("two", sessionId="s")
+    bench.store.flush()
+    assert bench.store.part("s", "m", 0).previous
+    assert not bench.store.part("t", "m", 0).previous
+    assert bench.delta(2, "b", sessionId="t", generation="one") == "accepted"
+
+
+@every
+def test_a_generation_of_no_session_is_of_all_also_of_those_to_come(sequencing):
+    bench = Bench(sequencing)
+    bench.opened("one", sessionId=...)
+    bench.delta(1, "a")
+    bench.opened("two", sessionId=...)
+    assert bench.part().previous
+    assert bench.delta(1, "x", sessionId="new", generation="two") == "accepted"
+
+
+@every
+def test_a_stale_opening_is_not_what_sessions_to_come_begin_with(sequencing):
+    bench = Bench(sequencing)
+    bench.delta(1, "a")
+    bench.opened("one", sessionId=...)
+    bench.opened("two", sessionId=...)
+    assert bench.opened("one", sessionId=...) == "refused:stale_generation"
+    assert bench.delta(1, "x", sessionId="new", generation="two") == "accepted"
+
+
+@counted
+def test_a_backward_seq_alone_proves_nothing(sequencing):
+    bench = Bench(sequencing)
+    for seq in (1, 2, 3):
+        bench.delta(seq, str(seq))
+    assert bench.delta(1, "new") == "duplicate"
+    assert bench.text() == "123"
+    assert not bench.part().previous
+
+
+# -- what a change takes ---------------------------------------------------------------------------
+
+
+@counted
+def test_marks_go_and_the_counter_starts_again(sequencing):
+    bench = Bench(sequencing)
+    old_text(bench)
+    bench.opened("two")
+    bench.take("block.opened", 1, kind="text")
+    first = 1 if sequencing == "block" else 2
+    for place, text in enumerate("xyz"):
+        assert bench.delta(first + place, text) == "accepted"
+    assert bench.text() == "xyz"
+    assert bench.delta(first, "x") == "duplicate"
+
+
+def test_holds_of_a_block_stream_go():
+    bench = Bench("block")
+    old_text(bench)
+    bench.delta(5, "held")
+    bench.store.flush()
+    assert bench.store.health.gaps
+    bench.opened("two")
+    bench.store.flush()
+    assert not bench.store.health.gaps
+    assert bench.store.health.counts["held"] == {"evicted": 1}
+    bench.delta(1, "x")
+    assert bench.text() == "x"
+
+
+def test_the_holes_of_a_session_stream_go():
+    bench = Bench("session")
+    old_text(bench)
+    bench.delta(7, "g")
+    bench.store.flush()
+    assert bench.store.health.resume["sessions"] == {"s": 3}
+    bench.opened("two")
+    bench.take("block.opened", 1, kind="text")
+    bench.delta(2, "x")
+    bench.store.flush()
+    assert not bench.store.health.gaps
+    assert bench.store.health.resume["sessions"] == {"s": 2}
+    bench.delta(5, "y")
+    bench.store.flush()
+    assert bench.store.health.gaps[0].missing == ((3, 4),)
+    assert bench.store.health.resume["sessions"] == {"s": 2}
+
+
+@counted
+@pytest.mark.parametrize("level", ["session", "message", "block"])
+def test_tombstones_go(sequencing, level):
+    bench = Bench(sequencing)
+    old_text(bench)
+    bench.take(f"{level}.removed", 9)
+    bench.opened("two")
+    assert bench.delta(1, "x") == "accepted"
+    assert bench.text() == "x"
+    assert not bench.part().previous
+
+
+@numbered
+def test_the_next_writer_of_a_field_wins_whatever_its_seq(sequencing):
+    bench = Bench(sequencing)
+    bench.opened("one")
+    bench.take("session.updated", 100, info={"a": "old"})
+    bench.take("session.status", 101, status="busy")
+    bench.take("message.opened", 102, role="user", order=9, info={"a": "old"})
+    bench.take("block.opened", 103, kind="text", title="old", order=9)
+    bench.take("message.closed", 104, status="aborted")
+    bench.take("session.state", 105, state={"a": "old"})
+    bench.take("session.error", 106, error={"name": "old", "message": ""})
+    bench.opened("two")
+    bench.take("session.updated", 1, info={"a": "new"})
+    bench.take("session.status", 2, status="idle")
+    bench.take("message.opened", 3, role="assistant", order=1, info={"a": "new"})
+    bench.take("block.opened", 4, kind="text", title="new", order=1)
+    bench.take("message.closed", 5, status="completed")
+    patch = [{"op": "replace", "path": "/a", "value": "new"}]
+    assert bench.take("session.state", 6, patch=patch) == "accepted"
+    bench.take("session.error", 7, error={"name": "new", "message": ""})
+    session = bench.session()
+    assert session["info"] == {"a": "new"}
+    assert session["status"] == {"type": "idle"}
+    assert session["state"] == {"a": "new"}
+    assert [error["name"] for error in session["errors"]] == ["old", "new"]
+    (message,) = session["messages"]
+    assert (message["role"], message["info"], message["status"]) == (
+        "assistant",
+        {"a": "new"},
+        "completed",
+    )
+    (part,) = message["parts"]
+    assert (part["title"], part["order"]) == ("new", 1)
+
+
+# -- previous text ---------------------------------------------------------------------------------
+
+
+@counted
+def test_old_text_stays_readable_as_previous_text(sequencing):
+    bench = Bench(sequencing)
+    old_text(bench)
+    bench.opened("two")
+    assert bench.text() == "abc"
+    assert bench.part().previous
+    bench.opened("three")
+    assert bench.text() == "abc"
+    assert bench.part().previous
+
+
+def test_in_a_block_stream_the_first_operation_of_the_counter_takes_its_place():
+    bench = Bench("block")
+    old_text(bench)
+    bench.opened("two")
+    bench.store.flush()
+    assert bench.delta(2, "y") == "held"
+    assert bench.text() == "abc"
+    assert bench.delta(1, "x") == "accepted"
+    changes = bench.store.flush()
+    (edit,) = changes.text.values()
+    assert (edit.start, edit.text, edit.rewritten) == (0, "xy", True)
+    assert not bench.part().previous
+
+
+def test_without_seq_a_delta_takes_its_place_too_but_need_not_be_the_first():
+    bench = Bench("none")
+    old_text(bench)
+    bench.opened("two")
+    bench.store.flush()
+    bench.delta(None, "x")
+    (edit,) = bench.store.flush().text.values()
+    assert (edit.start, edit.text, edit.rewritten) == (0, "x", True)
+    assert bench.part().gap
+    assert not bench.part().previous
+
+
+@counted
+@pytest.mark.parametrize(
+    ("type_", "members"),
+    [
+        ("block.replaced", {"text": "new"}),
+        ("block.snapshot", {"text": "new"}),
+        (
+            "snapshot",
+            {
+                "messages": [
+                    {
+                        "info": {"id": "m"},
+                        "parts": [
+                            {
+                                "blockIndex": 0,
+                                "kind": "text",
+                                "text": "new",
+                                "seq": 1,
+                                "status": "open",
+                            }
+                        ],
+                    }
+                ]
+            },
+        ),
+    ],
+)
+def test_a_replace_or_a_snapshot_takes_its_place_as_a_rewrite(sequencing, type_, members):
+    bench = Bench(sequencing)
+    old_text(bench)
+    bench.opened("two")
+    bench.store.flush()
+    bench.take(type_, 1, **members)
+    (edit,) = bench.store.flush().text.values()
+    assert (edit.start, edit.text, edit.rewritten) == (0, "new", True)
+    assert bench.text() == "new"
+    assert not bench.part().previous
+    assert bench.delta(2, "!") == "accepted"
+    assert bench.text() == "new!"
+
+
+@numbered
+def test_deltas_of_blocks_open_before_the_change_wait_for_an_open(sequencing):
+    bench = Bench(sequencing)
+    old_text(bench)
+    bench.opened("two")
+    assert bench.store.health.resync["s"]
+    assert bench.delta(3, "z") == "held"
+    assert bench.delta(2, "y") == "held"
+    assert bench.text() == "abc"
+    bench.take("block.opened", 1, kind="text")
+    (edit,) = bench.store.flush().text.values()
+    assert (edit.start, edit.text, edit.rewritten) == (0, "yz", True)
+    assert bench.text() == "yz"
+
+
+@numbered
+def test_deltas_of_blocks_open_before_the_change_wait_for_a_snapshot(sequencing):
+    bench = Bench(sequencing)
+    old_text(bench)
+    bench.opened("two")
+    bench.delta(6, "f")
+    part = {"blockIndex": 0, "kind": "text", "text": "abcde", "status": "open"}
+    bench.take("snapshot", 5, messages=[{"info": {"id": "m"}, "parts": [part]}])
+    assert bench.text() == "abcdef"
+    assert not bench.part().previous
+    assert not bench.store.health.resync
+
+
+@numbered
+def test_deltas_that_wait_behind_previous_text_are_bounded(sequencing):
+    bench = Bench(sequencing, limits=Limits(late_window=2))
+    old_text(bench)
+    bench.opened("two")
+    verdicts = [bench.delta(seq, "x") for seq in range(1, 5)]
+    assert verdicts == ["held", "held", "refused:over_limit", "refused:over_limit"]
+    assert bench.text() == "abc"
+
+
+@numbered
+def test_blocks_that_begin_after_the_change_do_not_wait(sequencing):
+    bench = Bench(sequencing)
+    old_text(bench)
+    bench.opened("two")
+    assert bench.delta(1, "x", blockIndex=1) == "accepted"
+    bench.store.flush()
+    assert bench.store.part("s", "m", 1).text == "x"
+
+
+# -- snapshots -------------------------------------------------------------------------------------
+
+
+@every
+def test_a_snapshot_of_another_generation_changes_it(sequencing):
+    bench = Bench(sequencing)
+    old_text(bench)
+    part = {"blockIndex": 0, "kind": "text", "text": "xy", "status": "open", "seq": 2}
+    messages = [{"info": {"id": "m"}, "parts": [part]}]
+    bench.take("snapshot", 2, messages=messages, generation="two")
+    assert bench.text() == "xy"
+    assert bench.delta(3, "z", generation="two") == "accepted"
+    assert bench.text() == "xyz"
+    assert bench.delta(4, "d", generation="one") == "refused:stale_generation"
+
+
+@every
+def test_a_snapshot_of_a_stale_generation_changes_nothing(sequencing):
+    bench = Bench(sequencing)
+    old_text(bench)
+    bench.opened("two")
+    verdict = bench.take("snapshot", 9, messages=[], complete=True, generation="one")
+    assert verdict == "refused:stale_generation"
+    assert bench.text() == "abc"
+
+
+@numbered
+def test_an_authoritative_read_below_what_was_received_proves_a_reset(sequencing):
+    bench = Bench(sequencing)
+    for seq, text in enumerate("abcdef", start=1):
+        bench.delta(seq, text)
+    token = bench.store.begin_read("s")
+    part = {"blockIndex": 0, "kind": "text", "text": "ab", "status": "open"}
+    messages = [{"info": {"id": "m"}, "parts": [part]}]
+    bench.take("snapshot", 2, messages=messages, complete=True, readFrom=token)
+    assert bench.text() == "ab"
+    assert bench.delta(3, "X") == "accepted"
+    assert bench.text() == "abX"
+
+
+@numbered
+def test_a_read_that_began_earlier_proves_nothing(sequencing):
+    bench = Bench(sequencing)
+    token = bench.store.begin_read("s")
+    for seq, text in enumerate("abcdef", start=1):
+        bench.delta(seq, text)
+    part = {"blockIndex": 0, "kind": "text", "text": "ab", "status": "open"}
+    messages = [{"info": {"id": "m"}, "parts": [part]}]
+    bench.take("snapshot", 2, messages=messages, complete=True, readFrom=token)
+    assert bench.text() == "abcdef"
+    assert bench.delta(3, "X") == "duplicate"

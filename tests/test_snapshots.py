@@ -1,0 +1,652 @@
+"""Contract section 5: a fetched state and live events become one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from streamstore import Limits, StreamStore
+from streamstore.events import MessageOpened
+
+Wire = dict[str, Any]
+
+
+class Bench:
+    """A store with one stream; events are of session `s`, message `m`, block 0."""
+
+    def __init__(self, sequencing: str, **options: Any) -> None:
+        self.store = StreamStore("native", ticks="manual", **options)
+        self.sequencing = sequencing
+        self.stream = self.store.open("native", sequencing=sequencing)
+
+    def reopen(self) -> None:
+        self.stream.end()
+        self.stream = self.store.open("native", sequencing=self.sequencing)
+
+    def take(self, type_: str, seq: int | None = None, **members: Any) -> str:
+        event: Wire = {"type": type_, "sessionId": "s"}
+        if type_.startswith(("message.", "block.")):
+            event["messageId"] = "m"
+        if type_.startswith("block."):
+            event["blockIndex"] = 0
+        if seq is not None:
+            event["seq"] = seq
+        verdict = self.stream.ingest({**event, **members})
+        return f"{verdict.kind}:{verdict.reason}" if verdict.reason else verdict.kind
+
+    def deltas(self, text: str, first: int | None = None) -> None:
+        for place, character in enumerate(text):
+            seq = None if first is None else first + place
+            assert self.take("block.delta", seq, text=character) in ("accepted", "late")
+
+    def snapshot(self, *messages: Wire, seq: int | None = None, **members: Any) -> str:
+        return self.take("snapshot", seq, messages=list(messages), **members)
+
+    def session(self) -> Wire:
+        self.store.flush()
+        return self.store.state()["sessions"].get("s", {})
+
+    def ids(self) -> list[str]:
+        return [message["id"] for message in self.session().get("messages", [])]
+
+    def part(self, index: Any = 0) -> Any:
+        self.store.flush()
+        return self.store.part("s", "m", index)
+
+    def text(self, index: Any = 0) -> str | None:
+        part = self.part(index)
+        return None if part is None else part.text
+
+
+def message(message_id: str, *parts: Wire, **beside: Any) -> Wire:
+    return {"info": {"id": message_id, "role": "assistant"}, "parts": list(parts), **beside}
+
+
+def part(text: str | None, index: Any = 0, status: str = "open", **more: Any) -> Wire:
+    given = {"blockIndex": index, "kind": "text", "status": status, "text": text, **more}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+numbered = pytest.mark.parametrize("sequencing", ["session", "sparse"])
+every = pytest.mark.parametrize("sequencing", ["session", "sparse", "none", "block"])
+
+
+# -- any stream ------------------------------------------------------------------------------------
+
+
+@every
+def test_a_snapshot_of_an_empty_store_is_the_state(sequencing):
+    bench = Bench(sequencing)
+    given = message(
+        "m", part("Hello", status="closed", title="t"), part("why", 1), status="aborted", error={}
+    )
+    given["info"].update(parentId="p", order=3, model="x")
+    assert bench.snapshot(given, seq=7) == "accepted"
+    assert bench.session() == {
+        "messages": [
+            {
+                "id": "m",
+                "info": {
+                    "id": "m",
+                    "model": "x",
+                    "order": 3,
+                    "parentId": "p",
+                    "role": "assistant",
+                },
+                "parentId": "p",
+                "parts": [
+                    {
+                        "blockIndex": 0,
+                        "kind": "text",
+                        "status": "closed",
+                        "text": "Hello",
+                        "title": "t",
+                    },
+                    {"blockIndex": 1, "kind": "text", "status": "closed", "text": "why"},
+                ],
+                "role": "assistant",
+                "status": "aborted",
+            }
+        ]
+    }
+
+
+@every
+def test_the_same_snapshot_again_keeps_every_object(sequencing):
+    bench = Bench(sequencing)
+    given = message("m", part("Hello", status="closed"))
+    bench.snapshot(given, seq=7)
+    before = (bench.part(), bench.store.messages("s"), bench.store.session("s"))
+    bench.snapshot(given, seq=7)
+    assert not bench.store.flush()
+    assert all(
+        mine is other
+        for mine, other in zip(
+            before,
+            (bench.part(), bench.store.messages("s"), bench.store.session("s")),
+            strict=True,
+        )
+    )
+
+
+@every
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"info": {"role": "user"}, "parts": []},
+        {"info": {"id": 7}, "parts": []},
+        {"info": {"id": "n"}, "parts": {}},
+        {"info": {"id": "n"}, "parts": [{"kind": "text"}]},
+        {"info": {"id": "n"}, "parts": [{"blockIndex": True, "kind": "text"}]},
+        {"info": {"id": "n"}, "parts": [{"blockIndex": 0, "kind": "text", "text": 5}]},
+        {"info": {"id": "n"}, "parts": [], "status": "finished"},
+    ],
+)
+def test_a_malformed_snapshot_changes_nothing_at_all(sequencing, bad):
+    bench = Bench(sequencing)
+    bench.take("message.opened", 1, role="user")
+    bench.store.flush()
+    before = bench.store.state()
+    assert bench.snapshot(message("m", part("x")), bad, seq=9).startswith("malformed")
+    assert not bench.store.flush()
+    after = bench.store.state()
+    assert before.pop("counts") != after.pop("counts")
+    assert before == after
+
+
+@every
+def test_a_snapshot_of_one_session_leaves_the_others(sequencing):
+    bench = Bench(sequencing)
+    bench.take("block.delta", 1, sessionId="t", text="kept")
+    bench.snapshot(complete=True, seq=9)
+    bench.store.flush()
+    assert bench.store.part("t", "m", 0).text == "kept"
+
+
+@every
+def test_a_snapshot_answers_the_request_for_a_resync(sequencing):
+    bench = Bench(sequencing)
+    bench.store._ask_resync("s", "because")
+    assert dict(bench.store.health.resync) == {"s": "because"}
+    bench.snapshot(seq=1, complete=True)
+    assert not bench.store.health.resync
+
+
+# -- session and sparse streams --------------------------------------------------------------------
+
+
+@numbered
+def test_a_snapshot_drops_buffered_deltas_up_to_its_seq_and_keeps_those_above(sequencing):
+    bench = Bench(sequencing)
+    bench.deltas("abcd", first=1)
+    bench.snapshot(message("m", part("AB")), seq=2)
+    assert bench.text() == "ABcd"
+    assert bench.store.health.counts["characters"]["superseded"] == 2
+
+
+@numbered
+def test_a_snapshot_and_live_events_end_the_same_in_any_order(sequencing):
+    live = [(3, "c"), (4, "d"), (5, "e")]
+    for place in range(len(live) + 1):
+        bench = Bench(sequencing)
+        for seq, text in live[:place]:
+            bench.take("block.delta", seq, text=text)
+        bench.snapshot(message("m", part("abcd")), seq=4)
+        for seq, text in live[place:]:
+            bench.take("block.delta", seq, text=text)
+        assert bench.text() == "abcde"
+
+
+@numbered
+def test_what_a_snapshot_covers_is_a_duplicate_from_then_on(sequencing):
+    bench = Bench(sequencing)
+    bench.snapshot(message("m", part("ab", title="t")), seq=5)
+    for seq, event in enumerate(
+        (
+            {"type_": "message.opened", "role": "user"},
+            {"type_": "block.delta", "text": "a"},
+            {"type_": "block.updated", "title": "old"},
+            {"type_": "block.delta", "blockIndex": 1, "text": "a part it lacks"},
+            {"type_": "message.removed"},
+        ),
+        start=1,
+    ):
+        assert bench.take(seq=seq, **event) == "duplicate"
+    assert bench.text() == "ab"
+    assert bench.part().fields == {"title": "t"}
+    assert len(bench.session()["messages"][0]["parts"]) == 1
+
+
+@numbered
+def test_fields_above_the_snapshot_stay(sequencing):
+    bench = Bench(sequencing)
+    bench.take("message.updated", 1, info={"a": "old", "b": "old"})
+    bench.take("message.updated", 6, info={"a": "live"})
+    bench.take("block.updated", 7, kind="text", title="live")
+    given = message("m", part("x", title="fetched", path="fetched"))
+    given["info"]["c"] = "fetched"
+    bench.snapshot(given, seq=5)
+    info = bench.session()["messages"][0]["info"]
+    assert info == {"a": "live", "c": "fetched", "id": "m", "role": "assistant"}
+    assert bench.part().fields == {"title": "live", "path": "fetched"}
+
+
+@numbered
+def test_a_part_that_the_state_lacks_is_gone_unless_it_began_above_it(sequencing):
+    bench = Bench(sequencing)
+    bench.take("block.opened", 1, kind="text")
+    bench.take("block.opened", 2, blockIndex=1, kind="text")
+    bench.take("block.opened", 6, blockIndex=2, kind="text")
+    bench.snapshot(message("m", part("x")), seq=5)
+    assert [p["blockIndex"] for p in bench.session()["messages"][0]["parts"]] == [0, 2]
+
+
+@numbered
+def test_an_older_snapshot_with_the_tail_retained_becomes_snapshot_and_tail(sequencing):
+    bench = Bench(sequencing)
+    bench.deltas("cdef", first=3)  # 1 and 2 were missed
+    assert bench.text() == "cdef"
+    bench.snapshot(message("m", part("ab")), seq=2)
+    assert bench.text() == "abcdef"
+
+
+@numbered
+def test_an_older_snapshot_without_the_tail_leaves_live_text_and_brings_what_is_lacking(sequencing):
+    bench = Bench(sequencing, limits=Limits(late_window=2))
+    bench.deltas("cdefghij", first=3)
+    bench.snapshot(message("m", part("abc"), part("why", 1)), message("n", part("n")), seq=3)
+    assert bench.text() == "cdefghij"
+    assert bench.text(1) == "why"
+    assert bench.ids() == ["m", "n"]
+
+
+@numbered
+def test_a_snapshot_older_than_another_changes_nothing_that_the_newer_one_says(sequencing):
+    bench = Bench(sequencing)
+    bench.snapshot(message("m", part("abc", title="new")), seq=5)
+    bench.snapshot(message("m", part("ab", title="old")), seq=3)
+    assert (bench.text(), bench.part().fields) == ("abc", {"title": "new"})
+
+
+@numbered
+def test_a_snapshot_without_a_text_says_that_there_was_none(sequencing):
+    bench = Bench(sequencing)
+    bench.deltas("abc", first=1)
+    bench.snapshot(message("m", part(None)), seq=2)
+    assert bench.text() == "c"
+
+
+@numbered
+def test_text_that_streams_into_another_field_goes_on_from_the_fetched_one(sequencing):
+    bench = Bench(sequencing)
+    bench.take("block.delta", 4, field="input", text="c")
+    tool = {"blockIndex": 0, "kind": "tool", "status": "open", "input": "ab"}
+    bench.snapshot(message("m", tool), seq=3)
+    bench.take("block.delta", 5, field="input", text="d")
+    assert bench.part().field_text("input") == "abcd"
+
+
+@numbered
+def test_a_complete_snapshot_removes_what_it_should_have_and_lacks(sequencing):
+    bench = Bench(sequencing)
+    for seq, message_id in enumerate("abc", start=1):
+        bench.take("message.opened", seq, messageId=message_id, role="user")
+    bench.snapshot(message("b"), seq=5)
+    assert bench.ids() == ["a", "b", "c"]
+    bench.snapshot(message("b"), seq=6, complete=True)
+    assert bench.ids() == ["b"]
+
+
+@numbered
+def test_a_complete_snapshot_keeps_what_was_opened_above_it_and_what_is_local(sequencing):
+    bench = Bench(sequencing)
+    bench.take("message.opened", 1, messageId="old", role="user")
+    bench.take("message.opened", 6, messageId="new", role="user")
+    bench.take("block.delta", 7, messageId="implicit", text="x")
+    bench.store.apply(MessageOpened(session_id="s", message_id="mine", role="user", local=True))
+    bench.snapshot(seq=5, complete=True)
+    assert sorted(bench.ids()) == ["implicit", "mine", "new"]
+
+
+@numbered
+def test_a_message_opened_again_above_a_complete_snapshot_keeps_only_what_follows(sequencing):
+    bench = Bench(sequencing)
+    bench.take("message.opened", 1, role="user")
+    bench.take("block.delta", 2, text="old")
+    bench.take("message.opened", 6, role="user")
+    bench.take("block.delta", 7, text="new")
+    bench.snapshot(seq=5, complete=True)
+    assert bench.text() == "new"
+
+
+@numbered
+def test_a_page_removes_nothing_outside_its_range(sequencing):
+    bench = Bench(sequencing)
+    for seq, message_id in enumerate("abcdef", start=1):
+        bench.take("message.opened", seq, messageId=message_id, role="user", order=seq)
+    page = [message("c"), message("d")]
+    for number, given in enumerate(page, start=3):
+        given["info"]["order"] = number
+    del page[1]
+    bench.snapshot(*page, seq=9, complete=True, before="e")
+    assert bench.ids() == ["a", "b", "c", "e", "f"]
+    # Nothing in it is below the counter's top for other messages either.
+    assert bench.take("message.updated", 8, messageId="f", info={"late": True}) != "duplicate"
+
+
+@numbered
+def test_a_page_before_an_unknown_message_removes_nothing(sequencing):
+    bench = Bench(sequencing)
+    bench.take("message.opened", 1, messageId="a", role="user", order=1)
+    bench.snapshot(seq=9, complete=True, before="unknown")
+    assert bench.ids() == ["a"]
+
+
+@numbered
+def test_the_sessions_own_members_are_positioned_too(sequencing):
+    bench = Bench(sequencing)
+    bench.take("session.updated", 1, info={"title": "old", "gone": True})
+    bench.take("session.status", 8, status="busy")
+    bench.take("todo.updated", 2, todo=["old"])
+    bench.take("permission.asked", 3, id="answered")
+    bench.take("permission.asked", 9, id="newer")
+    bench.snapshot(
+        seq=7,
+        info={"title": "new"},
+        status={"type": "idle"},
+        todo=["new"],
+        permissions=[{"id": "open"}],
+    )
+    session = bench.session()
+    assert session["info"] == {"title": "new"}
+    assert session["status"] == {"type": "busy"}
+    assert session["todo"] == ["new"]
+    assert sorted(session["permissions"]) == ["newer", "open"]
+    assert bench.take("permission.asked", 4, id="answered") in ("accepted", "late")
+    assert sorted(bench.session()["permissions"]) == ["newer", "open"]
+
+
+@numbered
+def test_what_a_snapshot_does_not_speak_of_comes_late_all_the_same(sequencing):
+    bench = Bench(sequencing)
+    bench.snapshot(seq=7, complete=True)
+    bench.take("session.status", 3, status="busy")
+    bench.take("session.error", 4, error={"name": "E", "message": ""})
+    assert bench.take("session.error", 4, error={"name": "E", "message": ""}) == "duplicate"
+    assert bench.session()["status"] == {"type": "busy"}
+    assert len(bench.session()["errors"]) == 1
+
+
+@numbered
+def test_a_snapshot_above_a_removal_adds_anew_and_one_below_does_not(sequencing):
+    for level in ("session", "message", "block"):
+        bench = Bench(sequencing)
+        bench.take("block.delta", 1, text="old")
+        bench.take(f"{level}.removed", 5)
+        bench.snapshot(message("m", part("fetched")), seq=4)
+        assert bench.text() is None
+        bench.snapshot(message("m", part("fetched")), seq=6)
+        assert bench.text() == "fetched"
+        bench.take("block.delta", 7, text="!")
+        assert bench.text() == "fetched!"
+
+
+@numbered
+def test_a_snapshot_lifts_the_suspicion(sequencing):
+    bench = Bench(sequencing, limits=Limits(late_window=2))
+    bench.deltas("bcdefghi", first=2)
+    assert bench.take("block.delta", 1, text="a") == "refused:unplaceable"
+    assert bench.part().gap
+    assert "s" in bench.store.health.resync
+    bench.snapshot(message("m", part("abcdefghi")), seq=9)
+    assert bench.text() == "abcdefghi"
+    assert not bench.part().gap
+    assert not bench.store.health.resync
+    assert not bench.store.health.gaps
+
+
+def test_a_complete_snapshot_fills_the_holes_of_a_session_stream():
+    bench = Bench("session")
+    bench.take("block.delta", 1, text="a")
+    bench.take("block.delta", 4, text="d")
+    bench.store.flush()
+    assert bench.store.health.gaps[0].missing == ((2, 3),)
+    assert bench.store.health.resume["sessions"] == {"s": 1}
+    bench.snapshot(message("m", part("abc")), seq=3, complete=True)
+    assert bench.text() == "abcd"
+    assert bench.store.health.gaps == ()
+    assert bench.store.health.resume["sessions"] == {"s": 4}
+    assert bench.take("block.delta", 2, text="b") == "duplicate"
+
+
+def test_a_complete_snapshot_below_a_hole_does_not_fill_it():
+    bench = Bench("session")
+    bench.take("block.delta", 2, text="b")
+    bench.take("block.delta", 5, text="e")
+    bench.snapshot(message("m", part("ab")), seq=2, complete=True)
+    bench.store.flush()
+    assert bench.store.health.gaps[0].missing == ((3, 4),)
+    assert bench.store.health.resume["sessions"] == {"s": 2}
+
+
+def test_after_a_first_snapshot_a_session_stream_misses_nothing_below_it():
+    bench = Bench("session")
+    bench.snapshot(seq=5, complete=True)
+    assert bench.take("message.opened", 1, role="user") == "duplicate"
+    assert bench.take("session.status", 3, status="busy") in ("accepted", "late")
+    bench.store.flush()
+    assert bench.store.health.gaps == ()
+    assert bench.store.health.resume["sessions"] == {"s": 5}
+
+
+# -- streams without seq ---------------------------------------------------------------------------
+
+
+def test_without_seq_live_text_stays_where_the_part_was_touched_since_the_read_began():
+    bench = Bench("none")
+    bench.take("block.opened", kind="text")
+    bench.take("block.opened", blockIndex=1, kind="text")
+    bench.deltas("live")
+    bench.take("block.delta", blockIndex=1, text="old")
+    token = bench.store.begin_read("s")
+    bench.deltas("!")
+    bench.snapshot(message("m", part("fetched"), part("fetched", 1)), readFrom=token)
+    assert bench.text() == "live!"
+    assert bench.text(1) == "fetched"
+
+
+def test_without_seq_a_delta_on_the_way_counts_as_touched_before_any_tick():
+    bench = Bench("none")
+    bench.take("block.opened", kind="text")
+    bench.deltas("a")
+    bench.store.flush()
+    bench.deltas("b")  # waits for a tick, came before the read
+    token = bench.store.begin_read("s")
+    bench.snapshot(message("m", part("abc")), readFrom=token)
+    assert bench.text() == "abc"
+
+
+def test_without_a_token_the_read_began_when_the_stream_was_opened():
+    bench = Bench("none")
+    bench.take("block.opened", kind="text")
+    bench.deltas("before")
+    bench.take("block.closed")
+    bench.reopen()
+    bench.take("block.opened", blockIndex=1, kind="text")
+    bench.take("block.delta", blockIndex=1, text="since")
+    bench.snapshot(message("m", part("fetched"), part("fetched", 1)))
+    assert (bench.text(), bench.text(1)) == ("fetched", "since")
+    bench.take("stream.opened")
+    bench.snapshot(message("m", part("fetched"), part("fetched", 1)))
+    assert bench.text(1) == "fetched"
+
+
+def test_without_seq_live_text_that_strictly_extends_the_fetched_one_stays():
+    bench = Bench("none")
+    bench.take("block.opened", kind="text")
+    bench.deltas("Hello")
+    token = bench.store.begin_read("s")
+    bench.snapshot(message("m", part("Hel", title="t")), readFrom=token)
+    assert bench.text() == "Hello"
+    assert bench.part().fields == {"title": "t"}
+
+
+def test_without_seq_a_gapped_text_does_not_stand_against_a_fetched_one():
+    bench = Bench("none")
+    bench.deltas("Hello")  # no open came: its start may be missing
+    assert bench.part().gap
+    token = bench.store.begin_read("s")
+    bench.snapshot(message("m", part("Hel")), readFrom=token)
+    assert bench.text() == "Hel"
+
+
+def test_without_seq_a_fetched_empty_text_erases_nothing():
+    bench = Bench("none")
+    bench.take("block.opened", kind="text")
+    bench.deltas("Hello")
+    token = bench.store.begin_read("s")
+    for text in ("", None):
+        for status in ("open", "closed"):
+            bench.snapshot(message("m", part(text, status=status)), readFrom=token)
+            assert bench.text() == "Hello"
+    assert bench.part().status == "closed"
+
+
+def test_without_seq_a_fetched_text_that_has_ended_closes_the_gap_of_a_cut_part():
+    bench = Bench("none")
+    bench.take("block.opened", kind="text")
+    bench.deltas("Hel")
+    bench.stream.end()
+    assert bench.part().gap
+    bench.stream = bench.store.open("native", sequencing="none")
+    bench.take("block.delta", text="rld")
+    bench.store.flush()
+    token = bench.store.begin_read("s")
+    bench.take("block.delta", text="!")
+    bench.store.flush()
+    bench.snapshot(message("m", part("Hello world!", status="closed")), readFrom=token)
+    changes = bench.store.flush()
+    assert [(e.start, e.text, e.rewritten) for e in changes.text.values()] == [
+        (3, "lo world!", True)
+    ]
+    assert bench.text() == "Hello world!"
+    assert not bench.part().gap
+    assert bench.store.health.gaps == ()
+
+
+def test_without_seq_removals_seen_during_the_read_stay_removed():
+    for level in ("session", "message", "block"):
+        bench = Bench("none")
+        bench.take("message.opened", role="user")
+        bench.take("block.opened", kind="text")
+        token = bench.store.begin_read("s")
+        bench.take(f"{level}.removed")
+        bench.snapshot(message("m", part("x", status="closed")), readFrom=token)
+        assert bench.text() is None
+        later = bench.store.begin_read("s")
+        bench.snapshot(message("m", part("x", status="closed")), readFrom=later)
+        assert bench.text() == "x"
+
+
+def test_without_seq_a_complete_snapshot_removes_what_was_not_opened_since_the_read_began():
+    bench = Bench("none")
+    for message_id in "abc":
+        bench.take("message.opened", messageId=message_id, role="user")
+    bench.store.apply(MessageOpened(session_id="s", message_id="mine", role="user", local=True))
+    token = bench.store.begin_read("s")
+    bench.take("message.opened", messageId="new", role="user")
+    bench.take("block.delta", messageId="c", text="touched")
+    bench.snapshot(message("a"), readFrom=token)
+    assert sorted(bench.ids()) == ["a", "b", "c", "mine", "new"]
+    bench.snapshot(message("a"), readFrom=token, complete=True)
+    assert sorted(bench.ids()) == ["a", "c", "mine", "new"]
+
+
+def test_without_seq_a_page_removes_nothing_outside_its_range():
+    bench = Bench("none")
+    for order, message_id in enumerate("abcde"):
+        bench.take("message.opened", messageId=message_id, role="user", order=order)
+    token = bench.store.begin_read("s")
+    given = message("b")
+    given["info"]["order"] = 1
+    bench.snapshot(given, readFrom=token, complete=True, before="d")
+    assert bench.ids() == ["a", "b", "d", "e"]
+
+
+def test_without_seq_a_part_that_the_state_lacks_is_gone_unless_it_was_touched():
+    bench = Bench("none")
+    for index in range(3):
+        bench.take("block.opened", blockIndex=index, kind="text")
+    token = bench.store.begin_read("s")
+    bench.take("block.delta", blockIndex=2, text="live")
+    bench.snapshot(message("m", part("x", status="closed")), readFrom=token)
+    assert [p["blockIndex"] for p in bench.session()["messages"][0]["parts"]] == [0, 2]
+
+
+def test_without_seq_fields_that_events_set_since_the_read_began_stay():
+    bench = Bench("none")
+    bench.take("session.updated", info={"title": "old"})
+    bench.take("message.updated", info={"a": "old"})
+    bench.take("todo.updated", todo=["old"])
+    bench.take("permission.asked", id="gone")
+    token = bench.store.begin_read("s")
+    bench.take("session.updated", info={"title": "live"})
+    bench.take("message.updated", info={"a": "live"})
+    given = message("m")
+    given["info"]["a"] = "fetched"
+    more = {"info": {"title": "fetched"}, "todo": ["fetched"], "permissions": []}
+    bench.snapshot(given, readFrom=token, **more)
+    session = bench.session()
+    assert session["info"] == {"title": "live"}
+    assert session["messages"][0]["info"] == {"a": "live"}
+    assert session["todo"] == ["fetched"]
+    assert "permissions" not in session
+
+
+def test_without_seq_a_snapshot_confirms_what_was_local():
+    bench = Bench("none")
+    bench.store.apply(MessageOpened(session_id="s", message_id="m", role="user", local=True))
+    bench.snapshot(message("m", part("hi", status="closed")))
+    assert bench.text() == "hi"
+    assert not bench.store.message("s", "m").local
+
+
+@every
+def test_a_token_that_no_read_gave_is_malformed(sequencing):
+    bench = Bench(sequencing)
+    assert bench.snapshot(seq=1, readFrom="yesterday") == "malformed:readFrom"
+
+
+# -- block streams ---------------------------------------------------------------------------------
+
+
+def test_in_a_block_stream_each_part_carries_its_own_seq():
+    bench = Bench("block")
+    bench.deltas("ab", first=1)
+    bench.take("block.delta", 1, blockIndex=1, text="x")
+    bench.snapshot(message("m", part("abcd", seq=4), part("?", 1, seq=1)))
+    assert (bench.text(), bench.text(1)) == ("abcd", "x")
+    assert bench.take("block.delta", 3, text="c") == "duplicate"
+    bench.take("block.delta", 5, text="e")
+    assert bench.text() == "abcde"
+
+
+def test_in_a_block_stream_a_snapshot_passes_holes_and_frees_what_waits_above_it():
+    bench = Bench("block")
+    bench.deltas("a", first=1)
+    for seq, text in ((3, "c"), (5, "e"), (6, "f"), (8, "h")):
+        assert bench.take("block.delta", seq, text=text) == "held"
+    assert bench.text() == "a"
+    assert bench.part().gap
+    bench.snapshot(message("m", part("abcd", seq=4)))
+    assert bench.text() == "abcdef"
+    assert bench.store.health.gaps[0].missing == ((7, 7),)
+    assert bench.store.health.counts["held"] == {"filled": 2, "superseded": 1}
+
+
+def test_in_a_block_stream_a_snapshot_older_than_the_text_changes_no_text():
+    bench = Bench("block")
+    bench.deltas("abc", first=1)
+    bench.snapshot(message("m", part("ab", seq=2)))
+    assert bench.text() == "abc"
