@@ -11,7 +11,9 @@ from hypothesis import HealthCheck, Phase, settings
 ROOT = Path(__file__).resolve().parent.parent
 
 _SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
-_PHASES = tuple(phase for phase in Phase if phase is not Phase.explain)  # which runs again and again
+_PHASES = tuple(
+    phase for phase in Phase if phase is not Phase.explain
+)  # which runs again and again
 # `ci` finds the same examples on every machine and writes nothing down. No profile has a deadline:
 # a law says nothing about time, and a busy machine is no bug.
 settings.register_profile(

@@ -18,9 +18,7 @@ class Mirror:
     starts at the first difference.
     """
 
-    def __init__(
-        self, store: StreamStore, *scope: Any, exact: bool = True, **options: Any
-    ) -> None:
+    def __init__(self, store: StreamStore, *scope: Any, exact: bool = True, **options: Any) -> None:
         self.store, self.scope, self.exact = store, scope, exact
         self.siblings: dict[Any, list[Any]] = {}
         self.values: dict[Any, Any] = {}

@@ -170,7 +170,9 @@ def part_place(part: Wire) -> tuple[Any, ...]:
 
 def filled(members: Wire) -> Wire:
     """Without the empty members."""
-    return {name: members[name] for name in sorted(members) if members[name] not in (None, "", [], {})}
+    return {
+        name: members[name] for name in sorted(members) if members[name] not in (None, "", [], {})
+    }
 
 
 def missing(events: Iterable[Wire]) -> dict[tuple[Any, ...], tuple[tuple[int, int], ...]]:

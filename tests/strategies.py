@@ -6,6 +6,7 @@ operations up to them make. The tests then drop, repeat, shuffle and cut it.
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -39,7 +40,7 @@ def pieces(draw: Any, max_size: int = 5) -> list[str]:
     edges = [0, *cuts, size]
     return [
         units[2 * start : 2 * stop].decode("utf-16-le", "surrogatepass")
-        for start, stop in zip(edges, edges[1:], strict=False)
+        for start, stop in itertools.pairwise(edges)
     ]
 
 
@@ -161,9 +162,7 @@ def side_events(sessions: Sequence[str] = SESSIONS) -> st.SearchStrategy[Wire]:
     small = st.integers(0, 2)
 
     def of(event_type: str, **members: st.SearchStrategy[Any]) -> st.SearchStrategy[Wire]:
-        return st.fixed_dictionaries(
-            {"type": st.just(event_type), "sessionId": session, **members}
-        )
+        return st.fixed_dictionaries({"type": st.just(event_type), "sessionId": session, **members})
 
     return st.one_of(
         of("turn.started"),
@@ -245,7 +244,7 @@ def chunked(draw: Any, data: bytes) -> list[bytes]:
     """Bytes cut anywhere, also inside a character."""
     cuts = draw(st.lists(st.integers(0, len(data)), max_size=6).map(sorted))
     edges = [0, *cuts, len(data)]
-    return [data[start:stop] for start, stop in zip(edges, edges[1:], strict=False)]
+    return [data[start:stop] for start, stop in itertools.pairwise(edges)]
 
 
 #: How the bytes of a log look on a wire.

@@ -166,9 +166,9 @@ def test_one_id_in_two_sessions_is_two_events():
 def test_ids_are_forgotten_only_past_their_bound():
     block = Block(limits=Limits(event_ids=4))
     block.take(OPENED, *(delta(".", id=f"e{number}") for number in range(20)))
-    assert block.take(*(delta("?", id=f"e{number}") for number in range(16, 20))) == [
-        "duplicate"
-    ] * 4
+    assert (
+        block.take(*(delta("?", id=f"e{number}") for number in range(16, 20))) == ["duplicate"] * 4
+    )
     assert block.take(delta("!", id="e0")) == ["accepted"]
     assert block.text == "." * 20 + "!"
 

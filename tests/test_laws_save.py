@@ -99,7 +99,9 @@ def test_a_saved_state_and_the_tail_from_its_position_make_the_whole_at_every_cu
 @given(st.data())
 def test_a_state_saved_again_and_again_makes_the_whole(data):
     sequencing, log = data.draw(any_log())
-    store, stream = fresh(sequencing, delivery=data.draw(st.sampled_from(["streaming", "buffered"])))
+    store, stream = fresh(
+        sequencing, delivery=data.draw(st.sampled_from(["streaming", "buffered"]))
+    )
     at = steps = 0
     while at < len(log):
         stream.ingest(log[at])
@@ -140,7 +142,9 @@ def test_a_save_shows_nothing_early_and_changes_nothing(data):
 @given(st.data())
 def test_a_loaded_store_saves_what_it_was_loaded_from(data):
     sequencing, log = data.draw(any_log())
-    store, stream = fresh(sequencing, delivery=data.draw(st.sampled_from(["streaming", "buffered"])))
+    store, stream = fresh(
+        sequencing, delivery=data.draw(st.sampled_from(["streaming", "buffered"]))
+    )
     for event in log:
         stream.ingest(event)
         if data.draw(st.booleans()):
@@ -189,7 +193,7 @@ def test_held_operations_are_saved_and_the_hole_is_filled_after_a_load(data):
 @given(st.data())
 def test_the_position_lies_before_the_first_event_that_waits_behind_a_hole(data):
     log = data.draw(disturbed(data.draw(logs("block"))))
-    store, stream = fresh("block")
+    _store, stream = fresh("block")
     taken, before = 0, []
     for count, event in enumerate(log, start=1):
         before.append(taken)
@@ -223,7 +227,7 @@ DELTA = {"type": "block.delta", **KEY, "text": "x"}
 
 
 def test_the_position_is_that_of_the_last_event_when_nothing_is_missing():
-    store, stream = fresh("block")
+    _store, stream = fresh("block")
     stream.ingest_many([{**DELTA, "seq": 1}, {**DELTA, "seq": 2}])
     stream.ingest({"type": "never.heard.of"})
     stream.ingest({**DELTA, "seq": None})

@@ -128,7 +128,9 @@ def test_bytes_one_by_one_end_in_the_same_state(data):
 @given(st.data())
 def test_a_tick_that_nothing_came_for_changes_nothing(data):
     sequencing, log = data.draw(any_log())
-    store, stream = fresh(sequencing, delivery=data.draw(st.sampled_from(["streaming", "buffered"])))
+    store, stream = fresh(
+        sequencing, delivery=data.draw(st.sampled_from(["streaming", "buffered"]))
+    )
     for event in log:
         stream.ingest(event)
         if data.draw(st.booleans()):
@@ -158,7 +160,9 @@ def test_readers_see_whole_ticks_only(data):
 @given(st.data())
 def test_what_a_tick_did_not_change_is_the_same_object(data):
     sequencing, log = data.draw(any_log())
-    store, stream = fresh(sequencing, delivery=data.draw(st.sampled_from(["streaming", "buffered"])))
+    store, stream = fresh(
+        sequencing, delivery=data.draw(st.sampled_from(["streaming", "buffered"]))
+    )
     before: dict[Any, Any] = {}
     for event in log:
         stream.ingest(event)

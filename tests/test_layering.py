@@ -38,7 +38,11 @@ ROWS = (
     Row("growing text", "text", pure=True),
     Row("what a frontend reads", "model", pure=True),
     Row("vocabulary, what changed", "events changes", pure=True),
-    Row("what a row is made of, patches of a state", "cells marks ordering jsonpatch decoding framing", pure=True),
+    Row(
+        "what a row is made of, patches of a state",
+        "cells marks ordering jsonpatch decoding framing",
+        pure=True,
+    ),
     Row("the rows of the tables", "rows", pure=True),
     Row("the state as JSON", "state", pure=True),
     Row("what adapters share", "adapters.base", pure=True),
