@@ -16,7 +16,7 @@ from functools import cache
 from typing import Any, NamedTuple, TypeAlias
 
 from .adapters.base import DeltaShape
-from .keys import MAX_NUMBER
+from .keys import MAX_NUMBER, is_id, is_number
 from .model import Sequencing
 from .rows import BlockRow, HotTable
 from .verdicts import ACCEPTED, Verdict
@@ -139,11 +139,22 @@ def door(
     """
     known = _known(shape, mode)
     named = shape.field
+    # What has no effect must have its type all the same: a wrong one is for the long way to name.
+    numbers = (*shape.spare, shape.seq) if shape.seq and mode == "none" else shape.spare
+    name_of_id = shape.id if mode != "none" and not shape.body else ""
 
     def plain(body: Any) -> bool:
         """Whether a delta of an unusual size carries nothing that needs the long way."""
         if named and body.get(named, "text") != "text":
             return False
+        for name in numbers:
+            value = body.get(name)
+            if value is not None and not is_number(value):
+                return False
+        if name_of_id:
+            value = body.get(name_of_id)
+            if value is not None and not is_id(value):
+                return False
         return known.issuperset(body)
 
     return Door(*_compiled(shape, mode)(stream, hot, wake, relieve, slow, plain))

@@ -268,7 +268,7 @@ class Stream:
         return Position(at, self._event_id)
 
     def _resume_at(self, position: Position, streaming: Iterable[Any]) -> None:
-        """Go on where a saved stream stopped; `streaming`: keys of the parts it left open."""
+        """Go on where a saved stream stopped; `streaming` are the keys of the parts it left open."""
         self.received = position.events
         self._event_id = position.event_id
         for session_id, message_id, block_index in streaming:
@@ -578,7 +578,7 @@ class Stream:
             raise
         session.events += 1
         if session.intervals.starts[1:]:
-            self._note_session_hole(session)
+            self._note_session_hole(session, event.seq)
         elif session.holes_at is not None:
             session.holes_at = None
             store._coalescer.touch(session)
@@ -597,13 +597,17 @@ class Stream:
             return verdict
         return self._apply(event, session, message, block, verdict, at)
 
-    def _note_session_hole(self, session: SessionRow) -> None:
+    def _note_session_hole(self, session: SessionRow, seq: int | None) -> None:
         if session.holes_at is None:
             session.holes_at = []
         self._store._holding_sessions[session.id] = session
-        missing = session.intervals.holes()[-1][0]
+        intervals = session.intervals
+        missing = intervals.ends[-2] + 1
         if not session.holes_at or session.holes_at[-1][0] < missing:
-            session.holes_at.append((missing, self, self._before))
+            if intervals.starts[-1] == seq == intervals.ends[-1]:
+                session.holes_at.append((missing, self, self._before))
+            elif not session.holes_at:  # below the first event of all
+                session.holes_at.append((missing, self, Position()))
         self._store._coalescer.touch(session)
 
     def _apply(
@@ -1200,7 +1204,7 @@ class StreamStore:
         if since == version:
             return self._nothing()
         held = [changes for changes, _ in self._history if changes.version > since]
-        if since > version or len(held) != version - since:
+        if len(held) != version - since:  # too old, or of another life of the store
             return attrs.evolve(self._nothing(), reset=True)
         merged = MergedChanges()
         for changes in held:

@@ -207,6 +207,20 @@ class TestRoundTrip:
         part = loaded.part("s", "m", 0)
         assert part is not None and part.text == "a\U0001f600"
 
+    def test_halves_that_wait_side_by_side_are_saved_as_what_they_will_be(self) -> None:
+        store = StreamStore(ticks="manual")
+        stream = store.open("native", sequencing="none")
+        for piece in ("a", "\ud83d", "\ude00"):
+            stream.ingest(delta(piece))
+        saved = store.save()
+        assert through_json(saved) == saved
+        loaded = reload(store)
+        for each in (store, loaded):
+            each.flush()
+            part = each.part("s", "m", 0)
+            assert part is not None and part.text == "a\U0001f600"
+            assert each.health.counts == store.health.counts
+
 
 class TestPosition:
     def a_store(self) -> StreamStore:
@@ -289,6 +303,45 @@ class TestRefused:
         del saved[member]
         with pytest.raises(UnsupportedState):
             StreamStore.load(saved)
+
+    @pytest.mark.parametrize(
+        "member, wrong",
+        [
+            ("protocol", [None, 1, ""]),
+            ("delivery", [None, "other", []]),
+            ("tick", [None, True, -1, "1", 2**63]),
+            ("epoch", [None, True, -1, "1"]),
+            ("generation", ["", 1]),
+            ("resync", [None, [], {"s": 1}, {"": "why"}]),
+            ("streams", [None, [1], [{}], [{"protocol": "native", "events": "1", "eventId": ""}]]),
+            ("counts", [None, {}, {"verdicts": [1]}]),
+            ("shown", [None, [1], [["s"]]]),
+            ("sessions", [None, [None], [{}], [{"id": ""}]]),
+            ("gaps", [None, [1], [["s"]]]),
+        ],
+    )
+    def test_a_member_of_another_type(self, member: str, wrong: list[Any]) -> None:
+        for value in wrong:
+            with pytest.raises(UnsupportedState):
+                StreamStore.load({**json.loads(full_save()), member: value})
+
+    def test_a_number_of_a_row_that_is_none(self) -> None:
+        saved = json.loads(full_save())
+        rows = [saved["sessions"][2]]
+        for message in rows[0]["messages"]:
+            rows += [message, *message["blocks"]]
+        tried = 0
+        for row in rows:
+            for name, value in list(row.items()):
+                if type(value) is int and name not in ("index", "order"):
+                    for wrong in (str(value), float(value), None, [value]):
+                        row[name] = wrong
+                        with pytest.raises(UnsupportedState):
+                            StreamStore.load(saved)
+                        tried += 1
+                    row[name] = value
+        assert tried > 20
+        StreamStore.load(saved)
 
     @pytest.mark.parametrize(
         "event", [None, {}, {"type": "of tomorrow"}, {"type": "block.delta", "text": 1}]

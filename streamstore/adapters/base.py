@@ -39,7 +39,7 @@ class DeltaShape:
         seq: member of the body with the seq, "" where the protocol has none.
         envelope: member that wraps a whole wire object on some endpoints, "" for none.
         id: member at the top with the event id, "" where ids are not unique.
-        spare: further members that a plain delta may carry without any effect.
+        spare: further members, numbers, that a plain delta may carry without any effect.
     """
 
     type: str

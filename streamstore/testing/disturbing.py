@@ -54,23 +54,31 @@ def disturb(
         raise CallerError(f"kinds must be of {', '.join(DISTURBANCES)}")
     facts = facts_of(log, limits)
     random = Random(seed)
-    order = list(range(len(log)))
-    if "reorder" in wanted:
-        order = reordered(facts, order, random, random.choice((2, 8, 40, facts.reach)))
-        if not facts.means_the_same(order):
-            order = list(range(len(log)))
+    order = base_order(facts, random, disorder="reorder" in wanted)
+    room = _room(facts, order)
     found: list[int] = []
+    since = 0
     gaps = random.randint(4, 24)
-    for count, place in enumerate(order, start=1):
+    for place in order:
         found.append(place)
-        if random.randrange(gaps):
+        if facts.each[place].barrier:
+            since = len(found)
+        if random.randrange(gaps) or wanted <= {"reorder"}:
             continue
-        kind = random.choice(sorted(wanted - {"reorder"}) or ["reorder"])
+        kind = random.choice(sorted(wanted - {"reorder"}))
         if kind == "resume":
-            found += _suffix(facts, order[:count], random)
-        elif kind != "reorder":
-            found += repeated(facts, order[:count], random, stretches=kind == "replays")
+            again = _suffix(facts, found, since, random)
+        else:
+            again = repeated(facts, found, since, random, stretches=kind == "replays")
+        if len(again) <= room:
+            found += again
+            room -= len(again)
     return log.pick(found)
+
+
+def _room(facts: Facts, order: Sequence[int]) -> int:
+    """How many events may come again: where some are late already, the window is for them, too."""
+    return facts.reach if list(order) != sorted(order) else len(order) * _STRETCH
 
 
 def reordered(facts: Facts, order: Sequence[int], random: Random, scale: int) -> list[int]:
@@ -124,35 +132,40 @@ def reordered(facts: Facts, order: Sequence[int], random: Random, scale: int) ->
 
 
 def repeated(
-    facts: Facts, arrived: Sequence[int], random: Random, *, stretches: bool | None = None
+    facts: Facts,
+    arrived: Sequence[int],
+    since: int,
+    random: Random,
+    *,
+    stretches: bool | None = None,
 ) -> list[int]:
-    """Events of what arrived that may come again now: one, a few, or a stretch; maybe none."""
-    low = _reach(facts, arrived)
+    """Events of what arrived that may come again now: one, a few, or a stretch; maybe none.
+
+    `since` is how many had arrived up to the last barrier.
+    """
+    low = _reach(facts, arrived, since)
+    if low >= len(arrived):
+        return []
     if stretches is None:
         stretches = random.random() < 0.6
     if stretches:
         length = random.randint(1, _STRETCH)
         stop = len(arrived) if random.random() < 0.5 else random.randint(low, len(arrived))
-        chosen = arrived[max(low, stop - length) : stop]
+        chosen = list(arrived[max(low, stop - length) : stop])
     else:
-        number = random.randint(1, 3)
-        chosen = [random.choice(arrived[low:]) for _ in range(number) if arrived[low:]]
+        chosen = [arrived[random.randrange(low, len(arrived))] for _ in range(random.randint(1, 3))]
     return [place for place in chosen if facts.each[place].provable]
 
 
-def _reach(facts: Facts, arrived: Sequence[int]) -> int:
+def _reach(facts: Facts, arrived: Sequence[int], since: int) -> int:
     """Where what may come again begins: behind the last barrier, inside the window."""
     window = facts.reach if facts.each[arrived[-1]].mode == "sparse" else facts.memory
-    low = max(0, len(arrived) - window)
-    for at in range(len(arrived) - 1, low - 1, -1):
-        if facts.each[arrived[at]].barrier:
-            return at + 1
-    return low
+    return max(since, len(arrived) - window)
 
 
-def _suffix(facts: Facts, arrived: Sequence[int], random: Random) -> list[int]:
+def _suffix(facts: Facts, arrived: Sequence[int], since: int, random: Random) -> list[int]:
     """A stretch up to now that a server may send again whole; empty where it would not settle."""
-    low = _reach(facts, arrived)
+    low = _reach(facts, arrived, since)
     found = list(arrived[max(low, len(arrived) - random.randint(1, _STRETCH)) :])
     while found and not all(facts.each[place].resendable for place in found):
         del found[0]
@@ -183,13 +196,17 @@ def base_order(facts: Facts, random: Random, *, disorder: bool) -> list[int]:
     order = list(range(len(facts.each)))
     if not disorder or not facts.orderable:
         return order
-    found = reordered(facts, order, random, random.choice((2, 8, 40, facts.reach)))
+    found = reordered(facts, order, random, _scale(facts, random))
     return found if facts.means_the_same(found) else order
+
+
+def _scale(facts: Facts, random: Random) -> int:
+    return min(random.choice((2, 8, 40, facts.reach, facts.reach)), facts.reach)
 
 
 def shuffled(facts: Facts, random: Random, points: Sequence[int]) -> Script | None:
     """Events in other orders between meeting points; None where the adapter needs theirs."""
-    scale = random.choice((2, 8, 40, facts.reach, facts.reach))
+    scale = _scale(facts, random)
     flushes = random.choice((0.0, 0.02, 0.3))
     steps: list[Step] = []
     order: list[int] = []
@@ -212,15 +229,24 @@ def repeating(
     """Events come once more here and there. `each`: at once, every one of them."""
     bursts = {random.randint(1, len(order)) for _ in range(min(24, len(order)))}
     stops = {random.randint(1, len(order)) for _ in range(checks)} | {len(order)}
+    room = _room(facts, order)
+    arrived: list[int] = []
+    since = 0
     steps: list[Step] = []
     for count, place in enumerate(order, start=1):
         steps.append(Step("take", place))
+        arrived.append(place)
+        if facts.each[place].barrier:
+            since = len(arrived)
         again: Sequence[int] = ()
         if each:
             again = (place,) if facts.each[place].provable else ()
         elif count in bursts:
-            again = repeated(facts, order[:count], random)
-        steps += (Step("again", other) for other in again)
+            again = repeated(facts, arrived, since, random)
+        if len(again) <= room:
+            room -= len(again)
+            arrived += again
+            steps += (Step("again", other) for other in again)
         if count in stops:
             steps.append(CHECK)
     return tuple(steps)
@@ -263,6 +289,8 @@ def cutting(
 ) -> Script:
     """Cuts with resume at some places, ticks in between."""
     at = {random.randint(1, len(order)) for _ in range(cuts)}
+    # A later full text repairs what a cut lost: look soon behind some cuts.
+    stops = {count + random.randint(0, 5) for count in at if random.random() < 0.5}
     flushes = random.choice((0.0, 0.1, 0.5))
     steps: list[Step] = []
     for count, place in enumerate(order, start=1):
@@ -271,6 +299,8 @@ def cutting(
             steps.append(FLUSH)
         if count in at:
             steps.append(Step(random.choice(kinds)))
+        if count in stops and count < len(order):
+            steps.append(CHECK)
     # Whether a part was still streaming when its connection ended shows only then.
     return (*steps, END, CHECK) if random.random() < 0.5 else (*steps, CHECK)
 
@@ -302,7 +332,7 @@ def mingled(facts: Facts, random: Random, points: Sequence[int], *, apart: bool)
             steps.append(Step("other", waiting.pop()))
         steps.append(Step("take", place))
         if place in points:
-            steps.append(FLUSH)
+            steps.append(CHECK)
     steps += (Step("other", place) for place in reversed(waiting))
     steps.append(CHECK)
     return tuple(steps)
