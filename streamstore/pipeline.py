@@ -268,7 +268,7 @@ class Stream:
         return Position(at, self._event_id)
 
     def _resume_at(self, position: Position, streaming: Iterable[Any]) -> None:
-        """Go on where a saved stream stopped; `streaming` are the keys of the parts it left open."""
+        """Go on where a saved stream stopped; `streaming`: keys of the parts it left open."""
         self.received = position.events
         self._event_id = position.event_id
         for session_id, message_id, block_index in streaming:
