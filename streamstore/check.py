@@ -14,7 +14,8 @@ from typing import Any, TextIO
 
 import attrs
 
-from .errors import MalformedEvent, StreamStoreError, UnknownEvent, UnknownProtocol
+from .adapters.base import Context
+from .errors import RemoteError, StreamStoreError, UnknownProtocol
 from .feeding import connections
 from .logs import UnreadableLog
 from .model import SEQUENCINGS
@@ -120,13 +121,13 @@ def _logs(arguments: argparse.Namespace) -> Iterator[Log]:
 
 
 def _knows_any(log: Log) -> bool:
-    adapter = adapter_named(log.protocol)()
+    adapter = adapter_named(log.protocol)(Context())
     for wire in log.wires:
         try:
             if not isinstance(wire, Unreadable):
                 adapter.decode(wire)
                 return True
-        except (MalformedEvent, UnknownEvent, RecursionError):
+        except (RemoteError, RecursionError):
             continue
     return False
 

@@ -16,6 +16,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn, TextIO
 
+from .adapters.base import Context
 from .errors import StreamStoreError
 from .feeding import connections, feed_all
 from .model import SEQUENCINGS
@@ -60,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _fold(arguments: argparse.Namespace) -> None:
-    encoder = None if arguments.shape is None else adapter_named(arguments.shape)()
+    encoder = None if arguments.shape is None else adapter_named(arguments.shape)(Context())
     store = StreamStore(ticks="manual")
     feed_all(store, connections(arguments.logs), arguments.protocol, arguments.sequencing)
     store.flush()

@@ -56,6 +56,10 @@ class ProtocolStopped(RemoteError):
     """A strict stream met what its official client refuses; what came before stays."""
 
 
+class RepeatedEvent(RemoteError):
+    """What the wire itself numbers was sent again; a duplicate, nothing to apply."""
+
+
 class InboxFull(LimitError):
     """`feed_threadsafe` holds as many bytes as `Limits.inbox_bytes` allows; these were not taken.
 

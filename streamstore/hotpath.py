@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any, NamedTuple, TypeAlias
 
-from .adapters.base import DeltaShape
+from .adapters.base import DeltaShape, PlainDelta
 from .keys import MAX_NUMBER, is_id, is_number
 from .model import Sequencing
 from .rows import BlockRow, HotTable
@@ -158,6 +158,65 @@ def door(
         return known.issuperset(body)
 
     return Door(*_compiled(shape, mode)(stream, hot, wake, relieve, slow, plain))
+
+
+def plain_door(
+    plain: Callable[[Any], PlainDelta | None],
+    mode: Sequencing,
+    *,
+    stream: Any,
+    hot: HotTable,
+    wake: Callable[[BlockRow], None],
+    relieve: Callable[[], None],
+    slow: Ingest,
+) -> Door:
+    """`door` for a protocol whose adapter finds a delta's key itself: one call more per delta."""
+    counted = mode == "sparse"
+    if mode not in ("sparse", "none"):
+        return Door(slow, _one_by_one(slow))
+
+    def ingest(wire: Any) -> Verdict:
+        """Take in one wire object (decoded JSON) and say what became of it."""
+        try:
+            found = plain(wire)
+        except (KeyError, TypeError, AttributeError):
+            found = None
+        if found is not None:
+            key, text, seq = found
+            row = hot.last
+            if row is None or row.key != key:
+                row = hot.get(key)
+                if row is None:
+                    return slow(wire)
+                hot.last = row
+            if counted:
+                if seq is None or not row.mark < seq <= MAX_NUMBER:
+                    return slow(wire)
+                row.mark = seq
+                row.seqs.append(seq)
+            row.fresh.append(text)
+            count = stream.received = stream.received + 1
+            if not row.dirty:
+                wake(row)
+            elif not count & 1023:
+                relieve()
+            return ACCEPTED
+        return slow(wire)
+
+    return Door(ingest, _one_by_one(ingest))
+
+
+def _one_by_one(ingest: Ingest) -> IngestMany:
+    def ingest_many(wires: Iterable[Any]) -> list[tuple[int, Verdict]]:
+        """Take in wire objects; those not plainly accepted, with their place."""
+        notable = []
+        for place, wire in enumerate(wires):
+            verdict = ingest(wire)
+            if verdict is not ACCEPTED:
+                notable.append((place, verdict))
+        return notable
+
+    return ingest_many
 
 
 def _members(shape: DeltaShape, mode: Sequencing) -> set[str]:

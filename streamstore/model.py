@@ -13,7 +13,7 @@ from typing import Any, Literal, NoReturn, TypeAlias
 import attrs
 
 from .keys import BlockIndex, MessageKey, PartKey
-from .text import TextView
+from .text import TextView, pair_surrogates
 
 Json: TypeAlias = Any
 Fields: TypeAlias = Mapping[str, Json]
@@ -86,6 +86,9 @@ EMPTY_LIST = FrozenList()
 def freeze(value: Json) -> Json:
     """An immutable copy of a JSON value; what is frozen already is itself. Linear in its size.
 
+    Halves of a surrogate pair that stand side by side become their character, as they do on
+    every way through JSON text.
+
     >>> frozen = freeze({"a": [1, {"b": 2}]})
     >>> frozen == {"a": [1, {"b": 2}]}
     True
@@ -97,11 +100,13 @@ def freeze(value: Json) -> Json:
     if isinstance(value, dict):
         if type(value) is FrozenDict:
             return value
-        return FrozenDict({key: freeze(item) for key, item in value.items()})
+        return FrozenDict({freeze(key): freeze(item) for key, item in value.items()})
     if isinstance(value, list | tuple):
         if type(value) is FrozenList:
             return value
         return FrozenList([freeze(item) for item in value])
+    if type(value) is str:
+        return pair_surrogates(value)
     return value
 
 

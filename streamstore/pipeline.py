@@ -19,7 +19,7 @@ from typing import Any, Literal, TypeAlias, cast
 import attrs
 
 from . import verdicts
-from .adapters.base import Adapter, DeltaShape
+from .adapters.base import MAIN, Adapter, Context, DeltaShape
 from .changes import ChangeSet, Gap, MergedChanges, Place
 from .coalescer import Coalescer
 from .decoding import decode_json, nests_over
@@ -27,6 +27,8 @@ from .errors import (
     CallerError,
     InboxFull,
     MalformedEvent,
+    ProtocolStopped,
+    RepeatedEvent,
     UnknownEvent,
     UnknownProtocol,
     UnsupportedState,
@@ -58,11 +60,11 @@ from .events import (
     TurnStarted,
 )
 from .framing import framing_of
-from .hotpath import Ingest, IngestMany, door
+from .hotpath import Ingest, IngestMany, door, plain_door
 from .jsonlines import JsonLinesParser
 from .keys import BlockIndex, Key, PartKey
 from .limits import Limits
-from .model import DELIVERIES, SEQUENCINGS, Delivery, Message, Part, Sequencing, Session
+from .model import DELIVERIES, SEQUENCINGS, Delivery, Message, Part, Sequencing, Session, thaw
 from .protocols import adapter_named, adapters, detect
 from .reducer import Reducer
 from .rows import BlockRow, HotTable, MessageRow, SessionRow
@@ -87,9 +89,6 @@ from .watermarks import NOWHERE, Gate
 Policy: TypeAlias = Literal["lenient", "strict"]
 NewId: TypeAlias = Callable[[], str]
 OnError: TypeAlias = Callable[[BaseException, Subscription], object]
-
-#: Name of the only session of a protocol that has none.
-MAIN = "main"
 
 _MESSAGE_EVENTS = (
     MessageOpened,
@@ -167,8 +166,9 @@ class Stream:
     # The hot path reads a dozen of these per delta: slots are faster than a large dict.
     __slots__ = (
         "__weakref__", "_adapter", "_asked", "_before", "_default_session", "_each",
-        "_event_id", "_framer", "_generation", "_hot", "_lead", "_local", "_mode", "_ordered",
-        "_policy", "_repeats_from", "_repeats_to", "_session_id", "_sessions", "_shape",
+        "_event_id", "_framer", "_generation", "_hot", "_lead", "_local", "_memory", "_mode",
+        "_named", "_ordered", "_policy", "_repeats_from", "_repeats_to", "_sentinels",
+        "_session_id", "_sessions", "_shape",
         "_stopped", "_store", "_take_many", "_touched", "_undetected", "_unique", "ended",
         "epoch", "ingest", "received",
     )  # fmt: skip
@@ -181,6 +181,7 @@ class Stream:
         sequencing: Sequencing | None,
         policy: Policy,
         local: bool = False,
+        memory: dict[str, Any] | None = None,
     ) -> None:
         self._store = store
         self._session_id = session_id
@@ -205,17 +206,30 @@ class Stream:
         self._repeats_from = self._repeats_to = -1
         self._before = Position()
         self._each = store._each
+        self._memory: dict[str, Any] = {} if memory is None else memory
         self._adapter: Adapter | None = None
         self._mode: Sequencing = sequencing or "sparse"
         self.ingest: Ingest = self._ingest_slowly
         self._take_many: IngestMany = self._ingest_each
         self._shape: DeltaShape | None = None
+        self._named = False
+        self._sentinels: frozenset[str] = frozenset()
         if adapter is not None:
             self._adopt(adapter)
 
     def _adopt(self, cls: type[Adapter]) -> None:
-        self._adapter = cls()
         declared = cls.declaration
+        self._adapter = cls(
+            Context(
+                session_id=self._default_session,
+                strict=self._policy == "strict",
+                new_id=self._store.new_id,
+                own=self._memory,
+                shared=self._store._memory.setdefault(declared.name, {}),
+            )
+        )
+        self._named = declared.event_names
+        self._sentinels = frozenset(declared.sentinels)
         self._unique = declared.ids_unique
         self._ordered = declared.ids_ordered
         self._shape = cls.delta
@@ -227,16 +241,18 @@ class Stream:
         # A loop that runs over a batch keeps the old table, where nothing is hot any more.
         self._hot = HotTable()
         store = self._store
+        assert self._adapter is not None
+        ways: dict[str, Any] = {
+            "stream": self,
+            "hot": self._hot,
+            "wake": store._wake,
+            "relieve": store._coalescer.relieve,
+            "slow": self._ingest_slowly,
+        }
         if self._shape is not None:
-            self.ingest, self._take_many = door(
-                self._shape,
-                mode,
-                stream=self,
-                hot=self._hot,
-                wake=store._wake,
-                relieve=store._coalescer.relieve,
-                slow=self._ingest_slowly,
-            )
+            self.ingest, self._take_many = door(self._shape, mode, **ways)
+        else:
+            self.ingest, self._take_many = plain_door(self._adapter.plain, mode, **ways)
 
     def _cool(self) -> None:
         """Nothing takes the hot path of this stream any more, until it is warmed again."""
@@ -314,7 +330,7 @@ class Stream:
         else:
             skipped = framer.skipped
             for frame in framer.feed(data):
-                self._take_texts((frame.data,))
+                self._take_text(frame.data, frame.event)
                 if frame.id != self._event_id and self.received != self._repeats_to:
                     self._event_id = frame.id
             self._count_skipped(framer.skipped - skipped)
@@ -415,13 +431,21 @@ class Stream:
 
     def _take_texts(self, texts: Iterable[str | bytes]) -> None:
         for text in texts:
-            try:
-                wire = decode_json(text)
-            except MalformedEvent as error:
-                self.received += 1
-                self._settle_verdict(self._malformed(error))
-                continue
-            self.ingest(wire)
+            self._take_text(text)
+
+    def _take_text(self, text: str | bytes, name: str | None = None) -> None:
+        if text in self._sentinels:
+            self.received += 1
+            return
+        try:
+            wire = decode_json(text)
+        except MalformedEvent as error:
+            self.received += 1
+            self._settle_verdict(self._malformed(error))
+            return
+        if name is not None and self._named:
+            wire = {"event": name, "data": wire}
+        self.ingest(wire)
 
     def _count_skipped(self, number: int) -> None:
         for _ in range(number):
@@ -430,9 +454,14 @@ class Stream:
 
     def _malformed(self, error: MalformedEvent) -> Verdict:
         if self._policy == "strict":
-            self._stopped = True
-            self._cool()
+            self._stop()
         return Verdict("malformed", error.field, str(error))
+
+    def _stop(self) -> None:
+        """Take nothing more in: the official client would not either."""
+        self._stopped = True
+        self.ingest, self._take_many = self._ingest_slowly, self._ingest_each
+        self._cool()
 
     def _ingest_slowly(self, wire: Any) -> Verdict:
         self._open_only()
@@ -487,6 +516,11 @@ class Stream:
             return self._malformed(error)
         except UnknownEvent as error:
             return Verdict("unknown", error.type[:80])
+        except RepeatedEvent:
+            return DUPLICATE
+        except ProtocolStopped as error:
+            self._stop()
+            return Verdict("refused", "stopped", str(error))
         if not events:
             return ACCEPTED
         return self._take_all(events)
@@ -661,7 +695,7 @@ class Stream:
         message = block.message
         if (
             self._local
-            or self._shape is None
+            or self._stopped
             or not block.exists
             or block.local
             or message.local
@@ -881,6 +915,8 @@ class StreamStore:
         self._closed = False
         self._restored: list[dict[str, Any]] = []
         self._resync: dict[str, str] = {}
+        # What adapters remember from stream to stream, by protocol and session.
+        self._memory: dict[str, dict[str, dict[str, Any]]] = {}
         self._holding: dict[PartKey, BlockRow] = {}
         self._holding_sessions: dict[str, SessionRow] = {}
         self._history: deque[tuple[ChangeSet, int]] = deque()
@@ -927,17 +963,23 @@ class StreamStore:
         if policy not in ("lenient", "strict"):
             raise CallerError("policy must be lenient or strict")
         adapter = None if protocol == "auto" else adapter_named(protocol)
-        stream = Stream(self, adapter, session_id, sequencing, policy)
+        restored = self._take_restored(protocol)
+        memory = None if restored is None else restored["memory"]
+        stream = Stream(self, adapter, session_id, sequencing, policy, memory=memory)
         self._streams[stream] = None
-        for place, entry in enumerate(self._restored):
-            if entry["protocol"] == stream.protocol or protocol == "auto":
-                stream._resume_at(_restored_position(entry), entry["streaming"])
-                del self._restored[place]
-                break
+        if restored is not None:
+            stream._resume_at(_restored_position(restored), restored["streaming"])
         if generation is not None:
             stream._open_generation(session_id, generation)
             self._woke()
         return stream
+
+    def _take_restored(self, protocol: str) -> dict[str, Any] | None:
+        """What a saved stream of a protocol left for the first that is opened after a load."""
+        for place, entry in enumerate(self._restored):
+            if protocol in (entry["protocol"], "auto"):
+                return self._restored.pop(place)
+        return None
 
     def feed(self, data: bytes) -> None:
         """`Stream.feed` of the default stream."""
@@ -1388,6 +1430,7 @@ class StreamStore:
             "tick": self._tables.version,
             "epoch": self._coalescer.epoch,
             "resync": dict(self._resync),
+            "memory": thaw(self._memory),
             "streams": [
                 {
                     "protocol": stream.protocol,
@@ -1395,6 +1438,7 @@ class StreamStore:
                     "events": stream.position.events,
                     "eventId": stream.position.event_id,
                     "streaming": stream._streaming,
+                    "memory": thaw(stream._memory),
                 }
                 for stream in self._streams
             ]
@@ -1435,7 +1479,8 @@ class StreamStore:
             store._resync.update(saved["resync"])
             store._counts.restore(saved["counts"])
             store._coalescer.epoch = saved["epoch"]
-            store._restored = [dict(entry) for entry in saved["streams"]]
+            store._memory = thaw(saved["memory"])
+            store._restored = [thaw(entry) for entry in saved["streams"]]
             loaded = [load_session(entry, store.limits.event_ids) for entry in saved["sessions"]]
             rows = [row for row, _ in loaded]
             leaving = [row for _, rows in loaded for row in rows]

@@ -66,10 +66,10 @@ class StreamLog:
     """What the fixture `streamlog` is: logs of one folder, into stores.
 
     >>> import tempfile
-    >>> folder = Path(tempfile.mkdtemp())
     >>> line = '{"type": "block.delta", "messageId": "m", "blockIndex": 0, "text": "hi", "seq": 1}'
-    >>> _ = (folder / "hi.jsonl").write_text(line)
-    >>> StreamLog(folder)("hi.jsonl").part("main", "m", 0).text
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = Path(folder, "hi.jsonl").write_text(line)
+    ...     StreamLog(Path(folder))("hi.jsonl").part("main", "m", 0).text
     'hi'
     """
 
@@ -141,6 +141,6 @@ class TranscriptSnapshot:
     def _file(self, name: str | None) -> Path:
         if name is None:
             self._number += 1
-            number = f"-{self._number}" if self._number > 1 else ""
-            name = f"{self._test}{number}"
-        return self.folder / (re.sub(r"[^\w.-]+", "-", name).strip("-.") + ".txt")
+            name = self._test if self._number == 1 else f"{self._test} {self._number}"
+        words = re.split(r"[^\w.]+", name)
+        return self.folder / ("-".join(filter(None, words)).strip(".") + ".txt")

@@ -836,6 +836,7 @@ class Reducer:
     def _renew(self, block: BlockRow) -> None:
         """The new generation's own text takes the place of the previous one."""
         block.previous = block.closed = block.sealed = False
+        block.closed_at = -1
         for field, cell in block.cells():
             cell.replace("")
             cell.refold(block.window_text(field, cell, 0))

@@ -15,10 +15,10 @@ from typing import Any, Protocol, TextIO, TypeAlias
 
 import attrs
 
-from .adapters.base import Adapter
+from .adapters.base import Adapter, Context
 from .changes import ChangeSet
 from .decoding import decode_json
-from .errors import CallerError, MalformedEvent, UnknownEvent
+from .errors import CallerError, RemoteError
 from .events import BlockDelta
 from .feeding import Connection, feed_all
 from .keys import PartKey
@@ -226,12 +226,12 @@ class _Deltas:
             if protocol is None:
                 self._undetected.append(says)
                 return
-            self._adapter = adapter_named(protocol)()
+            self._adapter = adapter_named(protocol)(Context())
             for earlier in self._undetected:
                 self.add(earlier, protocol)
         try:
             events = self._adapter.decode(decode_json(says))
-        except (MalformedEvent, UnknownEvent, RecursionError):
+        except (RemoteError, RecursionError):
             return
         self.number += sum(isinstance(event, BlockDelta) for event in events)
 

@@ -233,6 +233,8 @@ class BlockRow(Marks):
         self.fields.limit(bound)
         self.settle_state()
         self.closed = self.closed_seq > bound
+        if not self.closed:
+            self.closed_at = -1
         self.declared = self.declared_seq > bound
         self.kind = self.declared_kind if self.declared else "text"
         self.order = self.placed if self.order_seq > bound else None

@@ -147,8 +147,14 @@ def check_head(saved: Mapping[str, Any]) -> None:
     _checked(is_number, saved["epoch"])
     for item in [*saved["resync"], *saved["resync"].values()]:
         _checked(is_id, item)
+    for protocol, sessions in _typed(saved["memory"], dict).items():
+        for item in (protocol, *_typed(sessions, dict)):
+            _checked(is_id, item)
+        for memory in sessions.values():
+            _typed(memory, dict)
     for stream in saved["streams"]:
         _typed(stream, dict)
+        _typed(stream["memory"], dict)
         _checked(lambda value: value is None or is_id(value), stream["protocol"])
         _checked(is_number, stream["events"])
         _typed(stream["eventId"], str)

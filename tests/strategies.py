@@ -6,7 +6,6 @@ operations up to them make. The tests then drop, repeat, shuffle and cut it.
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -40,7 +39,7 @@ def pieces(draw: Any, max_size: int = 5) -> list[str]:
     edges = [0, *cuts, size]
     return [
         units[2 * start : 2 * stop].decode("utf-16-le", "surrogatepass")
-        for start, stop in itertools.pairwise(edges)
+        for start, stop in zip(edges, edges[1:], strict=False)
     ]
 
 
@@ -209,14 +208,29 @@ def malformed(log: Sequence[Wire]) -> st.SearchStrategy[Wire]:
         lambda index: {"blockIndex": index}
     )
     wrong_text = st.sampled_from([7, True, [], {}]).map(lambda text: {"text": text})
-    wrong = st.one_of(wrong_seq, wrong_id, wrong_session, wrong_index, wrong_text)
+    wrong_time = st.sampled_from(WRONG_NUMBERS[1:]).map(lambda time: {"time": time})
+    wrong_name = st.builds(
+        lambda name, value: {name: value},
+        st.sampled_from(["id", "generation", "field"]),
+        st.sampled_from(["", 7, True, []]),
+    )
+    wrong = st.one_of(
+        wrong_seq, wrong_id, wrong_session, wrong_index, wrong_text, wrong_time, wrong_name
+    )
     missing = st.sampled_from(["messageId", "blockIndex", "seq"])
     return st.one_of(
-        st.builds(lambda event, member: {**event, **member}, event, wrong),
+        st.builds(broken, event, wrong),
         st.builds(
             lambda event, name: {key: event[key] for key in event if key != name}, event, missing
         ),
     )
+
+
+def broken(event: Wire, member: Wire) -> Wire:
+    """An event with a member that is wrong for its type."""
+    if "field" in member and event["type"] != "block.delta":
+        member = {"id": member["field"]}  # there `field` would be a field of the part
+    return {**event, **member}
 
 
 # -- bytes -------------------------------------------------------------------------------------
@@ -244,7 +258,7 @@ def chunked(draw: Any, data: bytes) -> list[bytes]:
     """Bytes cut anywhere, also inside a character."""
     cuts = draw(st.lists(st.integers(0, len(data)), max_size=6).map(sorted))
     edges = [0, *cuts, len(data)]
-    return [data[start:stop] for start, stop in itertools.pairwise(edges)]
+    return [data[start:stop] for start, stop in zip(edges, edges[1:], strict=False)]
 
 
 #: How the bytes of a log look on a wire.

@@ -223,6 +223,24 @@ class TestMerging:
         mirror.hear(changes, store)
         assert mirror == store
 
+    def test_what_was_added_is_not_placed_before_what_moves_too(self) -> None:
+        session = SessionKey("s")
+        first, moves, last, new = (MessageKey("s", name) for name in "fmln")
+        store, mirror = World(), World()
+        for world in (store, mirror):
+            world.insert(session, None)
+            for key in (moves, first, last):
+                world.insert(key, None)
+        merged = MergedChanges()
+        store.insert(moves, last)
+        merged.add(ChangeSet(1, moved=(Place(moves, last),)))
+        store.insert(new, moves)
+        merged.add(ChangeSet(2, added=(Place(new, moves),)))
+        changes = merged.take(store.locate)
+        assert changes.added == (Place(new, last),)
+        mirror.hear(changes, store)
+        assert mirror == store
+
     def test_a_key_that_went_and_came_back_is_removed_and_added(self) -> None:
         store = World()
         session, message = SessionKey("s"), MessageKey("s", "m")

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamstore import ChangeSet, Edit, Limits, PartKey, StreamStore, TextField
+from streamstore.events import BlockReplaced
 
 HIGH, LOW, FACE = "\ud83d", "\ude00", "\U0001f600"
 BOUND = 24_000
@@ -179,6 +180,28 @@ class TestRelease:
         turn.store.flush()
         assert turn.store.parts("s", "m") == ()
 
+    def test_a_close_without_text_waits_and_is_shown_as_well(self, turn: Turn) -> None:
+        turn.store.release("s")
+        assert turn.text() == "held back"
+        turn.ingest("block.closed", messageId="m", blockIndex=0)
+        turn.store.flush()
+        assert turn.status() == "open"
+        turn.ingest("turn.completed")
+        turn.store.flush()
+        assert turn.status() == "closed"
+
+    def test_closing_the_store_shows_what_this_client_added(self) -> None:
+        store = StreamStore("native", ticks="manual", delivery="buffered")
+        store.apply(
+            BlockReplaced(session_id="s", message_id="m", block_index=0, kind="text", text="mine")
+        )
+        store.flush()
+        part = store.part("s", "m", 0)
+        assert part is not None and part.text == ""
+        store.close()
+        part = store.part("s", "m", 0)
+        assert part is not None and part.text == "mine"
+
     def test_release_of_an_unknown_session_is_nothing(self, turn: Turn) -> None:
         turn.store.release("nowhere")
         assert turn.text() == ""
@@ -346,15 +369,13 @@ class TestMode:
         turn.delta(" again")
         assert turn.text() == "streamed held again"
 
-    @pytest.mark.parametrize("ending", ["turn.completed", "message.closed"])
-    def test_the_last_text_of_a_streamed_turn_is_not_held_back_when_it_ends(
-        self, ending: str
-    ) -> None:
+    def test_the_last_text_of_a_streamed_turn_is_not_held_back_when_it_ends(self) -> None:
         turn = Turn("buffered")
         turn.ingest("turn.started", deliveryMode="streaming")
         turn.delta("all of it")  # waits for a tick when the turn ends
-        turn.ingest(ending, messageId="m")
         turn.ingest("turn.completed")
+        assert turn.text() == "all of it"
+        turn.delta(" and what nobody said belongs to a turn")
         assert turn.text() == "all of it"
 
     def test_what_waited_for_a_tick_when_a_held_back_turn_began_is_shown(self) -> None:
@@ -385,6 +406,17 @@ class TestMode:
         turn.ingest("turn.started", deliveryMode="buffered")
         turn.ingest("session.status", status=status)
         turn.ingest("message.opened", messageId="m", role="assistant")
+        turn.delta("held")
+        assert turn.text() == ""
+
+    @pytest.mark.parametrize(
+        "event", ["message.closed", "session.status", "permission.asked", "block.closed"]
+    )
+    def test_what_releases_text_does_not_end_it(self, event: str) -> None:
+        turn = Turn("streaming")
+        turn.ingest("turn.started", deliveryMode="buffered")
+        turn.ingest("message.opened", messageId="n", role="assistant")
+        turn.ingest(event, messageId="n", blockIndex=0, status="completed", id="p")
         turn.delta("held")
         assert turn.text() == ""
 

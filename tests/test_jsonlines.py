@@ -88,6 +88,7 @@ def test_a_second_mark_and_half_a_mark_are_data() -> None:
 class TestBound:
     def test_a_line_may_be_as_long_as_the_bound(self) -> None:
         assert parse([b"x" * 10 + b"\n" + b"y" * 10], 10) == ([b"x" * 10, b"y" * 10], 0)
+        assert parse([b"\n" + b"x" * 10 + b"\n"], 10) == ([b"x" * 10], 0)
 
     @pytest.mark.parametrize("size", [1, 3, 40])
     def test_a_longer_one_is_skipped_and_counted_and_the_next_one_counts(self, size: int) -> None:
@@ -102,7 +103,7 @@ class TestBound:
         parser = JsonLinesParser(10)
         for _ in range(100):
             parser.feed(b"x" * 8)
-        assert sum(map(len, parser._held)) <= 10
+        assert parser._held == []
 
     def test_ending_twice_gives_nothing_twice(self) -> None:
         parser = JsonLinesParser()

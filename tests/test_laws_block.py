@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from naive import fold, missing, objects
 from strategies import WRONG_NUMBERS, Wire, disturbed, logs, malformed
 
-from streamstore import Limits, Stream, StreamStore
+from streamstore import Limits, MalformedEvent, Stream, StreamStore
+from streamstore.events import decode_event
 
 
 def fresh(**options: Any) -> tuple[StreamStore, Stream]:
@@ -401,3 +402,19 @@ def test_two_streams_share_the_marks_of_a_store():
     assert other.ingest(delta(3, "c")).kind == "accepted"
     assert block.take(delta(3, "c"), delta(4, "d")) == ["duplicate", "accepted"]
     assert block.text == "abcd"
+
+
+@pytest.mark.parametrize("sequencing", ["block", "none", "sparse", "session"])
+@given(st.data())
+def test_the_short_way_of_a_delta_refuses_what_the_long_way_refuses(sequencing, data):
+    store = StreamStore("native", ticks="manual")
+    stream = store.open("native", sequencing=sequencing)
+    stream.ingest({"type": "block.opened", **KEY, "kind": "text", "seq": 1})
+    last = 1 if sequencing == "block" else 2
+    assert stream.ingest(delta(last, "a")).kind == "accepted"  # the next one goes the short way
+    wire = data.draw(malformed([delta(last + 1, "?")]))
+    try:
+        refused = decode_event(wire).seq is None and sequencing == "block"
+    except MalformedEvent:
+        refused = True
+    assert (stream.ingest(wire).kind == "malformed") == refused

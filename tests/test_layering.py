@@ -40,12 +40,12 @@ ROWS = (
     Row("vocabulary, what changed", "events changes", pure=True),
     Row(
         "what a row is made of, patches of a state",
-        "cells marks ordering jsonpatch decoding framing",
+        "cells marks ordering jsonpatch partialjson decoding framing",
         pure=True,
     ),
     Row("the rows of the tables", "rows", pure=True),
     Row("the state as JSON", "state", pure=True),
-    Row("what adapters share", "adapters.base", pure=True),
+    Row("what adapters share", "adapters.base adapters.members", pure=True, family=True),
     Row(
         "stages, which do not know each other",
         "hotpath sse jsonlines watermarks coalescer reducer snapshots store saved subscribers ticks "
@@ -95,6 +95,7 @@ MAY_USE_EXTRAS = (
     "frontends",
     "frontends.*",
     "jsonpatch",
+    "partialjson",
     "log",
     "replay",
     "testing",

@@ -164,13 +164,18 @@ class TestScope:
         everything, one = Ear(), Ear()
         feed.store.subscribe(everything)
         feed.store.subscribe(one, "s")
-        feed.delta("x", session="t")
-        feed.tick("a")
+        stream = feed.store.open("native", sequencing="session")
+        for session, seq in (("t", 1), ("s", 1), ("s", 3)):
+            wire = {"messageId": "m", "blockIndex": 0, "seq": seq, "text": "x"}
+            stream.ingest({"type": "block.delta", "sessionId": session, **wire})
+        feed.store.flush()
         assert (one[0].version, one[0].resume, one[0].gaps) == (
             everything[0].version,
             everything[0].resume,
             everything[0].gaps,
         )
+        assert dict(one[0].resume["sessions"]) == {"s": 1, "t": 1}
+        assert [gap.missing for gap in one[0].gaps] == [((2, 2),)]
 
 
 class TestPresent:
@@ -405,7 +410,7 @@ class TestReentrant:
         assert [changes.version for changes in mirrors[0].heard] == [3]
 
     def test_it_may_close_itself(self, feed: Feeder) -> None:
-        ear = Ear()
+        ear, next_one = Ear(), Ear()
         subscription: list[Subscription] = []
 
         def hear(changes: ChangeSet) -> None:
@@ -413,9 +418,11 @@ class TestReentrant:
             subscription[0].close()
 
         subscription.append(feed.store.subscribe(hear))
+        feed.store.subscribe(next_one)
         feed.tick("a")
         feed.tick("b")
         assert ear.texts == ["a"]
+        assert next_one.texts == ["a", "b"]
 
     def test_one_that_it_closes_hears_nothing_any_more_and_the_rest_does(
         self, feed: Feeder
@@ -451,6 +458,13 @@ class TestReentrant:
         ticks.advance(16)
         assert feed.text() == "abc"
         assert ticks.run() >= 0 and ticks.pending == 0
+
+    def test_an_explicit_flush_leaves_nothing_for_the_scheduler_to_do(self) -> None:
+        ticks = ManualTicks(interval_ms=16)
+        feed = Feeder(ticks=ticks)
+        feed.tick("a")
+        ticks.advance(0)
+        assert ticks.pending == 0  # no commit, so no interval after it
 
     def test_a_throttled_one_is_not_told_of_what_was_taken_back_meanwhile(
         self, feed: Feeder

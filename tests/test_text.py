@@ -156,6 +156,24 @@ class TestGrowingText:
         assert sum(text._counts) == len(text._pieces)
         assert text.raw() == "".join(f"{place} " for place in range(number))
 
+    @given(st.lists(st.integers(1, 250), max_size=5))
+    def test_pieces_stay_few_when_it_is_read_in_between(self, runs: list[int]) -> None:
+        text = GrowingText()
+        for run in runs:
+            for place in range(run):
+                text.append(f"{place} ")
+            assert sum(text._counts) == len(text._pieces) <= 300
+            text.raw()
+        assert text.raw() == "".join(f"{place} " for run in runs for place in range(run))
+
+    def test_a_range_near_the_end_does_not_look_at_what_lies_before_it(self) -> None:
+        text = GrowingText()
+        for piece in ("before", "abc", "def"):
+            text.append(piece)
+        text._pieces[0] = None  # type: ignore[call-overload]
+        assert text.raw_range(6, 12) == "abcdef"
+        assert text.raw_range(10, 11) == "e"
+
     def test_a_character_is_copied_once_per_level(self) -> None:
         text, copied = GrowingText(), 0
         for _ in range(10_000):

@@ -6,13 +6,17 @@ store: whether an event is a duplicate, late or foreign is decided behind it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, ClassVar, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import attrs
 
 from ..events import Event
+from ..keys import PartKey
 from ..model import Json, Message, Part, Sequencing, Session
+
+#: Name of the only session of a protocol that has none.
+MAIN = "main"
 
 
 class Reads(Protocol):
@@ -56,6 +60,14 @@ class DeltaShape:
     envelope: str = ""
 
 
+class PlainDelta(NamedTuple):
+    """A delta of the field `text` that needs nothing but to be appended; see `Adapter.plain`."""
+
+    key: PartKey
+    text: str
+    seq: int | None = None
+
+
 @attrs.frozen(kw_only=True)
 class Declaration:
     """What a protocol promises; the store's rules follow from it, never from its name.
@@ -68,6 +80,12 @@ class Declaration:
         first_seq: the number a session's counter starts with, None where unknown.
         snapshots: the protocol has a state that can be fetched and merged.
         resumes: a transport can resume at a position (event-stream id or seq).
+        event_names: the name of an event-stream event is part of the wire object: `decode` gets
+            `{"event": name, "data": value}`.
+        sentinels: data of an event-stream event that is no JSON and means nothing to the state,
+            such as `[DONE]`.
+        identity: what the wire gives to tell one message and block from another, for the table
+            of protocols in the documentation.
     """
 
     name: str
@@ -77,20 +95,66 @@ class Declaration:
     first_seq: int | None = None
     snapshots: bool = False
     resumes: bool = False
+    event_names: bool = False
+    sentinels: tuple[str, ...] = ()
+    identity: str = ""
+
+
+def _no_id() -> str:
+    return "local-1"
+
+
+@attrs.define(kw_only=True)
+class Context:
+    """What a stream tells its adapter, and what the store keeps for it.
+
+    Whatever an adapter remembers from one event to the next lies in `own` or in a `shared` table,
+    as plain JSON: a saved state holds it, and a loaded stream goes on with it.
+
+    Attributes:
+        session_id: session of events whose wire names none.
+        strict: stop where the official client would: raise `ProtocolStopped`.
+        new_id: makes an id that the protocol does not give.
+        own: what the adapter remembers of this stream alone.
+        shared: by session, what the adapters of one protocol remember from stream to stream.
+    """
+
+    session_id: str = MAIN
+    strict: bool = False
+    new_id: Callable[[], str] = _no_id
+    own: dict[str, Any] = attrs.field(factory=dict)
+    shared: dict[str, dict[str, Any]] = attrs.field(factory=dict)
+
+    def of_session(self, session_id: str | None = None) -> dict[str, Any]:
+        """The shared memory of one session, by default of the stream's own; made when missing."""
+        return self.shared.setdefault(session_id or self.session_id, {})
 
 
 class Adapter(Protocol):
     """One wire protocol, in both directions. A stream makes its own instance.
 
-    `decode` must be a function of the events so far on this stream alone: no clock, no chance.
+    `decode` must be a function of the events so far and of the context's memory alone: no clock,
+    no chance. When it raises, the memory must be as it was.
     """
 
     declaration: ClassVar[Declaration]
     delta: ClassVar[DeltaShape | None]
 
+    def __init__(self, context: Context) -> None: ...
+
     @classmethod
     def detects(cls, wire: Any) -> bool:
         """Whether a wire object is surely of this protocol; cheap, total, never raises."""
+        ...
+
+    def plain(self, wire: Any) -> PlainDelta | None:
+        """What a delta in order comes to, None for everything else: the short way.
+
+        For protocols whose deltas do not name their session and message, so that no `DeltaShape`
+        says where everything is; only asked where `delta` is None. Must agree with `decode`,
+        which is called with the same wire object right after when the delta takes the long way
+        after all. May raise `KeyError`, `TypeError` or `AttributeError` on another shape.
+        """
         ...
 
     def decode(self, wire: Any) -> Sequence[Event]:
@@ -99,11 +163,27 @@ class Adapter(Protocol):
         The first event's verdict stands for the wire object.
 
         Raises:
-            MalformedEvent: it breaks the protocol; the error names the wire's member.
+            MalformedEvent: it breaks the protocol; the error names the wire's member. A strict
+                stream stops there.
             UnknownEvent: its type is not of this protocol.
+            RepeatedEvent: the wire's own numbers prove that it was taken in before.
+            ProtocolStopped: in a strict stream, the official client would refuse it.
         """
         ...
 
     def encode(self, reads: Reads) -> Json:
         """The state as the protocol's own final object, as plain JSON."""
         ...
+
+
+class StatelessAdapter:
+    """For protocols whose every event names all it belongs to: nothing to remember."""
+
+    delta: ClassVar[DeltaShape | None] = None
+
+    def __init__(self, context: Context | None = None) -> None:
+        pass
+
+    def plain(self, wire: Any) -> PlainDelta | None:
+        """Nothing: `delta` says where everything is."""
+        return None

@@ -12,10 +12,10 @@ from typing import Any, ClassVar
 from ..events import EVENT_TYPES, Event, decode_event
 from ..model import Json
 from ..state import state_of
-from .base import Declaration, DeltaShape, Reads
+from .base import Declaration, DeltaShape, Reads, StatelessAdapter
 
 
-class NativeAdapter:
+class NativeAdapter(StatelessAdapter):
     """Canonical events in, the canonical state out."""
 
     declaration: ClassVar[Declaration] = Declaration(

@@ -48,11 +48,27 @@ from ..events import (
     Snapshot,
     TodoUpdated,
 )
-from ..keys import MAX_NUMBER, is_id, is_number, is_order
+from ..keys import is_id, is_order
 from ..model import Json, Message, Part, Request, Session, Status, thaw
-from .base import Declaration, DeltaShape, Reads
+from .base import Declaration, DeltaShape, Reads, StatelessAdapter
+from .members import (
+    Members,
+    a_list,
+    a_string,
+    an_event,
+    an_id,
+    an_object,
+    are_lists,
+    are_objects,
+    describe,
+    maybe_id,
+    maybe_number,
+    maybe_object,
+    objects,
+    path_to,
+    wrong,
+)
 
-Members: TypeAlias = dict[str, Any]
 #: Body of an event, its path for error messages, and the event's id.
 Handler: TypeAlias = Callable[[Members, str, str | None], Sequence[Event]]
 
@@ -92,7 +108,7 @@ _PART_NAMES = frozenset(
 _STATUS_NAMES = frozenset("sessionId seq generation id time status".split()) | {_WIRE}
 
 
-class OpencodeAdapter:
+class OpencodeAdapter(StatelessAdapter):
     """opencode V1 in, and its REST state (`{"sessions", "messages", "status", ...}`) in and out.
 
     - `{"id", "type", "properties"}`: an event of `/event`;
@@ -141,25 +157,24 @@ class OpencodeAdapter:
             )
         sessions, messages = wire.get("sessions"), wire.get("messages")
         if isinstance(messages, list):
-            return is_id(wire.get("sessionID")) and _are_objects(messages)
+            return is_id(wire.get("sessionID")) and are_objects(messages)
         if sessions is None:
-            return _are_lists(messages) and bool(messages)
-        return _are_objects(sessions) and (messages is None or _are_lists(messages))
+            return are_lists(messages) and bool(messages)
+        return are_objects(sessions) and (messages is None or are_lists(messages))
 
     def decode(self, wire: Any) -> Sequence[Event]:
         """The events of one wire object; none for what changes no session.
 
         The first one is the principal, all of them carry the wire event's id.
         """
-        if not isinstance(wire, dict):
-            raise MalformedEvent("", f"must be an object, not {_what(wire)}")
+        wire = an_event(wire)
         if "type" in wire:
             return _decode(wire, "")
         if "payload" not in wire:
             return _read_state(wire)
         payload = wire["payload"]
         if not isinstance(payload, dict):
-            raise MalformedEvent("payload", f"must be an object, not {_what(payload)}")
+            raise MalformedEvent("payload", f"must be an object, not {describe(payload)}")
         if payload.get("type") == "sync":
             return _decode_sync(payload, "payload")
         return _decode(payload, "payload")
@@ -196,96 +211,7 @@ class OpencodeAdapter:
         }
 
 
-# --- what members are, and what is wrong with them ------------------------------------------------
-
-
-def _what(value: Any) -> str:
-    if value is None or type(value) is bool:
-        return {None: "null", True: "true", False: "false"}[value]
-    if type(value) is float or (type(value) is int and abs(value) <= MAX_NUMBER):
-        return str(value)
-    if type(value) is int:
-        return "a larger number"  # its digits may be more than the interpreter writes
-    if type(value) is str:
-        return "a string" if value else "an empty one"
-    return "an array" if isinstance(value, list) else "an object"
-
-
-def _at(path: str, name: str) -> str:
-    return f"{path}.{name}" if path else name
-
-
-def _wrong(members: Members, name: str, at: str, expected: str) -> MalformedEvent:
-    if name not in members:
-        return MalformedEvent(_at(at, name), "is missing")
-    return MalformedEvent(_at(at, name), f"must be {expected}, not {_what(members[name])}")
-
-
-def _id(members: Members, name: str, at: str) -> str:
-    value = members.get(name)
-    if type(value) is str and value:
-        return value
-    raise _wrong(members, name, at, "a non-empty string")
-
-
-def _maybe_id(members: Members, name: str, at: str) -> str | None:
-    return None if members.get(name) is None else _id(members, name, at)
-
-
-def _string(members: Members, name: str, at: str) -> str:
-    value = members.get(name)
-    if type(value) is str:
-        return value
-    raise _wrong(members, name, at, "a string")
-
-
-def _object(members: Members, name: str, at: str) -> Members:
-    value = members.get(name)
-    if isinstance(value, dict):
-        return value
-    raise _wrong(members, name, at, "an object")
-
-
-def _maybe_object(members: Members, name: str, at: str) -> Members | None:
-    return None if members.get(name) is None else _object(members, name, at)
-
-
-def _list(members: Members, name: str, at: str) -> list[Any]:
-    value = members.get(name)
-    if isinstance(value, list):
-        return value
-    raise _wrong(members, name, at, "an array")
-
-
-def _objects(members: Members, name: str, at: str) -> list[Members]:
-    values = _list(members, name, at)
-    for number, value in enumerate(values):
-        if not isinstance(value, dict):
-            raise MalformedEvent(
-                f"{_at(at, name)}.{number}", f"must be an object, not {_what(value)}"
-            )
-    return values
-
-
-def _maybe_number(members: Members, name: str, at: str) -> int | None:
-    """A whole number; the server's language has one kind of number, so fractions are rounded up.
-
-    A retry's `next` has a fraction where a provider's `retry-after-ms` had one.
-    """
-    value = members.get(name)
-    if value is None or is_number(value):
-        return value
-    if type(value) is float and 0 <= value < MAX_NUMBER:
-        return math.ceil(value)
-    raise _wrong(members, name, at, "a number from 0 to 2**63 - 1")
-
-
-def _are_objects(values: Any) -> bool:
-    return isinstance(values, list) and all(isinstance(value, dict) for value in values)
-
-
-def _are_lists(values: Any) -> bool:
-    return isinstance(values, dict) and all(isinstance(value, list) for value in values.values())
+# --- what a wire object is ----------------------------------------------------------------------
 
 
 def _is_event(wire: Members) -> bool:
@@ -296,9 +222,9 @@ def _is_event(wire: Members) -> bool:
 
 def _session_of(body: Members, at: str, owner: Members, owner_at: str, name: str) -> str:
     """The session that `owner` says it is of; the event, where it says too, must agree."""
-    session_id = _id(owner, name, owner_at)
-    if _maybe_id(body, "sessionID", at) not in (None, session_id):
-        raise MalformedEvent(_at(owner_at, name), "is not the session of the event")
+    session_id = an_id(owner, name, owner_at)
+    if maybe_id(body, "sessionID", at) not in (None, session_id):
+        raise MalformedEvent(path_to(owner_at, name), "is not the session of the event")
     return session_id
 
 
@@ -308,7 +234,7 @@ def _session_of(body: Members, at: str, owner: Members, owner_at: str, name: str
 def _decode(wire: Members, at: str) -> Sequence[Event]:
     kind = wire.get("type")
     if type(kind) is not str:
-        raise _wrong(wire, "type", at, "a string")
+        raise wrong(wire, "type", at, "a string")
     handle = _HANDLERS.get(kind)
     if handle is None:
         if kind in _STATELESS:
@@ -316,17 +242,17 @@ def _decode(wire: Members, at: str) -> Sequence[Event]:
         raise UnknownEvent(kind)
     body = wire.get("properties")
     if not isinstance(body, dict):
-        raise _wrong(wire, "properties", at, "an object")
+        raise wrong(wire, "properties", at, "an object")
     event_id = wire.get("id")
     if event_id is not None and not is_id(event_id):
-        raise _wrong(wire, "id", at, "a non-empty string")
+        raise wrong(wire, "id", at, "a non-empty string")
     return handle(body, f"{at}.properties" if at else "properties", event_id)
 
 
 def _decode_sync(payload: Members, at: str) -> Sequence[Event]:
-    record = _object(payload, "syncEvent", at)
-    record_at = _at(at, "syncEvent")
-    versioned = _string(record, "type", record_at)
+    record = an_object(payload, "syncEvent", at)
+    record_at = path_to(at, "syncEvent")
+    versioned = a_string(record, "type", record_at)
     kind, _, version = versioned.rpartition(".")
     if kind in _STATELESS:
         return ()
@@ -334,23 +260,23 @@ def _decode_sync(payload: Members, at: str) -> Sequence[Event]:
     # Another version has another shape; its plain twin says the same in the shape known here.
     if handle is None or version != "1":
         raise UnknownEvent(versioned)
-    event_id = _maybe_id(record, "id", record_at) or _maybe_id(payload, "id", at)
-    return handle(_object(record, "data", record_at), _at(record_at, "data"), event_id)
+    event_id = maybe_id(record, "id", record_at) or maybe_id(payload, "id", at)
+    return handle(an_object(record, "data", record_at), path_to(record_at, "data"), event_id)
 
 
 def _delta(body: Members, at: str, event_id: str | None) -> Sequence[Event]:
     text = body.get("delta")
     if type(text) is not str:
-        raise _wrong(body, "delta", at, "a string")
+        raise wrong(body, "delta", at, "a string")
     # The hot path takes an absent field for `text`; so does this one.
     field = body.get("field", "text")
     return (
         BlockDelta(
-            session_id=_id(body, "sessionID", at),
-            message_id=_id(body, "messageID", at),
-            block_index=_id(body, "partID", at),
+            session_id=an_id(body, "sessionID", at),
+            message_id=an_id(body, "messageID", at),
+            block_index=an_id(body, "partID", at),
             text=text,
-            field=field if field == "text" else _id(body, "field", at),
+            field=field if field == "text" else an_id(body, "field", at),
             id=event_id,
         ),
     )
@@ -358,8 +284,8 @@ def _delta(body: Members, at: str, event_id: str | None) -> Sequence[Event]:
 
 def _part_updated(body: Members, at: str, event_id: str | None) -> Sequence[Event]:
     # Old servers put the delta beside the part that holds it already: the part says all.
-    wire = _object(body, "part", at)
-    part_at = _at(at, "part")
+    wire = an_object(body, "part", at)
+    part_at = path_to(at, "part")
     part = _read_part(wire, part_at)
     return (
         BlockReplaced(
@@ -379,17 +305,17 @@ def _part_updated(body: Members, at: str, event_id: str | None) -> Sequence[Even
 def _part_removed(body: Members, at: str, event_id: str | None) -> Sequence[Event]:
     return (
         BlockRemoved(
-            session_id=_id(body, "sessionID", at),
-            message_id=_id(body, "messageID", at),
-            block_index=_id(body, "partID", at),
+            session_id=an_id(body, "sessionID", at),
+            message_id=an_id(body, "messageID", at),
+            block_index=an_id(body, "partID", at),
             id=event_id,
         ),
     )
 
 
 def _message_updated(body: Members, at: str, event_id: str | None) -> Sequence[Event]:
-    info = _object(body, "info", at)
-    info_at = _at(at, "info")
+    info = an_object(body, "info", at)
+    info_at = path_to(at, "info")
     session_id = _session_of(body, at, info, info_at, "sessionID")
     message = _read_message(info, info_at)
     updated = MessageUpdated(
@@ -419,32 +345,32 @@ def _message_updated(body: Members, at: str, event_id: str | None) -> Sequence[E
 def _message_removed(body: Members, at: str, event_id: str | None) -> Sequence[Event]:
     return (
         MessageRemoved(
-            session_id=_id(body, "sessionID", at),
-            message_id=_id(body, "messageID", at),
+            session_id=an_id(body, "sessionID", at),
+            message_id=an_id(body, "messageID", at),
             id=event_id,
         ),
     )
 
 
 def _session_updated(body: Members, at: str, event_id: str | None) -> Sequence[Event]:
-    info = _object(body, "info", at)
-    session_id = _session_of(body, at, info, _at(at, "info"), "id")
+    info = an_object(body, "info", at)
+    session_id = _session_of(body, at, info, path_to(at, "info"), "id")
     return (SessionUpdated(session_id=session_id, info=info, whole=True, id=event_id),)
 
 
 def _session_deleted(body: Members, at: str, event_id: str | None) -> Sequence[Event]:
     if body.get("sessionID") is None and "info" in body:  # old servers
-        session_id = _id(_object(body, "info", at), "id", _at(at, "info"))
+        session_id = an_id(an_object(body, "info", at), "id", path_to(at, "info"))
     else:
-        session_id = _id(body, "sessionID", at)
+        session_id = an_id(body, "sessionID", at)
     return (SessionRemoved(session_id=session_id, id=event_id),)
 
 
 def _session_status(body: Members, at: str, event_id: str | None) -> Sequence[Event]:
-    status = _read_status(_object(body, "status", at), _at(at, "status"))
+    status = _read_status(an_object(body, "status", at), path_to(at, "status"))
     return (
         SessionStatus(
-            session_id=_id(body, "sessionID", at),
+            session_id=an_id(body, "sessionID", at),
             status=status.type,
             attempt=status.attempt,
             message=status.message,
@@ -458,15 +384,15 @@ def _session_status(body: Members, at: str, event_id: str | None) -> Sequence[Ev
 def _session_idle(body: Members, at: str, event_id: str | None) -> Sequence[Event]:
     # Comes right behind `session.status` idle, where it changes nothing; servers older than
     # that event have no other way to say so.
-    return (SessionStatus(session_id=_id(body, "sessionID", at), status="idle", id=event_id),)
+    return (SessionStatus(session_id=an_id(body, "sessionID", at), status="idle", id=event_id),)
 
 
 def _session_error(body: Members, at: str, event_id: str | None) -> Sequence[Event]:
-    session_id = _maybe_id(body, "sessionID", at)
-    error = _maybe_object(body, "error", at)
+    session_id = maybe_id(body, "sessionID", at)
+    error = maybe_object(body, "error", at)
     if session_id is None or error is None:
         return ()  # of the server, not of a session; or nothing is said of it
-    name = _id(error, "name", _at(at, "error"))
+    name = an_id(error, "name", path_to(at, "error"))
     data = error.get("data")
     message = data.get("message") if isinstance(data, dict) else None
     said = {**error, "message": message if type(message) is str else name}
@@ -474,13 +400,13 @@ def _session_error(body: Members, at: str, event_id: str | None) -> Sequence[Eve
 
 
 def _session_diff(body: Members, at: str, event_id: str | None) -> Sequence[Event]:
-    diff = _list(body, "diff", at)
-    return (SessionDiff(session_id=_id(body, "sessionID", at), diff=diff, id=event_id),)
+    diff = a_list(body, "diff", at)
+    return (SessionDiff(session_id=an_id(body, "sessionID", at), diff=diff, id=event_id),)
 
 
 def _todo_updated(body: Members, at: str, event_id: str | None) -> Sequence[Event]:
-    todo = _list(body, "todos", at)
-    return (TodoUpdated(session_id=_id(body, "sessionID", at), todo=todo, id=event_id),)
+    todo = a_list(body, "todos", at)
+    return (TodoUpdated(session_id=an_id(body, "sessionID", at), todo=todo, id=event_id),)
 
 
 def _asked(
@@ -489,7 +415,7 @@ def _asked(
     request = _read_request(body, at)
     return (
         cls(
-            session_id=_id(body, "sessionID", at),
+            session_id=an_id(body, "sessionID", at),
             request_id=request["id"],
             message_id=request.get("messageId"),
             call_id=request.get("callId"),
@@ -504,8 +430,8 @@ def _answered(
 ) -> Sequence[Event]:
     return (
         cls(
-            session_id=_id(body, "sessionID", at),
-            request_id=_id(body, "requestID", at),
+            session_id=an_id(body, "sessionID", at),
+            request_id=an_id(body, "requestID", at),
             payload=body,
             id=event_id,
         ),
@@ -552,14 +478,14 @@ class _MessageFacts(NamedTuple):
 
 
 def _read_message(info: Members, at: str) -> _MessageFacts:
-    role = _id(info, "role", at)
-    time = _maybe_object(info, "time", at) or {}
-    error = _maybe_object(info, "error", at)
+    role = an_id(info, "role", at)
+    time = maybe_object(info, "time", at) or {}
+    error = maybe_object(info, "error", at)
     times = {}
     for name in ("created", "completed"):
         times[name] = time.get(name)
         if times[name] is not None and not is_order(times[name]):
-            raise _wrong(time, name, _at(at, "time"), "a finite number")
+            raise wrong(time, name, path_to(at, "time"), "a finite number")
     if error is not None:
         status = "aborted" if error.get("name") == "MessageAbortedError" else "error"
     elif role == "user" or times["completed"] is not None:
@@ -568,9 +494,9 @@ def _read_message(info: Members, at: str) -> _MessageFacts:
     else:
         status = "open"
     return _MessageFacts(
-        id=_id(info, "id", at),
+        id=an_id(info, "id", at),
         role=role,
-        parent_id=_maybe_id(info, "parentID", at),
+        parent_id=maybe_id(info, "parentID", at),
         order=times["created"],
         status=status,
         error=error,
@@ -587,19 +513,19 @@ class _PartFacts(NamedTuple):
 
 
 def _read_part(part: Members, at: str) -> _PartFacts:
-    part_id, message_id = _id(part, "id", at), _id(part, "messageID", at)
-    _id(part, "sessionID", at)
-    kind = _id(part, "type", at)
+    part_id, message_id = an_id(part, "id", at), an_id(part, "messageID", at)
+    an_id(part, "sessionID", at)
+    kind = an_id(part, "type", at)
     text = None
     status = "closed"
     if kind in _STREAMED:
-        text = _string(part, "text", at)
-        time = _maybe_object(part, "time", at)
+        text = a_string(part, "text", at)
+        time = maybe_object(part, "time", at)
         if time is not None and time.get("end") is None:
             status = "open"
     elif kind == "tool":
-        state = _object(part, "state", at)
-        if _id(state, "status", _at(at, "state")) in _WORKING:
+        state = an_object(part, "state", at)
+        if an_id(state, "status", path_to(at, "state")) in _WORKING:
             status = "open"
     if text is None and type(part.get("text")) is str:
         text = part["text"] or None
@@ -628,7 +554,7 @@ def _read_part(part: Members, at: str) -> _PartFacts:
 def _read_status(status: Members, at: str) -> Status:
     message = status.get("message")
     if message is not None:
-        _string(status, "message", at)
+        a_string(status, "message", at)
     fields: Members = {}
     strange: Members = {}
     for name, value in status.items():
@@ -637,21 +563,21 @@ def _read_status(status: Members, at: str) -> Status:
     if strange:
         fields[_WIRE] = strange
     return Status(
-        type=_id(status, "type", at),
-        attempt=_maybe_number(status, "attempt", at),
+        type=an_id(status, "type", at),
+        attempt=maybe_number(status, "attempt", at),
         message=message,
-        next=_maybe_number(status, "next", at),
+        next=maybe_number(status, "next", at),
         fields=fields,
     )
 
 
 def _read_request(entry: Members, at: str) -> Members:
     """A permission or question: `{"id", "messageId"?, "callId"?, "payload"}`."""
-    request: Members = {"id": _id(entry, "id", at), "payload": entry}
+    request: Members = {"id": an_id(entry, "id", at), "payload": entry}
     name = "tool" if entry.get("tool") is not None else "source"
-    tool = _maybe_object(entry, name, at) or {}
+    tool = maybe_object(entry, name, at) or {}
     for ours, theirs in (("messageId", "messageID"), ("callId", "callID")):
-        value = _maybe_id(tool, theirs, _at(at, name))
+        value = maybe_id(tool, theirs, path_to(at, name))
         if value is not None:
             request[ours] = value
     return request
@@ -700,15 +626,15 @@ def _read_state(wire: Members) -> Sequence[Event]:
 
 
 def _read_page(wire: Members) -> Snapshot:
-    session_id = _id(wire, "sessionID", "")
+    session_id = an_id(wire, "sessionID", "")
     complete = wire.get("complete", False)
     if type(complete) is not bool:
-        raise _wrong(wire, "complete", "", "true or false")
+        raise wrong(wire, "complete", "", "true or false")
     return Snapshot(
         session_id=session_id,
         messages=_read_messages(wire["messages"], "messages"),
         complete=complete,
-        before=_maybe_id(wire, "before", ""),
+        before=maybe_id(wire, "before", ""),
         read_from=_token(wire, session_id),
     )
 
@@ -718,8 +644,8 @@ def _read_messages(entries: list[Any], at: str) -> list[Json]:
     for number, entry in enumerate(entries):
         entry_at = f"{at}.{number}"
         if not isinstance(entry, dict):
-            raise MalformedEvent(entry_at, f"must be an object, not {_what(entry)}")
-        info = _object(entry, "info", entry_at)
+            raise MalformedEvent(entry_at, f"must be an object, not {describe(entry)}")
+        info = an_object(entry, "info", entry_at)
         facts = _read_message(info, f"{entry_at}.info")
         message: Members = {
             "info": info,
@@ -731,7 +657,7 @@ def _read_messages(entries: list[Any], at: str) -> list[Json]:
         message.update((name, value) for name, value in extras if value is not None)
         message["parts"] = [
             _canonical_part(_read_part(part, f"{entry_at}.parts.{place}"))
-            for place, part in enumerate(_objects(entry, "parts", entry_at))
+            for place, part in enumerate(objects(entry, "parts", entry_at))
         ]
         found.append(message)
     return found
@@ -755,19 +681,19 @@ def _infos(wire: Members) -> dict[str, Members] | None:
     if wire.get("sessions") is None:
         return None
     infos = {}
-    for number, info in enumerate(_objects(wire, "sessions", "")):
-        infos[_id(info, "id", f"sessions.{number}")] = info
+    for number, info in enumerate(objects(wire, "sessions", "")):
+        infos[an_id(info, "id", f"sessions.{number}")] = info
     return infos
 
 
 def _by_session(wire: Members, name: str, kind: type) -> dict[str, Any] | None:
-    found = _maybe_object(wire, name, "")
+    found = maybe_object(wire, name, "")
     for sid, value in (found or {}).items():
         if not sid:
             raise MalformedEvent(name, "has an empty session id")
         if not isinstance(value, kind):
             expected = "an object" if kind is dict else "an array"
-            raise MalformedEvent(f"{name}.{sid}", f"must be {expected}, not {_what(value)}")
+            raise MalformedEvent(f"{name}.{sid}", f"must be {expected}, not {describe(value)}")
     return found
 
 
@@ -775,16 +701,16 @@ def _requests(wire: Members, name: str) -> dict[str, list[Json]] | None:
     if wire.get(name) is None:
         return None
     found: dict[str, list[Json]] = {}
-    for number, entry in enumerate(_objects(wire, name, "")):
+    for number, entry in enumerate(objects(wire, name, "")):
         at = f"{name}.{number}"
-        found.setdefault(_id(entry, "sessionID", at), []).append(_read_request(entry, at))
+        found.setdefault(an_id(entry, "sessionID", at), []).append(_read_request(entry, at))
     return found
 
 
 def _token(wire: Members, session_id: str) -> str | None:
     if isinstance(wire.get("readFrom"), dict):
-        return _maybe_id(wire["readFrom"], session_id, "readFrom")
-    return _maybe_id(wire, "readFrom", "")
+        return maybe_id(wire["readFrom"], session_id, "readFrom")
+    return maybe_id(wire, "readFrom", "")
 
 
 # --- back to the wire -----------------------------------------------------------------------------

@@ -15,8 +15,8 @@ from typing import Any, TypeAlias
 
 import attrs
 
-from ..adapters.base import Adapter, Declaration
-from ..errors import MalformedEvent, UnknownEvent
+from ..adapters.base import MAIN, Adapter, Context, Declaration
+from ..errors import RemoteError
 from ..events import (
     BlockDelta,
     BlockEvent,
@@ -49,7 +49,6 @@ from ..events import (
 )
 from ..limits import Limits
 from ..model import Sequencing
-from ..pipeline import MAIN
 from ..protocols import adapter_named
 from .recorded import Log, Unreadable
 
@@ -193,7 +192,7 @@ class Facts:
         """
         if self.stateless:
             return True
-        adapter = adapter_named(self.log.protocol)()
+        adapter = adapter_named(self.log.protocol)(Context())
         return all(
             decode(adapter, self.log.wires[place]) == self.each[place].events for place in order
         )
@@ -205,12 +204,12 @@ def facts_of(log: Log, limits: Limits | None = None) -> Facts:
     cls = adapter_named(log.protocol)
     declared = cls.declaration
     mode: Sequencing = log.sequencing or declared.sequencing
-    running = cls()
+    running = cls(Context())
     read: list[tuple[tuple[Event, ...], Sequencing]] = []
     stateless = True
     for wire in log.wires:
         events = decode(running, wire)
-        stateless = stateless and decode(cls(), wire) == events
+        stateless = stateless and decode(cls(Context()), wire) == events
         for event in events:
             if isinstance(event, StreamOpened) and event.sequencing is not None:
                 mode = event.sequencing  # type: ignore[assignment]
@@ -234,7 +233,7 @@ def decode(adapter: Adapter, wire: Any) -> tuple[Event, ...]:
         return ()
     try:
         return tuple(adapter.decode(wire))
-    except (MalformedEvent, UnknownEvent, RecursionError):
+    except (RemoteError, RecursionError):
         return ()
 
 

@@ -15,10 +15,10 @@ from typing import Any, Literal, TypeAlias
 
 import attrs
 
-from ..adapters.base import Adapter
+from ..adapters.base import MAIN, Adapter, Context
 from ..errors import CallerError
 from ..limits import Limits
-from ..pipeline import MAIN, StreamStore
+from ..pipeline import StreamStore
 from ..protocols import adapter_named
 from ..terminal import escape
 from .comparing import Difference, difference
@@ -229,7 +229,7 @@ def _can_copy(subject: Subject) -> bool:
     facts = subject.facts
     if not subject.rename:
         return True
-    adapter: Adapter = adapter_named(facts.log.protocol)()
+    adapter: Adapter = adapter_named(facts.log.protocol)(Context())
     for fact, wire in zip(facts.each, subject.others, strict=True):
         copies = decode(adapter, wire)
         if len(copies) != len(fact.events):
@@ -292,17 +292,30 @@ def _examine(name: str, whole: Facts, subjects: Sequence[Subject], seed: int, ru
     return Report(name, LAWS[name], "kept", why)
 
 
-def _calmed(law: _Law, script: Script, kind: str = "take") -> Script:
+def _calmed(law: _Law, script: Script) -> Script:
     """A script without its disturbance; what arrives between two checks stays between them."""
     found: list[Step] = []
     part: list[int] = []
     for step in script:
-        if step.kind == kind:
+        if step.kind == "take":
             part.append(step.at)
         elif step.kind in ("check", "end"):
             found += (Step("take", at) for at in (sorted(part) if law.sorts else part))
             found.append(step)
             part = []
+    return tuple(found)
+
+
+def _copies_alone(subject: Subject, script: Script, setup: Setup) -> Script:
+    """The copies of a script alone; on one stream with what declares how to read them."""
+    shared = setup.second == "same"
+    found: list[Step] = []
+    for step in script:
+        taken = step.kind == "take" and shared and subject.facts.each[step.at].declares
+        if step.kind == "other" or taken:
+            found.append(Step("take", step.at))
+        elif step.kind == "check":
+            found.append(step)
     return tuple(found)
 
 
@@ -315,7 +328,7 @@ def _judge(law: _Law, subject: Subject, script: Script, setup: Setup) -> str | N
         expected = subject.calm(_calmed(law, script))
         copies = None
         if any(step.kind == "other" for step in script):
-            copies = subject.calm(_calmed(law, script, "other"), copies=True)
+            copies = subject.calm(_copies_alone(subject, script, setup), copies=True)
     except Broken as broken:
         return str(broken)
     for place, found in enumerate(states):
@@ -357,7 +370,7 @@ def _shortest(law: _Law, subject: Subject, script: Script, setup: Setup) -> Coun
         return _judge(law, subject, steps, setup) is not None
 
     def declares(step: Step) -> bool:
-        return step.kind == "take" and subject.facts.each[step.at].declares
+        return step.kind in ("take", "other") and subject.facts.each[step.at].declares
 
     def may_swap(first: Step, second: Step) -> bool:
         return first.kind == second.kind == "take" and subject.facts.exchangeable(

@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 import attrs
 
+from ..adapters.base import Context
 from ..changes import ChangeSet
 from ..limits import Limits
 from ..model import Delivery, Sequencing
@@ -161,13 +162,14 @@ class _Run:
         self._facts = subject.facts
         self._log = subject.facts.log
         self._mode: Sequencing = self._log.sequencing or subject.facts.declaration.sequencing
+        self._first_mode = self._mode
         self._clock = ManualTicks(16) if setup.ticks == "timed" else None
         self._last_arrival: float | None = None
         ticks: Any = {"feed": None, "timed": self._clock}.get(setup.ticks, setup.ticks)
         self._store = subject.make(
             self._log.protocol, ticks=ticks, delivery=setup.delivery, limits=subject.limits
         )
-        self._stream = self._open(None)
+        self._stream = self._open(self._mode)
         self._other: Stream | None = None
         self._recorder = Recorder(self._store) if setup.record else None
         self._heard: list[ChangeSet] = []
@@ -179,11 +181,11 @@ class _Run:
         self._glance: Glance | None = None
         self._states: list[dict[str, Any]] = []
         self._expected = 0
-        self._reader = adapter_named(self._log.protocol)() if setup.books else None
+        self._reader = adapter_named(self._log.protocol)(Context()) if setup.books else None
         self._fetched = False
 
-    def _open(self, session_id: str | None) -> Stream:
-        return self._store.open(self._log.protocol, session_id=session_id, sequencing=self._mode)
+    def _open(self, mode: Sequencing, session_id: str | None = None) -> Stream:
+        return self._store.open(self._log.protocol, session_id=session_id, sequencing=mode)
 
     def carry_out(self, script: Sequence[Step]) -> list[dict[str, Any]]:
         """Every step; the states at the checks."""
@@ -264,7 +266,7 @@ class _Run:
         if self._setup.second == "own":
             if self._other is None:
                 own = None if self._subject.rename else COPY
-                self._other = self._open(own)
+                self._other = self._open(self._first_mode, own)
             stream = self._other
         self._store_copy(stream, place)
         if self._setup.isolate:
@@ -395,7 +397,7 @@ class _Run:
         if resend is None:
             return
         self._stream.end()
-        self._stream = self._open(None)
+        self._stream = self._open(self._mode)
         if self._setup.resume_by == "events":
             self._sent = resend
         for place in resend:
