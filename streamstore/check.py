@@ -1,7 +1,7 @@
 """The command `check`: hold a log of anybody's to the laws, and say which of them break, and how.
 
-Knows arguments, reports and how they are printed; not how a law is examined. Everything printed is
-free of control characters, wherever it came from.
+Knows reports and how they are printed; not how a law is examined, nor how arguments are parsed.
+Everything printed is free of control characters, wherever it came from.
 
 Exit codes: 0 every law is kept or not promised, 1 one is broken, 2 a wrong argument or log.
 """
@@ -18,9 +18,8 @@ from .adapters.base import Context
 from .errors import RemoteError, StreamStoreError, UnknownProtocol
 from .feeding import connections
 from .logs import UnreadableLog
-from .model import SEQUENCINGS
 from .pipeline import StreamStore
-from .protocols import adapter_named, adapters
+from .protocols import adapter_named
 from .terminal import json_text, one_line
 from .testing.laws import Counterexample, Report, check_laws
 from .testing.recorded import Log, Unreadable
@@ -29,36 +28,6 @@ from .testing.scripts import MakeStore
 _KEPT, _BROKEN, _WRONG = 0, 1, 2
 #: An event of a counterexample is printed in so many characters; all of it with `--json`.
 _EVENT = 400
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of `check`, on the parser of the command."""
-    parser.add_argument("logs", nargs="+", metavar="LOG", help="see below")
-    parser.add_argument(
-        "--protocol",
-        default="auto",
-        metavar="P",
-        help=f"one of {', '.join(adapters())}; by default it is found",
-    )
-    parser.add_argument(
-        "--sequencing",
-        choices=SEQUENCINGS,
-        metavar="S",
-        help=f"what a hole in seq means, where it is not what the protocol says: "
-        f"{', '.join(SEQUENCINGS)}",
-    )
-    parser.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="draws other disturbances (default 0)"
-    )
-    parser.add_argument(
-        "--runs",
-        type=_positive,
-        metavar="N",
-        help="disturbed replays for each law; by default as many as take some seconds",
-    )
-    parser.add_argument(
-        "--json", action="store_true", help="print the reports as JSON, counterexamples whole"
-    )
 
 
 def run(
@@ -130,16 +99,6 @@ def _knows_any(log: Log) -> bool:
         except (RemoteError, RecursionError):
             continue
     return False
-
-
-def _positive(text: str) -> int:
-    try:
-        number = int(text)
-    except ValueError:
-        number = 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be an integer from 1, not {text!r}")
-    return number
 
 
 # --- printing -------------------------------------------------------------------------------------

@@ -1,11 +1,12 @@
-"""The command `streamstore`: `fold` a log to its state, `replay` it as a transcript.
+"""The command `streamstore`: `fold` a log to its state, `replay` it as a transcript, `check` it.
 
 Knows arguments, exit codes and the standard streams. Results go to standard output; what went
 wrong is one line on standard error and never a traceback. Everything printed is free of control
 characters, wherever it came from.
 
-Exit codes: 0 done (single events that could not be used are counted, not an error), 2 a wrong
-argument, file or protocol, 130 interrupted, 141 nobody reads the output any more.
+Exit codes: 0 done (single events that could not be used are counted, not an error), 1 `check`
+found a law broken, 2 a wrong argument, file or protocol, 130 interrupted, 141 nobody reads the
+output any more.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn, TextIO
 
 from .adapters.base import Context
@@ -37,11 +38,8 @@ REST reads gave): it belongs to the connection of the log behind it, or to the l
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; `argv` without the program's name. Returns the exit code."""
     try:
-        arguments = _parser().parse_args(argv)
-        if arguments.command == "fold":
-            _fold(arguments)
-        else:
-            _replay(arguments)
+        arguments = parser().parse_args(argv)
+        code = _COMMANDS[arguments.command](arguments)
         sys.stdout.flush()
     except StreamStoreError as error:
         return _say(str(error))
@@ -54,22 +52,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _say(error.strerror or str(error))
     except SystemExit as exit:  # of argparse: help, version, wrong arguments
         return exit.code if isinstance(exit.code, int) else _WRONG
-    return 0
+    return code
 
 
 # --- the commands ---------------------------------------------------------------------------------
 
 
-def _fold(arguments: argparse.Namespace) -> None:
+def _fold(arguments: argparse.Namespace) -> int:
     encoder = None if arguments.shape is None else adapter_named(arguments.shape)(Context())
     store = StreamStore(ticks="manual")
     feed_all(store, connections(arguments.logs), arguments.protocol, arguments.sequencing)
     store.flush()
     state = store.state() if encoder is None else encoder.encode(store)
     print(json_text(state, ascii_only=not _writes_unicode(sys.stdout)))
+    return 0
 
 
-def _replay(arguments: argparse.Namespace) -> None:
+def _replay(arguments: argparse.Namespace) -> int:
     from .replay import AS_RECORDED, AT_ONCE, LiveView, PlainView, View, replay
 
     _never_fail_to_encode(sys.stdout)
@@ -84,6 +83,20 @@ def _replay(arguments: argparse.Namespace) -> None:
         session_id=arguments.session,
         speed=arguments.speed or (AS_RECORDED if on_terminal else AT_ONCE),
     )
+    return 0
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from .check import run
+
+    return run(arguments, sys.stdout, sys.stderr)
+
+
+_COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
+    "fold": _fold,
+    "replay": _replay,
+    "check": _check,
+}
 
 
 def _console() -> Any:
@@ -108,13 +121,14 @@ class _Parser(argparse.ArgumentParser):
         raise SystemExit(_WRONG)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+def parser() -> argparse.ArgumentParser:
+    """The command line of `streamstore`."""
+    command = _Parser(
         prog="streamstore",
         description="Recorded chat and agent streams: their final state, or how they grew.",
     )
-    parser.add_argument("--version", action="version", version=f"%(prog)s {_version()}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="fold|replay")
+    command.add_argument("--version", action="version", version=f"%(prog)s {_version()}")
+    commands = command.add_subparsers(dest="command", required=True, metavar="fold|replay|check")
 
     fold = commands.add_parser(
         "fold",
@@ -151,7 +165,31 @@ def _parser() -> argparse.ArgumentParser:
         "and in 10 seconds at most, in a pipe max",
     )
     replay.add_argument("--session", metavar="ID", help="show this session alone")
-    return parser
+
+    check = commands.add_parser(
+        "check",
+        help="say which laws a store keeps on a log, whatever happens to it",
+        description="Disturb the log (duplicates, replayed stretches, other orders, cuts with "
+        "resume, other chunks of bytes, ticks and delivery modes) and say of each of the laws L1 "
+        "to L6 whether it is kept, broken (with the shortest example found), or not promised for "
+        "this protocol. Exit code 1 when one is broken.",
+        epilog=_LOGS,
+        formatter_class=_Format,
+    )
+    _add_logs(check)
+    check.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="draws other disturbances (default 0)"
+    )
+    check.add_argument(
+        "--runs",
+        type=_runs,
+        metavar="N",
+        help="disturbed replays for each law; by default as many as take some seconds",
+    )
+    check.add_argument(
+        "--json", action="store_true", help="print the reports as JSON, examples whole"
+    )
+    return command
 
 
 def _add_logs(parser: argparse.ArgumentParser) -> None:
@@ -187,6 +225,16 @@ def _speed(text: str) -> Any:
         return Speed.parse(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"must be a number above 0 or max, not {text!r}") from None
+
+
+def _runs(text: str) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be an integer from 1, not {text!r}")
+    return number
 
 
 def _version() -> str:

@@ -71,6 +71,8 @@ class Coalescer:
             number = row.settle(self._limits.late_window)
             row.touched = self.epoch
             row.message.session.events += number
+            if row.closed_at >= 0:
+                row.linger()
             self._counts.add(ACCEPTED, number)
             characters = row.cell.length - before
             self._counts.characters["received"] += characters

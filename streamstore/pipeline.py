@@ -602,6 +602,8 @@ class Stream:
             store._coalescer.settle_below(message)
         elif isinstance(event, SessionRemoved | SessionUpdated):
             store._coalescer.settle_below(*session.messages.values())
+        if session.closing:
+            store._gate.expire(session)
         held_before = len(block.held) if block is not None else 0
         try:
             verdict, at = store._gate.admit(

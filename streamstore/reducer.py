@@ -622,6 +622,8 @@ class Reducer:
             ended["error"] = event.error
         message.entity.merge(ended, seq)
         for block in message.blocks.values():
+            if arrival.positioned and block.closed_at < 0:
+                block.linger()
             if not block.closed or block.rank < TERMINAL_RANK:
                 self._touch(block)
 
@@ -717,6 +719,8 @@ class Reducer:
         for field, cell in block.cells():
             if cell.replaced > bound and not bound < cell.replaced <= old_bound:
                 continue
+            if max(bound, old_bound) < block.first:
+                continue  # all of it lies above
             if block.mark <= bound:
                 cell.replace("")
                 continue
@@ -927,7 +931,7 @@ class Reducer:
         cell.replaced = seq
         if seq >= block.mark:
             cell.replace(text)
-        elif block.floor <= seq:
+        elif block.floor <= seq or not (cell.base or cell.carry):  # no text below the window
             cell.replace(text)
             cell.refold(block.window_text(field, cell, 0))
         if field == "text":
@@ -979,8 +983,8 @@ class Reducer:
         if arrival.positioned and seq is not None:
             block.closed_seq = max(block.closed_seq, seq)
         block.closed = block.closed_seq > block.lower_bound or not arrival.positioned
-        if block.closed_at < 0:
-            block.closed_at = arrival.session.events
+        if arrival.positioned and block.closed_at < 0:
+            block.linger()
 
     def _block_closed(
         self, event: BlockClosed, block: BlockRow, arrival: Arrival

@@ -51,6 +51,8 @@ class BlockRow(Marks):
         declared_kind, placed: the kind and order of before, which a removal may have undone.
         closed, close_seq: the block was closed, in a `block` stream after that operation.
         closed_seq: the last close in a stream with positions; a removal above it undoes it.
+        closed_at: how many events its session had seen when it or its message was closed, or when
+            an operation came after that, -1 while it is open: its window runs out from there.
         whole_seq: the last operation there that said everything of the part.
         states: the last tool state of each rank, by rank, with its seq.
         bound: what `lower_bound` was when the text was last joined.
@@ -187,6 +189,19 @@ class BlockRow(Marks):
         for field, cell in self.cells():
             cell.advance(self.window_text(field, cell, 0, over))
         del self.seqs[:over], self.ops[:over]
+
+    def linger(self) -> None:
+        """It or its message was closed, or something came after that: its window runs from now."""
+        session = self.message.session
+        self.closed_at = session.events
+        session.closing.setdefault(self.key, (self, self.closed_at))
+
+    def expire(self) -> None:
+        """Its window is over: what lies in it is base text for good, the mark alone remains."""
+        for field, cell in self.cells():
+            cell.advance(self.window_text(field, cell, 0))
+        self.floor = max(self.floor, self.mark)
+        self.seqs, self.ops = [], []
 
     def window_text(self, field: str, cell: TextCell, start: int, stop: int | None = None) -> str:
         """Text of a field's deltas in the window that no replace or removal undid, joined."""
@@ -372,7 +387,8 @@ class SessionRow(Marks):
     `base` is the shared state, with its seq, that `patches` apply to in order;
     `own_epochs` when an event last set one of its own members; `asked_at` the seq of each open
     request, `fetched` up to where a fetched state says which requests are open, `fetched_at` up
-    to where a complete one stands for all of its messages.
+    to where a complete one stands for all of its messages; `closing` the closed blocks that still
+    have a window, oldest first, with their `closed_at`.
     """
 
     id: str = attrs.field(kw_only=True)
@@ -402,6 +418,7 @@ class SessionRow(Marks):
     mode: str | None = None
     turn: str = ""
     withheld: dict[PartKey, BlockRow] = attrs.field(factory=dict)
+    closing: dict[PartKey, tuple[BlockRow, int]] = attrs.field(factory=dict)
     own_epochs: dict[str, int] = attrs.field(factory=dict)
     events: int = 0
     evicted: int = -1

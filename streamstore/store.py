@@ -34,6 +34,7 @@ class Tables:
         self.parts: dict[PartKey, BlockRow] = {}
         self._ids: tuple[str, ...] | None = ()
         self._gaps: dict[Key, Gap] = {}
+        self._gaps_changed = False
         self.gaps: tuple[Gap, ...] = ()
 
     # -- reads -----------------------------------------------------------------------------
@@ -136,7 +137,6 @@ class Tables:
         moved: list[AnyRow],
     ) -> None:
         """Publish what changed of rows beside their texts."""
-        gaps_changed = False
         kinds = (SessionRow, MessageRow, BlockRow)
         for kind in kinds:  # removals first: a key may come back in the same tick
             for row in rows:
@@ -148,8 +148,9 @@ class Tables:
                 if type(row) is kind and row.exists:
                     self._publish(row, added, changed, moved)
         for row in rows:
-            gaps_changed |= self._note_gap(row)
-        if gaps_changed:
+            self._note_gap(_key(row), _gap(row) if row.exists else None)
+        if self._gaps_changed:
+            self._gaps_changed = False
             self.gaps = tuple(self._gaps.values())
 
     def restore(
@@ -298,7 +299,6 @@ class Tables:
             for message in row.shown_messages:
                 self._forget_message(message)
             row.shown_messages = row.messages_view = None
-            self._gaps.pop(SessionKey(row.id), None)
         return _key(row)
 
     def _forget_message(self, row: MessageRow) -> None:
@@ -312,20 +312,18 @@ class Tables:
         row.shown = row.view = None
         row.shown_closed = False
         del self.parts[row.key]
+        self._note_gap(row.key, None)
         # The next life of this row starts with an empty shown text.
         for _, cell in row.cells():
             cell.unpublish()
 
-    def _note_gap(self, row: AnyRow) -> bool:
-        gap = _gap(row) if row.exists else None
-        key = _key(row)
-        if gap == self._gaps.get(key):
-            return False
-        if gap is None:
-            del self._gaps[key]
-        else:
-            self._gaps[key] = gap
-        return True
+    def _note_gap(self, key: Key, gap: Gap | None) -> None:
+        if gap != self._gaps.get(key):
+            self._gaps_changed = True
+            if gap is None:
+                del self._gaps[key]
+            else:
+                self._gaps[key] = gap
 
 
 def _key(row: AnyRow) -> Key:

@@ -83,6 +83,28 @@ class Gate:
         session.waiting.append((token, event, stream))
         return verdicts.HELD
 
+    # -- windows ---------------------------------------------------------------------------
+
+    def expire(self, session: SessionRow) -> None:
+        """Take the windows of blocks that were closed a window's length of events ago.
+
+        Costs what expires: each block once.
+        """
+        closing = session.closing
+        while closing:
+            key = next(iter(closing))
+            block, closed_at = closing[key]
+            if block.fresh:
+                block.linger()
+            if block.closed_at == closed_at:
+                if session.events - closed_at < self._limits.late_window:
+                    return
+                if block.exists and not block.previous:
+                    block.expire()
+            del closing[key]
+            if block.closed_at > closed_at:  # something came after the close: again from there
+                closing[key] = (block, block.closed_at)
+
     # -- one event -------------------------------------------------------------------------
 
     def admit(
@@ -211,8 +233,6 @@ class Gate:
             return (verdicts.LATE if late else verdicts.ACCEPTED), at
         if block is not None:
             block.trim(self._limits.late_window)
-            if block.closed and session.events - block.closed_at >= self._limits.late_window:
-                block.floor = block.mark
         known = row.knows(seq)
         if known:
             return verdicts.DUPLICATE, NOWHERE
@@ -257,6 +277,8 @@ class Gate:
         row.seqs.append(seq)
         if isinstance(row, BlockRow):
             row.ops.append(None)
+            if row.closed_at >= 0:
+                row.linger()
             return len(row.ops) - 1
         window = self._limits.late_window
         if len(row.seqs) > 2 * window:

@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 import pytest
 
-from streamstore import StreamStore, Verdict, check, verdicts
+from streamstore import StreamStore, Verdict, check, cli, verdicts
 from streamstore.changes import Edit
 from streamstore.coalescer import Coalescer
 from streamstore.events import BlockDelta
@@ -289,11 +289,13 @@ def test_a_long_log_is_examined_in_stretches():
 # -- the command -----------------------------------------------------------------------------------
 
 
+def parsed(*words: str) -> argparse.Namespace:
+    return cli.parser().parse_args(["check", *map(str, words)])
+
+
 def run(*words: str, store: Any = StreamStore) -> tuple[int, str, str]:
-    parser = argparse.ArgumentParser()
-    check.add_arguments(parser)
     out, err = io.StringIO(), io.StringIO()
-    code = check.run(parser.parse_args([str(word) for word in words]), out, err, store=store)
+    code = check.run(parsed(*words), out, err, store=store)
     return code, out.getvalue(), err.getvalue()
 
 
@@ -350,10 +352,8 @@ def test_everything_printed_is_escaped(tmp_path):
 
 
 def test_what_an_output_cannot_write_is_escaped(tmp_path):
-    parser = argparse.ArgumentParser()
-    check.add_arguments(parser)
     out = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
-    arguments = parser.parse_args([written(tmp_path, SPARSE, "läuft.jsonl"), "--runs", "1"])
+    arguments = parsed(written(tmp_path, SPARSE, "läuft.jsonl"), "--runs", "1")
     assert check.run(arguments, out, io.StringIO()) == 0
     out.flush()
     assert b"l\\xe4uft" in out.buffer.getvalue()  # type: ignore[attr-defined]
@@ -395,11 +395,16 @@ def test_a_wrong_log_is_one_line_and_exit_code_2(tmp_path, monkeypatch, words, p
 
 @pytest.mark.parametrize("words", [["--runs", "0"], ["--runs", "x"], ["--sequencing", "odd"], []])
 def test_wrong_arguments_are_refused(words, capsys):
-    parser = argparse.ArgumentParser()
-    check.add_arguments(parser)
     with pytest.raises(SystemExit) as raised:
-        parser.parse_args([*words, *(["log"] if words else [])])
+        parsed(*words, *(["log"] if words else []))
     assert raised.value.code == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_the_command_is_one_of_streamstores(tmp_path, capsys):
+    name = written(tmp_path, BLOCK)
+    assert cli.main(["check", name, "--runs", "1"]) == 0
+    assert "L1 idempotent    kept" in capsys.readouterr().out
 
 
 def test_a_verdict_is_no_part_of_a_report():

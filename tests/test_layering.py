@@ -56,7 +56,8 @@ ROWS = (
     Row("the wiring", "pipeline"),
     Row("the public names", "__init__"),
     Row("what a terminal may be shown", "terminal", pure=True),
-    Row("logs and saved states, transcripts", "log logs transcript"),
+    Row("logs and saved states on disk", "log log.*", family=True),
+    Row("recorded logs, transcripts", "logs transcript"),
     Row("logs into a store", "feeding"),
     Row(
         "network I/O, tests of users, frameworks",

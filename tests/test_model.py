@@ -145,6 +145,10 @@ class TestFrozen:
                 inner.append("changed")
         assert frozen == before
 
+    def test_halves_of_a_pair_side_by_side_are_one_character(self) -> None:
+        frozen = freeze({"a": ["\ud83d\ude00", "\ud83d"]})
+        assert frozen == {"a": ["\U0001f600", "\ud83d"]}
+
     @given(values)
     def test_a_thawed_copy_is_plain_and_changes_nothing(self, value: Any) -> None:
         frozen = freeze(value)

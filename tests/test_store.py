@@ -373,6 +373,17 @@ class TestChangeSets:
         assert feed.flush().gaps == feed.store.health.gaps == ()
         assert not feed.part().gap
 
+    @pytest.mark.parametrize("sequencing", ["session", "block"])
+    def test_gaps_go_with_what_is_removed(self, sequencing: Any) -> None:
+        feed = Feeder(sequencing)
+        for seq in (1, 3):
+            wire = {"messageId": "m", "blockIndex": 0, "text": "a", "seq": seq}
+            feed.stream.ingest({"type": "block.delta", "sessionId": "s", **wire})
+        assert len(feed.flush().gaps) == 1
+        feed.seq = 3
+        feed.ingest("session.removed")
+        assert feed.flush().gaps == feed.store.health.gaps == ()
+
 
 class TestLocal:
     """What this client adds before the server has heard of it."""

@@ -512,6 +512,44 @@ def test_a_closed_block_keeps_its_window_for_as_many_events_as_the_window_is_lon
 
 
 @numbered
+def test_the_window_of_a_closed_block_starts_again_with_what_comes_after_the_close(sequencing):
+    bench = Bench(sequencing, limits=Limits(late_window=4))
+    bench.delta(1, "a")
+    bench.take("block.closed", 2)
+    fill(bench, sequencing, 3, 8)
+    bench.delta(12, "c")
+    assert bench.delta(11, "b") == "late"
+    assert bench.text() == "abc"
+
+
+@numbered
+@pytest.mark.parametrize("closing", ["block.closed", "message.closed"])
+def test_nothing_is_kept_of_windows_that_are_over(sequencing, closing):
+    bench = Bench(sequencing, limits=Limits(late_window=4))
+    for seq in range(1, 4):
+        bench.delta(seq, "abc"[seq - 1])
+    bench.take(closing, 4)
+    row = bench.store._sessions["s"].messages["m"].blocks[0]
+    assert row.seqs
+    fill(bench, sequencing, 5, 5)
+    assert (row.seqs, row.ops, row.floor) == ([], [], row.mark)
+    assert not row.message.session.closing
+    assert bench.text() == "abc"
+
+
+@numbered
+def test_a_field_that_was_set_goes_on_from_there_though_its_window_is_over(sequencing):
+    bench = Bench(sequencing, limits=Limits(late_window=4))
+    bench.take("block.opened", 1, kind="tool", input="{")
+    for seq in range(2, 20):
+        bench.delta(seq, "a")
+    bench.delta(20, "}", field="input")
+    bench.text()
+    part = bench.store.part("s", "m", 0)
+    assert part is not None and part.field_text("input") == "{}"
+
+
+@numbered
 def test_text_can_leave_the_window_at_any_length_without_changing(sequencing):
     for window in (1, 2, 3):
         bench = Bench(sequencing, limits=Limits(late_window=window))
