@@ -22,7 +22,7 @@ from . import verdicts
 from .adapters.base import MAIN, Adapter, Context, DeltaShape
 from .changes import ChangeSet, Gap, MergedChanges, Place
 from .coalescer import Coalescer
-from .decoding import decode_json, nests_over
+from .decoding import decode_json, decoder_named, nests_over
 from .errors import (
     CallerError,
     InboxFull,
@@ -68,6 +68,7 @@ from .model import DELIVERIES, SEQUENCINGS, Delivery, Message, Part, Sequencing,
 from .protocols import adapter_named, adapters, detect
 from .reducer import Reducer
 from .rows import BlockRow, HotTable, MessageRow, SessionRow
+from .runs import RUN_BYTES, scan_run, split_run
 from .saved import (
     VERSION,
     check_head,
@@ -167,7 +168,7 @@ class Stream:
     __slots__ = (
         "__weakref__", "_adapter", "_asked", "_before", "_default_session", "_each",
         "_event_id", "_framer", "_generation", "_hot", "_lead", "_local", "_memory", "_mode",
-        "_named", "_ordered", "_policy", "_repeats_from", "_repeats_to", "_sentinels",
+        "_named", "_ordered", "_policy", "_repeats_from", "_repeats_to", "_rest", "_sentinels",
         "_session_id", "_sessions", "_shape",
         "_stopped", "_store", "_take_many", "_touched", "_undetected", "_unique", "ended",
         "epoch", "ingest", "received",
@@ -192,6 +193,7 @@ class Stream:
         self._generation: str | None = None
         self._framer: EventStreamParser | JsonLinesParser | None = None
         self._lead = b""
+        self._rest = b""
         self._undetected: list[Any] = []
         self._stopped = False
         self.ended = False
@@ -328,13 +330,36 @@ class Stream:
             self._take_texts(framer.feed(data))
             self._count_skipped(framer.skipped - skipped)
         else:
-            skipped = framer.skipped
-            for frame in framer.feed(data):
-                self._take_text(frame.data, frame.event)
-                if frame.id != self._event_id and self.received != self._repeats_to:
-                    self._event_id = frame.id
-            self._count_skipped(framer.skipped - skipped)
+            data = self._take_run(data, framer)
+            if data:
+                skipped = framer.skipped
+                for frame in framer.feed(data):
+                    self._take_text(frame.data, frame.event)
+                    if frame.id != self._event_id and self.received != self._repeats_to:
+                        self._event_id = frame.id
+                self._count_skipped(framer.skipped - skipped)
         self._store._fed()
+
+    def _take_run(self, data: bytes, framer: EventStreamParser) -> bytes:
+        """Take in whole events at the start the short way; what is left for the parser."""
+        if self._rest:
+            data, self._rest = self._rest + data, b""
+        if (
+            len(data) < RUN_BYTES
+            or len(data) > framer.limits.line
+            or self._named
+            or not framer.between
+            or framer.last_event_id != self._event_id
+        ):
+            return data
+        loads = self._store._loads
+        run = scan_run(data) if loads is None else split_run(data, loads)
+        self._take_many(run.values)
+        rest = data[run.used :] if run.used else data
+        if run.used and rest.startswith(b"data: ") and b"\n" not in rest:
+            self._rest = rest  # the start of a line: the next chunk goes on the short way
+            return b""
+        return rest
 
     def feed_threadsafe(self, data: bytes) -> None:
         """Take in bytes from any thread: they wait, in order, for the store's owner.
@@ -380,6 +405,7 @@ class Stream:
             lines = self._framer.feed(self._lead)
             self._take_texts(line for line in lines if not line.startswith(b":"))
             self._lead = b""
+        self._rest = b""  # an event without its blank line is none
         if isinstance(self._framer, JsonLinesParser):
             skipped = self._framer.skipped
             self._take_texts(self._framer.end())
@@ -438,7 +464,7 @@ class Stream:
             self.received += 1
             return
         try:
-            wire = decode_json(text)
+            wire = decode_json(text, self._store._loads)
         except MalformedEvent as error:
             self.received += 1
             self._settle_verdict(self._malformed(error))
@@ -874,6 +900,8 @@ class StreamStore:
         delivery: `streaming`, or `buffered`: a turn's text is shown when the turn says so.
         limits: every bound, see `Limits`.
         new_id: makes ids that a protocol does not give; `local-1`, `local-2`, ... by default.
+        decoder: what reads JSON: `standard`, or `orjson` (extra `speed`), which is faster and
+            makes floats of integers beyond 64 bits.
         on_error: told of what a subscriber raised; prints a traceback by default.
 
     >>> store = StreamStore("native", ticks="manual")
@@ -895,6 +923,7 @@ class StreamStore:
         delivery: Delivery = "streaming",
         limits: Limits | None = None,
         new_id: NewId | None = None,
+        decoder: Literal["standard", "orjson"] = "standard",
         on_error: OnError | None = None,
     ) -> None:
         if delivery not in DELIVERIES:
@@ -904,6 +933,7 @@ class StreamStore:
         self.limits = limits or Limits()
         self._protocol = protocol or "auto"
         self._new_id = new_id or _numbered()
+        self._loads = decoder_named(decoder)
         self._counts = Counts()
         self._coalescer = Coalescer(self.limits, self._counts, delivery)
         self._gate = Gate(self.limits, self._counts, self._ask_resync)
@@ -1459,6 +1489,7 @@ class StreamStore:
         ticks: Ticks | Literal["each", "manual", "asyncio"] | None = None,
         limits: Limits | None = None,
         new_id: NewId | None = None,
+        decoder: Literal["standard", "orjson"] = "standard",
         on_error: OnError | None = None,
     ) -> StreamStore:
         """The store that `save` wrote. Open a stream and feed it from the saved position on.
@@ -1472,7 +1503,7 @@ class StreamStore:
                 f"a saved store of version {VERSION} is needed, "
                 f"not {saved.get('version') if isinstance(saved, Mapping) else type(saved)!r}"
             )
-        store = cls(ticks=ticks, limits=limits, new_id=new_id, on_error=on_error)
+        store = cls(ticks=ticks, limits=limits, new_id=new_id, decoder=decoder, on_error=on_error)
         with refusing("saved store"):
             check_head(saved)
             store._protocol = saved["protocol"]

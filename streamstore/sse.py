@@ -214,6 +214,19 @@ class EventStreamParser:
         charge = self.limits.charge_per_data_line
         return len(self._partial) + sum(map(len, values)) + charge * len(values)
 
+    @property
+    def between(self) -> bool:
+        """Whether nothing is open: the next byte begins a line, and with it an event."""
+        return not (
+            self._partial
+            or self._data
+            or self._type
+            or self._lost
+            or self._id is not None
+            or self._after_cr
+            or self._bom is not None
+        )
+
     def reset(self) -> None:
         """Begin a new connection: what is unfinished is dropped, its uncommitted id with it.
 

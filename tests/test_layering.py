@@ -46,9 +46,10 @@ ROWS = (
     Row("the rows of the tables", "rows", pure=True),
     Row("the state as JSON", "state", pure=True),
     Row("what adapters share", "adapters.base adapters.members", pure=True, family=True),
+    Row("parts of one adapter", "adapters.ag_ui_*", pure=True, family=True),
     Row(
         "stages, which do not know each other",
-        "hotpath sse jsonlines watermarks coalescer reducer snapshots store saved subscribers ticks "
+        "hotpath runs sse jsonlines watermarks coalescer reducer snapshots store saved subscribers ticks "
         "insights adapters.*",
         pure=True,
     ),
@@ -93,6 +94,7 @@ MAY_USE_EXTRAS = (
     "cli.*",
     "client",
     "client.*",
+    "decoding",
     "frontends",
     "frontends.*",
     "jsonpatch",
