@@ -10,15 +10,26 @@ from functools import cache
 from importlib import metadata
 from typing import Any
 
+from .adapters.ag_ui import AgUiAdapter
+from .adapters.anthropic import AnthropicAdapter
 from .adapters.base import Adapter
 from .adapters.native import NativeAdapter
+from .adapters.openai_responses import OpenAIResponsesAdapter
 from .adapters.opencode import OpencodeAdapter
+from .adapters.vercel_ui import VercelUIAdapter
 from .errors import UnknownProtocol
 
 #: Entry points of this group add adapters: the name is the protocol's, the value its class.
 ENTRY_POINT_GROUP = "streamstore.adapters"
 
-_OWN: tuple[type[Adapter], ...] = (NativeAdapter, OpencodeAdapter)
+_OWN: tuple[type[Adapter], ...] = (
+    NativeAdapter,
+    OpencodeAdapter,
+    AnthropicAdapter,
+    OpenAIResponsesAdapter,
+    VercelUIAdapter,
+    AgUiAdapter,
+)
 
 
 @cache

@@ -450,10 +450,15 @@ def test_whatever_happens_all_text_is_shown_in_the_end_and_each_piece_once(
             assert edit.rewritten is (edit.start < len(mirror))
             mirror = edit.apply(mirror)
 
+    def more(turn: Turn, text: str) -> None:
+        wire = {"messageId": "m", "blockIndex": 0, "text": text}
+        verdict = turn.stream.ingest({"type": "block.delta", "sessionId": "s", **wire})
+        assert (verdict.reason or verdict.kind) in ("accepted", "sealed")
+
     turn.store.subscribe(hear)
     acts: dict[str, Callable[[Turn], object]] = {
-        "delta": lambda turn: turn.delta("ab"),
-        "split": lambda turn: (turn.delta("c" + HIGH), turn.delta(LOW)),
+        "delta": lambda turn: more(turn, "ab"),
+        "split": lambda turn: (more(turn, "c" + HIGH), more(turn, LOW)),
         "flush": lambda turn: turn.store.flush(),
         "close": lambda turn: turn.ingest("block.closed", messageId="m", blockIndex=0),
         "turn": lambda turn: turn.ingest("turn.started"),
