@@ -12,6 +12,8 @@ from typing import Any, Literal, NoReturn, TypeAlias
 
 import attrs
 
+from .decoding import decode_json
+from .errors import MalformedEvent
 from .keys import BlockIndex, MessageKey, PartKey
 from .text import TextView, pair_surrogates
 
@@ -155,8 +157,9 @@ class ToolState:
 
     `status` is pending, running, waiting (for approval), completed, error or denied. A tool that
     never ended in a message that was aborted or failed reads as error, with `error` saying so.
-    `input` is the parsed input where the wire gives one; streamed input text is
-    `Part.field_text("input")`.
+    `input` is the parsed input: the one the wire gives, or the streamed text once its part is
+    closed, None where that is no JSON; the text so far is `Part.field_text("input")`, and
+    `streamstore.partialjson` says what it means before it is whole.
     """
 
     name: str | None
@@ -220,7 +223,11 @@ class Part:
 
     @property
     def tool(self) -> ToolState | None:
-        """The tool call of a `tool` part, None for other kinds."""
+        """The tool call of a `tool` part, None for other kinds.
+
+        Input that only streamed as text is parsed here when the part is no longer open, once:
+        linear in the input at the first read.
+        """
         if self.kind != "tool":
             return None
         state = self.fields.get("state")
@@ -242,11 +249,23 @@ class Part:
             call_id=call_id if isinstance(call_id, str) else None,
             status=status,
             title=title if isinstance(title, str) else None,
-            input=state.get("input"),
+            input=state["input"] if "input" in state else self._streamed_input(),
             output=state.get("output"),
             error=error,
             fields=state,
         )
+
+
+    def _streamed_input(self) -> Json:
+        view = self.others.get("input")
+        return None if view is None or self.status == "open" else view.parsed(_json)
+
+
+def _json(text: str) -> Json:
+    try:
+        return freeze(decode_json(text))
+    except MalformedEvent:
+        return None  # what came is in `Part.field_text("input")`
 
 
 @attrs.frozen

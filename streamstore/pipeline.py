@@ -422,9 +422,10 @@ class Stream:
         self.ended = True
         store = self._store
         if self._mode == "none":
-            for row in self._touched.values():
+            rows = [row for key, row in self._touched.items() if not self._streams_on(key)]
+            for row in rows:
                 store._coalescer.settle(row)
-            store._reducer.cut(self._touched.values())
+            store._reducer.cut(rows)
         for row in self._hot.values():
             row.hots = [hot for hot in row.hots if hot is not self._hot]
         self._hot.clear()
@@ -434,6 +435,11 @@ class Stream:
             store._coalescer.release(session)
         self._sessions.clear()
         store._streams.pop(self, None)
+
+    def _streams_on(self, key: PartKey) -> bool:
+        """Whether another open stream delivers a part as well: a reconnect that overlaps."""
+        others = self._store._streams
+        return any(other is not self and key in other._touched for other in others)
 
     # -- the long way ------------------------------------------------------------------------
 
@@ -1001,6 +1007,8 @@ class StreamStore:
         self._streams[stream] = None
         if restored is not None:
             stream._resume_at(_restored_position(restored), restored["streaming"])
+            if restored["stopped"]:
+                stream._stop()
         if generation is not None:
             stream._open_generation(session_id, generation)
             self._woke()
@@ -1471,6 +1479,7 @@ class StreamStore:
                     "eventId": stream.position.event_id,
                     "streaming": stream._streaming,
                     "memory": thaw(stream._memory),
+                    "stopped": stream._stopped,
                 }
                 for stream in self._streams
             ]

@@ -159,6 +159,7 @@ def check_head(saved: Mapping[str, Any]) -> None:
     for stream in saved["streams"]:
         _typed(stream, dict)
         _typed(stream["memory"], dict)
+        _typed(stream["stopped"], bool)
         _checked(lambda value: value is None or is_id(value), stream["protocol"])
         _checked(is_number, stream["events"])
         _typed(stream["eventId"], str)

@@ -7,6 +7,10 @@ half stays as it came, and reads as U+FFFD.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 _LONE = re.compile("[\ud800-\udfff]")
 # Fragments are merged a hundred at a time, the merged ones again: a character is copied once per
@@ -163,11 +167,12 @@ class TextView:
     Immutable for its reader; holding it copies nothing.
     """
 
-    __slots__ = ("_source", "length")
+    __slots__ = ("_parsed", "_source", "length")
 
     def __init__(self, source: GrowingText, length: int) -> None:
         self._source = source
         self.length = length
+        self._parsed: tuple[Any, Any] | None = None
 
     def __len__(self) -> int:
         return self.length
@@ -178,6 +183,13 @@ class TextView:
     def raw(self) -> str:
         """The text with lone surrogates as they came; what an adapter encodes."""
         return self._source.raw(self.length)
+
+    def parsed(self, parse: Callable[[str], T]) -> T:
+        """What a function makes of the text, kept for the next time that it is asked for."""
+        if self._parsed is None or self._parsed[0] is not parse:
+            self._parsed = (parse, parse(str(self)))
+        value: T = self._parsed[1]
+        return value
 
     def range(self, start: int, stop: int | None = None) -> str:
         """Characters from `start` to `stop` (code points), at the cost of what is asked for."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from hypothesis import given
@@ -271,3 +272,28 @@ def test_a_session_without_numbers_has_no_position_to_resume_from():
     block = Block()
     block.take(OPENED, delta("a"))
     assert dict(block.store.health.resume) == {}
+
+
+def test_a_connection_that_ends_cuts_nothing_that_another_still_delivers():
+    store = StreamStore(ticks="manual")
+    first, second = (store.open("native", sequencing="none") for _ in "ab")
+    first.ingest_many([{**OPENED, "kind": "text"}, delta("Hel")])
+    second.ingest_many(
+        [{**OPENED, "kind": "text"}, {**KEY, "type": "block.replaced", "text": "Hel"}]
+    )
+    first.end()
+    second.ingest(delta("lo"))
+    store.flush()
+    assert not store.health.gaps
+    second.end()
+    store.flush()
+    assert [gap.reason for gap in store.health.gaps] == ["cut"]
+
+
+def test_a_strict_stream_that_stopped_is_stopped_after_a_load():
+    store = StreamStore(ticks="manual")
+    stream = store.open("native", sequencing="none", policy="strict")
+    stream.ingest_many([delta("a"), {"type": "block.delta"}])
+    loaded = StreamStore.load(json.loads(json.dumps(store.save())))
+    again = loaded.open("native", sequencing="none", policy="strict")
+    assert again.ingest(delta("b")).reason == stream.ingest(delta("b")).reason == "stopped"

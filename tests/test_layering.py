@@ -35,12 +35,12 @@ class Row(NamedTuple):
 ROWS = (
     Row("errors, bounds, verdicts", "errors limits verdicts", pure=True),
     Row("identities", "keys", pure=True),
-    Row("growing text", "text", pure=True),
+    Row("growing text, the JSON door", "text decoding", pure=True),
     Row("what a frontend reads", "model", pure=True),
     Row("vocabulary, what changed", "events changes", pure=True),
     Row(
         "what a row is made of, patches of a state",
-        "cells marks ordering jsonpatch partialjson decoding framing",
+        "cells marks ordering jsonpatch partialjson framing",
         pure=True,
     ),
     Row("the rows of the tables", "rows", pure=True),

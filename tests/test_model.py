@@ -391,3 +391,37 @@ class TestTool:
         store.flush()
         shown = store.part("s", "m", 0)
         assert shown is not None and the_tool(shown).status == "completed"
+
+
+class TestStreamedInput:
+    def part(self, *texts: str, closed: bool = True, **fields: Any) -> Part:
+        store = StreamStore("native", ticks="manual")
+        key = {"messageId": "m", "blockIndex": 0}
+        store.ingest({"type": "block.opened", **key, "kind": "tool", "seq": 1, **fields})
+        for seq, text in enumerate(texts, start=2):
+            store.ingest({"type": "block.delta", **key, "seq": seq, "text": text, "field": "input"})
+        if closed:
+            store.ingest({"type": "block.closed", **key, "seq": 99})
+        store.flush()
+        part = store.part("main", "m", 0)
+        assert part is not None
+        return part
+
+    def test_it_is_parsed_when_its_part_is_closed_and_read(self) -> None:
+        part = self.part('{"path": ', '"a"}')
+        assert part.tool is not None and part.tool.input == {"path": "a"}
+        assert part.tool.input is part.tool.input  # once
+        with pytest.raises(TypeError):
+            part.tool.input["path"] = "b"
+
+    @pytest.mark.parametrize(
+        ("texts", "closed"), [(['{"a": 1}'], False), (['{"a": '], True), ([], True)]
+    )
+    def test_what_is_open_or_no_json_has_none(self, texts: list[str], closed: bool) -> None:
+        part = self.part(*texts, closed=closed)
+        assert part.tool is not None and part.tool.input is None
+        assert part.field_text("input") == "".join(texts)
+
+    def test_the_input_that_the_wire_gives_is_the_one(self) -> None:
+        part = self.part("[1]", state={"status": "running", "input": {"b": 2}})
+        assert part.tool is not None and part.tool.input == {"b": 2}

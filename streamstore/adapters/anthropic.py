@@ -1,0 +1,858 @@
+"""Anthropic Messages: the events of a streamed response to canonical events and back.
+
+- Identity: `message_start.message.id` names the message and only there, `index` its blocks;
+  nothing names a session. So a stream remembers its response, and one response follows another on
+  the same stream or on a new one. A response that lost its start gets an id of ours.
+- The same message id again, on whatever stream, is the same response sent again: a retry is a new
+  sample with a new id. Its blocks are rebuilt (`message.reset`, a rewrite that shows nothing where
+  nothing differs), and what an older delivery of it still sends is a duplicate. What an
+  application added to its parts goes with the old ones.
+- Seq: none, and no event ids. A single event that is sent twice counts twice.
+- Resume: none. After a drop the text of what was open may be cut (`part.gap`).
+- Snapshots: none to fetch. A whole message, the answer to a request that is not streamed, is taken
+  in as it is and replaces what was there.
+- Order: messages stand in order of arrival (1, 2, 3, ...), blocks in order of their index.
+- Tool input streams into the field `input` and is never parsed here: `Part.field_text("input")`
+  with `streamstore.partialjson` says what it holds, `encode` parses it as the SDK does.
+- Strict is the SDK's accumulator: what it refuses stops the stream, as does what has the wrong
+  type and an `error`; what it drops is dropped, and a block stands where it was started, whatever
+  its `index` says. A second `message_start` counts as the start of another accumulator.
+- What a message or block has beside its text and fields stands in the message's info and in the
+  part's field `wire`, as it came.
+
+Sources: the event types and the two accumulators (`messages` and `beta.messages`) of the published
+Python SDK (2.11.0), and responses folded by them.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple, TypeAlias
+
+from ..decoding import decode_json, nests_over
+from ..errors import MalformedEvent, ProtocolStopped, RepeatedEvent, UnknownEvent
+from ..events import (
+    BlockClosed,
+    BlockDelta,
+    BlockOpened,
+    BlockReplaced,
+    BlockUpdated,
+    Event,
+    MessageClosed,
+    MessageReset,
+    MessageUpdated,
+    SessionError,
+    ToolResult,
+)
+from ..keys import PartKey, is_id
+from ..model import Json, Message, Part, freeze, thaw
+from ..partialjson import partial_json
+from ..text import has_surrogate
+from .base import Context, Declaration, DeltaShape, PlainDelta, Reads
+from .members import (
+    Members,
+    a_number,
+    a_string,
+    an_event,
+    an_id,
+    an_object,
+    maybe_id,
+    maybe_object,
+    objects,
+    path_to,
+    wrong,
+)
+
+Handler: TypeAlias = Callable[["AnthropicAdapter", Members], Sequence[Event]]
+
+#: Responses of a session that are known by id, for their place and their latest delivery.
+_RESPONSES = 1024
+
+#: What carries each delta, by its type, and the block type that has to be there for it.
+_DELTAS: Mapping[str, tuple[str, str]] = {
+    "text_delta": ("text", "text"),
+    "thinking_delta": ("thinking", "thinking"),
+    "signature_delta": ("signature", "thinking"),
+    "input_json_delta": ("partial_json", "tool_use"),
+    "citations_delta": ("citation", "text"),
+    "compaction_delta": ("content", "compaction"),
+}
+#: Deltas of the field `text` by block type: what the short way looks for.
+_TEXTS: Mapping[str, tuple[str, str]] = {
+    "text": ("text_delta", "text"),
+    "thinking": ("thinking_delta", "thinking"),
+}
+_KINDS: Mapping[str, str] = {
+    "text": "text",
+    "thinking": "reasoning",
+    "redacted_thinking": "reasoning",
+    "compaction": "compaction",
+}
+#: Wire types of blocks by kind, where the field `wire` does not name one.
+_TYPES: Mapping[str, str] = {"text": "text", "reasoning": "thinking", "tool": "tool_use"}
+
+# Fields of parts beside the canonical ones: what deltas assign or add to, and everything else.
+_CITATIONS, _SIGNATURE, _WIRE = "citations", "signature", "wire"
+_COMPACTED = ("content", "encrypted_content")
+
+#: Members of a `message_delta` and its delta that are no news of the message.
+_FRAME = frozenset(("type", "delta", "usage", "id", "role", "content", "model"))
+#: What a `message_delta` says also where it does not say it.
+_STOP = ("stop_reason", "stop_sequence", "stop_details")
+
+
+class AnthropicAdapter:
+    """Anthropic Messages in, and a list of its `Message` objects, in and out.
+
+    - the events of a streamed response: `message_start`, `content_block_start`,
+      `content_block_delta`, `content_block_stop`, `message_delta`, `message_stop`, `ping`, `error`;
+    - `{"type": "message", "id", "role", "content": [...], ...}`: a whole message.
+
+    Remembers one response per stream (the type of each block, the usage, and the citations of each
+    block, which go out as a whole list), and per session the ids of the last 1,024 responses.
+    """
+
+    declaration: ClassVar[Declaration] = Declaration(
+        name="anthropic",
+        sequencing="none",
+        sentinels=("[DONE]",),
+        identity="message id, in the first event of a response only; block index",
+    )
+    delta: ClassVar[DeltaShape | None] = None
+
+    def __init__(self, context: Context) -> None:
+        self._session = context.session_id
+        self._strict = context.strict
+        self._new_id = context.new_id
+        self._own = context.own
+        self._shared = context.of_session()
+        # Made of the memory: the latest delivery of the response, and by index of a block the
+        # type and member of its text deltas and its key, so that a plain delta makes no tuple.
+        self._latest: list[int] = [0, 0]
+        self._delivery = 0
+        self._plain: dict[int, tuple[str, str, PartKey]] = {}
+        if "message" in self._own:
+            self._delivery = delivery = self._own["delivery"]
+            known = self._shared.get("responses", {})
+            self._latest = known.get(self._own["message"], [delivery, delivery])
+            for index, block in self._own["blocks"].items():
+                self._learn_texts(int(index), block["type"])
+
+    @classmethod
+    def detects(cls, wire: Any) -> bool:
+        """An event of a response that no other protocol has, or a whole message."""
+        if not isinstance(wire, dict):
+            return False
+        kind = wire.get("type")
+        if kind == "message_start":
+            return isinstance(wire.get("message"), dict)
+        if kind == "content_block_start":
+            return isinstance(wire.get("content_block"), dict)
+        if kind in ("content_block_delta", "message_delta"):
+            return isinstance(wire.get("delta"), dict)
+        if kind == "content_block_stop":
+            return type(wire.get("index")) is int
+        if kind == "error":
+            # Others have errors, too: these three members and an `..._error`, no more.
+            error = wire.get("error")
+            named = error.get("type") if isinstance(error, dict) else None
+            return wire.keys() <= {"type", "error", "request_id"} and (
+                type(named) is str and named.endswith("_error")
+            )
+        if kind == "message":
+            return isinstance(wire.get("content"), list) and {"stop_reason", "usage"} <= wire.keys()
+        return kind == "message_stop"
+
+    def plain(self, wire: Any) -> PlainDelta | None:
+        """The short way of a delta of text or thinking to a block that was started."""
+        if wire["type"] == "content_block_delta":
+            delta, index = wire["delta"], wire["index"]
+            kind, member, key = self._plain[index]
+            if delta["type"] == kind:
+                text = delta[member]
+                if (
+                    text.__class__ is str
+                    and index.__class__ is int  # true is no index 1
+                    and self._latest[1] == self._delivery
+                ):
+                    return PlainDelta(key, text)
+        return None
+
+    def decode(self, wire: Any) -> Sequence[Event]:
+        """The events of one wire object; none for what changes nothing.
+
+        A delta whose block was never started is shown all the same, as is one whose response was
+        not (under an id of ours); a delta that does not fit its block's type is malformed.
+        """
+        wire = an_event(wire)
+        kind = wire.get("type")
+        if type(kind) is not str:
+            raise wrong(wire, "type", "", "a string")
+        if kind == "ping":
+            return ()
+        handle = _HANDLERS.get(kind)
+        if handle is None:
+            raise UnknownEvent(kind)
+        if self._own.get("failed"):
+            raise ProtocolStopped("the response ended with an error")
+        return handle(self, wire)
+
+    def encode(self, reads: Reads) -> Json:
+        """The `Message` objects of all sessions, in order; linear in what is stored.
+
+        What other roles said is left out: it is no response. A tool input that does not parse
+        gives the members before its fault.
+
+        Raises:
+            CallerError: a tool input is unfinished, and the extra `partial` is not installed.
+        """
+        return [
+            _wire_message(message, reads.parts(session_id, message.id))
+            for session_id in reads.session_ids()
+            for message in reads.messages(session_id)
+            if message.role in ("", "assistant") or message.info.get("type") == "message"
+        ]
+
+    # -- the response that a stream is in ------------------------------------------------------
+
+    def _enter(self, message_id: str) -> list[int]:
+        """Note a delivery of a response: its place among the session's, and which one it is."""
+        shared = self._shared
+        shared["count"] = count = shared.get("count", 0) + 1
+        responses: dict[str, list[int]] = shared.setdefault("responses", {})
+        # A list: a stream that sends an older delivery sees here that it does.
+        known = responses[message_id] = responses.pop(message_id, [count, count])
+        known[1] = count
+        if len(responses) > _RESPONSES:
+            del responses[next(iter(responses))]
+        return known
+
+    def _follow(self, message_id: str, known: list[int], usage: Any) -> None:
+        """Make a response the one that this stream is in."""
+        self._latest, self._delivery, self._plain = known, known[1], {}
+        self._own.update(
+            message=message_id,
+            delivery=known[1],
+            usage=dict(usage) if isinstance(usage, dict) else {},
+            blocks={},
+            ended=False,
+        )
+
+    def _current(self) -> str | None:
+        """The message that the stream is in, None for none.
+
+        Raises:
+            RepeatedEvent: another stream delivers it anew.
+            ProtocolStopped: there is none, and the stream is strict.
+        """
+        message_id: str | None = self._own.get("message")
+        if message_id is None:
+            if self._strict:
+                raise ProtocolStopped("the response has no message_start")
+        elif self._latest[1] != self._delivery:
+            raise RepeatedEvent("this response is delivered anew")
+        return message_id
+
+    def _within(self, starts: bool = False) -> tuple[str, list[Event]]:
+        """The message that the stream is in, made when its start is missing, with its event.
+
+        What `starts` in a message that has ended belongs to a later one.
+        """
+        message_id = self._current()
+        if message_id is not None and (self._strict or not (starts and self._own["ended"])):
+            return message_id, []
+        message_id = self._new_id()
+        known = self._enter(message_id)
+        self._follow(message_id, known, None)
+        return message_id, [self._updated(message_id, role="assistant", order=known[0])]
+
+    def _updated(self, message_id: str, **changes: Any) -> MessageUpdated:
+        return MessageUpdated(session_id=self._session, message_id=message_id, **changes)
+
+    def _at(self, message_id: str, index: int) -> dict[str, Any]:
+        return {"session_id": self._session, "message_id": message_id, "block_index": index}
+
+    def _remember(self, index: int, block: _Block) -> None:
+        """Note a block that was started."""
+        known = self._own["blocks"].setdefault(str(index), {})
+        known["type"] = block.type
+        known.pop("implied", None)
+        citations = block.fields.get(_CITATIONS)
+        if isinstance(citations, list) and citations:
+            known.setdefault(_CITATIONS, freeze(citations))
+        self._learn_texts(index, block.type)
+
+    def _learn_texts(self, index: int, kind: str) -> None:
+        """Have the short way take the text deltas of a block."""
+        self._plain.pop(index, None)
+        if kind in _TEXTS and not self._own.get("failed"):
+            key = PartKey(self._session, self._own["message"], index)
+            self._plain[index] = (*_TEXTS[kind], key)
+
+    # -- messages ------------------------------------------------------------------------------
+
+    def _message_start(self, wire: Members) -> Sequence[Event]:
+        message = _read_message(an_object(wire, "message"), "message")
+        message_id = message.id or self._new_id()
+        known = self._enter(message_id)
+        self._follow(message_id, known, message.info.get("usage"))
+        for index, block in enumerate(message.blocks):
+            self._remember(index, block)
+        return self._whole(message_id, known, message, "open")
+
+    def _message(self, wire: Members) -> Sequence[Event]:
+        message = _read_message(wire, "")
+        message_id = message.id or self._new_id()
+        events = self._whole(message_id, self._enter(message_id), message, "closed")
+        closed = MessageClosed(session_id=self._session, message_id=message_id)
+        return (*events, closed)
+
+    def _whole(
+        self, message_id: str, known: list[int], message: _Message, status: str
+    ) -> list[Event]:
+        # The reset does nothing to a message that is new; of one that is known only the store
+        # may remember the blocks.
+        calls = {block.fields.get("callId") for block in message.blocks}
+        return [
+            self._updated(
+                message_id, info=message.info, whole=True, role=message.role, order=known[0]
+            ),
+            MessageReset(session_id=self._session, message_id=message_id),
+            *(
+                BlockReplaced(
+                    **self._at(message_id, index),
+                    kind=block.kind,
+                    text=block.text,
+                    fields=block.fields,
+                    whole=True,
+                    status=status,
+                )
+                for index, block in enumerate(message.blocks)
+            ),
+            *(
+                self._result(block)
+                for block in message.blocks
+                if block.result_of is not None and block.result_of not in calls
+            ),
+        ]
+
+    def _result(self, block: _Block) -> ToolResult:
+        assert block.result_of is not None
+        return ToolResult(
+            session_id=self._session, call_id=block.result_of, fields={"state": block.result}
+        )
+
+    def _message_delta(self, wire: Members) -> Sequence[Event]:
+        delta = an_object(wire, "delta")
+        usage = an_object(wire, "usage") if self._strict else maybe_object(wire, "usage")
+        message_id = self._current()
+        if message_id is None:
+            return ()
+        info = {
+            name: value
+            for members in (wire, delta)
+            for name, value in members.items()
+            if name not in _FRAME and value is not None
+        }
+        for name in _STOP:
+            info[name] = delta.get(name)
+        # Counts are totals: they take the place of the earlier ones, those not given stay.
+        given = {name: value for name, value in (usage or {}).items() if value is not None}
+        if given:
+            info["usage"] = self._own["usage"] = {**self._own["usage"], **given}
+        return (self._updated(message_id, info=info),)
+
+    def _message_stop(self, wire: Members) -> Sequence[Event]:
+        message_id = self._current()
+        if message_id is None:
+            return ()
+        self._own["ended"] = True
+        return (MessageClosed(session_id=self._session, message_id=message_id),)
+
+    def _error(self, wire: Members) -> Sequence[Event]:
+        error = wire.get("error")
+        if isinstance(error, dict):
+            name = error["type"] if is_id(error.get("type")) else "error"
+            text = error["message"] if type(error.get("message")) is str else name
+        elif type(error) is str:
+            name, text = "error", error
+        else:
+            raise wrong(wire, "error", "", "an object")
+        said = {"name": name, "message": text, "data": wire}
+        message_id = self._own.get("message")
+        events: list[Event] = [SessionError(session_id=self._session, error=said)]
+        if message_id is not None and not self._own["ended"] and self._latest[1] == self._delivery:
+            events.append(
+                MessageClosed(
+                    session_id=self._session, message_id=message_id, status="error", error=said
+                )
+            )
+        if self._strict:
+            self._own["failed"] = True
+            self._plain = {}
+        return events
+
+    # -- blocks --------------------------------------------------------------------------------
+
+    def _block_start(self, wire: Members) -> Sequence[Event]:
+        index = a_number(wire, "index")
+        block = _read_block(an_object(wire, "content_block"), "content_block")
+        message_id, events = self._within(starts=True)
+        blocks: dict[str, Members] = self._own["blocks"]
+        if self._strict:
+            index = len(blocks)
+        known = blocks.get(str(index))
+        at = self._at(message_id, index)
+        if known is None:
+            if block.text:
+                events.append(
+                    BlockReplaced(
+                        **at, kind=block.kind, text=block.text, status="open", fields=block.fields
+                    )
+                )
+            else:
+                events.append(BlockOpened(**at, kind=block.kind, fields=block.fields))
+        elif known.get("implied") and _kind_of(known["type"]) == block.kind:
+            # Deltas came before it: what they said is newer than what it starts with.
+            fields = {name: value for name, value in block.fields.items() if value}
+            if _CITATIONS in known:
+                fields.pop(_CITATIONS, None)
+            events.append(BlockOpened(**at, kind=block.kind, fields=fields))
+        else:
+            return (*events, BlockOpened(**at, kind=block.kind))
+        self._remember(index, block)
+        model = block.served_by
+        if model is not None:
+            events.append(self._updated(message_id, info={"model": model}))
+        if block.result_of is not None:
+            events.append(self._result(block))
+        return events
+
+    def _block_delta(self, wire: Members) -> Sequence[Event]:
+        index = a_number(wire, "index")
+        delta = an_object(wire, "delta")
+        kind = delta.get("type")
+        if type(kind) is not str:
+            raise wrong(delta, "type", "delta", "a string")
+        self._current()
+        blocks: dict[str, Members] = self._own.get("blocks", {})
+        block = blocks.get(str(index))
+        if block is None and self._strict:
+            raise ProtocolStopped(f"block {index} was never started")
+        if kind not in _DELTAS:
+            raise UnknownEvent(kind)
+        member, needs = _DELTAS[kind]
+        if block is not None and not _fits(needs, block["type"]):
+            if self._strict:
+                return ()  # the client drops it
+            raise MalformedEvent("delta.type", f"does not fit a block of type {block['type'][:80]}")
+        value: Any = delta.get(member)
+        if kind == "citations_delta":
+            an_object(delta, member, "delta")
+        elif kind != "compaction_delta":
+            a_string(delta, member, "delta")
+        if self._strict and kind == "input_json_delta" and block is not None:
+            block["json"] = _next_of(block.get("json"), value)
+
+        message_id, events = self._within()
+        implied = block is None
+        if block is None:
+            block = self._own["blocks"][str(index)] = {"type": needs, "implied": True}
+            self._learn_texts(index, needs)
+        at = self._at(message_id, index)
+        canonical = _kind_of(needs)
+        if kind in ("text_delta", "thinking_delta", "input_json_delta"):
+            field = "input" if canonical == "tool" else "text"
+            events.append(BlockDelta(**at, field=field, text=value))
+            if implied:  # behind the delta, which says that text may be missing before it
+                events.append(BlockUpdated(**at, kind=canonical))
+        elif kind == "compaction_delta":
+            events.append(
+                BlockReplaced(
+                    **at,
+                    kind=canonical,
+                    text=value if type(value) is str else "",
+                    status="open",
+                    fields={name: delta.get(name) for name in _COMPACTED},
+                )
+            )
+        else:
+            if kind == "citations_delta":
+                # Frozen once, so that each later list costs its length and not its content.
+                earlier: Any = block.get(_CITATIONS, ())
+                value = block[_CITATIONS] = freeze([*earlier, freeze(value)])
+            name = _SIGNATURE if kind == "signature_delta" else _CITATIONS
+            events.append(BlockUpdated(**at, kind=canonical, fields={name: value}))
+        return events
+
+    def _block_stop(self, wire: Members) -> Sequence[Event]:
+        index = a_number(wire, "index")
+        message_id = self._current()
+        block = self._own.get("blocks", {}).get(str(index))
+        if message_id is None or block is None:
+            if self._strict:
+                raise ProtocolStopped(f"block {index} was never started")
+            return ()
+        at = self._at(message_id, index)
+        events: list[Event] = [BlockClosed(**at)]
+        if _kind_of(block["type"]) == "tool" and block["type"] != "tool_use":
+            # The server runs it now; other calls wait for the application.
+            events.append(BlockUpdated(**at, fields={"state": {"status": "running"}}))
+        return events
+
+
+_HANDLERS: Mapping[str, Handler] = {
+    "message_start": AnthropicAdapter._message_start,
+    "message_delta": AnthropicAdapter._message_delta,
+    "message_stop": AnthropicAdapter._message_stop,
+    "content_block_start": AnthropicAdapter._block_start,
+    "content_block_delta": AnthropicAdapter._block_delta,
+    "content_block_stop": AnthropicAdapter._block_stop,
+    "error": AnthropicAdapter._error,
+    "message": AnthropicAdapter._message,
+}
+
+
+# --- messages and blocks of the wire --------------------------------------------------------------
+
+
+class _Block(NamedTuple):
+    """A block as a part; a result also names its call, a fallback the model that serves now."""
+
+    type: str
+    kind: str
+    text: str | None
+    fields: Members
+    result_of: str | None = None
+    result: Json = None
+    served_by: str | None = None
+
+
+class _Message(NamedTuple):
+    id: str | None
+    role: str
+    info: Members
+    blocks: list[_Block]
+
+
+def _is_tool(kind: str) -> bool:
+    return kind == "tool_use" or kind.endswith("_tool_use")
+
+
+def _kind_of(kind: str) -> str:
+    """The canonical kind of a block type."""
+    if _is_tool(kind):
+        return "tool"
+    return "data" if kind.endswith("_tool_result") else _KINDS.get(kind, "unknown")
+
+
+def _fits(needs: str, kind: str) -> bool:
+    """Whether a delta that needs one block type may come to another."""
+    return needs == kind or (needs == "tool_use" and _is_tool(kind))
+
+
+def _read_message(message: Members, at: str) -> _Message:
+    # Some servers that speak this protocol give no id, or an empty one.
+    message_id = None if message.get("id") == "" else maybe_id(message, "id", at)
+    role = message["role"] if is_id(message.get("role")) else "assistant"
+    blocks = []
+    if message.get("content") is not None:
+        content_at = path_to(at, "content")
+        for number, wire in enumerate(objects(message, "content", at)):
+            blocks.append(_read_block(wire, f"{content_at}.{number}"))
+    results = {block.result_of: block.result for block in blocks if block.result_of}
+    for number, block in enumerate(blocks):
+        if block.kind == "tool":
+            blocks[number] = block._replace(fields=_settled(block.fields, results))
+    info = {name: value for name, value in message.items() if name != "content"}
+    return _Message(message_id, role, info, blocks)
+
+
+def _settled(fields: Members, results: Mapping[str, Json]) -> Members:
+    """The fields of a whole tool call: its input is known, and its result where it is there."""
+    state = {**results.get(fields.get("callId", ""), fields["state"])}
+    if "input" in fields[_WIRE]:
+        state["input"] = fields[_WIRE]["input"]
+    return {**fields, "state": state}
+
+
+def _read_block(block: Members, at: str) -> _Block:
+    kind = an_id(block, "type", at)
+    canonical = _kind_of(kind)
+    fields: Members
+    if kind in _TEXTS:
+        member = _TEXTS[kind][1]
+        text = block.get(member)
+        if text is not None and type(text) is not str:
+            raise wrong(block, member, at, "a string")
+        own = _CITATIONS if kind == "text" else _SIGNATURE
+        rest = {name: value for name, value in block.items() if name not in ("type", member, own)}
+        fields = {own: block[own]} if own in block else {}
+        if rest:
+            fields[_WIRE] = rest
+        return _Block(kind, canonical, text or "", fields)
+    if canonical == "tool":
+        fields = {"state": {"status": "pending"}}
+        rest = dict(block)
+        for name, member in (("callId", "id"), ("tool", "name")):
+            if is_id(block.get(member)):
+                fields[name] = rest.pop(member)
+        fields[_WIRE] = rest
+        return _Block(kind, canonical, None, fields)
+    if kind == "compaction":
+        content = block.get("content")
+        fields = {name: block[name] for name in _COMPACTED if name in block}
+        fields[_WIRE] = {name: value for name, value in block.items() if name not in fields}
+        return _Block(kind, canonical, content if type(content) is str else "", fields)
+    block = freeze(block)  # one copy for the part and for its tool
+    fields = {_WIRE: block}
+    if canonical == "unknown":
+        fields["originalKind"] = kind
+    to = block.get("to")
+    model = to.get("model") if kind == "fallback" and isinstance(to, dict) else None
+    call_id = block.get("tool_use_id") if canonical == "data" else None
+    return _Block(
+        kind,
+        canonical,
+        None,
+        fields,
+        result_of=call_id if is_id(call_id) else None,
+        result=_result(block) if canonical == "data" else None,
+        served_by=model if is_id(model) else None,
+    )
+
+
+def _result(block: Members) -> Json:
+    """The state of the tool whose result a block is."""
+    content = block.get("content")
+    kind = content.get("type") if isinstance(content, dict) else None
+    failed = type(kind) is str and kind.endswith("_error")
+    if failed or block.get("is_error") is True:
+        return {"status": "error", "error": content}
+    return {"status": "completed", "output": content}
+
+
+# --- back to the wire -----------------------------------------------------------------------------
+
+
+def _wire_message(message: Message, parts: Sequence[Part]) -> Members:
+    info: Members = thaw(message.info)
+    if not info:  # its start never came
+        info = {"id": message.id, "type": "message", "role": message.role or "assistant"}
+    return {**info, "content": [_wire_block(part) for part in parts]}
+
+
+def _wire_block(part: Part) -> Members:
+    fields: Members = thaw(part.fields)
+    rest: Any = fields.get(_WIRE)
+    wire: dict[str, Any] = rest if isinstance(rest, dict) else {}
+    if type(wire.get("type")) is not str:
+        wire["type"] = _TYPES.get(part.kind, part.kind)
+    kind: str = wire["type"]
+    if kind in _TEXTS:
+        wire[_TEXTS[kind][1]] = part.view.raw()
+        own = _CITATIONS if kind == "text" else _SIGNATURE
+        if own in fields:
+            wire[own] = fields[own]
+    elif kind == "compaction":
+        wire.update((name, fields[name]) for name in _COMPACTED if name in fields)
+    elif part.kind == "tool":
+        for name, member in (("callId", "id"), ("tool", "name")):
+            if name in fields:
+                wire[member] = fields[name]
+        streamed = part.others.get("input")
+        if streamed is not None:
+            wire["input"] = _parsed(streamed.raw(), wire.get("input", {}))
+        elif isinstance(fields.get("state"), dict):
+            wire.setdefault("input", fields["state"].get("input", {}))
+    return wire
+
+
+def _parsed(text: str, given: Json) -> Json:
+    """The value of a tool input as far as it came; `given` where it has none yet."""
+    try:
+        value = decode_json(text)
+    except MalformedEvent:
+        pass
+    else:
+        if not nests_over(value, _DEPTH):
+            return value
+    if not text.strip():
+        return given
+    try:
+        return _finite(partial_json(text, strings=False))
+    except ValueError:
+        start = text[: _read_on({}, text)]
+    try:
+        return _finite(partial_json(start, strings=False)) if start.strip() else given
+    except ValueError:
+        return given
+
+
+def _finite(value: Json) -> Json:
+    """A value without what JSON cannot say: as JavaScript does it, NaN and infinities are null."""
+    if isinstance(value, dict):
+        return {name: _finite(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return None if type(value) is float and not math.isfinite(value) else value
+
+
+# --- where a JSON text ceases to be the start of one ----------------------------------------------
+#
+# The SDK parses the whole input again at each delta and raises at the first that makes it refuse.
+# This says the same of each delta at the cost of its characters, from a state of bounded size:
+# `in` is what is being read, `stack` the open brackets, `token` an unfinished word or escape,
+# `digits` the length of an integer. Something else in the place of a comma ends an array or object,
+# and whatever follows a complete value is let alone, both without a fault, as in the SDK's parser.
+
+_DEPTH = 201
+_DIGITS = 4300
+_SPACE = frozenset(" \t\n\r")
+_ORDINARY = re.compile(r'[^"\\\x00-\x1f]*')
+_HEX = re.compile("[0-9A-Fa-f]{4}")
+_WORDS: Mapping[str, str] = {
+    "t": "true", "f": "false", "n": "null", "N": "NaN", "I": "Infinity", "-": "-Infinity",
+}  # fmt: skip
+#: What may follow in a number: by what was read last, the next by its character.
+_NUMBERS: Mapping[str, Mapping[str, str]] = {
+    "-": {"0": "zero"} | dict.fromkeys("123456789", "integer"),
+    "zero": {".": "point", "e": "e", "E": "e"} | dict.fromkeys("0123456789", ""),
+    "integer": {".": "point", "e": "e", "E": "e"} | dict.fromkeys("0123456789", "integer"),
+    "point": dict.fromkeys("0123456789", "fraction"),
+    "fraction": {"e": "e", "E": "e"} | dict.fromkeys("0123456789", "fraction"),
+    "e": {"+": "sign", "-": "sign"} | dict.fromkeys("0123456789", "exponent"),
+    "sign": dict.fromkeys("0123456789", "exponent"),
+    "exponent": dict.fromkeys("0123456789", "exponent"),
+}
+_ENDS_NUMBER = frozenset(("zero", "integer", "fraction", "exponent"))
+_VALUES: Mapping[str, str] = {"-": "-", "0": "zero"} | dict.fromkeys("123456789", "integer")
+
+
+def _next_of(state: Members | None, piece: str) -> Members | None:
+    """The state behind a piece of a tool input that starts with `state`.
+
+    Raises:
+        ProtocolStopped: the client's parser refuses the input with this piece.
+    """
+    if state is None and not piece:
+        return None
+    state = dict(state or {})
+    whole = not has_surrogate(piece) and _read_on(state, piece) == len(piece)
+    if not whole or not (state["stack"] or state["in"] in _ENDS_NUMBER | {"end"}):
+        raise ProtocolStopped("the input of a tool is not JSON")
+    return state
+
+
+def _read_on(state: Members, text: str) -> int:
+    """Read a text from a state on and change the state; how many characters are no fault."""
+    reading, token = state.get("in", "value"), state.get("token", "")
+    stack, digits = state.get("stack", ""), state.get("digits", 0)
+    place, end = 0, len(text)
+    while place < end and reading != "end":
+        if reading in ("string", "name") and not token:
+            ordinary = _ORDINARY.match(text, place)
+            place = ordinary.end() if ordinary else place
+            if place == end:
+                break
+        char = text[place]
+        after = "comma" if stack else "end"
+        if reading in ("string", "name"):
+            if token:
+                token += char
+                ended = _ends_escape(token)
+                if ended is None:
+                    break
+                token = "" if ended else token
+            elif char == "\\":
+                token = char
+            elif char == '"':
+                reading = after if reading == "string" else "colon"
+            else:
+                break
+        elif reading == "word":
+            token += char
+            word = _WORDS[token[0]]
+            if not word.startswith(token):
+                break
+            if word == token:
+                reading, token = after, ""
+        elif reading in _NUMBERS:
+            follows = _NUMBERS[reading].get(char)
+            digits = digits + 1 if follows == "integer" else 0
+            if follows:
+                reading = follows
+                if digits > _DIGITS:
+                    break
+            elif follows is None and reading in _ENDS_NUMBER:
+                reading = after
+                continue  # the character is not of the number
+            elif reading == "-" and char == "I":
+                reading, token = "word", "-I"
+            else:
+                break
+        elif char in _SPACE:
+            pass
+        elif reading == "comma":
+            if char == ",":
+                reading = "key" if stack[-1] == "{" else "value"
+            else:
+                closed = char == ("}" if stack[-1] == "{" else "]")
+                stack = stack[:-1]
+                reading = "comma" if stack else "end"
+                if not closed:
+                    continue  # what is around it may still have a use for the character
+        elif reading == "colon":
+            if char != ":":
+                break
+            reading = "value"
+        elif reading in ("key", "first key"):
+            if char == '"':
+                reading = "name"
+            elif char == "}" and reading == "first key":
+                stack = stack[:-1]
+                reading = "comma" if stack else "end"
+            else:
+                break
+        elif char == "]" and reading == "first value":
+            stack = stack[:-1]
+            reading = "comma" if stack else "end"
+        elif len(stack) >= _DEPTH:
+            break
+        elif char in "{[":
+            stack += char
+            reading = "first key" if char == "{" else "first value"
+        elif char == '"':
+            reading = "string"
+        elif char in _VALUES:
+            reading, digits = _VALUES[char], 1
+        elif char in _WORDS:
+            reading, token = "word", char
+        else:
+            break
+        place += 1
+    else:
+        place = end
+    state.update({"in": reading, "token": token, "stack": stack, "digits": digits})
+    return place
+
+
+def _ends_escape(token: str) -> bool | None:
+    """Whether an escape is complete; None when it is none."""
+    length, char = len(token), token[-1]
+    if length == 2:
+        return True if char in '"\\/bfnrt' else False if char == "u" else None
+    if length in (7, 8):  # behind the high half of a surrogate pair
+        return False if char == "\\u"[length - 7] else None
+    digits = token[8:] or token[2:6]
+    if len(digits.encode("utf-8", "surrogatepass")) < 4:
+        return False  # the parser looks at four bytes or none
+    if _HEX.fullmatch(digits) is None:
+        return None
+    code = int(digits, 16)
+    low = 0xDC00 <= code <= 0xDFFF
+    if length == 12:
+        return True if low else None
+    return None if low else not 0xD800 <= code <= 0xDBFF
