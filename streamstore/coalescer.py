@@ -63,6 +63,12 @@ class Coalescer:
         """Have the next tick look at the text of a row, which nothing else of it changed."""
         row.dirty = True
         self.dirty.append(row)
+        row.message.session.woken[row.key] = row
+
+    def settle_session(self, session: SessionRow) -> None:
+        """Settle what the hot path left in a session: its events are counted in order."""
+        for row in session.woken.values():
+            self.settle(row)
 
     def settle(self, row: BlockRow) -> None:
         """Count and move what the hot path left in a row; costs what is fresh."""
@@ -71,8 +77,6 @@ class Coalescer:
             number = row.settle(self._limits.late_window)
             row.touched = self.epoch
             row.message.session.events += number
-            if row.closed_at >= 0:
-                row.linger()
             self._counts.add(ACCEPTED, number)
             characters = row.cell.length - before
             self._counts.characters["received"] += characters
@@ -188,6 +192,7 @@ class Coalescer:
             row.dirty = False
             if isinstance(row, BlockRow):
                 self.settle(row)
+                row.message.session.woken.clear()
                 taken.append((row, self._edits(row) if row.exists else []))
             else:
                 taken.append((row, []))

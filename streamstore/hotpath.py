@@ -72,22 +72,25 @@ try:
             row = hot.last = hot[body[{session}], body[{message}], block]
         text = body[{text}]
         {read}
-        if (
+        fits = (
             text.__class__ is str
             and block.__class__ is row.index_class
             and (len(body) == {size} or plain(body))
             {fits}
-        ):
-            {mark}
-            row.fresh.append(text)
-            count = stream.received = stream.received + 1
-            if not row.dirty:
-                wake(row)
-            elif not count & 1023:
-                relieve()
-            {done}
+        )
+    else:
+        fits = False
 except (KeyError, TypeError, AttributeError):
-    pass
+    fits = False
+if fits:
+    {mark}
+    row.fresh.append(text)
+    count = stream.received = stream.received + 1
+    if not row.dirty:
+        wake(row)
+    elif not count & 1023:
+        relieve()
+    {done}
 """
 
 _READ = {

@@ -7,11 +7,19 @@ from __future__ import annotations
 
 from typing import Any
 
+from .decoding import nests_over
 from .errors import CallerError
+from .limits import Limits
+
+_DEFAULT = Limits()
 
 
-def apply_patch(document: Any, patch: list[Any]) -> tuple[Any] | None:
+def apply_patch(document: Any, patch: list[Any], limits: Limits = _DEFAULT) -> tuple[Any] | None:
     """The patched copy of a JSON document in a one-tuple; None when the patch does not fit.
+
+    A result that nests deeper than `Limits.nesting`, or is larger than `Limits.state_bytes`, does
+    not fit: a few operations that copy can double a document each. Linear in the document, and
+    once more for each operation that copies.
 
     Raises:
         CallerError: the package `jsonpatch` is missing; says how to install it.
@@ -25,7 +33,38 @@ def apply_patch(document: Any, patch: list[Any]) -> tuple[Any] | None:
         ) from None
     from .model import thaw
 
+    value = thaw(document)
     try:
-        return (jsonpatch.apply_patch(thaw(document), patch),)
+        for operations in _stretches(patch):
+            value = jsonpatch.apply_patch(value, operations, in_place=True)
+            if nests_over(value, limits.nesting) or _size_over(value, limits.state_bytes):
+                return None
     except Exception:  # the package raises errors of its own and of what it calls
         return None
+    return (value,)
+
+
+def _stretches(patch: list[Any]) -> list[list[Any]]:
+    """The operations in stretches, each of which ends with the only one in it that copies."""
+    stretches: list[list[Any]] = [[]]
+    for operation in patch:
+        stretches[-1].append(operation)
+        if isinstance(operation, dict) and operation.get("op") == "copy":
+            stretches.append([])
+    return [stretch for stretch in stretches if stretch]
+
+
+def _size_over(value: Any, bound: int) -> bool:
+    """Whether a JSON value takes more than `bound` bytes or so; stops counting there."""
+    size, waiting = 0, [value]
+    while waiting and size <= bound:
+        item = waiting.pop()
+        size += 8
+        if isinstance(item, str):
+            size += len(item)
+        elif isinstance(item, dict):
+            size += sum(map(len, item))
+            waiting += item.values()
+        elif isinstance(item, list):
+            waiting += item
+    return size > bound

@@ -33,10 +33,18 @@ class Limits:
             An older id is new again.
         tombstones: removed messages and blocks that are remembered per session. Over it the
             oldest goes and the session's floor rises to its position.
+        removed_sessions: removed sessions that are remembered, each with its event ids. Over it
+            the oldest is forgotten: what comes for it then is a new session.
         pending_results: tool results of one session that wait for their call, and event of
             an unknown generation that wait for its opening. Over it: refused (`over_limit`).
         spill_characters: text of one part that `buffered` delivery holds back; one more and
             all of it is shown.
+        open_requests: permissions, and questions, of one session that wait for an answer; over it
+            a further one is refused (`over_limit`).
+        text_fields: fields of one part, beside `text`, into which text streams; over it a delta
+            for another one is refused (`over_limit`).
+        state_bytes: size of a session's shared state after a patch, about what its JSON takes; a
+            patch that would pass it does not fit and changes nothing.
         session_errors: errors kept per session; the oldest goes first.
         answered_requests: answered permissions and questions remembered per session, so that
             an answer before its question counts; the oldest goes first.
@@ -60,8 +68,12 @@ class Limits:
     late_window: int = _bound(512)
     event_ids: int = _bound(32_768)
     tombstones: int = _bound(10_000)
+    removed_sessions: int = _bound(1024)
     pending_results: int = _bound(1024)
     spill_characters: int = _bound(24_000)
+    open_requests: int = _bound(1024)
+    text_fields: int = _bound(64)
+    state_bytes: int = _bound(16 * 1024 * 1024)
     session_errors: int = _bound(256)
     answered_requests: int = _bound(1024)
     history_changes: int = _bound(256)

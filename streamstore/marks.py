@@ -7,7 +7,7 @@ event, clock or stage.
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import attrs
@@ -145,6 +145,8 @@ class FieldMarks:
                     for name in [name for name in table if name not in given]:
                         if seqs.get(name, -1) < seq:
                             del table[name]
+                for name in [name for name in seqs if seqs[name] < seq]:
+                    del seqs[name]  # `whole` says as much
             table = self.hidden if seq <= self.bound else result
             for name, value in given.items():
                 if seq >= self.whole and seq >= seqs.get(name, -1):
@@ -274,7 +276,7 @@ class Marks:
     @property
     def boundary(self) -> int:
         """Operations at or below it are undone: by a removal, or refused before a full event."""
-        if self.removed < 0:
+        if self.removed < 0 or self.removed <= self.outer_bound:
             return -1
         return self.fulls[0] - 1 if self.fulls else self.removed
 
@@ -299,9 +301,8 @@ def insert_sorted(seqs: list[int], seq: int) -> int:
     return at
 
 
-def bounded_add(table: dict[str, None], names: Iterable[str], bound: int) -> None:
-    """Add names to an ordered set of at most `bound`; the oldest go first."""
-    for name in names:
-        table[name] = None
+def bounded_put(table: dict[Any, Any], key: Any, value: Any, bound: int) -> None:
+    """Put an entry into an ordered table of at most `bound`; the oldest go first."""
+    table[key] = value
     while len(table) > bound:
         del table[next(iter(table))]

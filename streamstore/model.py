@@ -255,7 +255,6 @@ class Part:
             fields=state,
         )
 
-
     def _streamed_input(self) -> Json:
         view = self.others.get("input")
         return None if view is None or self.status == "open" else view.parsed(_json)

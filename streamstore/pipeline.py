@@ -198,8 +198,10 @@ class Stream:
         self._stopped = False
         self.ended = False
         self.epoch = store._coalescer.new_epoch()
+        if not local:
+            store._last_opened = self.epoch
         # Blocks that this stream delivers in order, by key: what the hot path looks at.
-        self._hot = HotTable()
+        self._hot = HotTable(counts=False)
         self._touched: dict[PartKey, BlockRow] = {}
         self._sessions: dict[str, SessionRow] = {}
         self.received = 0
@@ -241,7 +243,7 @@ class Stream:
         self._mode = mode
         self._cool()
         # A loop that runs over a batch keeps the old table, where nothing is hot any more.
-        self._hot = HotTable()
+        self._hot = HotTable(counts=mode in ("session", "sparse"))
         store = self._store
         assert self._adapter is not None
         ways: dict[str, Any] = {
@@ -421,11 +423,10 @@ class Stream:
     def _leave(self) -> None:
         self.ended = True
         store = self._store
-        if self._mode == "none":
-            rows = [row for key, row in self._touched.items() if not self._streams_on(key)]
-            for row in rows:
-                store._coalescer.settle(row)
-            store._reducer.cut(rows)
+        rows = [row for key, row in self._touched.items() if not self._streams_on(key)]
+        for row in rows:
+            store._coalescer.settle(row)
+        store._reducer.cut(rows)
         for row in self._hot.values():
             row.hots = [hot for hot in row.hots if hot is not self._hot]
         self._hot.clear()
@@ -634,6 +635,8 @@ class Stream:
             store._coalescer.settle_below(message)
         elif isinstance(event, SessionRemoved | SessionUpdated):
             store._coalescer.settle_below(*session.messages.values())
+        if session.woken and self._mode in ("session", "sparse"):
+            store._coalescer.settle_session(session)
         if session.closing:
             store._gate.expire(session)
         held_before = len(block.held) if block is not None else 0
@@ -676,6 +679,9 @@ class Stream:
                 session.holes_at.append((missing, self, self._before))
             elif not session.holes_at:  # below the first event of all
                 session.holes_at.append((missing, self, Position()))
+            if len(session.holes_at) > 2 * len(intervals.starts) + 16:
+                open_holes = {first for first, _ in intervals.holes()}
+                session.holes_at[1:] = [e for e in session.holes_at[1:] if e[0] in open_holes]
         self._store._coalescer.touch(session)
 
     def _apply(
@@ -694,13 +700,24 @@ class Stream:
         verdict = store._reducer.apply(
             self._mode, event, session, message, block, verdict, at, self._local
         )
-        if verdict.kind not in ("accepted", "late"):
+        if verdict.kind not in ("accepted", "late") and block is None:
             return verdict
-        store._coalescer.observe(event, session, message)
+        if verdict.kind in ("accepted", "late"):
+            store._coalescer.observe(event, session, message)
         if block is None:
             member = _OWN_MEMBERS.get(type(event))
             if member is not None:
                 session.own_epochs[member] = store._coalescer.epoch
+            if isinstance(event, MessageRollback):
+                _discard(session, message, None)
+            elif isinstance(event, MessageClosed | MessageRemoved | SessionRemoved):
+                self._touched = {
+                    key: row
+                    for key, row in self._touched.items()
+                    if row.exists and row.message.closed_as == "open"
+                }
+                if isinstance(event, SessionRemoved):
+                    store._note_removed(session)
             return verdict
         if self._mode == "block" and (
             block.held or block.close_seq > block.mark or block.key in store._holding
@@ -719,14 +736,20 @@ class Stream:
                 block.holes_at.pop(-1, None)
             if not block.holes_at:
                 store._holding.pop(block.key, None)
-        self._warm(block)
+        alone = self._mode == "none" or (event.seq is None and self._mode != "block")
+        self._warm(block, alone)
         return verdict
 
-    def _warm(self, block: BlockRow) -> None:
-        """Let the hot path have a block that is in its simple state."""
-        if self._mode == "none" and not self._local:
-            self._touched[block.key] = block
+    def _warm(self, block: BlockRow, alone: bool = False) -> None:
+        """Let the hot path have a block that is in its simple state.
+
+        `alone`: what came has no seq, so that the end of the stream may cut the block.
+        """
         message = block.message
+        if block.closed or not block.exists or message.closed_as != "open":
+            self._touched.pop(block.key, None)
+        elif alone and not self._local and block.mark < 0:
+            self._touched[block.key] = block
         if (
             self._local
             or self._stopped
@@ -738,9 +761,14 @@ class Stream:
             or block.previous
             or block.held
             or block.close_seq > block.mark
+            or (self._mode == "block" and block.mark < 0)
+            or (self._mode in ("session", "sparse") and (block.first < 0 or block.closed_at >= 0))
         ):
             return
+        message.session.woken[block.key] = block
         hot = self._hot
+        if any(other.counts is not hot.counts for other in block.hots):
+            block.cool()  # deltas with a seq and deltas without one do not wait side by side
         hot.last = block
         if hot.get(block.key) is not block:
             hot[block.key] = block
@@ -752,59 +780,78 @@ class Stream:
         store = self._store
         if event.session_id is not None and self._session_id not in (None, event.session_id):
             return verdicts.FOREIGN
-        self.epoch = store._coalescer.new_epoch()
+        if event.generation is not None:
+            if self._of_generation(event.session_id, event.generation)[1]:
+                return verdicts.STALE_GENERATION
+        self.epoch = store._last_opened = store._coalescer.new_epoch()
         if event.sequencing is not None:
             self._set_mode(cast(Sequencing, event.sequencing))
-        if event.generation is None:
-            return ACCEPTED
-        return self._open_generation(event.session_id, event.generation)
+        if event.generation is not None:
+            self._open_generation(event.session_id, event.generation)
+        return ACCEPTED
 
-    def _open_generation(self, session_id: str | None, generation: str) -> Verdict:
+    def _of_generation(
+        self, session_id: str | None, generation: str
+    ) -> tuple[list[SessionRow], bool]:
+        """The sessions whose counter a generation would change, and whether it is a stale one."""
         store = self._store
         scope = session_id or self._session_id
         if scope is not None:
             sessions = [store._session_row(scope)]
         else:
-            sessions = list(store._sessions.values())
-        stale = [session for session in sessions if generation in session.generations]
+            # A session that another open stream was opened for has that stream's counter.
+            others = {other._session_id for other in store._streams if other is not self}
+            sessions = [row for row in store._sessions.values() if row.id not in others]
+        known = [session for session in sessions if generation in session.generations]
         current = [session for session in sessions if session.generation == generation]
-        if sessions and len(stale) == len(sessions) and len(current) < len(sessions):
-            return verdicts.STALE_GENERATION
-        if scope is None:
+        stale = bool(sessions) and len(known) == len(sessions) and len(current) < len(sessions)
+        return sessions, stale
+
+    def _open_generation(self, session_id: str | None, generation: str) -> None:
+        store = self._store
+        sessions, stale = self._of_generation(session_id, generation)
+        if stale:
+            return
+        if (session_id or self._session_id) is None:
             self._generation = generation
             store._generation = generation
         for session in sessions:
             if generation not in session.generations:
-                store._restart(session, generation)
-        return ACCEPTED
+                store._restart(session, generation, self)
 
     def _snapshot(self, event: Snapshot, session: SessionRow) -> Verdict:
         store = self._store
         messages = read_messages(event)
         if session.gone and self._mode == "block":
             return verdicts.REMOVED
+        default = store._last_opened if self._local else self.epoch
+        epoch, top = store._read_from(event.read_from, default)
         if event.generation is not None and event.generation != session.generation:
             if event.generation in session.generations:
                 return verdicts.STALE_GENERATION
-            store._restart(session, event.generation)
-        epoch, top = store._read_from(event.read_from, self.epoch)
+            store._restart(session, event.generation, self)
         positioned = self._mode in ("session", "sparse") and event.seq is not None
         if positioned and event.complete and event.before is None and event.read_from is not None:
             assert event.seq is not None
             if event.seq < top:
                 # The read began after `top` was received: the server's counter started again.
-                store._restart(session, f"reset-{len(session.generations) + 1}")
+                store._restart(session, f"reset-{len(session.generations) + 1}", self)
+        if positioned and event.seq is not None and event.seq < session.fetched_at:
+            return DUPLICATE  # a newer one says everything
         for message in session.messages.values():
             for block in message.blocks.values():
                 store._coalescer.settle(block)
+        if not positioned and session.removed_now:
+            if store._coalescer.touched_since(session, epoch):
+                return verdicts.REMOVED  # during the read
         steps = plan(event, messages, session, self._mode, store._coalescer.touched_since, epoch)
+        store._coalescer.touch(session)
         self._own_state(event, session, epoch, positioned)
         for step in steps:
             self._step(step, session, epoch)
         if positioned:
             self._cover(event, session)
         store._resync.pop(session.id, None)
-        store._coalescer.touch(session)
         return ACCEPTED
 
     def _step(self, step: Any, session: SessionRow, epoch: int) -> None:
@@ -830,8 +877,12 @@ class Stream:
                 block.first = event.seq
         touched = [(row, row.touched) for row in (message, block) if row is not None]
         # What a snapshot brings was received outside the events; it counts as accepted.
-        store._counts.text(event, ACCEPTED)
-        store._reducer.apply(self._mode, event, session, message, block, ACCEPTED, NOWHERE)
+        verdict = store._reducer.apply(
+            self._mode, event, session, message, block, ACCEPTED, NOWHERE
+        )
+        store._counts.text(event, ACCEPTED if verdict.kind == "held" else verdict)
+        if verdict.kind == "refused":
+            return
         store._coalescer.observe(event, session, message)
         for row, before in touched:  # as old as its read: a later one replaces it
             row.touched = max(before, epoch - 1)
@@ -846,9 +897,8 @@ class Stream:
         """The session's own members of a snapshot; events since the read began are newer."""
         store = self._store
         seq = event.seq if positioned else None
-        if seq is None or session.gone:
-            if session.removed_now and store._coalescer.touched_since(session, epoch):
-                return
+        if seq is not None and session.gone and store._coalescer.touched_since(session, epoch):
+            return
         if seq is not None:
             store._reducer.session_full(session, seq)
         session.gone = False
@@ -874,7 +924,9 @@ class Stream:
         assert seq is not None
         for message in event.messages:
             message_id = message.get("id") or message["info"]["id"]
-            row = session.messages[message_id]
+            row = session.messages.get(message_id)
+            if row is None:
+                continue  # its removal was forgotten meanwhile
             row.covered = max(row.covered, seq)
             row.mark = max(row.mark, seq)
             row.first = seq if row.first < 0 else min(row.first, seq)
@@ -957,6 +1009,8 @@ class StreamStore:
         self._memory: dict[str, dict[str, dict[str, Any]]] = {}
         self._holding: dict[PartKey, BlockRow] = {}
         self._holding_sessions: dict[str, SessionRow] = {}
+        self._removed: dict[str, None] = {}
+        self._last_opened = 0
         self._history: deque[tuple[ChangeSet, int]] = deque()
         self._history_characters = 0
         self._inbox: deque[tuple[Stream, bytes]] = deque()
@@ -1356,6 +1410,8 @@ class StreamStore:
 
     def _position(self, stream: Stream, taken: Position) -> Position:
         for row in list(self._holding.values()):
+            if not row.holes_at:
+                del self._holding[row.key]
             for holder, before in row.holes_at.values():
                 if holder in (stream, None) and before.events < taken.events:
                     taken = before
@@ -1381,6 +1437,20 @@ class StreamStore:
                 resume["eventId"] = stream.position.event_id
         return MappingProxyType(resume) if resume else _NOWHERE
 
+    def _note_removed(self, session: SessionRow) -> None:
+        """Remember a removed session; over the bound the oldest is forgotten, with its ids."""
+        removed = self._removed
+        removed.pop(session.id, None)
+        removed[session.id] = None
+        while len(removed) > self.limits.removed_sessions:
+            oldest = self._sessions[next(iter(removed))]
+            del removed[oldest.id]
+            if oldest.removed_now and oldest.shown is None:
+                del self._sessions[oldest.id]
+                self._resync.pop(oldest.id, None)
+                for stream in self._streams:
+                    stream._sessions.pop(oldest.id, None)
+
     def _session_row(self, session_id: str) -> SessionRow:
         session = self._sessions.get(session_id)
         if session is None:
@@ -1390,7 +1460,7 @@ class StreamStore:
                 session.generations[self._generation] = None
         return session
 
-    def _restart(self, session: SessionRow, generation: str) -> None:
+    def _restart(self, session: SessionRow, generation: str, opener: Stream) -> None:
         """Change a session's generation: a barrier; then take in what waited for it."""
         for message in session.messages.values():
             for block in message.blocks.values():
@@ -1411,11 +1481,17 @@ class StreamStore:
             self._ask_resync(session.id, "the server's counter started again")
         waiting, session.waiting = session.waiting, []
         for token, event, stream in waiting:
-            if token == generation:
-                self._counts.held["filled"] += 1
-                (stream or self._default_stream())._enter(event, session, True)
-            else:
+            if token != generation:
                 session.waiting.append((token, event, stream))
+                continue
+            try:  # who brought it may be gone: a loaded store does not know its streams
+                kind = (stream or opener)._enter(event, session, True).kind
+            except MalformedEvent:
+                kind = "malformed"
+            taken = kind in ("accepted", "late", "held")
+            self._counts.held["filled" if taken else "superseded"] += 1
+            if not taken:
+                self._counts.characters["superseded"] += verdicts.text_length(event)
 
     # -- threads ---------------------------------------------------------------------------------
 

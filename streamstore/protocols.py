@@ -14,6 +14,7 @@ from .adapters.ag_ui import AgUiAdapter
 from .adapters.anthropic import AnthropicAdapter
 from .adapters.base import Adapter
 from .adapters.native import NativeAdapter
+from .adapters.openai_chat import OpenAIChatAdapter
 from .adapters.openai_responses import OpenAIResponsesAdapter
 from .adapters.opencode import OpencodeAdapter
 from .adapters.vercel_ui import VercelUIAdapter
@@ -26,6 +27,7 @@ _OWN: tuple[type[Adapter], ...] = (
     NativeAdapter,
     OpencodeAdapter,
     AnthropicAdapter,
+    OpenAIChatAdapter,
     OpenAIResponsesAdapter,
     VercelUIAdapter,
     AgUiAdapter,

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 import attrs
 
 from . import verdicts
+from .errors import CallerError
 from .events import (
     BlockClosed,
     BlockDelta,
@@ -46,9 +47,9 @@ from .events import (
     ToolResult,
 )
 from .jsonpatch import apply_patch
-from .keys import MessageKey, PartKey
+from .keys import MAX_NUMBER, MessageKey, PartKey
 from .limits import Limits
-from .marks import EventIds, Intervals, bounded_add
+from .marks import EventIds, Intervals, bounded_put
 from .model import PART_KINDS, TERMINAL_RANK, Request, Sequencing, freeze
 from .rows import STREAMED_KINDS, BlockRow, MessageRow, SessionRow, tool_rank
 from .text import pair_surrogates
@@ -195,9 +196,11 @@ class Reducer:
             handle = self._block_events[type(event)]
             refusal = handle(event, block, arrival)
             removed = isinstance(event, BlockRemoved)  # books what it takes itself
-            if (refusal is None or refusal.kind == "held") and not removed:
+            if (
+                refusal is None or refusal.kind == "held" or refusal is verdicts.RANK
+            ) and not removed:
                 self._book(event, block, before)
-            if refusal is not None and refusal.kind == "refused":
+            if refusal is not None and refusal.kind == "refused" and refusal is not verdicts.RANK:
                 return refusal
             self._confirm(block, local)
             self._exist(session, message, block)
@@ -301,21 +304,42 @@ class Reducer:
             session.info.clear()
             session.own.clear()
         session.exists = not session.removed_now
-        session.errors = [entry for entry in session.errors if (entry[0] or -1) > session.removed]
+        # What has a position above the removal stays; without one, what came before it goes.
+        bound = MAX_NUMBER if session.gone else session.removed
+        session.errors = [entry for entry in session.errors if (entry[0] or -1) > bound]
         for name, table in (
             ("permissions", session.permissions),
             ("questions", session.questions),
         ):
             for request_id in list(table):
-                if session.asked_at.get(f"{name} {request_id}", -1) <= session.removed:
+                if session.asked_at.get(f"{name} {request_id}", -1) <= bound:
                     session.asked_at.pop(f"{name} {request_id}", None)
                     del table[request_id]
-        session.calls.clear()
-        session.results.clear()
-        session.results_size = 0
-        session.withheld.clear()
-        session.patches.clear()
-        session.base = (session.removed, None)
+        for call_id, waiting in list(session.results.items()):
+            kept = [entry for entry in waiting if (entry[1].seq or -1) > bound]
+            session.results_size -= len(waiting) - len(kept)
+            session.results[call_id] = kept
+            if not kept:
+                del session.results[call_id]
+        session.patches[:] = [entry for entry in session.patches if entry[0] > bound]
+        if session.base[0] <= bound:
+            session.base = (-1 if session.gone else bound, None)
+            if session.patches:
+                self._patch_again(session)
+        for message_id, message in list(session.messages.items()):
+            # Nothing at or below a removal comes back: neither does a message all of which is.
+            rows = (message, *message.blocks.values())
+            if arrival.positioned and all(row.mark <= bound and not row.local for row in rows):
+                del session.messages[message_id]
+                self._forget_calls(message.blocks.values())
+
+    def _patch_again(self, session: SessionRow) -> None:
+        """Make the shared state of its base and the patches that came after it."""
+        state = session.base[1]
+        for _, patch in session.patches:
+            patched = apply_patch(state, patch, self._limits)
+            state = state if patched is None else patched[0]
+        session.own.put("state", state, session.patches[-1][0])
 
     def session_full(self, session: SessionRow, seq: int) -> None:
         """A full event or snapshot of a session at `seq`: above a removal it adds it again."""
@@ -365,6 +389,15 @@ class Reducer:
     def _session_state(
         self, event: SessionState, session: SessionRow, arrival: Arrival
     ) -> Verdict | None:
+        try:
+            return self._set_state(event, session, arrival)
+        except CallerError as error:  # the package that patches is not installed
+            self._resync(session.id, "the session's state could not be patched")
+            return verdicts.Verdict("refused", "conflict", str(error))
+
+    def _set_state(
+        self, event: SessionState, session: SessionRow, arrival: Arrival
+    ) -> Verdict | None:
         seq = event.seq if arrival.mode != "none" else None
         patches, refusal = session.patches, None
         if event.patch is None:
@@ -386,7 +419,7 @@ class Reducer:
             if patches[-1][0] == seq:
                 state, later = session.own.values.get("state"), patches[-1:]
         for _, patch in later:
-            patched = apply_patch(state, patch)
+            patched = apply_patch(state, patch, self._limits)
             if patched is not None:
                 state = patched[0]
             elif patch is event.patch:
@@ -401,7 +434,7 @@ class Reducer:
             patches.clear()
         while len(patches) > self._limits.late_window:
             at, patch = patches.pop(0)
-            patched = apply_patch(session.base[1], patch)
+            patched = apply_patch(session.base[1], patch, self._limits)
             session.base = (at, session.base[1] if patched is None else freeze(patched[0]))
         return refusal
 
@@ -415,32 +448,35 @@ class Reducer:
         permission = isinstance(event, PermissionAsked | PermissionReplied)
         return f"{'permissions' if permission else 'questions'} {request_id}"
 
-    def _asked(self, event: RequestAsked, session: SessionRow, arrival: Arrival) -> None:
+    def _asked(self, event: RequestAsked, session: SessionRow, arrival: Arrival) -> Verdict | None:
         name = self._answer(event, event.request_id)
         seq = event.seq if arrival.positioned and event.seq is not None else -1
         table = self._requests(session, event)
-        if name in session.answered or event.request_id in table:
-            return
+        if event.request_id in table:
+            return None
+        if name in session.answered and not session.answered[name] <= session.removed < seq:
+            return None  # and no removal of the session lies between
         if 0 <= seq <= session.fetched.get(name.partition(" ")[0], -1):
-            return  # a fetched state says that it was answered
+            return None  # a fetched state says that it was answered
+        if len(table) >= self._limits.open_requests:
+            return verdicts.OVER_LIMIT
         if seq >= 0:
             session.asked_at[name] = seq
-        table.setdefault(
-            event.request_id,
-            Request(
-                id=event.request_id,
-                session_id=session.id,
-                message_id=event.message_id,
-                call_id=event.call_id,
-                payload=freeze(event.payload),
-            ),
+        table[event.request_id] = Request(
+            id=event.request_id,
+            session_id=session.id,
+            message_id=event.message_id,
+            call_id=event.call_id,
+            payload=freeze(event.payload),
         )
+        return None
 
     def _answered(self, event: RequestAnswered, session: SessionRow, arrival: Arrival) -> None:
         self._requests(session, event).pop(event.request_id, None)
         answer = self._answer(event, event.request_id)
         session.asked_at.pop(answer, None)
-        bounded_add(session.answered, (answer,), self._limits.answered_requests)
+        seq = event.seq if arrival.positioned and event.seq is not None else -1
+        bounded_put(session.answered, answer, seq, self._limits.answered_requests)
 
     def merge_requests(
         self,
@@ -486,7 +522,7 @@ class Reducer:
         self, event: ToolResult, session: SessionRow, arrival: Arrival
     ) -> Verdict | None:
         block = session.calls.get(event.call_id)
-        if block is None:
+        if block is None or not block.exists or block.message.resetting:
             if session.results_size >= self._limits.pending_results:
                 return verdicts.OVER_LIMIT
             session.results.setdefault(event.call_id, []).append((arrival.mode, event))
@@ -500,14 +536,27 @@ class Reducer:
 
     def _learn_call(self, session: SessionRow, block: BlockRow) -> None:
         call_id = block.fields.values.get("callId")
-        if not isinstance(call_id, str) or session.calls.get(call_id) is block:
+        if call_id == block.call_id and session.calls.get(block.call_id) is block:
             return
+        self._forget_calls((block,))
+        if not isinstance(call_id, str):
+            return
+        block.call_id = call_id
         session.calls[call_id] = block
         waiting = session.results.pop(call_id, [])
         session.results_size -= len(waiting)
         for mode, event in waiting:
             self._merge_fields(mode, event, event.fields, False, block)
             self._counts.held["filled"] += 1
+
+    @staticmethod
+    def _forget_calls(blocks: Iterable[BlockRow]) -> None:
+        """Blocks that are gone, or were given another call: no result is theirs any more."""
+        for block in blocks:
+            calls = block.message.session.calls
+            if calls.get(block.call_id) is block:
+                del calls[block.call_id]
+            block.call_id = ""
 
     # -- messages --------------------------------------------------------------------------
 
@@ -587,10 +636,17 @@ class Reducer:
             if event.seq <= message.reset_seq:
                 return
             insort(message.resets, event.seq)
+            del message.resets[: -self._limits.late_window]
             message.resetting = True
             self._rebuild(message)
         else:
             message.resetting = True
+            for block in message.blocks.values():
+                if not block.gone:  # what follows is counted anew, though the old text is shown
+                    self._drop_held(block)
+                    block.restart()
+                    block.ops = []
+                    block.snapshot_seq = block.close_seq = -1
 
     def _rebuild(self, message: MessageRow) -> None:
         """The first event after a reset came: the old parts go, what counts later comes back."""
@@ -607,12 +663,14 @@ class Reducer:
             return
         message.resetting, message.resets = False, []
         for block in list(message.blocks.values()):
-            if block.gone:
-                continue
-            self._undo(block)
-            block.restart()  # its operations are counted anew
+            if not block.gone:
+                held, holes_at = block.held, block.holes_at  # of what is rebuilt
+                block.held, block.holes_at = {}, {}
+                self._undo(block)
+                block.held, block.holes_at = held, holes_at
 
     def _message_closed(self, event: MessageClosed, message: MessageRow, arrival: Arrival) -> None:
+        self._confirm(message, arrival.local)
         seq = event.seq if arrival.mode != "none" else None
         if seq is None or seq == message.entity.seqs.get("status"):
             if _ENDINGS[event.status] < _ENDINGS[message.closed_as]:
@@ -627,12 +685,13 @@ class Reducer:
             if not block.closed or block.rank < TERMINAL_RANK:
                 self._touch(block)
 
-    @staticmethod
-    def reopen(message: MessageRow, seq: int) -> None:
+    def reopen(self, message: MessageRow, seq: int) -> None:
         """A fetched state begins: how the message ended up to there, it says itself."""
         for name in ("status", "error"):
             if name in message.entity.values and message.entity.seqs.get(name, -1) <= seq:
                 message.entity.put(name, None, seq)
+                for block in message.blocks.values():
+                    self._touch(block)  # whether it is settled, too
 
     def _message_removed(
         self, event: MessageRemoved, message: MessageRow, arrival: Arrival
@@ -699,6 +758,9 @@ class Reducer:
         self._counts.characters["superseded"] += self._length(block)
         if block.held:
             self._drop_held(block)
+        self._forget_calls((block,))
+        block.message.session.withheld.pop(block.key, None)
+        block.withheld = False
         block.wipe()
         block.exists = False
         self._touch(block)
@@ -765,6 +827,7 @@ class Reducer:
         fields: Mapping[str, Any],
         whole: bool,
         block: BlockRow,
+        stale: bool = False,
     ) -> Verdict | None:
         """Merge part fields under the law of tool ranks; `rank` when only that was refused."""
         seq = event.seq if mode != "none" else None
@@ -779,7 +842,7 @@ class Reducer:
         if block.states:
             changed |= block.settle_state()
         for name, value in fields.items():
-            if name in block.others:
+            if name in block.others and not stale:
                 positioned = mode in ("session", "sparse")
                 self._field_text(block, name, value, seq if positioned else None)
         self._learn_call(block.message.session, block)
@@ -819,7 +882,7 @@ class Reducer:
         for count in ("received", "accepted", "superseded"):
             self._counts.characters[count] += len(text)  # as if it were replaced; see `_book`
         if seq is None:
-            block.cell_of(name).replace(text)
+            block.replace_alone(name, text)
         else:
             self._set_text(block, name, seq, text)
 
@@ -847,22 +910,24 @@ class Reducer:
 
     def _block_delta(self, event: BlockDelta, block: BlockRow, arrival: Arrival) -> Verdict | None:
         field, text = event.field, event.text
+        if block.sealed and not arrival.positioned and arrival.mode != "block":
+            return verdicts.SEALED
         if field != "text" and field not in block.others:
+            if len(block.others) >= self._limits.text_fields:
+                return verdicts.OVER_LIMIT
             values, seqs = block.fields.values, block.fields.seqs
             if field in values or field in seqs:
                 set_at = seqs.get(field, -1) if arrival.positioned else None
                 self._field_text(block, field, values.get(field), set_at)
         cell = block.cell_of(field)
         if not arrival.positioned:
-            if block.sealed and arrival.mode != "block":
-                return verdicts.SEALED
             if block.previous:
                 self._renew(block)
                 block.gap = arrival.mode != "block"  # without a counter it need not be the first
             if not block.exists and arrival.mode != "block":
                 block.local = arrival.local
                 block.gap = not arrival.local
-            cell.append(text)
+            block.append_alone(field, text)
             block.whole_text = False
             return None
         seq = event.seq
@@ -897,9 +962,11 @@ class Reducer:
             if block.previous:
                 self._renew(block)
             if arrival.positioned and event.seq is not None:
+                if event.seq <= block.lower_bound and arrival.at >= 0:
+                    block.ops[arrival.at] = ("text", text, "set")
                 self._set_text(block, "text", event.seq, text)
             else:
-                block.cell.replace(text)
+                block.replace_alone("text", text)
                 block.whole_text = True
                 if arrival.mode != "block":
                     block.gap = False
@@ -907,7 +974,7 @@ class Reducer:
             self._clear_others(block, event.seq if arrival.positioned else None)
         if event.status == "closed":
             self._close(arrival, block, event.seq)
-        if arrival.mode == "none" and text is not None:
+        if not arrival.positioned and arrival.mode != "block" and text is not None:
             closed = block.closed or (event.whole and event.status is None)
             block.sealed = closed and event.status != "open"
             if block.sealed:
@@ -917,9 +984,9 @@ class Reducer:
     def _clear_others(self, block: BlockRow, seq: int | None) -> None:
         """A whole part came: text streamed into other fields than `text` is not in it."""
         block.whole_seq = max(block.whole_seq, -1 if seq is None else seq)
-        for field, cell in block.others.items():
+        for field in block.others:
             if seq is None:
-                cell.replace("")
+                block.replace_alone(field, "")
             else:
                 self._set_text(block, field, seq, "")
 
@@ -966,7 +1033,8 @@ class Reducer:
             self._close(arrival, block, event.seq)
         elif event.status == "open" and arrival.positioned and block.closed_seq <= seq:
             block.closed, block.closed_seq = False, -1
-        return self._merge_fields(arrival.mode, event, event.fields, event.whole, block)
+        stale = arrival.mode == "block" and arrival.verdict is verdicts.LATE
+        return self._merge_fields(arrival.mode, event, event.fields, event.whole, block, stale)
 
     def _block_updated(
         self, event: BlockUpdated, block: BlockRow, arrival: Arrival
@@ -994,7 +1062,7 @@ class Reducer:
             block.close_seq = max(block.close_seq, event.seq)
             if block.close_seq > block.mark:
                 block.cool()  # what comes still changes its gap and status, not its text alone
-        if arrival.mode == "none" and block.whole_text:
+        if not arrival.positioned and arrival.mode != "block" and block.whole_text:
             block.sealed = True
             block.cool()
         return None
@@ -1027,8 +1095,9 @@ class Reducer:
 
     def restart(self, session: SessionRow, generation: str) -> None:
         """The server's counter restarted: marks, holds and tombstones of the session go."""
-        bounded_add(session.generations, (generation,), self._limits.answered_requests)
+        bounded_put(session.generations, generation, None, self._limits.answered_requests)
         session.generation = generation
+        was_removed = session.removed_now
         session.restart()
         self._touch(session)
         session.intervals = Intervals()
@@ -1043,8 +1112,12 @@ class Reducer:
         session.asked_at.clear()
         for marks in (session.info, session.own):
             marks.forget_marks()
+        session.stated.clear()
         for message in list(session.messages.values()):
-            if message.removed_now:
+            if was_removed or message.removed_now:
+                for block in message.blocks.values():
+                    self._counts.characters["superseded"] += self._length(block)
+                self._forget_calls(message.blocks.values())
                 del session.messages[message.key.message_id]
                 continue
             message.restart()
@@ -1054,6 +1127,8 @@ class Reducer:
             message.entity.forget_marks()
             for block in list(message.blocks.values()):
                 if block.removed_now:
+                    self._counts.characters["superseded"] += self._length(block)
+                    self._forget_calls((block,))
                     del message.blocks[block.key.block_index]
                 else:
                     self._restart_block(block)
@@ -1063,6 +1138,7 @@ class Reducer:
         self._drop_held(block)
         block.restart()
         block.ops = []
+        block.states = {}
         block.fields.forget_marks()
         block.snapshot_seq = block.close_seq = block.order_seq = -1
         block.declared_seq = block.whole_seq = block.bound = -1
@@ -1072,4 +1148,4 @@ class Reducer:
             cell.carry = ""
         if self._length(block):
             block.previous = True
-            self._touch(block)
+        self._touch(block)

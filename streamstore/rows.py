@@ -24,13 +24,15 @@ STREAMED_KINDS = frozenset(("text", "reasoning"))
 class HotTable(dict[Any, "BlockRow"]):
     """Blocks that a stream delivers in order and in their simple state, by key.
 
-    `last` is the one that the last delta was for: most deltas come in runs.
+    `last` is the one that the last delta was for: most deltas come in runs. `counts` says
+    whether the deltas have a seq in their session.
     """
 
-    __slots__ = ("last",)
+    __slots__ = ("counts", "last")
 
-    def __init__(self) -> None:
+    def __init__(self, counts: bool = False) -> None:
         super().__init__()
+        self.counts = counts
         self.last: BlockRow | None = None
 
 
@@ -42,7 +44,8 @@ class BlockRow(Marks):
         fresh: deltas of the field `text` since the row was last settled, one string each; in
             streams with a window they belong to the last seqs of it.
         ops: window entries parallel to `seqs` but for the fresh ones: a delta's text, a tuple
-            (field, text) for another field, None for an operation without text.
+            (field, text) for another field, (field, text, "set") for a replace that a removal
+            hides, None for an operation without text.
         held: operations behind a hole or waiting for an open, by seq, as the gate keeps them.
         holes_at: by held operation (-1: a close behind a hole) the stream that brought it and
             that stream's position before it.
@@ -55,6 +58,7 @@ class BlockRow(Marks):
             an operation came after that, -1 while it is open: its window runs out from there.
         whole_seq: the last operation there that said everything of the part.
         states: the last tool state of each rank, by rank, with its seq.
+        call_id: the call under which its session finds it, "" for none.
         bound: what `lower_bound` was when the text was last joined.
         whole_text: the last text operation set the whole text.
         gap, suspect, previous: see `Part`; a suspect part refused a late operation.
@@ -96,6 +100,7 @@ class BlockRow(Marks):
     whole_seq: int = -1
     bound: int = -1
     states: dict[int, tuple[int, Json]] = attrs.field(factory=dict)
+    call_id: str = ""
     rank: int = -1
     dirty: bool = False
     reshaped: bool = False
@@ -171,14 +176,36 @@ class BlockRow(Marks):
         fresh = self.fresh
         number = len(fresh)
         if number:
-            self.cell.append(fresh[0] if number == 1 else "".join(fresh))
-            if self.seqs:
+            self.fresh = []
+            text = fresh[0] if number == 1 else "".join(fresh)
+            if len(self.ops) < len(self.seqs):
+                self.cell.append(text)
                 self.ops += fresh
                 if len(self.ops) > 2 * window:
                     self.trim(window)
-            self.fresh = []
+            else:
+                self.append_alone("text", text)
             self.whole_text = False
         return number
+
+    def append_alone(self, field: str, text: str) -> None:
+        """Append a delta that has no seq; in a window it belongs to the last operation there."""
+        cell = self.cell_of(field)
+        if self.seqs:
+            last = self.ops[-1]
+            counts = self.seqs[-1] > max(cell.replaced, self.lower_bound)
+            if field == "text" and type(last) is str and counts:
+                self.ops[-1] = last + text
+            else:
+                self.expire()
+        cell.append(text)
+
+    def replace_alone(self, field: str, text: str) -> None:
+        """Set a text without seq: it stands for everything that came before it."""
+        cell = self.cell_of(field)
+        cell.replace(text)
+        if self.seqs:
+            cell.replaced = max(cell.replaced, self.mark)
 
     def trim(self, window: int) -> None:
         """Cut the window to its last entries: what leaves it becomes base text."""
@@ -195,6 +222,7 @@ class BlockRow(Marks):
         session = self.message.session
         self.closed_at = session.events
         session.closing.setdefault(self.key, (self, self.closed_at))
+        self.cool()  # each of its deltas is counted when it comes: they keep the window open
 
     def expire(self) -> None:
         """Its window is over: what lies in it is base text for good, the mark alone remains."""
@@ -214,6 +242,8 @@ class BlockRow(Marks):
                 if field == "text":
                     taken.append(op)
             elif op[0] == field:
+                if len(op) == 3:
+                    taken.clear()
                 taken.append(op[1])
         return "".join(taken)
 
@@ -388,7 +418,9 @@ class SessionRow(Marks):
     `own_epochs` when an event last set one of its own members; `asked_at` the seq of each open
     request, `fetched` up to where a fetched state says which requests are open, `fetched_at` up
     to where a complete one stands for all of its messages; `closing` the closed blocks that still
-    have a window, oldest first, with their `closed_at`.
+    have a window, oldest first, with their `closed_at`; `woken` the blocks that the hot path
+    may have brought something since the last tick; `stated` the seqs that only a block's snapshot
+    named.
     """
 
     id: str = attrs.field(kw_only=True)
@@ -399,7 +431,7 @@ class SessionRow(Marks):
     errors: list[tuple[int | None, Json]] = attrs.field(factory=list)
     permissions: dict[str, Request] = attrs.field(factory=dict)
     questions: dict[str, Request] = attrs.field(factory=dict)
-    answered: dict[str, None] = attrs.field(factory=dict)
+    answered: dict[str, int] = attrs.field(factory=dict)
     asked_at: dict[str, int] = attrs.field(factory=dict)
     fetched: dict[str, int] = attrs.field(factory=dict)
     fetched_at: int = -1
@@ -418,6 +450,8 @@ class SessionRow(Marks):
     mode: str | None = None
     turn: str = ""
     withheld: dict[PartKey, BlockRow] = attrs.field(factory=dict)
+    woken: dict[PartKey, BlockRow] = attrs.field(factory=dict)
+    stated: dict[int, None] = attrs.field(factory=dict)
     closing: dict[PartKey, tuple[BlockRow, int]] = attrs.field(factory=dict)
     own_epochs: dict[str, int] = attrs.field(factory=dict)
     events: int = 0

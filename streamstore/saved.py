@@ -28,8 +28,8 @@ VERSION = 1
 #: Attributes that are made anew, or saved in a form of their own.
 _DERIVED = frozenset(
     "key message session hots view messages_view parts_view shown_messages shown_parts blocks "
-    "messages calls withheld closing dirty reshaped fresh holes_at session_id message_id index index_class "
-    "waiting".split()
+    "messages calls call_id withheld closing woken dirty reshaped fresh holes_at session_id "
+    "message_id index index_class waiting".split()
 )
 
 
@@ -93,6 +93,7 @@ def load_session(saved: Any, ids_size: int) -> tuple[SessionRow, list[MessageRow
                 call_id = block.fields.values.get("callId")
                 if isinstance(call_id, str) and block.exists:
                     row.calls[call_id] = block
+                    block.call_id = call_id
         leaving += [_load_message(row, entry, leaving) for entry in saved["leaving"]]
         blocks = [block for message in row.messages.values() for block in message.blocks.values()]
         closing = [block for block in blocks if block.closed_at >= 0 and block.seqs]

@@ -229,6 +229,9 @@ def _positioned(
 ) -> list[Step]:
     steps: list[Step] = []
     for fetched in messages:
+        known = session.messages.get(fetched.id)
+        if known is not None and seq < known.covered:
+            continue  # a newer one says everything
         steps += _message_steps(session, fetched, seq)
         indexes = {part.index for part in fetched.parts}
         for part in fetched.parts:
@@ -253,8 +256,10 @@ def _positioned(
 
 
 def _known_before(message: MessageRow, seq: int) -> bool:
-    # All of it above the snapshot: its opening may still be on the way.
-    return any(0 <= row.first <= seq for row in (message, *message.blocks.values()))
+    # All of it above the snapshot: its opening may still be on the way. What has no position at
+    # all is of an older counter, or came without one.
+    rows = (message, *message.blocks.values())
+    return any(0 <= row.first <= seq for row in rows) or all(row.first < 0 for row in rows)
 
 
 def _gone(session: SessionRow, block: BlockRow, seq: int | None) -> BlockRemoved:
@@ -325,7 +330,7 @@ def _unpositioned(
             if mode == "block" and block is not None and block.removed_now:
                 continue
             if mode == "block" and part.seq is not None:
-                event = _block(BlockSnapshot, session, fetched, part, part.seq, part.text)
+                event = _block(BlockSnapshot, session, fetched, part, part.seq, part.text or "")
                 steps.append(Step(event, counted=True))
             else:
                 steps += _part(session, fetched, part, block, touched_since, epoch)

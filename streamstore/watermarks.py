@@ -23,10 +23,11 @@ from .events import (
     MessageRemoved,
     MessageUpdated,
     SessionRemoved,
+    SessionState,
     SessionUpdated,
 )
 from .limits import Limits
-from .marks import Marks, insert_sorted
+from .marks import Marks, bounded_put, insert_sorted
 from .model import Sequencing
 from .rows import BlockRow, MessageRow, SessionRow
 from .verdicts import Counts, Verdict
@@ -94,8 +95,6 @@ class Gate:
         while closing:
             key = next(iter(closing))
             block, closed_at = closing[key]
-            if block.fresh:
-                block.linger()
             if block.closed_at == closed_at:
                 if session.events - closed_at < self._limits.late_window:
                     return
@@ -126,14 +125,28 @@ class Gate:
         row: Marks = block or message or session
         seq = event.seq
         if mode == "block" and block is not None and is_operation(event):
-            if seq is None or seq < 1:
+            # A snapshot of a block that saw no operation yet stands at 0.
+            if seq is None or seq < (0 if isinstance(event, BlockSnapshot) else 1):
                 raise MalformedEvent("seq", "operations of a block stream count from 1")
             return self._operation(event, seq, session, message, block), NOWHERE
         if seq is None or mode == "none":
             return self._unpositioned(mode, event, row, session, message, ids_ordered), NOWHERE
         if mode == "block":
             return self._versioned(event, seq, row, session, message, block), NOWHERE
-        return self._positioned(mode, event, seq, row, session, message, block)
+        if mode == "sparse":
+            return self._positioned(mode, event, seq, row, session, message, block)
+        # What a snapshot stands for was received; it need not hold the session's own members.
+        covered = seq <= session.fetched_at
+        if (
+            not (covered or isinstance(event, BlockSnapshot))
+            and seq in session.intervals
+            and seq not in session.stated
+        ):
+            return verdicts.DUPLICATE, NOWHERE
+        verdict, at = self._positioned(mode, event, seq, row, session, message, block)
+        if not covered and verdict not in (verdicts.OVER_LIMIT, verdicts.UNPLACEABLE):
+            self._enter(session, seq, event)
+        return verdict, at
 
     def _above(self, session: SessionRow, message: MessageRow | None, row: Marks) -> list[Marks]:
         return [above for above in (session, message) if above is not None and above is not row]
@@ -149,6 +162,9 @@ class Gate:
     ) -> Verdict:
         if isinstance(event, _REMOVALS):
             return verdicts.ACCEPTED
+        if isinstance(row, BlockRow) and mode in ("session", "sparse") and not is_full(event):
+            if row.mark <= row.lower_bound and row.lower_bound >= 0:
+                return verdicts.REMOVED  # nothing of it lies above a removal
         if any(above.removed_now for above in self._above(session, message, row)):
             return verdicts.REMOVED
         if row.removed_now:
@@ -194,16 +210,11 @@ class Gate:
         message: MessageRow | None,
         block: BlockRow | None,
     ) -> tuple[Verdict, int]:
-        late = False
-        if isinstance(event, BlockSnapshot) and block is not None:
-            return self._positioned_snapshot(mode, seq, session, message, block), NOWHERE
-        # What a snapshot stands for; it need not hold the session's own members.
         if message is not None and seq <= session.fetched_at:
             return verdicts.DUPLICATE, NOWHERE
-        if mode == "session":
-            if seq > session.fetched_at and not self._enter(session, seq):
-                return verdicts.DUPLICATE, NOWHERE
-            late = seq < session.intervals.top
+        if isinstance(event, BlockSnapshot) and block is not None:
+            return self._positioned_snapshot(seq, session, message, block), NOWHERE
+        late = mode == "session" and seq < session.intervals.top
         if message is not None and seq <= message.covered:
             return verdicts.DUPLICATE, NOWHERE
         removal = isinstance(event, _REMOVALS)
@@ -237,7 +248,7 @@ class Gate:
         if known:
             return verdicts.DUPLICATE, NOWHERE
         if known is None:
-            if _has_text(event):
+            if _has_text(event) or (isinstance(event, SessionState) and event.patch is not None):
                 if block is not None:
                     block.suspect = True
                 self._resync(session.id, "a late operation could not be placed")
@@ -251,16 +262,9 @@ class Gate:
         return verdicts.LATE, at
 
     def _positioned_snapshot(
-        self,
-        mode: Sequencing,
-        seq: int,
-        session: SessionRow,
-        message: MessageRow | None,
-        block: BlockRow,
+        self, seq: int, session: SessionRow, message: MessageRow | None, block: BlockRow
     ) -> Verdict:
         # Its seq is a position, which an operation may have had already.
-        if mode == "session":
-            self._enter(session, seq)
         if seq <= block.snapshot_seq or (message is not None and seq <= message.covered):
             return verdicts.DUPLICATE
         if any(row.gone or seq <= row.removed for row in (session, message, block) if row):
@@ -286,15 +290,19 @@ class Gate:
             del row.seqs[:-window]
         return NOWHERE
 
-    def _enter(self, session: SessionRow, seq: int) -> bool:
+    def _enter(self, session: SessionRow, seq: int, event: Event) -> None:
         intervals = session.intervals
-        if not intervals.add(seq):
-            return False
-        if len(intervals.starts) > 1:
-            if len(intervals.starts) > self._limits.held_operations:
-                intervals.close_oldest()
-            self._resync(session.id, "operations of the session are missing")
-        return True
+        if intervals.add(seq):
+            if isinstance(event, BlockSnapshot):
+                # It may have a number of its own, or name that of another block's operation,
+                # which then is still to come.
+                bounded_put(session.stated, seq, None, self._limits.late_window)
+            if len(intervals.starts) > 1:
+                if len(intervals.starts) > self._limits.held_operations:
+                    intervals.close_oldest()
+                self._resync(session.id, "operations of the session are missing")
+        elif not isinstance(event, BlockSnapshot):
+            session.stated.pop(seq, None)
 
     # -- block streams ---------------------------------------------------------------------
 
@@ -308,10 +316,11 @@ class Gate:
     ) -> Verdict:
         if session.gone or block.gone or (message is not None and message.gone):
             return verdicts.REMOVED
-        if block.mark < 0:
+        untouched = block.mark < 0
+        if untouched:
             block.mark = 0
         if isinstance(event, BlockSnapshot):
-            return self._block_snapshot(seq, block)
+            return self._block_snapshot(seq, block, untouched)
         if seq <= block.mark or seq in block.held:
             return verdicts.DUPLICATE
         if seq == block.mark + 1:
@@ -323,11 +332,11 @@ class Gate:
         block.held[seq] = event
         return verdicts.HELD
 
-    def _block_snapshot(self, seq: int, block: BlockRow) -> Verdict:
+    def _block_snapshot(self, seq: int, block: BlockRow, untouched: bool) -> Verdict:
         if seq <= block.snapshot_seq:
             return verdicts.DUPLICATE
         block.snapshot_seq = seq
-        if seq <= block.mark:
+        if seq <= block.mark and not untouched:
             return verdicts.LATE
         for held in [held for held in block.held if held <= seq]:
             event = block.held.pop(held)

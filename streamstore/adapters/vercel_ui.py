@@ -1,0 +1,1557 @@
+"""The UI message stream of the Vercel AI SDK: chunks of one assistant message, to events and back.
+
+- Identity: a message has the id of its `start` chunk, or one that this client makes. Parts have
+  none: a text id, a call id or a data id names the part it opened last, and may be used again. A
+  part's block index is a count of the parts made in its message, and its place. Parts that a
+  `reset-step` takes back leave holes in the count, which are not filled.
+- Seq, event ids, times: none. What a connection lost or sent twice cannot be told.
+- Resume: by replay or by going on, and a new stream says which by how it begins.
+  A `start` with a message id: the response from its first chunk. A message with that id is reset
+  and rebuilt; its old parts stay until the first new one comes, nothing is shown twice.
+  No `start`: the chunks behind the last one that came. Ids that were open still name their parts.
+  A `start` without an id: another message, unless a request (see the class) said otherwise.
+  Of two streams that write one message only the latest counts.
+- Continuation: a response may go on with the last assistant message (tools that were approved or
+  that the client ran). Its `start` looks like that of a replay, so the stream has to be given the
+  request first.
+- A second `start` in one stream goes on with its message where it has the same id or none, and
+  begins another message where it has another id.
+- Snapshots: the list of messages that a server keeps and a client sends back whole.
+- Where the SDK's two readers differ (an `error` chunk), a strict stream stops like `Chat`, a
+  lenient one goes on like `readUIMessageStream`.
+- Not stored: transient data, and the difference between an empty and an absent `rawInput`. Input
+  deltas behind the whole input are appended to its text and change no state; the client would
+  take the tool back to streaming.
+
+Sources: the wire types and readers of the npm package `ai` 7.0.173, checked against streams that
+its own server side made and its own client read.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import pairwise
+from typing import Any, ClassVar, NamedTuple, TypeAlias
+
+from ..decoding import decode_json
+from ..errors import MalformedEvent, ProtocolStopped, RepeatedEvent, UnknownEvent
+from ..events import (
+    BlockClosed,
+    BlockDelta,
+    BlockOpened,
+    BlockRemoved,
+    BlockReplaced,
+    BlockUpdated,
+    Event,
+    MessageClosed,
+    MessageOpened,
+    MessageReset,
+    MessageUpdated,
+    PermissionAsked,
+    PermissionReplied,
+    SessionError,
+    SessionStatus,
+    Snapshot,
+    StreamOpened,
+    ToolResult,
+)
+from ..keys import PartKey, is_id
+from ..model import TOOL_RANKS, Json, Message, Part, thaw
+from .base import Context, Declaration, DeltaShape, PlainDelta, Reads
+from .members import (
+    Members,
+    a_list,
+    a_string,
+    an_event,
+    an_id,
+    are_objects,
+    describe,
+    maybe_id,
+    objects,
+    path_to,
+    wrong,
+)
+
+#: What is remembered of one message: see `_new_memory`.
+Memory: TypeAlias = dict[str, Any]
+
+# How many messages of a session are remembered: what is open in them, and where they stand.
+_MESSAGES = 8
+_ORDERS = 256
+# Ids of a message that have ended, kept for deltas that come behind their end all the same.
+_ENDED = 16
+
+_STREAMED = ("text", "reasoning")
+
+#: Tool states of the wire, with the canonical status.
+_STATUSES: Mapping[str, str] = {
+    "input-streaming": "pending",
+    "input-available": "running",
+    "approval-requested": "waiting",
+    "approval-responded": "running",
+    "output-available": "completed",
+    "output-error": "error",
+    "output-denied": "denied",
+}
+#: And the other way; of two states with one status the first.
+_STATE_OF: Mapping[str, str] = {
+    status: state for state, status in reversed(tuple(_STATUSES.items()))
+}
+# States in which no more input can come.
+_SETTLED = frozenset(("input-available", "output-available", "output-error", "output-denied"))
+# States in which the client has to act before the message goes on.
+_WAITING = frozenset(("input-available", "approval-requested", "approval-responded"))
+
+# Members of a wire part that its reader places itself; the others are fields as they came.
+_ADDRESS = frozenset(("type", "text", "state"))
+_TOOL_MEMBERS = frozenset(
+    "type toolCallId toolName state title input output errorText preliminary inputEncoding "
+    "rawInput".split()
+)
+# Names that mean something else in a canonical event or part. A wire member that has one of them
+# stays what it is under the field `wire`.
+_WIRE = "wire"
+_ORIGINAL = "originalKind"
+_PART_NAMES = frozenset(
+    "sessionId messageId blockIndex seq generation id time kind order status whole gap previous "
+    "field text type state tool callId dynamic name".split()
+) | {_WIRE, _ORIGINAL}
+
+_FINISH_REASONS = frozenset("stop length content-filter tool-calls error interrupted other".split())
+_TRIGGERS = frozenset(("submit-message", "regenerate-message", "resume-stream"))
+# Keys that the client does not merge into metadata.
+_PROTOTYPE_KEYS = frozenset(("__proto__", "constructor", "prototype"))
+
+
+class VercelUIAdapter:
+    """The chunks of a UI message stream, and lists of UIMessages in and out.
+
+    - `{"type": ...}`: one chunk of a response;
+    - `[UIMessage, ...]`: messages that were read from a server, merged as a fetched state;
+    - `{"messages": [UIMessage, ...], "trigger"?, "complete"?, "before"?, "readFrom"?}`: the
+      request that this stream answers, as the client posts it. Its messages are as they are said
+      to be; a last one of the assistant is continued. With the trigger `resume-stream` it is
+      replayed instead, also by a `start` without an id; then `messages` may be absent.
+
+    Messages of this client that reach the store another way (`StreamStore.apply`) stand where
+    their `order` says: responses count 1, 2, 3, so that half a step behind the last message is
+    between it and the next response.
+    """
+
+    declaration: ClassVar[Declaration] = Declaration(
+        name="vercel-ui",
+        sequencing="none",
+        snapshots=True,
+        sentinels=("[DONE]",),
+        identity="message: the start chunk's id or a made one; block: count of parts",
+    )
+    delta: ClassVar[DeltaShape | None] = None
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._own = context.own
+        self._keys: dict[int, PartKey] = {}
+        self._open: dict[str, dict[str, int]] = {}
+        self._recall()
+
+    @classmethod
+    def detects(cls, wire: Any) -> bool:
+        """A chunk with what its type needs, a list of UIMessages, or a request with one."""
+        if isinstance(wire, list):
+            return bool(wire) and all(_is_message(message) for message in wire)
+        if not isinstance(wire, dict):
+            return False
+        kind = wire.get("type")
+        if type(kind) is not str:
+            listed = wire.get("messages")
+            return "type" not in wire and isinstance(listed, list) and cls.detects(listed)
+        if kind in _BARE:
+            named = kind == "start" and is_id(wire.get("messageId"))
+            return named or _BARE[kind].issuperset(wire)
+        shape = _SHAPES.get("data-" if _is_data(kind) else kind)
+        return (
+            shape is not None
+            and (bool(shape.needs) or "data" in wire)
+            and all(type(wire.get(name)) is str for name in shape.needs)
+        )
+
+    def plain(self, wire: Any) -> PlainDelta | None:
+        """A delta of an open text or reasoning part that carries nothing else."""
+        key = self._keys[self._open[wire["type"]][wire["id"]]]
+        text = wire["delta"]
+        if text.__class__ is str and len(wire) == 3:
+            return PlainDelta(key, text)
+        return None
+
+    def decode(self, wire: Any) -> Sequence[Event]:
+        """The events of one chunk, list of messages or request."""
+        if isinstance(wire, list):
+            return self._history(wire)
+        wire = an_event(wire)
+        if "type" not in wire and ("messages" in wire or "trigger" in wire):
+            return self._request(wire)
+        kind = a_string(wire, "type")
+        name = "data-" if _is_data(kind) else kind
+        shape = _SHAPES.get(name)
+        if shape is None:
+            if self._context.strict:
+                raise ProtocolStopped(f"unknown chunk type {kind[:80]!r}")
+            raise UnknownEvent(kind)
+        self._check(wire, shape)
+        return _HANDLERS[name](self, wire)
+
+    def encode(self, reads: Reads) -> Json:
+        """The UIMessages of every session, in order; linear in what is stored."""
+        return [
+            _ui_message(message, reads.parts(session_id, message.id))
+            for session_id in reads.session_ids()
+            for message in reads.messages(session_id)
+        ]
+
+    # -- checking --------------------------------------------------------------------------------
+
+    def _check(self, wire: Members, shape: _Shape) -> None:
+        """Refuse members of a wrong type; null is absent, except to the client itself."""
+        for name in shape.needs:
+            if type(wire.get(name)) is not str:
+                raise wrong(wire, name, "", "a string")
+        for name, check in shape.checked.items():
+            value = wire.get(name)
+            absent = name not in wire or (value is None and not self._context.strict)
+            if (name == shape.must) if absent else not check.accepts(value):
+                raise wrong(wire, name, "", check.what)
+
+    def _refuse(self, why: str) -> None:
+        """Stop a strict stream where the client stops."""
+        if self._context.strict:
+            raise ProtocolStopped(why)
+
+    # -- memory ----------------------------------------------------------------------------------
+
+    def _shared(self) -> Memory:
+        """What the streams of this session share; made when it is not there."""
+        shared = self._context.of_session()
+        if not shared:
+            shared.update(order=0, orders={}, last=None, writers=0, messages={}, dropped={})
+        return shared
+
+    def _known(self) -> Memory:
+        """The messages of this session that are remembered, by id."""
+        shared = self._context.shared.get(self._context.session_id)
+        return shared["messages"] if shared else {}
+
+    def _look(self) -> Memory | None:
+        """The message that this stream writes, None where the next chunk begins one.
+
+        Raises:
+            RepeatedEvent: another stream took the message over, from its first chunk or from
+                where this one stands.
+        """
+        own = self._own
+        messages = self._known()
+        if "message" in own:
+            memory = messages.get(own["message"])
+            if memory is None or memory["writer"] != own["writer"]:
+                raise RepeatedEvent("another stream writes this message now")
+            return memory  # type: ignore[no-any-return]
+        if "target" in own:  # of the request
+            return messages.get(own["target"])
+        if "begun" in own or not messages:
+            return None
+        memory = messages.get(self._shared()["last"])
+        return None if memory is None or memory["finished"] else memory
+
+    def _write(self) -> tuple[Memory, list[Event]]:
+        """The message that this stream writes, and the events that begin it, if it is new."""
+        memory = self._look()
+        if memory is None:
+            return self._begin(None)
+        if "message" not in self._own:
+            self._take_over(memory)
+        return memory, []
+
+    def _take_over(self, memory: Memory) -> None:
+        """Write a message from now on; a stream that did so before must not any more."""
+        shared = self._shared()
+        shared["writers"] += 1
+        shared["last"] = memory["id"]
+        memory["writer"] = self._own["writer"] = shared["writers"]
+        self._own["message"] = memory["id"]
+        for kind in _STREAMED:
+            before = memory[kind]
+            memory[kind] = dict(before)
+            before.clear()  # it is what the other stream's short way looks at
+        self._recall()
+
+    def _recall(self) -> None:
+        """Point the short way at the open parts of the message that this stream writes."""
+        self._keys = {}
+        self._open = {}
+        memory = self._known().get(self._own.get("message", ""))
+        if memory is not None and memory["writer"] == self._own["writer"]:
+            self._open = {f"{kind}-delta": memory[kind] for kind in _STREAMED}
+
+    def _begin(self, message_id: str | None, metadata: Json = None) -> tuple[Memory, list[Event]]:
+        """Begin a message, or begin one anew; with no id, one of this client's making."""
+        shared = self._shared()
+        made = message_id is None
+        if message_id is None:
+            message_id = self._context.new_id()
+            for _ in range(_ORDERS):  # ids are counted anew when a saved store is loaded
+                if message_id not in shared["orders"]:
+                    break
+                message_id = self._context.new_id()
+        messages = shared["messages"]
+        before = messages.pop(message_id, None)
+        if before is not None:
+            _cut_off(before)
+        memory = _new_memory(message_id)
+        info: Members = {}
+        if metadata is not None:
+            memory["metadata"] = info["metadata"] = thaw(metadata)
+        events: list[Event] = []
+        order = shared["orders"].get(message_id)
+        if order is None:
+            order = shared["order"] = math.floor(shared["order"]) + 1
+            _remember(shared["orders"], message_id, order, _ORDERS)
+        if made:
+            events.append(
+                MessageOpened(message_id=message_id, role="assistant", order=order, info=info)
+            )
+        else:
+            # Whether the store has it from somewhere is not known here; a reset costs nothing.
+            events += (
+                MessageUpdated(
+                    message_id=message_id, role="assistant", order=order, info=info, whole=True
+                ),
+                MessageReset(message_id=message_id),
+            )
+        for other in messages.values():
+            # It waited for this client, which went another way.
+            if other["finished"] and not other["closed"]:
+                other["closed"] = True
+                events.append(MessageClosed(message_id=other["id"]))
+        shared["dropped"].pop(message_id, None)
+        _remember(messages, message_id, memory, _MESSAGES)
+        self._take_over(memory)
+        return memory, events
+
+    # -- messages --------------------------------------------------------------------------------
+
+    def _start(self, wire: Members) -> Sequence[Event]:
+        message_id = wire.get("messageId") or None  # an empty one names nothing
+        metadata = wire.get("messageMetadata")
+        own = self._own
+        busy = SessionStatus(status="busy")
+        memory = self._look() if "message" in own or "target" in own else None
+        if memory is None and message_id is None and own.get("replays"):
+            message_id = (self._context.shared.get(self._context.session_id) or {}).get("last")
+        if memory is not None and message_id in (None, memory["id"]):
+            own["begun"] = True
+            if "message" not in own:
+                self._take_over(memory)
+            return [*self._metadata(memory, metadata), busy]
+        if message_id is None and metadata is None:
+            own["begun"] = True  # there is no message before something is in it
+            own.pop("target", None)
+            return [busy]
+        own["begun"] = True
+        own.pop("target", None)
+        _, events = self._begin(message_id, metadata)
+        return [*events, busy]
+
+    def _finish(self, wire: Members) -> Sequence[Event]:
+        reason = wire.get("finishReason")
+        if reason is not None and reason not in _FINISH_REASONS:
+            self._refuse(f"unknown finish reason {reason[:80]!r}")
+        metadata = wire.get("messageMetadata")
+        memory = self._look()
+        idle = SessionStatus(status="idle")
+        if memory is None and metadata is None:
+            return [idle]
+        memory, events = self._write()
+        info: Members = {} if reason is None else {"finishReason": reason}
+        events += self._metadata(memory, metadata, info)
+        memory["finished"] = True
+        if not _waits(memory):
+            memory["closed"] = True
+            events.append(MessageClosed(message_id=memory["id"]))
+        return [*events, idle]
+
+    def _message_metadata(self, wire: Members) -> Sequence[Event]:
+        metadata = wire.get("messageMetadata")
+        if metadata is None:
+            return ()
+        memory, events = self._write()
+        return [*events, *self._metadata(memory, metadata)]
+
+    def _metadata(self, memory: Memory, metadata: Json, info: Members | None = None) -> list[Event]:
+        info = {} if info is None else info
+        if metadata is not None:
+            memory["metadata"] = _merged(memory.get("metadata"), thaw(metadata))
+            info["metadata"] = memory["metadata"]
+        return [MessageUpdated(message_id=memory["id"], info=info)] if info else []
+
+    def _abort(self, wire: Members) -> Sequence[Event]:
+        return self._ended("aborted", wire.get("reason"))
+
+    def _error(self, wire: Members) -> Sequence[Event]:
+        text = wire["errorText"]
+        self._refuse(f"the server says: {text}")
+        error = {"name": "Error", "message": text}
+        return [SessionError(error=error), *self._ended("error", error)]
+
+    def _ended(self, status: str, error: Json) -> list[Event]:
+        events: list[Event] = []
+        memory = self._look() if "message" in self._own else None
+        if memory is not None:
+            memory["finished"] = memory["closed"] = True
+            events.append(MessageClosed(message_id=memory["id"], status=status, error=error))
+        return [*events, SessionStatus(status="idle")]
+
+    # -- steps -----------------------------------------------------------------------------------
+
+    def _start_step(self, wire: Members) -> Sequence[Event]:
+        memory, events = self._write()
+        events.append(self._part(memory, {"type": "step-start"}))
+        memory["from"] = memory["next"]
+        return events
+
+    def _finish_step(self, wire: Members) -> Sequence[Event]:
+        return ()
+
+    def _reset_step(self, wire: Members) -> Sequence[Event]:
+        memory = self._look()
+        if memory is None:
+            return ()
+        memory, events = self._write()
+        first, end = memory["from"], memory["next"]
+        for table in ("text", "reasoning", "inputs"):
+            memory[table].clear()
+        for kind in _STREAMED:
+            memory["ended"][kind].clear()
+        self._keys.clear()
+        for tool in _all_tools(memory):
+            if tool["index"] >= first:
+                events += _answers(tool["fields"].get("approval"), unanswered=True)
+        memory["tools"] = _below(memory["tools"], first)
+        memory["data"] = {
+            kind: kept
+            for kind, ids in memory["data"].items()
+            if (kept := {name: index for name, index in ids.items() if index < first})
+        }
+        memory["from"] = end
+        if first < end:
+            dropped = self._shared()["dropped"]
+            ranges = [*dropped.pop(memory["id"], ()), [first, end]]
+            _remember(dropped, memory["id"], ranges, _ORDERS)
+        removed = [
+            BlockRemoved(message_id=memory["id"], block_index=index) for index in range(first, end)
+        ]
+        return [*removed, *events]
+
+    # -- text and reasoning ----------------------------------------------------------------------
+
+    def _text_start(self, wire: Members) -> Sequence[Event]:
+        return self._open_text("text", wire)
+
+    def _text_delta(self, wire: Members) -> Sequence[Event]:
+        return self._append_text("text", wire)
+
+    def _text_end(self, wire: Members) -> Sequence[Event]:
+        return self._close_text("text", wire)
+
+    def _reasoning_start(self, wire: Members) -> Sequence[Event]:
+        return self._open_text("reasoning", wire)
+
+    def _reasoning_delta(self, wire: Members) -> Sequence[Event]:
+        return self._append_text("reasoning", wire)
+
+    def _reasoning_end(self, wire: Members) -> Sequence[Event]:
+        return self._close_text("reasoning", wire)
+
+    def _opened(self, kind: str, wire: Members, memory: Memory) -> BlockOpened:
+        """The opening of the next part, which the id names from now on."""
+        name = wire["id"]
+        index = _take_index(memory)
+        self._keys.pop(memory[kind].get(name, -1), None)
+        memory["ended"][kind].pop(name, None)
+        memory[kind][name] = index
+        self._keys[index] = PartKey(self._context.session_id, memory["id"], index)
+        fields: Members = {"state": "streaming", **_given(wire, "providerMetadata")}
+        if kind == "reasoning":
+            fields[_WIRE] = {"id": name}
+        return BlockOpened(message_id=memory["id"], block_index=index, kind=kind, fields=fields)
+
+    def _open_text(self, kind: str, wire: Members) -> Sequence[Event]:
+        memory, events = self._write()
+        return [*events, self._opened(kind, wire, memory)]
+
+    def _append_text(self, kind: str, wire: Members) -> Sequence[Event]:
+        memory = self._look()
+        name, text = wire["id"], wire["delta"]
+        index = None if memory is None else memory[kind].get(name)
+        if index is None:
+            self._refuse(f"{kind}-delta for {name[:80]!r}, which is not open")
+        memory, events = self._write()
+        if index is None:
+            index = memory["ended"][kind].get(name)
+        if index is None:
+            # Its start is missing, and maybe text: the delta comes first, so that the part says so.
+            opened = self._opened(kind, wire, memory)
+            delta = BlockDelta(message_id=memory["id"], block_index=opened.block_index, text=text)
+            return [*events, delta, opened]
+        if name in memory[kind] and index not in self._keys:
+            self._keys[index] = PartKey(self._context.session_id, memory["id"], index)
+        events.append(BlockDelta(message_id=memory["id"], block_index=index, text=text))
+        fields = _given(wire, "providerMetadata")
+        if fields:
+            events.append(BlockUpdated(message_id=memory["id"], block_index=index, fields=fields))
+        return events
+
+    def _close_text(self, kind: str, wire: Members) -> Sequence[Event]:
+        memory = self._look()
+        name = wire["id"]
+        index = None if memory is None else memory[kind].get(name)
+        if index is None:
+            self._refuse(f"{kind}-end for {name[:80]!r}, which is not open")
+            return ()
+        memory, events = self._write()
+        del memory[kind][name]
+        self._keys.pop(index, None)
+        _remember(memory["ended"][kind], name, index, _ENDED)
+        fields = {"state": "done", **_given(wire, "providerMetadata")}
+        if kind == "text":
+            fields |= _given(wire, "citations")
+        at: Members = {"message_id": memory["id"], "block_index": index}
+        return [*events, BlockUpdated(fields=fields, **at), BlockClosed(**at)]
+
+    # -- parts that come whole -------------------------------------------------------------------
+
+    def _part(self, memory: Memory, part: Members) -> BlockReplaced:
+        """The next part of a message, from a part as the client would make it."""
+        facts = _read_part(part, "")
+        return BlockReplaced(
+            message_id=memory["id"],
+            block_index=_take_index(memory),
+            kind=facts.kind,
+            whole=True,
+            status="closed",
+            fields=facts.fields,
+        )
+
+    def _whole(self, wire: Members) -> Sequence[Event]:
+        memory, events = self._write()
+        names = _WHOLE[wire["type"]]
+        return [*events, self._part(memory, {"type": wire["type"], **_given(wire, *names)})]
+
+    def _data(self, wire: Members) -> Sequence[Event]:
+        if wire.get("transient"):
+            return ()  # for the client's callback alone
+        memory, events = self._write()
+        kind, name = wire["type"], wire.get("id")
+        ids = memory["data"].get(kind, {})
+        if name is not None and name in ids:
+            fields = {"data": wire.get("data")}
+            at: Members = {"message_id": memory["id"], "block_index": ids[name]}
+            return [*events, BlockUpdated(fields=fields, **at)]
+        part = {
+            member: value
+            for member, value in wire.items()
+            if value is not None or member not in ("id", "transient")
+        }
+        event = self._part(memory, part)
+        if name is not None:
+            memory["data"].setdefault(kind, {})[name] = event.block_index
+        return [*events, event]
+
+    # -- tools -----------------------------------------------------------------------------------
+
+    def _tool_input_start(self, wire: Members) -> Sequence[Event]:
+        memory, events = self._write()
+        dynamic = bool(wire.get("dynamic"))
+        tool = _in_step(memory, wire["toolCallId"], dynamic)
+        state = _state("input-streaming", _title(wire, tool))
+        if wire.get("inputEncoding") is not None:
+            state["encoding"] = wire["inputEncoding"]
+        # Of a part that is there the input starts again: whole, so that the text of before goes.
+        index = memory["next"] if tool is None else tool["index"]
+        memory["inputs"][wire["toolCallId"]] = index
+        fields = _tool_fields(wire, state, dynamic)
+        return [*events, *self._set_tool(memory, tool, fields, whole=True)]
+
+    def _tool_input_delta(self, wire: Members) -> Sequence[Event]:
+        call_id, text = wire["toolCallId"], wire["inputTextDelta"]
+        memory = self._look()
+        index = None if memory is None else memory["inputs"].get(call_id)
+        if index is None:
+            self._refuse(f"tool-input-delta for {call_id[:80]!r}, which has no start")
+        memory, events = self._write()
+        if index is None:
+            tool = _anywhere(memory, call_id)
+            index = _take_index(memory) if tool is None else tool["index"]
+            memory["inputs"][call_id] = index
+            if tool is None:
+                fields: Members = {"callId": call_id, "state": _state("input-streaming")}
+                opened = self._open_tool(memory, index, fields)
+                delta = BlockDelta(
+                    message_id=memory["id"], block_index=index, text=text, field="input"
+                )
+                return [*events, delta, opened]
+        events.append(
+            BlockDelta(message_id=memory["id"], block_index=index, text=text, field="input")
+        )
+        return events
+
+    def _tool_input_available(self, wire: Members) -> Sequence[Event]:
+        memory, events = self._write()
+        dynamic = bool(wire.get("dynamic"))
+        tool = _in_step(memory, wire["toolCallId"], dynamic)
+        state = _state("input-available", _title(wire, tool), _kept(wire, "input"))
+        return [*events, *self._set_tool(memory, tool, _tool_fields(wire, state, dynamic))]
+
+    def _tool_input_error(self, wire: Members) -> Sequence[Event]:
+        memory, events = self._write()
+        tool = _in_step(memory, wire["toolCallId"])
+        dynamic = bool(wire.get("dynamic")) if tool is None else "dynamic" in tool["fields"]
+        tool = _in_step(memory, wire["toolCallId"], dynamic)
+        state = _state(
+            "output-error",
+            _title({}, tool),
+            _kept(wire, "input"),
+            {"error": wire["errorText"]},
+        )
+        return [*events, *self._set_tool(memory, tool, _tool_fields(wire, state, dynamic))]
+
+    def _tool_output_available(self, wire: Members) -> Sequence[Event]:
+        output = _kept(wire, "output")
+        if wire.get("preliminary") is not None:
+            output["preliminary"] = wire["preliminary"]
+        return self._output(wire, "output-available", output)
+
+    def _tool_output_error(self, wire: Members) -> Sequence[Event]:
+        return self._output(wire, "output-error", {"error": wire["errorText"]})
+
+    def _tool_output_denied(self, wire: Members) -> Sequence[Event]:
+        found = self._find_call(wire["toolCallId"])
+        if found is None:
+            return self._stray(wire, {"state": _state("output-denied")})
+        memory, tool, events = found
+        state = _moved(tool, "output-denied")
+        return [*events, *self._set_tool(memory, tool, {"state": state})]
+
+    def _output(self, wire: Members, state: str, result: Members) -> Sequence[Event]:
+        others = _given(wire, "providerExecuted", "toolMetadata")
+        if wire.get("providerMetadata") is not None:
+            others["resultProviderMetadata"] = thaw(wire["providerMetadata"])
+        found = self._find_call(wire["toolCallId"])
+        if found is None:
+            return self._stray(wire, {"state": _state(state, result), **others})
+        memory, tool, events = found
+        before = tool["fields"]["state"]
+        # How to read the text of an input that never came whole is needed until it does.
+        kept = {name: before[name] for name in ("title", "input", "encoding") if name in before}
+        fields = {"state": _state(state, kept, result), **others}
+        return [*events, *self._set_tool(memory, tool, fields)]
+
+    def _approval_request(self, wire: Members) -> Sequence[Event]:
+        approval: Members = {"id": wire["approvalId"]}
+        for name, theirs in (
+            ("descriptor", "approvalDescriptor"),
+            ("requestReason", "reason"),
+            ("signature", "signature"),
+        ):
+            if wire.get(theirs) is not None:
+                approval[name] = thaw(wire[theirs])
+        approval |= _kept(wire, "inputSchemaInput")
+        if wire.get("isAutomatic") is True:
+            approval["isAutomatic"] = True
+        found = self._find_call(wire["toolCallId"])
+        if found is None:
+            fields = {"state": _state("approval-requested"), "approval": approval}
+            return self._stray(wire, fields)
+        memory, tool, events = found
+        state = _moved(tool, "approval-requested")
+        events += self._set_tool(memory, tool, {"state": state, "approval": approval})
+        if is_id(wire["approvalId"]) and "isAutomatic" not in approval:
+            events.append(
+                PermissionAsked(
+                    request_id=wire["approvalId"],
+                    message_id=memory["id"],
+                    call_id=wire["toolCallId"] or None,
+                    payload={name: value for name, value in wire.items() if name != "type"},
+                )
+            )
+        return events
+
+    def _approval_response(self, wire: Members) -> Sequence[Event]:
+        memory = self._look()
+        asked = None if memory is None else _asking(memory, wire["approvalId"])
+        if asked is None:
+            self._refuse(f"no tool call has the approval {wire['approvalId'][:80]!r}")
+            raise MalformedEvent("approvalId", "names no approval of this message")
+        memory, events = self._write()
+        approval = {**asked["fields"]["approval"], "approved": wire["approved"]}
+        if wire.get("reason") is not None:
+            approval["reason"] = wire["reason"]
+        fields = {"state": _moved(asked, "approval-responded"), "approval": approval}
+        fields |= _given(wire, "providerExecuted")
+        if wire.get("providerMetadata") is not None:
+            fields["callProviderMetadata"] = thaw(wire["providerMetadata"])
+        return [*events, *self._set_tool(memory, asked, fields), *_answers(approval)]
+
+    def _find_call(self, call_id: str) -> tuple[Memory, Memory, list[Event]] | None:
+        """The message and tool part that a call id names, and events; None for no such call."""
+        memory = self._look()
+        tool = None if memory is None else _anywhere(memory, call_id)
+        if tool is not None:
+            memory, events = self._write()
+            return memory, tool, events
+        if self._context.strict:
+            return None
+        # A server that gives each response its own id continues an earlier message all the same.
+        for other in reversed(self._known().values()):
+            tool = _anywhere(other, call_id)
+            if tool is not None:
+                return other, tool, []
+        return None
+
+    def _stray(self, wire: Members, fields: Members) -> list[Event]:
+        """What is said of a call that is not known (yet)."""
+        call_id = wire["toolCallId"]
+        self._refuse(f"{wire['type']} for {call_id[:80]!r}, which is no known tool call")
+        if not call_id:
+            raise MalformedEvent("toolCallId", "must be a non-empty string, not an empty one")
+        return [ToolResult(call_id=call_id, fields=fields)]
+
+    def _open_tool(self, memory: Memory, index: int, fields: Members) -> BlockOpened:
+        entry = {"index": index, "fields": fields}
+        memory["tools"].setdefault(fields["callId"], []).append(entry)
+        return BlockOpened(
+            message_id=memory["id"], block_index=index, kind="tool", fields=dict(fields)
+        )
+
+    def _set_tool(
+        self, memory: Memory, tool: Memory | None, fields: Members, whole: bool = False
+    ) -> list[Event]:
+        """Change a tool part, or open the next one."""
+        at: Members
+        state = fields["state"]["wire"]
+        before = None
+        events: list[Event]
+        if tool is None:
+            index = _take_index(memory)
+            events = [self._open_tool(memory, index, fields)]
+        else:
+            index = tool["index"]
+            before = tool["fields"]["state"]
+            lower = TOOL_RANKS[fields["state"]["status"]] < TOOL_RANKS[before["status"]]
+            whole = whole or lower
+            tool["fields"] = {**tool["fields"], **fields}
+            events = [
+                BlockUpdated(
+                    message_id=memory["id"],
+                    block_index=index,
+                    whole=whole,
+                    fields=tool["fields"] if whole else fields,
+                )
+            ]
+            if state.startswith("output-"):
+                # Whoever answered, this client or another, it did not pass through here.
+                events += _answers(tool["fields"].get("approval"), unanswered=True)
+        at = {"message_id": memory["id"], "block_index": index}
+        if state in _SETTLED and (before is None or before["wire"] not in _SETTLED):
+            events.append(BlockClosed(**at))
+        return events
+
+    # -- lists of messages -----------------------------------------------------------------------
+
+    def _history(self, wire: list[Any]) -> Sequence[Event]:
+        """Messages that were read: what is live is newer."""
+        messages = _read_messages(wire, "")
+        return [self._take_list(messages, {}, request=False)]
+
+    def _request(self, wire: Members) -> Sequence[Event]:
+        """The request that this stream answers: what it says of its messages is so."""
+        trigger = wire.get("trigger")
+        if trigger is not None and trigger not in _TRIGGERS:
+            raise wrong(wire, "trigger", "", "one of " + ", ".join(sorted(_TRIGGERS)))
+        replays = trigger == "resume-stream"
+        complete = wire.get("complete", False)
+        if type(complete) is not bool:
+            raise wrong(wire, "complete", "", "true or false")
+        options: Members = {
+            "complete": complete,
+            "before": maybe_id(wire, "before"),
+            "read_from": maybe_id(wire, "readFrom"),
+        }
+        messages: list[_ListedMessage] = []
+        if not replays or "messages" in wire:
+            messages = _read_messages(a_list(wire, "messages"), "messages")
+        self._own.clear()
+        self._recall()
+        if replays:
+            self._own["replays"] = True
+            return [self._take_list(messages, options, request=False)] if messages else ()
+        snapshot = self._take_list(messages, options, request=True)
+        last = messages[-1] if messages else None
+        self._own["target"] = last.id if last is not None and last.role == "assistant" else ""
+        answers: list[Event] = []
+        for part in last.parts if last is not None else ():
+            if part.kind == "tool":
+                answers += _answers(part.fields.get("approval"))
+        return [StreamOpened(), snapshot, *answers]
+
+    def _take_list(
+        self, messages: Sequence[_ListedMessage], options: Members, request: bool
+    ) -> Snapshot:
+        shared = self._shared()
+        known = shared["messages"]
+        ids = [message.id for message in messages]
+        orders = _places(shared, ids, request)
+        listed: list[Json] = []
+        for number, message in enumerate(messages):
+            dropped = shared["dropped"].get(message.id, ())
+            final = number == len(messages) - 1
+            goes_on = final and message.role == "assistant" and (request or message.open)
+            listed.append(_snapshot_message(message, orders[number], dropped, goes_on))
+        last = messages[-1] if messages else None
+        if last is not None and (request or shared["last"] in (None, *ids)):
+            shared["last"] = last.id if last.role == "assistant" else None
+            if last.role == "assistant":
+                dropped = shared["dropped"].get(last.id, ())
+                live = known.get(last.id)
+                memory = _listed_memory(last, dropped)
+                if live is not None and not request:
+                    live["next"] = max(live["next"], memory["next"])
+                else:
+                    if live is not None:
+                        memory["next"] = max(live["next"], memory["next"])
+                        _cut_off(live)
+                    known.pop(last.id, None)
+                    _remember(known, last.id, memory, _MESSAGES)
+        return Snapshot(messages=listed, **options)
+
+
+# --- what is remembered ---------------------------------------------------------------------------
+
+
+def _new_memory(message_id: str) -> Memory:
+    """What is remembered of a message while it may still be written.
+
+    - `writer`: number of the stream that writes it;
+    - `next`: index of its next part; `from`: of the first one behind its last step-start;
+    - `text`, `reasoning`: index of the open part, by id; `ended`: of parts that were ended;
+    - `inputs`: index of the tool part that input deltas go to, by call id;
+    - `tools`: by call id, its tool parts: `{"index", "fields"}`;
+    - `data`: index of data parts that have an id, by type and id;
+    - `metadata`: what further metadata is merged into;
+    - `finished`: its response ended; `closed`: and it does not wait for the client.
+    """
+    return {
+        "id": message_id,
+        "writer": 0,
+        "next": 0,
+        "from": 0,
+        "text": {},
+        "reasoning": {},
+        "ended": {"text": {}, "reasoning": {}},
+        "inputs": {},
+        "tools": {},
+        "data": {},
+        "finished": False,
+        "closed": False,
+    }
+
+
+def _remember(table: dict[str, Any], name: str, value: Any, bound: int) -> None:
+    """Put an entry at the end of a table of at most `bound`; the first ones go."""
+    table.pop(name, None)
+    table[name] = value
+    while len(table) > bound:
+        del table[next(iter(table))]
+
+
+def _cut_off(memory: Memory) -> None:
+    """Nothing is open in a message any more, not even for the short way of a stream."""
+    for kind in _STREAMED:
+        memory[kind].clear()
+
+
+def _take_index(memory: Memory) -> int:
+    index: int = memory["next"]
+    memory["next"] = index + 1
+    return index
+
+
+def _tools(memory: Memory, call_id: str) -> list[Memory]:
+    found: list[Memory] = memory["tools"].get(call_id, [])
+    return found
+
+
+def _all_tools(memory: Memory) -> list[Memory]:
+    return [tool for calls in memory["tools"].values() for tool in calls]
+
+
+def _in_step(memory: Memory, call_id: str, dynamic: bool | None = None) -> Memory | None:
+    """The first tool part of a call in the present step, of one of the two types or of any.
+
+    One that only deltas announced may be of either.
+    """
+    for tool in _tools(memory, call_id):
+        if tool["index"] >= memory["from"]:
+            fields = tool["fields"]
+            if dynamic is None or "tool" not in fields or ("dynamic" in fields) == dynamic:
+                return tool
+    return None
+
+
+def _anywhere(memory: Memory, call_id: str) -> Memory | None:
+    """The tool part of a call that results are for: in the present step, else the last one."""
+    found = _in_step(memory, call_id)
+    if found is None:
+        found = next(reversed(_tools(memory, call_id)), None)
+    return found
+
+
+def _asking(memory: Memory, approval_id: str) -> Memory | None:
+    """The first tool part with an approval. Linear in the message's tool calls."""
+    for tool in sorted(_all_tools(memory), key=lambda tool: int(tool["index"])):
+        approval = tool["fields"].get("approval")
+        if isinstance(approval, dict) and approval.get("id") == approval_id:
+            return tool
+    return None
+
+
+def _below(tools: Memory, first: int) -> Memory:
+    """The tool parts whose index lies below one."""
+    below = {
+        call_id: [tool for tool in calls if tool["index"] < first]
+        for call_id, calls in tools.items()
+    }
+    return {call_id: calls for call_id, calls in below.items() if calls}
+
+
+def _waits(memory: Memory) -> bool:
+    """Whether the present step has a call that this client has to answer."""
+    return any(
+        tool["index"] >= memory["from"]
+        and tool["fields"]["state"]["wire"] in _WAITING
+        and not tool["fields"].get("providerExecuted")
+        for tool in _all_tools(memory)
+    )
+
+
+def _merged(base: Json, over: Json) -> Json:
+    """Metadata with more merged into it: objects member by member, all else replaced."""
+    if not isinstance(base, dict) or not isinstance(over, dict):
+        return over
+    result = dict(base)
+    for name, value in over.items():
+        if name not in _PROTOTYPE_KEYS:
+            result[name] = _merged(base[name], value) if name in base else value
+    return result
+
+
+def _places(shared: Memory, ids: Sequence[str], newer: bool) -> list[float]:
+    """Where listed messages stand among those that are known; remembers it.
+
+    The last known one of the list stays where it is and the others stand around it, closer than
+    what is known and not in the list. A list of strangers stands behind all, when it is `newer`,
+    or before all.
+    """
+    orders: dict[str, float] = shared["orders"]
+    found: list[float]
+    places = [orders[name] for name in ids if name in orders]
+    if len(places) == len(ids) and all(here < there for here, there in pairwise(places)):
+        return places
+    size = len(ids)
+    anchor = max((at for at, name in enumerate(ids) if name in orders), default=None)
+    if anchor is not None:
+        here = orders[ids[anchor]]
+        others = [order for name, order in orders.items() if name not in ids]
+        low = max((order for order in others if order < here), default=here - anchor - 1)
+        high = min((order for order in others if order > here), default=here + size - anchor)
+        found = [
+            here + (at - anchor) * ((here - low) / (anchor + 1))
+            if at <= anchor
+            else here + (at - anchor) * ((high - here) / (size - anchor))
+            for at in range(size)
+        ]
+    elif newer or not orders:
+        found = [math.floor(shared["order"]) + 1 + at for at in range(size)]
+    else:
+        found = [math.ceil(min(orders.values())) - size + at for at in range(size)]
+    for name, order in zip(ids, found, strict=True):
+        _remember(orders, name, order, _ORDERS)
+    shared["order"] = max(shared["order"], *found)
+    return found
+
+
+# --- tool states ----------------------------------------------------------------------------------
+
+
+def _state(wire: str, *members: Members) -> Members:
+    """A canonical tool state; `wire` is the state's own name."""
+    state: Members = {"status": _STATUSES.get(wire, "running"), _WIRE: wire}
+    for more in members:
+        state |= more
+    if state.get("preliminary"):
+        state["status"] = "running"  # there is more to come
+    return state
+
+
+def _moved(tool: Memory, wire: str) -> Members:
+    """A tool's state under another name, with everything that it holds."""
+    return {**tool["fields"]["state"], "status": _STATUSES[wire], _WIRE: wire}
+
+
+def _title(wire: Members, tool: Memory | None) -> Members:
+    """A tool's title, which stays once it was given."""
+    title = wire.get("title")
+    if title is None and tool is not None:
+        title = tool["fields"]["state"].get("title")
+    return {} if title is None else {"title": title}
+
+
+def _tool_fields(wire: Members, state: Members, dynamic: bool) -> Members:
+    """The fields of a tool part that a chunk with its name says."""
+    fields: Members = {"tool": wire["toolName"], "callId": wire["toolCallId"], "state": state}
+    if dynamic:
+        fields["dynamic"] = True
+    fields |= _given(wire, "toolMetadata", "providerExecuted")
+    if wire.get("providerMetadata") is not None:
+        ended = state[_WIRE] == "output-error"
+        name = "resultProviderMetadata" if ended else "callProviderMetadata"
+        fields[name] = thaw(wire["providerMetadata"])
+    return fields
+
+
+def _answers(approval: Json, unanswered: bool = False) -> list[Event]:
+    """The answer to the permission that an approval asked for, when it has one, or has none."""
+    if not isinstance(approval, dict) or not is_id(approval.get("id")):
+        return []
+    if ("approved" in approval) == unanswered:
+        return []
+    payload = {name: approval[name] for name in ("approved", "reason") if name in approval}
+    return [PermissionReplied(request_id=approval["id"], payload=payload)]
+
+
+def _given(wire: Members, *names: str) -> Members:
+    """Copies of the members that are there and not null."""
+    return {name: thaw(wire[name]) for name in names if wire.get(name) is not None}
+
+
+def _kept(wire: Members, name: str) -> Members:
+    """A copy of a member that may be null."""
+    return {name: thaw(wire[name])} if name in wire else {}
+
+
+# --- UIMessages -----------------------------------------------------------------------------------
+
+
+class _ListedPart(NamedTuple):
+    kind: str
+    text: str | None
+    fields: Members
+    open: bool
+
+
+class _ListedMessage(NamedTuple):
+    id: str
+    role: str
+    info: Members
+    parts: list[_ListedPart]
+    raw: list[Members]
+    open: bool
+
+
+def _is_message(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and is_id(value.get("id"))
+        and type(value.get("role")) is str
+        and are_objects(value.get("parts"))
+        and all(type(part.get("type")) is str for part in value["parts"])
+    )
+
+
+def _read_messages(entries: list[Any], at: str) -> list[_ListedMessage]:
+    found = []
+    for number, entry in enumerate(entries):
+        entry_at = path_to(at, str(number))
+        if not isinstance(entry, dict):
+            raise MalformedEvent(entry_at, f"must be an object, not {describe(entry)}")
+        raw = objects(entry, "parts", entry_at)
+        parts = [_read_part(part, f"{entry_at}.parts.{place}") for place, part in enumerate(raw)]
+        info: Members = {}
+        others: Members = {}
+        for name, value in entry.items():
+            if name == "metadata":
+                info[name] = value
+            elif name not in ("id", "role", "parts"):
+                others[name] = value
+        if others:
+            info[_WIRE] = others
+        waiting = any(
+            part.open or part.fields["state"][_WIRE] in _WAITING
+            for part in parts
+            if part.kind == "tool"
+        )
+        found.append(
+            _ListedMessage(
+                id=an_id(entry, "id", entry_at),
+                role=an_id(entry, "role", entry_at),
+                info=info,
+                parts=parts,
+                raw=raw,
+                open=waiting or any(part.open for part in parts),
+            )
+        )
+    return found
+
+
+def _read_part(part: Members, at: str) -> _ListedPart:
+    """A part of a UIMessage as a canonical one."""
+    kind = an_id(part, "type", at)
+    if kind in _STREAMED:
+        fields = _fields(part, _ADDRESS)
+        state = part.get("state")
+        if type(state) is str:
+            fields["state"] = state
+        return _ListedPart(kind, a_string(part, "text", at), fields, state == "streaming")
+    if kind == "dynamic-tool" or kind.startswith("tool-"):
+        return _read_tool(part, at)
+    fields = _fields(part, frozenset(("type",)))
+    if kind == "step-start":
+        return _ListedPart(kind, None, fields, False)
+    if _is_data(kind):
+        return _ListedPart("data", None, {"name": kind.removeprefix("data-"), **fields}, False)
+    if kind in _SOURCES:
+        fields.setdefault(_WIRE, {})["type"] = kind
+        return _ListedPart(_SOURCES[kind], None, fields, False)
+    return _ListedPart("unknown", None, {_ORIGINAL: kind, **fields}, False)
+
+
+#: Parts whose canonical kind says less than their type.
+_SOURCES: Mapping[str, str] = {
+    "source-url": "source",
+    "source-document": "source",
+    "file": "file",
+    "reasoning-file": "file",
+}
+
+
+def _fields(part: Members, placed: frozenset[str]) -> Members:
+    """The members of a part as fields, as they came."""
+    fields: Members = {}
+    strange: Members = {}
+    for name, value in part.items():
+        if name not in placed:
+            (strange if name in _PART_NAMES else fields)[name] = value
+    if strange:
+        fields[_WIRE] = strange
+    return fields
+
+
+def _read_tool(part: Members, at: str) -> _ListedPart:
+    kind = part["type"]
+    dynamic = kind == "dynamic-tool"
+    name = a_string(part, "toolName", at) if dynamic else kind.removeprefix("tool-")
+    wire = a_string(part, "state", at)
+    state = _state(wire)
+    for ours, theirs in (
+        ("title", "title"),
+        ("input", "input"),
+        ("output", "output"),
+        ("error", "errorText"),
+        ("preliminary", "preliminary"),
+        ("encoding", "inputEncoding"),
+    ):
+        if theirs in part:
+            state[ours] = part[theirs]
+    if state.get("preliminary"):
+        state["status"] = "running"
+    fields = _fields(part, _TOOL_MEMBERS)
+    raw = part.get("rawInput")
+    if wire == "input-streaming" and type(raw) is str:
+        fields["input"] = raw  # what further deltas are appended to
+        state.pop("input", None)  # it follows from the text
+    elif "rawInput" in part:
+        fields["rawInput"] = raw
+    fields |= {"tool": name, "callId": a_string(part, "toolCallId", at), "state": state}
+    if dynamic:
+        fields["dynamic"] = True
+    return _ListedPart("tool", None, fields, wire == "input-streaming")
+
+
+def _index_at(place: int, dropped: Iterable[Sequence[int]]) -> int:
+    """The block index of the part at a place, behind those that were taken back."""
+    index = place
+    for first, end in dropped:
+        if first <= index:
+            index += end - first
+    return index
+
+
+def _snapshot_message(
+    message: _ListedMessage, order: float, dropped: Iterable[Sequence[int]], goes_on: bool
+) -> Members:
+    parts = []
+    for place, part in enumerate(message.parts):
+        members: Members = {
+            "blockIndex": _index_at(place, dropped),
+            "kind": part.kind,
+            "status": "open" if part.open else "closed",
+            **part.fields,
+        }
+        if part.text is not None:
+            members["text"] = part.text
+        parts.append(members)
+    return {
+        "id": message.id,
+        "role": message.role,
+        "order": order,
+        "status": "open" if goes_on else "completed",
+        "info": message.info,
+        "parts": parts,
+    }
+
+
+def _listed_memory(message: _ListedMessage, dropped: Iterable[Sequence[int]]) -> Memory:
+    """What there is to remember of a message that was listed: open text has no id any more."""
+    memory = _new_memory(message.id)
+    if message.info.get("metadata") is not None:
+        memory["metadata"] = thaw(message.info["metadata"])
+    for place, (part, raw) in enumerate(zip(message.parts, message.raw, strict=True)):
+        index = _index_at(place, dropped)
+        memory["next"] = index + 1
+        if part.kind == "step-start":
+            memory["from"] = index + 1
+            memory["inputs"].clear()
+        elif part.kind == "tool":
+            entry = {"index": index, "fields": thaw(part.fields)}
+            memory["tools"].setdefault(part.fields["callId"], []).append(entry)
+            if part.open:
+                memory["inputs"][part.fields["callId"]] = index
+        elif part.kind == "data" and type(raw.get("id")) is str:
+            memory["data"].setdefault(raw["type"], {}).setdefault(raw["id"], index)
+    return memory
+
+
+# --- back to the wire -----------------------------------------------------------------------------
+
+
+def _ui_message(message: Message, parts: Sequence[Part]) -> Members:
+    info: Members = thaw(message.info)
+    others = info.get(_WIRE)
+    wire: Members = {"id": message.id, "role": message.role or "assistant"}
+    if "metadata" in info:
+        wire["metadata"] = info["metadata"]
+    if isinstance(others, dict):
+        wire |= others
+    wire["parts"] = [_ui_part(part) for part in parts]
+    return wire
+
+
+def _ui_part(part: Part) -> Members:
+    fields: Members = thaw(part.fields)
+    strange = fields.pop(_WIRE, None)
+    strange = strange if isinstance(strange, dict) else {}
+    original = fields.pop(_ORIGINAL, None)
+    if part.kind == "tool":
+        return {**_ui_tool(part, fields), **strange}
+    wire: Members = {"type": original if isinstance(original, str) else part.kind}
+    if part.kind == "data" and isinstance(fields.get("name"), str):
+        wire["type"] = f"data-{fields.pop('name')}"
+    wire.update((field, view.raw()) for field, view in part.others.items())
+    if part.kind in _STREAMED or len(part.view):
+        wire["text"] = part.view.raw()
+    return {**wire, **fields, **strange}
+
+
+def _ui_tool(part: Part, fields: Members) -> Members:
+    state = fields.pop("state", None)
+    state = state if isinstance(state, dict) else {}
+    name = fields.pop("tool", None)
+    dynamic = fields.pop("dynamic", False)
+    wire: Members = {"type": "dynamic-tool", "toolName": name} if dynamic else {}
+    if not dynamic:
+        wire["type"] = f"tool-{name or ''}"
+    if "callId" in fields:
+        wire["toolCallId"] = fields.pop("callId")
+    status = state.pop("status", "pending")
+    wire["state"] = state.pop(_WIRE, None) or _STATE_OF.get(status, "input-streaming")
+    if "error" in state:
+        wire["errorText"] = state.pop("error")
+    encoding = state.pop("encoding", None)
+    if encoding is not None and wire["state"] not in ("output-available", "output-error"):
+        wire["inputEncoding"] = encoding
+    wire |= state
+    view = part.others.get("input")
+    raw = fields.pop("input", None) if view is None else view.raw()
+    fields.pop("input", None)
+    if isinstance(raw, str) and "input" not in wire:
+        if wire["state"] not in ("input-available", "output-available"):
+            if wire["state"] != "output-error" or not dynamic:
+                wire["rawInput"] = raw
+        if encoding == "text":
+            wire["input"] = raw
+        else:
+            wire |= _partial(raw)
+    return {**wire, **fields}
+
+
+# --- tool input that is not complete --------------------------------------------------------------
+
+# An escape by number is over after four digits, whatever stands between them.
+_STRING = re.compile(r'"(?:[^"\\]+|\\u(?:[^0-9a-fA-F]*[0-9a-fA-F]){4}|\\[^u])*', re.DOTALL)
+_NUMBER = re.compile(r"[0-9eE.\-]+")
+_LITERALS = ("true", "false", "null")
+
+
+def _partial(text: str) -> Members:
+    """`{"input": value}` of a JSON text that may stop anywhere; empty where it says nothing yet.
+
+    What the client shows: the text up to its last whole token, closed. It differs from
+    `partialjson`, which leaves a number or literal out that may not be complete.
+    """
+    for attempt in (text, _closed(text)):
+        try:
+            return {"input": decode_json(attempt)}
+        except MalformedEvent:
+            pass
+    return {}
+
+
+def _closed(text: str) -> str:
+    """A JSON text cut behind its last whole token, with what is open there closed. Linear.
+
+    What is no JSON is not looked for: it stays in, and the result is no JSON either.
+
+    >>> _closed('{"a": [1, {"b": "x'), _closed('{"a": -'), _closed('[tr')
+    ('{"a": [1, {"b": "x"}]}', '{}', '[true]')
+    """
+    closers: list[str] = []
+    expects = "value"  # or item, key, name, colon, more, nothing
+    keep = at = 0
+    rest = ""
+
+    def behind() -> str:
+        return "more" if closers else "nothing"
+
+    while at < len(text):
+        char = text[at]
+        at += 1
+        if expects in ("value", "item"):
+            if char == "]" and expects == "item":  # an array may end where its first one may be
+                keep = at
+                closers.pop()
+                expects = behind()
+            elif char == '"':
+                found = _STRING.match(text, at - 1)
+                assert found is not None
+                keep = at = found.end()
+                if text.startswith('"', at):
+                    keep = at = at + 1
+                else:
+                    rest, at = '"', len(text)
+                expects = behind()
+            elif char in "tfn":
+                word = next(word for word in _LITERALS if word[0] == char)
+                length = 1
+                while length < len(word) and text.startswith(word[length], at):
+                    length, at = length + 1, at + 1
+                keep = at
+                if at == len(text):
+                    rest = word[length:]
+                expects = behind()
+                at += _passes(text, at, closers)
+            elif char in "-0123456789":
+                found = _NUMBER.match(text, at - 1)
+                assert found is not None
+                digits = found[0].rstrip("eE.-")
+                if digits:
+                    keep = at - 1 + len(digits)
+                at = found.end()
+                expects = behind()
+                at += _passes(text, at, closers)
+            elif char in "{[":
+                keep = at
+                closers.append("}" if char == "{" else "]")
+                expects = "key" if char == "{" else "item"
+        elif expects in ("key", "name"):
+            if char == '"':
+                end = text.find('"', at)
+                at = len(text) if end < 0 else end + 1
+                expects = "colon"
+            elif char == "}" and expects == "key":
+                keep = at
+                closers.pop()
+                expects = behind()
+        elif expects == "colon":
+            if char == ":":
+                expects = "value"
+        elif expects == "more":
+            if char == ",":
+                expects = "name" if closers[-1] == "}" else "value"
+            elif char == closers[-1]:
+                keep = at
+                closers.pop()
+                expects = behind()
+            elif closers[-1] == "]":
+                keep = at
+    return text[:keep] + rest + "".join(reversed(closers))
+
+
+def _passes(text: str, at: int, closers: Sequence[str]) -> int:
+    """1 where the character behind a number or literal ends it and is nothing else."""
+    if at >= len(text):
+        return 0
+    return 0 if closers and text[at] in (",", closers[-1]) else 1
+
+
+# --- the chunks -----------------------------------------------------------------------------------
+
+
+class _Check(NamedTuple):
+    accepts: Callable[[Any], bool]
+    what: str
+
+
+class _Shape(NamedTuple):
+    """Members of a chunk that must be strings, those that have a type where they are there, and
+    which of these must be there."""
+
+    needs: tuple[str, ...] = ()
+    checked: Mapping[str, _Check] = {}
+    must: str = ""
+
+
+def _is_data(kind: str) -> bool:
+    return kind.startswith("data-")
+
+
+def _is_steering(parts: Any) -> bool:
+    needs = {"text": ("text",), "file": ("mediaType", "url")}
+    return are_objects(parts) and all(
+        type(part.get("type")) is str
+        and part["type"] in needs
+        and all(type(part.get(name)) is str for name in needs[part["type"]])
+        for part in parts
+    )
+
+
+_TEXT = _Check(lambda value: type(value) is str, "a string")
+_FLAG = _Check(lambda value: type(value) is bool, "true or false")
+_OBJECT = _Check(lambda value: isinstance(value, dict), "an object")
+_OBJECTS = _Check(are_objects, "an array of objects")
+_BY_PROVIDER = _Check(
+    lambda value: isinstance(value, dict) and are_objects(list(value.values())),
+    "an object of objects",
+)
+_ENCODING = _Check(lambda value: value in ("json", "text"), "json or text")
+_STEERING = _Check(_is_steering, "an array of text and file parts")
+
+_METADATA = {"providerMetadata": _BY_PROVIDER}
+_TOOL = {
+    "providerExecuted": _FLAG,
+    "dynamic": _FLAG,
+    "toolMetadata": _OBJECT,
+    **_METADATA,
+}
+
+#: Every chunk type; `data-` stands for all of `data-NAME`.
+_SHAPES: Mapping[str, _Shape] = {
+    "start": _Shape((), {"messageId": _TEXT}),
+    "finish": _Shape((), {"finishReason": _TEXT}),
+    "abort": _Shape((), {"reason": _TEXT}),
+    "error": _Shape(("errorText",)),
+    "message-metadata": _Shape(),
+    "start-step": _Shape(),
+    "finish-step": _Shape(),
+    "reset-step": _Shape(),
+    "text-start": _Shape(("id",), _METADATA),
+    "text-delta": _Shape(("id", "delta"), _METADATA),
+    "text-end": _Shape(("id",), {"citations": _OBJECTS, **_METADATA}),
+    "reasoning-start": _Shape(("id",), _METADATA),
+    "reasoning-delta": _Shape(("id", "delta"), _METADATA),
+    "reasoning-end": _Shape(("id",), _METADATA),
+    "tool-input-start": _Shape(
+        ("toolCallId", "toolName"), {"inputEncoding": _ENCODING, "title": _TEXT, **_TOOL}
+    ),
+    "tool-input-delta": _Shape(("toolCallId", "inputTextDelta")),
+    "tool-input-available": _Shape(("toolCallId", "toolName"), {"title": _TEXT, **_TOOL}),
+    "tool-input-error": _Shape(("toolCallId", "toolName", "errorText"), {"title": _TEXT, **_TOOL}),
+    "tool-approval-request": _Shape(
+        ("approvalId", "toolCallId"),
+        {"reason": _TEXT, "isAutomatic": _FLAG, "signature": _TEXT},
+    ),
+    "tool-approval-response": _Shape(
+        ("approvalId",),
+        {"approved": _FLAG, "reason": _TEXT, "providerExecuted": _FLAG, **_METADATA},
+        must="approved",
+    ),
+    "tool-output-available": _Shape(("toolCallId",), {"preliminary": _FLAG, **_TOOL}),
+    "tool-output-error": _Shape(("toolCallId", "errorText"), _TOOL),
+    "tool-output-denied": _Shape(("toolCallId",)),
+    "source-url": _Shape(("sourceId", "url"), {"title": _TEXT, **_METADATA}),
+    "source-document": _Shape(("sourceId", "mediaType", "title"), {"filename": _TEXT, **_METADATA}),
+    "file": _Shape(("url", "mediaType"), _METADATA),
+    "reasoning-file": _Shape(("url", "mediaType"), _METADATA),
+    "custom": _Shape(("kind",), _METADATA),
+    "steering-message": _Shape(("id",), {"parts": _STEERING}, must="parts"),
+    "data-": _Shape((), {"id": _TEXT, "transient": _FLAG}),
+}
+
+#: Types that other protocols could have too: they are ours where nothing else is in them.
+_BARE: Mapping[str, frozenset[str]] = {
+    "start": frozenset(("type", "messageId", "messageMetadata")),
+    "finish": frozenset(("type", "finishReason", "messageMetadata")),
+    "abort": frozenset(("type", "reason")),
+    "error": frozenset(("type", "errorText")),
+    "message-metadata": frozenset(("type", "messageMetadata")),
+    "start-step": frozenset(("type",)),
+    "finish-step": frozenset(("type",)),
+    "reset-step": frozenset(("type",)),
+}
+
+#: Members of the parts that come whole.
+_WHOLE: Mapping[str, tuple[str, ...]] = {
+    "source-url": ("sourceId", "url", "title", "providerMetadata"),
+    "source-document": ("sourceId", "mediaType", "title", "filename", "providerMetadata"),
+    "file": ("mediaType", "url", "providerMetadata"),
+    "reasoning-file": ("mediaType", "url", "providerMetadata"),
+    "custom": ("kind", "providerMetadata"),
+    "steering-message": ("id", "parts"),
+}
+
+_HANDLERS: Mapping[str, Callable[[VercelUIAdapter, Members], Sequence[Event]]] = {
+    "start": VercelUIAdapter._start,
+    "finish": VercelUIAdapter._finish,
+    "abort": VercelUIAdapter._abort,
+    "error": VercelUIAdapter._error,
+    "message-metadata": VercelUIAdapter._message_metadata,
+    "start-step": VercelUIAdapter._start_step,
+    "finish-step": VercelUIAdapter._finish_step,
+    "reset-step": VercelUIAdapter._reset_step,
+    "text-start": VercelUIAdapter._text_start,
+    "text-delta": VercelUIAdapter._text_delta,
+    "text-end": VercelUIAdapter._text_end,
+    "reasoning-start": VercelUIAdapter._reasoning_start,
+    "reasoning-delta": VercelUIAdapter._reasoning_delta,
+    "reasoning-end": VercelUIAdapter._reasoning_end,
+    "tool-input-start": VercelUIAdapter._tool_input_start,
+    "tool-input-delta": VercelUIAdapter._tool_input_delta,
+    "tool-input-available": VercelUIAdapter._tool_input_available,
+    "tool-input-error": VercelUIAdapter._tool_input_error,
+    "tool-approval-request": VercelUIAdapter._approval_request,
+    "tool-approval-response": VercelUIAdapter._approval_response,
+    "tool-output-available": VercelUIAdapter._tool_output_available,
+    "tool-output-error": VercelUIAdapter._tool_output_error,
+    "tool-output-denied": VercelUIAdapter._tool_output_denied,
+    "data-": VercelUIAdapter._data,
+    **dict.fromkeys(_WHOLE, VercelUIAdapter._whole),
+}
