@@ -33,6 +33,8 @@ class TextCell:
             cuts here and joins the window again.
         carry: a high surrogate at the end of the base, which may pair with the window's start.
         replaced: seq of the last operation that set the whole text, -1 for none.
+        ready: how many of the pending pieces may be shown although the turn holds text back, -1
+            where nothing was released.
     """
 
     source: GrowingText = attrs.field(factory=GrowingText)
@@ -42,21 +44,21 @@ class TextCell:
     base: int = 0
     carry: str = ""
     replaced: int = -1
+    ready: int = -1
 
     @property
     def waits(self) -> bool:
         """Whether anything waits to be published."""
         return bool(self.pending) or self.cut is not None
 
-    def waits_over(self, bound: int) -> bool:
-        """Whether more code points than `bound` wait behind the cut.
+    @property
+    def waiting_length(self) -> int:
+        """Code points that wait behind the cut, a split surrogate pair counted as two. Free."""
+        return self.length - (self.source.length if self.cut is None else self.cut)
 
-        A split surrogate pair is one code point. Free below the bound, else costs what waits.
-        """
-        kept = self.source.length if self.cut is None else self.cut
-        if self.length - kept <= bound:
-            return False
-        return len(pair_surrogates("".join(self.pending))) > bound
+    def waiting_characters(self) -> int:
+        """Code points that wait, a split surrogate pair counted as one. Costs what waits."""
+        return len(pair_surrogates("".join(self.pending)))
 
     def append(self, piece: str) -> None:
         """Add text at the end."""
@@ -73,6 +75,7 @@ class TextCell:
     def rewrite(self, at: int, tail: str) -> None:
         """Make the working text its first `at` code points and `tail`. Costs what waits."""
         kept = self.source.length if self.cut is None else self.cut
+        self.ready = -1
         if at <= kept:
             self.cut = at if at < self.source.length else None
             self.pending = [tail] if tail else []
@@ -109,8 +112,26 @@ class TextCell:
 
     def merge_pending(self) -> None:
         """Make one piece of what waits: 3 bytes a character instead of 13."""
-        if len(self.pending) > 1:
-            self.pending = ["".join(self.pending)]
+        ready = max(self.ready, 0)
+        pieces = ("".join(self.pending[:ready]), "".join(self.pending[ready:]))
+        self.pending = [piece for piece in pieces if piece]
+        if self.ready > 1:
+            self.ready = 1
+
+    def release(self) -> None:
+        """What waits now may be shown, though what comes after it is held back again."""
+        self.ready = len(self.pending)
+
+    def publish_released(self, final: bool) -> Edit | None:
+        """`publish` for what waited when it was released; the rest goes on waiting."""
+        if self.ready < 0:
+            return None
+        rest = self.pending[self.ready :]
+        self.pending = self.pending[: self.ready]
+        edit = self.publish(final and not rest)
+        self.pending += rest
+        self.length += sum(map(len, rest))
+        return edit
 
     def publish(self, final: bool) -> Edit | None:
         """Move what waits into the published text; the edit that shows it, None for none.
@@ -135,8 +156,9 @@ class TextCell:
                 cut += same
                 text = text[same:]
             if cut < old_end:
-                self.source = source = GrowingText(source.raw(cut))
+                self.source = source = source.cut(cut)
         self.cut = None
+        self.ready = -1
         self.pending = [rest] if rest else []
         source.append(text)
         self.length = source.length + len(rest)
@@ -150,5 +172,6 @@ class TextCell:
             kept = self.source.raw(self.cut)
             if kept:
                 self.pending.insert(0, kept)
+                self.ready += self.ready >= 0
             self.source = GrowingText()
         self.cut = None

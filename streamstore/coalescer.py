@@ -47,6 +47,7 @@ class Coalescer:
         self._counts = counts
         self.delivery = delivery
         self.dirty: list[AnyRow] = []
+        self._aside: dict[int, AnyRow] = {}
         self.epoch = 1
 
     # -- collecting ------------------------------------------------------------------------
@@ -64,6 +65,21 @@ class Coalescer:
         row.dirty = True
         self.dirty.append(row)
         row.message.session.woken[row.key] = row
+
+    def ask_again(self) -> None:
+        """No tick could be asked for: the next delta of any row that waits asks again."""
+        for row in self.dirty:
+            row.dirty = False
+            self._aside[id(row)] = row
+        self.dirty = []
+
+    @property
+    def waits(self) -> bool:
+        """Whether a tick has anything to look at."""
+        return bool(self.dirty or self._aside)
+
+    def _waiting(self) -> list[AnyRow]:
+        return [*self._aside.values(), *self.dirty]
 
     def settle_session(self, session: SessionRow) -> None:
         """Settle what the hot path left in a session: its events are counted in order."""
@@ -84,7 +100,7 @@ class Coalescer:
 
     def settle_all(self) -> None:
         """Settle every row that waits."""
-        for row in self.dirty:
+        for row in self._waiting():
             if isinstance(row, BlockRow):
                 self.settle(row)
 
@@ -148,7 +164,7 @@ class Coalescer:
     def _begin(self, session: SessionRow, turn: str, mode: str | None) -> None:
         mode = mode or self.delivery
         if mode == "buffered" and not self._buffers(session):
-            self._mark(row for row in self.dirty if _session_of(row) is session)
+            self._mark(row for row in self._waiting() if _session_of(row) is session)
         elif mode == "streaming" and self._buffers(session):
             self.release(session)
         session.turn = turn
@@ -161,13 +177,13 @@ class Coalescer:
             session.mode = None
             if streamed and self._buffers(session):
                 # The text of a streaming turn is shown, though what follows it is held back.
-                self._mark(row for row in self.dirty if _session_of(row) is session)
+                self._mark(row for row in self._waiting() if _session_of(row) is session)
 
     def release(self, session: SessionRow, message: MessageRow | None = None) -> None:
         """Let the next tick show what a session, or one message of it, holds back."""
         if not session.withheld and not self._buffers(session):
             return
-        rows: list[AnyRow] = [row for row in self.dirty if _session_of(row) is session]
+        rows: list[AnyRow] = [row for row in self._waiting() if _session_of(row) is session]
         rows += session.withheld.values()
         if message is not None:
             rows = [row for row in rows if isinstance(row, BlockRow) and row.message is message]
@@ -176,8 +192,13 @@ class Coalescer:
     def _mark(self, rows: Iterable[AnyRow]) -> None:
         for row in list(rows):
             if isinstance(row, BlockRow):
-                row.released = True
+                self.settle(row)
+                row.released, row.released_closed = True, row.closed
+                for _, cell in row.cells():
+                    cell.release()
+                touched = row.touched
                 self.touch(row)
+                row.touched = touched  # what shows text brings nothing new
 
     # -- a tick ----------------------------------------------------------------------------
 
@@ -187,6 +208,9 @@ class Coalescer:
         Costs what waits. Text that buffered delivery holds back stays, uncommitted, in its row.
         """
         rows, self.dirty = self.dirty, []
+        if self._aside:
+            aside, self._aside = self._aside, {}
+            rows = [*aside.values(), *(row for row in rows if id(row) not in aside)]
         taken: list[tuple[AnyRow, Edits]] = []
         for row in rows:
             row.dirty = False
@@ -202,30 +226,45 @@ class Coalescer:
         session = row.message.session
         edits: Edits = []
         settled = row.message.closed_as != "open"
-        if self._buffers(session) and not row.released and not settled:
-            bound = self._limits.spill_characters
-            if not any(cell.waits_over(bound) for _, cell in row.cells()):
-                if any(cell.waits for _, cell in row.cells()) or row.closed != row.shown_closed:
-                    row.reshaped |= not row.withheld
-                    row.withheld = True
-                    session.withheld[row.key] = row
-                    for _, cell in row.cells():
-                        cell.merge_pending()
-                return edits
+        holds_back = self._buffers(session) and not settled and not row.local
+        if holds_back and self._spills(row):
+            holds_back = False
+        if holds_back and not row.released:
+            self._withhold(row)
+            return edits
+        part = holds_back  # what came after the release still waits
         row.reshaped |= row.withheld or row.shown_closed != row.closed
         row.withheld = row.released = False
         session.withheld.pop(row.key, None)
-        row.shown_closed = row.closed
-        final = row.closed or settled
+        row.shown_closed = row.released_closed if part else row.closed
+        final = row.shown_closed or settled
         for field, cell in row.cells():
             if cell.waits:
-                self._counts.work["writes"] += 1
                 before = cell.length
-                edit = cell.publish(final)
+                edit = cell.publish_released(final) if part else cell.publish(final)
                 self._counts.characters["paired"] += before - cell.length
                 if edit is not None:
                     edits.append((field, edit))
+                    self._counts.work["writes"] += 1
+        if part:
+            self._withhold(row)
         return edits
+
+    def _spills(self, row: BlockRow) -> bool:
+        """Whether more waits of a part, in all of its fields, than may be held back."""
+        bound = self._limits.spill_characters
+        if sum(cell.waiting_length for _, cell in row.cells()) <= bound:
+            return False
+        return sum(cell.waiting_characters() for _, cell in row.cells()) > bound
+
+    def _withhold(self, row: BlockRow) -> None:
+        """Keep what waits of a row, if anything does, for its turn's end."""
+        if any(cell.waits for _, cell in row.cells()) or row.closed != row.shown_closed:
+            row.reshaped |= not row.withheld
+            row.withheld = True
+            row.message.session.withheld[row.key] = row
+            for _, cell in row.cells():
+                cell.merge_pending()
 
 
 def _session_of(row: AnyRow) -> SessionRow:

@@ -8,7 +8,14 @@ from __future__ import annotations
 import re
 from typing import Literal
 
+_END = re.compile(rb"\r\n|\r|\n")
 _FIELD = re.compile(rb"(?:data|event|id|retry)(?::|$)")
+
+
+def line_end(data: bytes | bytearray, start: int) -> int:
+    """Where the line that `start` lies in ends: behind its CR, LF or CRLF; -1 without an end."""
+    found = _END.search(data, start)
+    return -1 if found is None else found.end()
 
 
 def framing_of(line: bytes) -> Literal["json lines", "event stream"] | None:

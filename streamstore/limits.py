@@ -56,6 +56,14 @@ class Limits:
         inbox_bytes: bytes that wait in `feed_threadsafe`; over it `InboxFull` is raised and
             the caller keeps them.
         line_bytes: length of one JSON line; a longer one is skipped and counted.
+        event_line_bytes: length of one line of an event stream. Over it the event is skipped and
+            counted; its id still counts.
+        event_bytes: size of one event of an event stream, with `data_line_bytes` charged for each
+            of its data lines. Over it the event is skipped and counted; its id still counts.
+        data_line_bytes: what a data line costs beside its bytes.
+        event_id_bytes: length of an event-stream id; a longer one is void, the former stays.
+        ended_streams: ended streams whose position is kept until one of their protocol and session
+            is opened; the oldest goes first.
         nesting: arrays and objects inside each other in one wire object; a deeper one is
             malformed. Every walk of a value recurses.
         undetected_events: events that wait until `protocol="auto"` recognises a stream; over it
@@ -81,6 +89,11 @@ class Limits:
     subscriber_changes: int = _bound(10_000)
     inbox_bytes: int = _bound(16 * 1024 * 1024)
     line_bytes: int = _bound(8 * 1024 * 1024)
+    event_line_bytes: int = _bound(1024 * 1024)
+    event_bytes: int = _bound(8 * 1024 * 1024)
+    data_line_bytes: int = _bound(64)
+    event_id_bytes: int = _bound(8 * 1024)
+    ended_streams: int = _bound(1024)
     nesting: int = _bound(200)
     undetected_events: int = _bound(64)
     pending_merge: int = _bound(1024)

@@ -243,7 +243,7 @@ class Marks:
 
     def knows(self, seq: int) -> bool | None:
         """Whether a seq at or below the mark was taken in; None when it cannot be proved."""
-        if seq <= self.covered:
+        if seq <= self.covered or seq == self.mark:
             return True
         at = bisect_left(self.seqs, seq)
         if at < len(self.seqs) and self.seqs[at] == seq:

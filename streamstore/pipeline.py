@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 import traceback
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, Literal, TypeAlias, cast
 
@@ -59,10 +59,11 @@ from .events import (
     TurnCompleted,
     TurnStarted,
 )
-from .framing import framing_of
+from .framing import framing_of, line_end
 from .hotpath import Ingest, IngestMany, door, plain_door
+from .iterating import Changes, weak
 from .jsonlines import JsonLinesParser
-from .keys import BlockIndex, Key, PartKey
+from .keys import MAX_NUMBER, BlockIndex, Key, PartKey
 from .limits import Limits
 from .model import DELIVERIES, SEQUENCINGS, Delivery, Message, Part, Sequencing, Session, thaw
 from .protocols import adapter_named, adapters, detect
@@ -79,7 +80,7 @@ from .saved import (
     save_session,
 )
 from .snapshots import plan, read_messages
-from .sse import EventStreamParser
+from .sse import EventStreamParser, SseLimits
 from .state import state_of
 from .store import Tables
 from .subscribers import Present, Subscribers, Subscription
@@ -100,8 +101,11 @@ _MESSAGE_EVENTS = (
     MessageRollback,
 )
 
-# How much may come before a line that tells an event stream from JSON lines.
+# How much may come before a line that tells an event stream from JSON lines, and how much of a
+# line tells.
 _LEAD_BYTES = 65_536
+_TELLING_BYTES = 256
+_BOM = b"\xef\xbb\xbf"
 
 #: Which member of a session an event sets: a fetched state must not undo it.
 _OWN_MEMBERS: Mapping[type[Event], str] = {
@@ -167,7 +171,8 @@ class Stream:
     # The hot path reads a dozen of these per delta: slots are faster than a large dict.
     __slots__ = (
         "__weakref__", "_adapter", "_asked", "_before", "_default_session", "_each",
-        "_event_id", "_framer", "_generation", "_hot", "_lead", "_local", "_memory", "_mode",
+        "_event_id", "_feeding", "_framer", "_generation", "_hot", "_id_before", "_lead",
+        "_lead_at", "_local", "_memory", "_mode",
         "_named", "_ordered", "_policy", "_repeats_from", "_repeats_to", "_rest", "_sentinels",
         "_session_id", "_sessions", "_shape",
         "_stopped", "_store", "_take_many", "_touched", "_undetected", "_unique", "ended",
@@ -192,8 +197,11 @@ class Stream:
         self._local = local
         self._generation: str | None = None
         self._framer: EventStreamParser | JsonLinesParser | None = None
-        self._lead = b""
+        self._lead = bytearray()
+        self._lead_at = 0
         self._rest = b""
+        self._feeding = False
+        self._id_before: str | None = None
         self._undetected: list[Any] = []
         self._stopped = False
         self.ended = False
@@ -226,6 +234,8 @@ class Stream:
         self._adapter = cls(
             Context(
                 session_id=self._default_session,
+                bound=self._session_id is not None,
+                limits=self._store.limits,
                 strict=self._policy == "strict",
                 new_id=self._store.new_id,
                 own=self._memory,
@@ -272,6 +282,11 @@ class Stream:
         return None if self._adapter is None else self._adapter.declaration.name
 
     @property
+    def adapter(self) -> Adapter | None:
+        """The stream's own adapter, None until the protocol is recognised."""
+        return self._adapter
+
+    @property
     def sequencing(self) -> Sequencing:
         """What a hole in this stream's seq means."""
         return self._mode
@@ -287,16 +302,23 @@ class Stream:
         at = self._repeats_from if self.received == self._repeats_to else self.received
         return Position(at, self._event_id)
 
-    def _resume_at(self, position: Position, streaming: Iterable[Any]) -> None:
-        """Go on where a saved stream stopped; `streaming`: keys of the parts it left open."""
-        self.received = position.events
-        self._event_id = position.event_id
-        for session_id, message_id, block_index in streaming:
-            session = self._store._sessions.get(session_id)
+    def _go_on_from(self, entry: Mapping[str, Any]) -> None:
+        """Go on where another stream stood: a saved one, or one whose connection ended."""
+        self._event_id = entry["eventId"]
+        if entry["ended"]:
+            return
+        self.received = entry["events"]
+        self.epoch = entry["epoch"]
+        sessions = self._store._sessions
+        self._sessions = {name: sessions[name] for name in entry["sessions"] if name in sessions}
+        for session_id, message_id, block_index in entry["streaming"]:
+            session = sessions.get(session_id)
             message = session.messages.get(message_id) if session is not None else None
             block = message.blocks.get(block_index) if message is not None else None
             if block is not None:
                 self._touched[block.key] = block
+        if entry["stopped"]:
+            self._stop()
 
     @property
     def _streaming(self) -> list[list[Any]]:
@@ -321,12 +343,26 @@ class Stream:
         """
         self._store._drain()
         self._open_only()
+        if self._feeding:
+            self._store._post(self, data)  # from a subscriber: behind what is being taken in
+            return
+        self._feeding = True
+        try:
+            self._feed(data)
+        finally:
+            self._feeding = False
+        self._store._fed()
+        if self._store._inbox:
+            self._store._ask_drain()
+
+    def _feed(self, data: bytes) -> None:
         framer = self._framer
         if framer is None:
             framer = self._choose_framer(data)
             if framer is None:
                 return
-            data, self._lead = self._lead, b""
+            data = bytes(self._lead)
+            self._lead.clear()
         if isinstance(framer, JsonLinesParser):
             skipped = framer.skipped
             self._take_texts(framer.feed(data))
@@ -336,11 +372,15 @@ class Stream:
             if data:
                 skipped = framer.skipped
                 for frame in framer.feed(data):
+                    # Before it is taken in: a commit in between shows the position behind it.
+                    self._id_before, self._event_id = self._event_id, frame.id
                     self._take_text(frame.data, frame.event)
-                    if frame.id != self._event_id and self.received != self._repeats_to:
-                        self._event_id = frame.id
+                    if self.received == self._repeats_to:
+                        self._event_id = self._id_before
+                    self._id_before = None
                 self._count_skipped(framer.skipped - skipped)
-        self._store._fed()
+                if self.received != self._repeats_to:
+                    self._event_id = framer.last_event_id  # also of an event without data
 
     def _take_run(self, data: bytes, framer: EventStreamParser) -> bytes:
         """Take in whole events at the start the short way; what is left for the parser."""
@@ -404,21 +444,23 @@ class Stream:
         if self._lead:
             # No line belongs to either framing: they are broken JSON lines, or comments alone.
             self._framer = JsonLinesParser(self._store.limits.line_bytes)
-            lines = self._framer.feed(self._lead)
+            lines = self._framer.feed(bytes(self._lead))
             self._take_texts(line for line in lines if not line.startswith(b":"))
-            self._lead = b""
+            self._lead.clear()
         self._rest = b""  # an event without its blank line is none
         if isinstance(self._framer, JsonLinesParser):
             skipped = self._framer.skipped
             self._take_texts(self._framer.end())
             self._count_skipped(self._framer.skipped - skipped)
-        if self._undetected:
-            for wire in self._undetected:
-                kind = wire.get("type") if isinstance(wire, dict) else None
-                self._store._counts.add(Verdict("unknown", str(kind)))
-            self._undetected = []
+        self._note_undetected()
         self._leave()
         self._store._fed()
+
+    def _note_undetected(self) -> None:
+        for wire in self._undetected:
+            kind = wire.get("type") if isinstance(wire, dict) else None
+            self._store._counts.add(Verdict("unknown", str(kind)[:80]))
+        self._undetected = []
 
     def _leave(self) -> None:
         self.ended = True
@@ -434,8 +476,30 @@ class Stream:
         self._touched.clear()
         for session in self._sessions.values():
             store._coalescer.release(session)
+        if not self._local:
+            entry = self._entry()
+            entry["ended"], entry["memory"], entry["streaming"] = True, {}, []
+            store._leave(self, entry)
         self._sessions.clear()
         store._streams.pop(self, None)
+
+    def _entry(self) -> dict[str, Any]:
+        """What a saved state holds of the stream: where it stands, and what it goes on with."""
+        position = self.position
+        return {
+            "protocol": self.protocol,
+            "sessionId": self._session_id,
+            "sequencing": self._mode,
+            "events": position.events,
+            "eventId": position.event_id,
+            "epoch": self.epoch,
+            "sessions": list(self._sessions),
+            "streaming": self._streaming,
+            "memory": thaw(self._memory),
+            "stopped": self._stopped,
+            "default": self is self._store._default,
+            "ended": False,
+        }
 
     def _streams_on(self, key: PartKey) -> bool:
         """Whether another open stream delivers a part as well: a reconnect that overlaps."""
@@ -450,17 +514,36 @@ class Stream:
 
     def _choose_framer(self, data: bytes) -> EventStreamParser | JsonLinesParser | None:
         """The framer for what came so far, None while its first lines say nothing."""
-        self._lead += data
-        for line in self._lead.removeprefix(b"\xef\xbb\xbf").splitlines(keepends=True):
-            framing = framing_of(line)
+        lead = self._lead
+        seen = len(lead)
+        lead += data
+        if len(lead) < len(_BOM) and _BOM.startswith(lead):
+            return None
+        if not self._lead_at and lead.startswith(_BOM):
+            self._lead_at = len(_BOM)
+        while self._framer is None and self._lead_at < len(lead):
+            at = self._lead_at
+            end = line_end(lead, max(at, seen - 1))
+            stop = len(lead) if end < 0 else end
+            framing = framing_of(bytes(lead[at : min(stop, at + _TELLING_BYTES)]))
             if framing == "json lines":
                 self._framer = JsonLinesParser(self._store.limits.line_bytes)
-            elif framing == "event stream" or len(self._lead) > _LEAD_BYTES:
-                self._framer = EventStreamParser(last_event_id=self._event_id)
-            else:
-                continue  # a broken line, or the start of one: the next one may tell
-            break
+            elif framing == "event stream" or stop > _LEAD_BYTES:
+                self._framer = self._event_stream()
+            elif end < 0:
+                break  # the start of a line: its rest may tell
+            self._lead_at = stop  # a broken line: the next one may tell
         return self._framer
+
+    def _event_stream(self) -> EventStreamParser:
+        limits = self._store.limits
+        bounds = SseLimits(
+            line=limits.event_line_bytes,
+            event=limits.event_bytes,
+            charge_per_data_line=limits.data_line_bytes,
+            id=limits.event_id_bytes,
+        )
+        return EventStreamParser(bounds, last_event_id=self._event_id)
 
     def _take_texts(self, texts: Iterable[str | bytes]) -> None:
         for text in texts:
@@ -499,16 +582,24 @@ class Stream:
     def _ingest_slowly(self, wire: Any) -> Verdict:
         self._open_only()
         if self._adapter is None:
+            if self._stopped:
+                self._store._counts.add(verdicts.STOPPED)
+                return verdicts.STOPPED
             return self._detect(wire)
         shape = self._shape
         if shape is not None and shape.envelope and isinstance(wire, dict):
             inner = wire.get(shape.envelope)
             if isinstance(inner, dict) and inner.get("type") == shape.type:
                 return self.ingest(inner)
-        self._before = self._taken
+        before = self._taken
+        if self._id_before is not None:
+            before = attrs.evolve(before, event_id=self._id_before)
+        self._before = before
         self.received += 1
         verdict = self._judge(wire)
         self._settle_verdict(verdict)
+        if self._store._positions:
+            self._store._positions.clear()
         self._store._woke()
         return verdict
 
@@ -518,6 +609,8 @@ class Stream:
             self._undetected.append(wire)
             if len(self._undetected) >= self._store.limits.undetected_events:
                 seen = self._undetected[0]
+                self._note_undetected()
+                self._stop()
                 kind = seen.get("type") if isinstance(seen, dict) else type(seen).__name__
                 raise UnknownProtocol(
                     f"no protocol recognised: the first event is {str(kind)[:80]!r}; "
@@ -990,7 +1083,7 @@ class StreamStore:
             adapter_named(protocol)
         self.limits = limits or Limits()
         self._protocol = protocol or "auto"
-        self._new_id = new_id or _numbered()
+        self._new_id = new_id or _Numbered()
         self._loads = decoder_named(decoder)
         self._counts = Counts()
         self._coalescer = Coalescer(self.limits, self._counts, delivery)
@@ -1003,7 +1096,9 @@ class StreamStore:
         self._default: Stream | None = None
         self._applied: Stream | None = None
         self._closed = False
-        self._restored: list[dict[str, Any]] = []
+        # Of saved streams, and of those that ended, until another one goes on from there.
+        self._left: list[dict[str, Any]] = []
+        self._positions: dict[Any, Position] = {}
         self._resync: dict[str, str] = {}
         # What adapters remember from stream to stream, by protocol and session.
         self._memory: dict[str, dict[str, dict[str, Any]]] = {}
@@ -1049,31 +1144,82 @@ class StreamStore:
             UnknownProtocol: no adapter has that name.
             CallerError: another argument is none of its values, or the store is closed.
         """
-        self._usable()
         if sequencing is not None and sequencing not in SEQUENCINGS:
             raise CallerError(f"sequencing must be one of {', '.join(SEQUENCINGS)}")
         if policy not in ("lenient", "strict"):
             raise CallerError("policy must be lenient or strict")
+        return self._open(protocol, session_id, sequencing, generation, policy)
+
+    def _open(
+        self,
+        protocol: str,
+        session_id: str | None = None,
+        sequencing: Sequencing | None = None,
+        generation: str | None = None,
+        policy: Policy = "lenient",
+        default: bool = False,
+    ) -> Stream:
+        self._usable()
+        self._meet()
         adapter = None if protocol == "auto" else adapter_named(protocol)
-        restored = self._take_restored(protocol)
-        memory = None if restored is None else restored["memory"]
+        before = self._take_left(protocol, session_id, default)
+        memory = None
+        if before is not None and not before["ended"]:
+            memory = before["memory"]
+            sequencing = sequencing or before["sequencing"]
         stream = Stream(self, adapter, session_id, sequencing, policy, memory=memory)
         self._streams[stream] = None
-        if restored is not None:
-            stream._resume_at(_restored_position(restored), restored["streaming"])
-            if restored["stopped"]:
-                stream._stop()
+        if before is not None:
+            stream._go_on_from(before)
+            self._hand_holes(before, stream)
         if generation is not None:
             stream._open_generation(session_id, generation)
             self._woke()
         return stream
 
-    def _take_restored(self, protocol: str) -> dict[str, Any] | None:
-        """What a saved stream of a protocol left for the first that is opened after a load."""
-        for place, entry in enumerate(self._restored):
-            if protocol in (entry["protocol"], "auto"):
-                return self._restored.pop(place)
-        return None
+    def _take_left(
+        self, protocol: str, session_id: str | None, default: bool
+    ) -> dict[str, Any] | None:
+        """What an earlier stream of this protocol and session left; the default one: its own."""
+        found = [e for e in self._left if protocol in (e["protocol"], "auto")]
+        found = [e for e in found if e["sessionId"] == session_id]
+        found = (
+            [e for e in found if e["default"]]
+            if default
+            else sorted(found, key=lambda entry: entry["default"])
+        )
+        if not found:
+            return None
+        self._left.remove(found[0])
+        return found[0]
+
+    def _leave(self, stream: Stream, entry: dict[str, Any]) -> None:
+        """Keep where an ended stream stood until one of its protocol and session is opened."""
+        whose = (entry["protocol"], entry["sessionId"])
+        same = [e for e in self._left if e["ended"] and (e["protocol"], e["sessionId"]) == whose]
+        for other in same:
+            self._left.remove(other)
+            self._hand_holes(other, entry)
+        self._hand_holes(stream, entry)
+        if entry["eventId"] or same or self._holding or self._holding_sessions:
+            self._left.append(entry)
+        ended = [e for e in self._left if e["ended"]]
+        for other in ended[: -self.limits.ended_streams]:
+            self._left.remove(other)
+
+    def _hand_holes(self, holder: Any, heir: Any) -> None:
+        """Holes that one stream left are its successor's: its position lies before them."""
+        self._positions.clear()
+        for row in self._holding.values():
+            row.holes_at = {
+                seq: (heir if entry[0] is holder else entry[0], entry[1])
+                for seq, entry in row.holes_at.items()
+            }
+        for session in self._holding_sessions.values():
+            session.holes_at = [
+                (seq, heir if who is holder else who, before)
+                for seq, who, before in session.holes_at or ()
+            ]
 
     def feed(self, data: bytes) -> None:
         """`Stream.feed` of the default stream."""
@@ -1147,7 +1293,7 @@ class StreamStore:
 
     def _default_stream(self) -> Stream:
         if self._default is None or self._default.ended:
-            self._default = self.open(self._protocol)
+            self._default = self._open(self._protocol, default=True)
         return self._default
 
     def _wake(self, row: BlockRow) -> None:
@@ -1158,12 +1304,13 @@ class StreamStore:
     def _woke(self) -> None:
         if self._each:
             self._commit()
-        elif self._ticks is not None and not self._asked_tick and self._coalescer.dirty:
+        elif self._ticks is not None and not self._asked_tick and self._coalescer.waits:
             self._asked_tick = True
             try:
                 self._ticks.request()
             except BaseException:
                 self._asked_tick = False  # nothing is scheduled: the next work asks again
+                self._coalescer.ask_again()
                 raise
 
     def _fed(self) -> None:
@@ -1174,7 +1321,9 @@ class StreamStore:
 
     def _commit(self) -> ChangeSet:
         self._asked_tick = False
-        if not self._coalescer.dirty:
+        if self._inbox:
+            self._drain()  # a GUI timer may be all that runs in the owner's thread
+        if not self._coalescer.waits:
             return self._nothing()
         taken = self._coalescer.take()
         touched = {id(session): session for session in (_session_of(row) for row, _ in taken)}
@@ -1293,42 +1442,30 @@ class StreamStore:
                 None, "each" or "manual").
         """
         self._usable()
+        self._meet()
         scope = _scope(session_id, message_id, block_index)
+        if not throttle >= 0:
+            raise CallerError("a throttle is a number of ms from 0")
         if throttle > 0 and (self._ticks is None):
             raise CallerError("a throttle needs timers: use ticks='asyncio' or a scheduler")
         return self._subscribers.add(callback, scope, throttle, self._present(scope))
 
-    async def changes(
+    def changes(
         self,
         session_id: str | None = None,
         message_id: str | None = None,
         block_index: BlockIndex | None = None,
-    ) -> AsyncIterator[ChangeSet]:
-        """Change sets of a scope as they are committed; what comes meanwhile is merged into one.
+    ) -> Changes:
+        """Change sets of a scope, from this call on; what comes meanwhile is merged into one.
 
-        A consumer that falls behind gets one merged change set, past
-        `Limits.subscriber_changes` entries one `reset`. Ends when the store is closed.
+        An async iterator. A consumer that falls behind gets one merged change set, past
+        `Limits.subscriber_changes` entries one `reset`. Ends when the store is closed; `close()`
+        it, or use it in `with`, to stop earlier.
         """
-        import asyncio
-
-        arrived = asyncio.Event()
-        waiting = MergedChanges()
-
-        def hear(changes: ChangeSet) -> None:
-            waiting.add(changes)
-            if waiting.size > self.limits.subscriber_changes:
-                waiting.become_reset()
-            arrived.set()
-
-        with self.subscribe(hear, session_id, message_id, block_index) as subscription:
-            subscription.on_close = arrived.set
-            while True:
-                await arrived.wait()
-                arrived.clear()
-                if waiting.last is not None:
-                    yield waiting.take(self._locate)
-                if subscription.closed and waiting.last is None:
-                    return
+        waiting = Changes(self.limits.subscriber_changes, self._locate)
+        hear = weak(waiting, Changes.hear)
+        waiting.begin(self.subscribe(hear, session_id, message_id, block_index))
+        return waiting
 
     def pull(self, since: int = 0) -> ChangeSet:
         """One merged change set of everything after a version, without subscribing.
@@ -1409,19 +1546,30 @@ class StreamStore:
         self._resync.setdefault(session_id, reason)
 
     def _position(self, stream: Stream, taken: Position) -> Position:
+        if not (self._holding or self._holding_sessions):
+            return taken
+        first = self._positions.get(stream)
+        if first is None:
+            first = self._positions[stream] = self._first_held(stream)
+        return first if first.events < taken.events else taken
+
+    def _first_held(self, stream: Stream) -> Position:
+        """The position before the first hole that a stream ran into. Linear in the holes."""
+        first = _BEHIND_ALL
         for row in list(self._holding.values()):
             if not row.holes_at:
                 del self._holding[row.key]
             for holder, before in row.holes_at.values():
-                if holder in (stream, None) and before.events < taken.events:
-                    taken = before
+                if holder is stream:  # what it brought later stands later
+                    first = min(first, before, key=lambda position: position.events)
+                    break
         for session in list(self._holding_sessions.values()):
             before_hole = _first_hole(session)
             if before_hole is None:
                 del self._holding_sessions[session.id]
-            elif before_hole[1] is stream and before_hole[2].events < taken.events:
-                taken = before_hole[2]
-        return taken
+            elif before_hole[1] is stream:
+                first = min(first, before_hole[2], key=lambda position: position.events)
+        return first
 
     def _resume(self, touched: Iterable[SessionRow]) -> Mapping[str, Any]:
         resume: dict[str, Any] = {}
@@ -1432,6 +1580,9 @@ class StreamStore:
         }
         if sessions:
             resume["sessions"] = MappingProxyType(dict(sorted(sessions.items())))
+        for left in self._left:
+            if left["eventId"]:
+                resume["eventId"] = left["eventId"]
         for stream in self._streams:
             if stream._event_id:
                 resume["eventId"] = stream.position.event_id
@@ -1511,14 +1662,20 @@ class StreamStore:
             if not self._ticks.from_thread(self._drain):
                 self._asked_drain = False  # no loop yet: the next bytes ask again
 
+    def _meet(self) -> None:
+        """Where the scheduler sees a loop for the first time, what threads left can come in."""
+        if self._ticks is not None and self._ticks.meet() and self._inbox:
+            self._ask_drain()
+
     def _drain(self) -> None:
         """Take in what other threads left, in order; never one chunk inside another."""
         self._asked_drain = False  # first: who posts from here on asks again
-        if self._draining:
-            return
+        if self._draining or any(stream._feeding for stream in self._streams):
+            return  # who is feeding asks again
         self._draining = True
         try:
-            while self._inbox:
+            # What comes meanwhile waits for the next call: producers must not starve the loop.
+            for _ in range(len(self._inbox)):
                 with self._inbox_lock:
                     stream, data = self._inbox.popleft()
                     self._inbox_bytes -= len(data)
@@ -1527,7 +1684,7 @@ class StreamStore:
         finally:
             self._draining = False
             if self._inbox:
-                self._ask_drain()  # a stream raised: the others still get theirs
+                self._ask_drain()
 
     # -- saved states ------------------------------------------------------------------------------
 
@@ -1547,19 +1704,9 @@ class StreamStore:
             "epoch": self._coalescer.epoch,
             "resync": dict(self._resync),
             "memory": thaw(self._memory),
-            "streams": [
-                {
-                    "protocol": stream.protocol,
-                    "sequencing": stream.sequencing,
-                    "events": stream.position.events,
-                    "eventId": stream.position.event_id,
-                    "streaming": stream._streaming,
-                    "memory": thaw(stream._memory),
-                    "stopped": stream._stopped,
-                }
-                for stream in self._streams
-            ]
-            + self._restored,
+            "ids": getattr(self._new_id, "made", 0),
+            "streams": [stream._entry() for stream in self._streams] + thaw(self._left),
+            "holes": self._save_holes(),
             "counts": self._counts.dump(),
             "shown": list(self.session_ids()),
             "gaps": save_gaps(self._tables.gaps),
@@ -1598,7 +1745,9 @@ class StreamStore:
             store._counts.restore(saved["counts"])
             store._coalescer.epoch = saved["epoch"]
             store._memory = thaw(saved["memory"])
-            store._restored = [thaw(entry) for entry in saved["streams"]]
+            store._left = [thaw(entry) for entry in saved["streams"]]
+            if isinstance(store._new_id, _Numbered):
+                store._new_id.made = saved["ids"]
             loaded = [load_session(entry, store.limits.event_ids) for entry in saved["sessions"]]
             rows = [row for row, _ in loaded]
             leaving = [row for _, rows in loaded for row in rows]
@@ -1607,6 +1756,7 @@ class StreamStore:
             store._tables.restore(rows, saved["shown"], saved["tick"], gaps, leaving)
             for row in rows:
                 store._touch_again(row)
+            store._load_holes(saved["holes"])
             for left in leaving:
                 store._coalescer.touch(left)
             store._present(())  # what is shown can be read, or the state is refused here
@@ -1624,19 +1774,38 @@ class StreamStore:
             touched = row.touched
             self._coalescer.touch(row)
             row.touched = touched
-            if isinstance(row, BlockRow) and row.missing:
-                # Found behind a hole before the save: the saved position lies before it.
-                first = _restored_position(self._restored[0]) if self._restored else Position()
-                closed = (-1,) if row.close_seq > row.mark else ()
-                row.holes_at = dict.fromkeys((*row.held, *closed), (None, first))
+
+    def _save_holes(self) -> list[Any]:
+        """Every hole with the stream that ran into it, and where that stream stood before."""
+        holders = [*self._streams, *self._left]
+        places = {id(holder): place for place, holder in enumerate(holders)}
+        saved = []
+        for row in self._holding.values():
+            for seq, (holder, before) in row.holes_at.items():
+                at = [places.get(id(holder), -1), before.events, before.event_id]
+                saved.append([list(row.key), seq, *at])
+        for session in self._holding_sessions.values():
+            for seq, holder, before in session.holes_at or ():
+                at = [places.get(id(holder), -1), before.events, before.event_id]
+                saved.append([[session.id], seq, *at])
+        return saved
+
+    def _load_holes(self, saved: Iterable[Any]) -> None:
+        for key, seq, place, events, event_id in saved:
+            holder = self._left[place] if place >= 0 else None
+            before = Position(events, event_id)
+            session = self._sessions[key[0]]
+            if len(key) == 1:
+                session.holes_at = [*(session.holes_at or ()), (seq, holder, before)]
+                self._holding_sessions[session.id] = session
+            else:
+                row = session.messages[key[1]].blocks[key[2]]
+                row.holes_at[seq] = (holder, before)
                 self._holding[row.key] = row
 
 
 _NOWHERE: Mapping[str, Any] = MappingProxyType({})
-
-
-def _restored_position(entry: Mapping[str, Any]) -> Position:
-    return Position(entry["events"], entry["eventId"])
+_BEHIND_ALL = Position(MAX_NUMBER)
 
 
 def _first_hole(session: SessionRow) -> Any:
@@ -1674,6 +1843,8 @@ def _scope(
         raise CallerError("a block's scope needs its message_id")
     if message_id is not None and session_id is None:
         raise CallerError("a message's scope needs its session_id")
+    if session_id == "" or message_id == "" or block_index == "":
+        raise CallerError("an id is never empty; leave it out to hear of everything")
     return tuple(part for part in (session_id, message_id, block_index) if part is not None)
 
 
@@ -1689,15 +1860,15 @@ def _ticks(ticks: Ticks | str | None) -> Ticks | None:
     return ticks
 
 
-def _numbered() -> NewId:
-    number = 0
+class _Numbered:
+    """`local-1`, `local-2`, ...; a saved state holds how many were made."""
 
-    def new_id() -> str:
-        nonlocal number
-        number += 1
-        return f"local-{number}"
+    def __init__(self) -> None:
+        self.made = 0
 
-    return new_id
+    def __call__(self) -> str:
+        self.made += 1
+        return f"local-{self.made}"
 
 
 def _report(error: BaseException, subscription: Subscription) -> None:

@@ -17,6 +17,8 @@ from .adapters.native import NativeAdapter
 from .adapters.openai_chat import OpenAIChatAdapter
 from .adapters.openai_responses import OpenAIResponsesAdapter
 from .adapters.opencode import OpencodeAdapter
+from .adapters.t3code import T3CodeAdapter
+from .adapters.vellum import VellumAdapter, VellumV2Adapter
 from .adapters.vercel_ui import VercelUIAdapter
 from .errors import UnknownProtocol
 
@@ -31,6 +33,9 @@ _OWN: tuple[type[Adapter], ...] = (
     OpenAIResponsesAdapter,
     VercelUIAdapter,
     AgUiAdapter,
+    VellumAdapter,
+    VellumV2Adapter,
+    T3CodeAdapter,
 )
 
 

@@ -647,6 +647,7 @@ class Reducer:
                     block.restart()
                     block.ops = []
                     block.snapshot_seq = block.close_seq = -1
+                    self._touch(block)
 
     def _rebuild(self, message: MessageRow) -> None:
         """The first event after a reset came: the old parts go, what counts later comes back."""
@@ -662,6 +663,7 @@ class Reducer:
                     self._refold(block)
             return
         message.resetting, message.resets = False, []
+        self.reopen(message, -1)  # what is rebuilt ends anew
         for block in list(message.blocks.values()):
             if not block.gone:
                 held, holes_at = block.held, block.holes_at  # of what is rebuilt
@@ -879,7 +881,7 @@ class Reducer:
     def _field_text(self, block: BlockRow, name: str, value: Any, seq: int | None) -> None:
         """A field that deltas append to was set: they go on from there."""
         text = value if isinstance(value, str) else ""
-        for count in ("received", "accepted", "superseded"):
+        for count in ("received", "accepted", "superseded", "fields"):
             self._counts.characters[count] += len(text)  # as if it were replaced; see `_book`
         if seq is None:
             block.replace_alone(name, text)

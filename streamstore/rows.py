@@ -63,7 +63,8 @@ class BlockRow(Marks):
         whole_text: the last text operation set the whole text.
         gap, suspect, previous: see `Part`; a suspect part refused a late operation.
         dirty, reshaped: a tick has to look at it; at more than what its text gained.
-        released: its text is shown at the next tick although delivery is buffered.
+        released: what waited of its text is shown at the next tick although delivery is buffered;
+            `released_closed` whether it was closed then.
         withheld: text or a close waits for the turn's end.
         shown: what was published last, None when it is not shown.
         view: the value made of it, when somebody read it.
@@ -105,6 +106,7 @@ class BlockRow(Marks):
     dirty: bool = False
     reshaped: bool = False
     released: bool = False
+    released_closed: bool = False
     withheld: bool = False
     session_id: str = attrs.field(init=False)
     message_id: str = attrs.field(init=False)

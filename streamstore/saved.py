@@ -19,7 +19,7 @@ from .errors import StreamStoreError, UnsupportedState
 from .events import decode_event, encode_event
 from .keys import MessageKey, PartKey, is_block_index, is_id, is_number
 from .marks import EventIds, FieldMarks, Intervals
-from .model import DELIVERIES, FrozenDict, Request, freeze, thaw
+from .model import DELIVERIES, SEQUENCINGS, FrozenDict, Request, freeze, thaw
 from .rows import BlockRow, MessageRow, SessionRow
 from .text import GrowingText, pair_surrogates
 
@@ -150,6 +150,12 @@ def check_head(saved: Mapping[str, Any]) -> None:
     _checked(DELIVERIES.__contains__, saved["delivery"])
     _checked(is_number, saved["tick"])
     _checked(is_number, saved["epoch"])
+    _checked(is_number, saved["ids"])
+    for key, seq, place, events, event_id in saved["holes"]:
+        _checked(lambda key: type(key) is list and len(key) in (1, 3), key)
+        _integers(seq, place)
+        _checked(is_number, events)
+        _typed(event_id, str)
     for item in [*saved["resync"], *saved["resync"].values()]:
         _checked(is_id, item)
     for protocol, sessions in _typed(saved["memory"], dict).items():
@@ -160,7 +166,13 @@ def check_head(saved: Mapping[str, Any]) -> None:
     for stream in saved["streams"]:
         _typed(stream, dict)
         _typed(stream["memory"], dict)
-        _typed(stream["stopped"], bool)
+        for name in ("stopped", "ended", "default"):
+            _typed(stream[name], bool)
+        _checked(lambda value: value is None or is_id(value), stream["sessionId"])
+        _checked(SEQUENCINGS.__contains__, stream["sequencing"])
+        _checked(is_number, stream["epoch"])
+        for name in stream["sessions"]:
+            _checked(is_id, name)
         _checked(lambda value: value is None or is_id(value), stream["protocol"])
         _checked(is_number, stream["events"])
         _typed(stream["eventId"], str)

@@ -147,8 +147,12 @@ class Tables:
             for row in rows:
                 if type(row) is kind and row.exists:
                     self._publish(row, added, changed, moved)
+        told = {*removed, *changed, *(_key(row) for row in added)}
         for row in rows:
-            self._note_gap(_key(row), _gap(row) if row.exists else None)
+            key = _key(row)
+            if self._note_gap(key, _gap(row) if row.exists else None) and key not in told:
+                if row.exists:
+                    changed.append(key)  # a further hole in what has one already
         if self._gaps_changed:
             self._gaps_changed = False
             self.gaps = tuple(self._gaps.values())
@@ -317,13 +321,15 @@ class Tables:
         for _, cell in row.cells():
             cell.unpublish()
 
-    def _note_gap(self, key: Key, gap: Gap | None) -> None:
-        if gap != self._gaps.get(key):
-            self._gaps_changed = True
-            if gap is None:
-                del self._gaps[key]
-            else:
-                self._gaps[key] = gap
+    def _note_gap(self, key: Key, gap: Gap | None) -> bool:
+        if gap == self._gaps.get(key):
+            return False
+        self._gaps_changed = True
+        if gap is None:
+            del self._gaps[key]
+        else:
+            self._gaps[key] = gap
+        return True
 
 
 def _key(row: AnyRow) -> Key:

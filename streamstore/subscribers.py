@@ -134,6 +134,8 @@ class Subscribers:
         # are those of now, and now must be what they have heard of.
         self.due: dict[Subscription, None] = {}
         self._passing = False
+        self._closing = False
+        self._raised: BaseException | None = None
         self.passes = 0
 
     def __len__(self) -> int:
@@ -159,7 +161,13 @@ class Subscribers:
                 del self._by_scope[subscription.scope]
 
     def close(self) -> None:
-        """Close every subscription; what a throttle keeps back is delivered before."""
+        """Close every subscription; what a throttle keeps back is delivered before.
+
+        During a pass it waits for the end of it: the others still hear what was committed.
+        """
+        if self._passing:
+            self._closing = True
+            return
         for subscriptions in list(self._by_scope.values()):
             for subscription in list(subscriptions):
                 subscription.deliver_rest()
@@ -187,13 +195,31 @@ class Subscribers:
                     subscription.deliver()
         finally:
             self._passing = False
+        if self._closing:
+            self.close()
+        if self._raised is not None:
+            error, self._raised = self._raised, None
+            raise error
 
     def call(self, subscription: Subscription, callback: Callback, changes: ChangeSet) -> None:
-        """Call one subscriber; what it raises is reported, the others still hear."""
+        """Call one subscriber; what it raises is reported, the others still hear.
+
+        What the report raises, or what is no `Exception`, is raised when all have heard.
+        """
         try:
             callback(changes)
         except Exception as error:
-            self._on_error(error, subscription)
+            try:
+                self._on_error(error, subscription)
+            except BaseException as other:
+                self._keep(other)
+        except BaseException as error:
+            self._keep(error)
+
+    def _keep(self, error: BaseException) -> None:
+        if not self._passing:
+            raise error
+        self._raised = self._raised or error
 
     def _pass(self, changes: ChangeSet) -> None:
         self.passes += 1
@@ -213,7 +239,7 @@ class Subscribers:
 
 def _by_scope(changes: ChangeSet, scopes: Iterable[Scope]) -> dict[Scope, ChangeSet]:
     """The part of a change set that each scope concerns, for those that it concerns at all."""
-    wanted = set(scopes)
+    wanted = dict.fromkeys(scopes)  # in order of subscribing: the same at every run
     drafts: dict[Scope, _Draft] = {}
 
     def into(key: Key) -> list[_Draft]:

@@ -86,13 +86,19 @@ class GrowingText:
     ('hello', 'hello world', 'o w')
     """
 
-    __slots__ = ("_counts", "_pieces", "length", "lone")
+    __slots__ = ("_counts", "_over", "_pieces", "length", "lone")
 
     def __init__(self, text: str = "") -> None:
         self._pieces: list[str] = [text] if text else []
         self._counts: list[int] = [len(self._pieces)]  # pieces per level, the last is level 0
+        self._over = 0  # characters at the end of the first piece that were cut off
         self.length = len(text)
         self.lone = has_surrogate(text)
+
+    def _drop_over(self) -> None:
+        if self._over:
+            self._pieces[0] = self._pieces[0][: -self._over]
+            self._over = 0
 
     def append(self, fragment: str) -> None:
         """Add a fragment at the end. Fragments must not split a surrogate pair between them."""
@@ -109,6 +115,8 @@ class GrowingText:
         level = len(counts) - 1
         while level >= 0 and counts[level] >= _RADIX:
             run = counts[level]
+            if run == len(self._pieces):
+                self._drop_over()
             self._pieces[-run:] = ["".join(self._pieces[-run:])]
             counts[level] = 0
             if level == 0:
@@ -120,6 +128,7 @@ class GrowingText:
     def raw(self, length: int | None = None) -> str:
         """The first `length` characters as they came; joins what is there at most once."""
         pieces = self._pieces
+        self._drop_over()
         if len(pieces) > 1:
             # Popping while adding frees each piece as it is copied: the peak is one text and one
             # piece, not two texts, where CPython grows a string in place (it does for a local
@@ -133,6 +142,34 @@ class GrowingText:
         whole = pieces[0] if pieces else ""
         return whole if length is None or length == len(whole) else whole[:length]
 
+    def cut(self, length: int) -> GrowingText:
+        """A text of the first `length` characters, which grows on its own.
+
+        Costs the pieces and the last of them; a piece that was joined by a read is shared until
+        somebody reads again. This one stays what it is.
+        """
+        other = GrowingText()
+        other.lone = self.lone
+        if length == 0:
+            return other
+        kept = at = 0
+        for piece in self._pieces:
+            size = len(piece) - (self._over if kept == 0 else 0)
+            kept += 1
+            if at + size >= length:
+                break
+            at += size
+        pieces = self._pieces[:kept]
+        if kept == 1:
+            other._over = len(pieces[0]) - length
+        else:
+            other._over = self._over
+            pieces[-1] = pieces[-1][: length - at]
+        other._pieces = pieces
+        other._counts = [1, kept - 1]  # the first one, which may be large, is merged last
+        other.length = length
+        return other
+
     def read(self, length: int | None = None) -> str:
         """The first `length` characters as they may be shown."""
         text = self.raw(length)
@@ -142,10 +179,11 @@ class GrowingText:
         """Characters from `start` to `stop` as they came; costs the pieces from the end."""
         taken: list[str] = []
         end = self.length
-        for piece in reversed(self._pieces):
-            begin = end - len(piece)
+        for place in range(len(self._pieces) - 1, -1, -1):
+            piece = self._pieces[place]
+            begin = end - len(piece) + (0 if place else self._over)
             if begin < stop:
-                taken.append(piece[max(0, start - begin) : stop - begin])
+                taken.append(piece[max(0, start - begin) : min(stop, end) - begin])
             if begin <= start:
                 break
             end = begin
@@ -158,7 +196,9 @@ class GrowingText:
 
     def last(self) -> str:
         """The last character, or "" where there is none."""
-        return self._pieces[-1][-1] if self._pieces else ""
+        if not self._pieces:
+            return ""
+        return self._pieces[-1][-1 - (self._over if len(self._pieces) == 1 else 0)]
 
 
 class TextView:

@@ -78,6 +78,10 @@ class Ticks(Protocol):
         """
         ...
 
+    def meet(self) -> bool:
+        """The owner opened a stream or subscribed: whether `from_thread` works only from now on."""
+        ...
+
     def stop(self) -> None:
         """Nothing fires afterwards. Final."""
         ...
@@ -159,6 +163,10 @@ class _IntervalTicks:
         if number in self._cancels:
             self._cancels[number] = recall
         return cancel
+
+    def meet(self) -> bool:
+        """False: nothing becomes known to this scheduler later than its making."""
+        return False
 
     def stop(self) -> None:
         """Cancel every timer; what cannot be cancelled fires into nothing."""
@@ -366,7 +374,8 @@ class AsyncioTicks(_IntervalTicks):
     whole turns; a task that feeds many events without awaiting anything makes one turn of them.
 
     Without `loop` it takes the running one at the first request or delay, so that a store can be
-    made before the loop runs; other threads reach the one that ran when the store was made, too.
+    made before the loop runs, and go on in another loop when that one has ended; other threads
+    reach the one that ran when the store was made, opened or subscribed to, too.
     What a commit raises goes to the loop's exception handler.
     """
 
@@ -377,21 +386,28 @@ class AsyncioTicks(_IntervalTicks):
     ) -> None:
         super().__init__(self._on_loop, interval_ms)
         self._loop = loop
+        self._given = loop is not None
         self._first: asyncio.AbstractEventLoop | None = None  # ran when the store was made
 
     def start(self, commit: Callback) -> None:
         """Take the function that commits, and note the running loop, if any."""
+        super().start(commit)
+        self.meet()
+
+    def meet(self) -> bool:
+        """Note the running loop, if any: other threads reach it from now on. Whether it is new."""
         import asyncio
 
-        super().start(commit)
         try:
-            self._first = asyncio.get_running_loop()
+            loop = asyncio.get_running_loop()
         except RuntimeError:
-            pass
+            return False
+        new, self._first = loop is not self._first, loop
+        return new
 
     def from_thread(self, callback: Callback) -> bool:
         """Run a callback in the loop's thread; False without a loop yet, or when it is closed."""
-        loop = self._loop or self._first
+        loop = self._loop if self._given else self._first or self._loop
         if loop is None or self._stopped:
             return False
         try:
@@ -400,9 +416,21 @@ class AsyncioTicks(_IntervalTicks):
             return False
         return True
 
+    def request(self) -> None:
+        """`_IntervalTicks.request`; a timer of a loop that is gone does not count."""
+        if self._running and self._dead(self._loop):
+            self._running = False
+        super().request()
+
+    def _dead(self, loop: asyncio.AbstractEventLoop | None) -> bool:
+        """Whether timers of a loop never fire: it was closed, or is ours and runs no more."""
+        if loop is None or self._given:
+            return False
+        return loop.is_closed() or not loop.is_running()
+
     def _on_loop(self, delay_ms: float, callback: Callback) -> Callback:
         loop = self._loop
-        if loop is None:
+        if loop is None or self._dead(loop):
             loop = self._loop = _running_loop()
         # `call_soon` is the end of this turn: it runs before what the sockets bring next.
         handle: Any = (

@@ -64,7 +64,8 @@ class Counts:
 
     `characters` holds, for text of deltas and replaces: `received`; `accepted` (taken in, held
     ones included); `superseded` (taken in, then replaced or removed); `paired` (halves of
-    surrogate pairs that joined to one character); and one entry per verdict that refused some.
+    surrogate pairs that joined to one character); `fields` (of those received, what came as a
+    field into which deltas stream, not as a text); and one entry per verdict that refused some.
     """
 
     __slots__ = ("characters", "held", "verdicts", "work")

@@ -54,6 +54,7 @@ ROWS = (
         pure=True,
     ),
     Row("the adapters by name", "adapters protocols"),
+    Row("change sets to await", "iterating"),
     Row("the wiring", "pipeline"),
     Row("the public names", "__init__"),
     Row("what a terminal may be shown", "terminal", pure=True),

@@ -101,6 +101,7 @@ def test_standard_input_may_come_byte_by_byte(
         (gzip.compress(LINES)[:10] + b"\xff" * 20, "broken as gzip"),
         (gzip.compress(LINES)[:-8] + bytes(8), "broken as gzip"),
     ],
+    ids=["without its end", "without its data", "other data", "a wrong sum"],
 )
 def test_a_broken_package_says_so(tmp_path: Path, data: bytes, problem: str) -> None:
     name = write(tmp_path / "log", data)

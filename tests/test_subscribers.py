@@ -325,8 +325,9 @@ class TestRaising:
             feed.store.flush()
         broken.close()
         assert feed.text() == "a"
+        assert ear.texts == ["a"]  # the others heard of it all the same
         feed.tick("b")
-        assert ear.texts == ["b"]
+        assert ear.texts == ["a", "b"]
 
 
 class TestReentrant:
@@ -741,9 +742,33 @@ class TestAsyncIterator:
             listener.task.cancel()
             await turns()
             assert listener.task.cancelled()
+            listener.task = asyncio.ensure_future(asyncio.sleep(0))  # the old one holds its frames
+            gc.collect()
             assert len(feed.store._subscribers) == 0
 
         listening(check)
+
+    def test_waiting_for_the_next_one_may_time_out(self) -> None:
+        async def main() -> None:
+            feed = Feeder()
+            changes = feed.store.changes()
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(anext(changes), 0)
+            feed.tick("a")
+            assert (await anext(changes)).text
+
+        asyncio.run(main())
+
+    def test_it_hears_from_the_moment_it_is_made(self) -> None:
+        async def main() -> None:
+            feed = Feeder()
+            changes = feed.store.changes()
+            feed.tick("a")
+            assert (await anext(changes)).version == 1
+            with pytest.raises(CallerError, match="two tasks"):
+                await asyncio.gather(anext(changes), anext(changes))
+
+        asyncio.run(main())
 
     def test_one_that_is_cancelled_at_its_own_work_leaves_none_with_aclosing(self) -> None:
         feed = Feeder()

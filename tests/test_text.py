@@ -166,6 +166,32 @@ class TestGrowingText:
             text.raw()
         assert text.raw() == "".join(f"{place} " for run in runs for place in range(run))
 
+    @given(st.lists(st.tuples(st.text(max_size=4), st.integers(0, 40), st.booleans()), max_size=130))
+    def test_a_cut_text_grows_on_its_own(self, steps: list[tuple[str, int, bool]]) -> None:
+        text, expected = GrowingText(), ""
+        kept: list[tuple[GrowingText, str]] = []
+        for piece, back, reads in steps:
+            if back > 30:
+                kept.append((text, expected))
+                length = max(0, len(expected) - (back - 30))
+                text, expected = text.cut(length), expected[:length]
+            text.append(piece)
+            expected += piece
+            assert text.length == len(expected)
+            assert text.last() == expected[-1:]
+            assert text.raw_range(max(0, len(expected) - 5), len(expected)) == expected[-5:]
+            if reads:
+                assert text.raw() == expected
+        for older, then in [*kept, (text, expected)]:
+            assert older.raw() == then
+
+    def test_a_cut_copies_no_text_that_stays(self) -> None:
+        text = GrowingText("x" * 1000)
+        text.append("yz")
+        whole = text.raw()
+        assert text.cut(1001)._pieces[0] is whole
+        assert text.cut(1001).raw_range(999, 1001) == "xy"
+
     def test_a_range_near_the_end_does_not_look_at_what_lies_before_it(self) -> None:
         text = GrowingText()
         for piece in ("before", "abc", "def"):

@@ -13,6 +13,7 @@ import attrs
 
 from ..events import Event
 from ..keys import PartKey
+from ..limits import Limits
 from ..model import Json, Message, Part, Sequencing, Session
 
 #: Name of the only session of a protocol that has none.
@@ -113,6 +114,8 @@ class Context:
 
     Attributes:
         session_id: session of events whose wire names none.
+        bound: the stream was opened for that session: what names another one is `foreign`.
+        limits: the store's bounds.
         strict: stop where the official client would: raise `ProtocolStopped`.
         new_id: makes an id that the protocol does not give.
         own: what the adapter remembers of this stream alone.
@@ -120,7 +123,9 @@ class Context:
     """
 
     session_id: str = MAIN
+    bound: bool = False
     strict: bool = False
+    limits: Limits = Limits()
     new_id: Callable[[], str] = _no_id
     own: dict[str, Any] = attrs.field(factory=dict)
     shared: dict[str, dict[str, Any]] = attrs.field(factory=dict)

@@ -13,7 +13,7 @@ import attrs
 from ..pipeline import StreamStore
 
 #: Entries of the characters' counts that are no refusals.
-_OWN = frozenset(("received", "accepted", "superseded", "paired"))
+_OWN = frozenset(("received", "accepted", "superseded", "paired", "fields"))
 
 
 @attrs.frozen
@@ -29,6 +29,7 @@ class Books:
         held: of operations behind a hole, or before their generation.
         superseded: taken in, then replaced or removed.
         paired: halves of surrogate pairs that joined to one character.
+        fields: of the received ones, those that came as a field into which deltas stream.
     """
 
     received: int
@@ -39,6 +40,7 @@ class Books:
     held: int
     superseded: int
     paired: int
+    fields: int = 0
 
     @classmethod
     def of(cls, store: StreamStore) -> Books:
@@ -66,6 +68,7 @@ class Books:
             held=held,
             superseded=counts.get("superseded", 0),
             paired=counts.get("paired", 0),
+            fields=counts.get("fields", 0),
         )
 
     @property

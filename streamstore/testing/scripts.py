@@ -366,8 +366,9 @@ class _Run:
     def _audit(self) -> None:
         books = Books.of(self._store)
         problem = books.problem
-        if problem is None and not self._fetched and books.received != self._expected:
-            problem = f"{self._expected} characters came, but {books.received} count as received"
+        received = books.received - books.fields
+        if problem is None and not self._fetched and received != self._expected:
+            problem = f"{self._expected} characters came, but {received} count as received"
         if problem is not None:
             raise Broken(problem)
 

@@ -1,0 +1,232 @@
+"""AG-UI: the event stream of agents, to canonical events and back to `{"messages", "state"}`.
+
+- Identity: thread (session), message and tool call ids as the wire has them. The text of a message
+  is its block `text`, whatever its role; a tool call is the block of its own id in the message
+  that owns it, its arguments stream into the field `input`; an activity is the block `content` of
+  its message; parts of mixed content are blocks 0, 1, ... A tool's result is a message of its own,
+  and the `output` of the call. Retired `THINKING_*` events name nothing: their messages get new
+  ids, and those of a run that is replayed get the same ones again, in order.
+- Order: arrival, counted here as `order`. A tool's result stands right behind the message that
+  owns the call and its earlier results: a fraction.
+- Seq, resume: none. Event ids of an event stream mean nothing to the protocol.
+- A reconnect is a replay: a run that this thread knows starts again on another stream. What it
+  starts again is rebuilt from its beginning (`message.reset`), results replace themselves, and
+  patches of the state count on from where they were. From then on the stream that started the run
+  last speaks for it; what an older one still delivers changes nothing. The official client doubles.
+- A start of an id that is known is no replay within one stream, or in a new run: as in the
+  official client, text and arguments go on behind what is there.
+- Snapshots: `MESSAGES_SNAPSHOT` is an event and takes effect in its place. A history that was
+  fetched is another object, see the class.
+- A message ends with its run, one that comes whole when it comes.
+- `CUSTOM`, `RAW` and spans of reasoning change nothing.
+- Strict, a stream stops where the official client does: at a wrong member, at a chunk that
+  continues nothing, at an event out of sequence. Lenient, the first two are malformed, and no
+  sequence is: a delta before its start makes its message, one after its end is appended.
+
+An object is cleaned (`ag_ui_schema`), its chunks are expanded (`ag_ui_chunks`), its sequence is
+followed or verified (`ag_ui_verify`), and it is applied (`ag_ui_apply`).
+
+Sources: `@ag-ui/core` and `@ag-ui/client` 1.0.0, and streams recorded through that client.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+from ..errors import ProtocolStopped
+from ..events import BlockReplaced, Event, SessionState
+from ..keys import PartKey
+from ..model import Json, thaw
+from .ag_ui_apply import STREAMED, Thread
+from .ag_ui_chunks import continued, expand
+from .ag_ui_messages import TEXT, wire_message
+from .ag_ui_schema import clean, clean_messages, fits, is_message
+from .ag_ui_verify import Flow
+from .base import MAIN, Context, Declaration, DeltaShape, PlainDelta, Reads
+from .members import Members, an_id, maybe_id, wrong
+
+_CHUNK = "TEXT_MESSAGE_CHUNK"
+_SAFE = 2**53 - 1
+
+
+class AgUiAdapter:
+    """AG-UI events in; `{"messages", "state"}` in and out.
+
+    - `{"type", ...}`: an event. Unknown types are dropped, as are members that nobody knows;
+    - `{"messages": [...], "state"?, "threadId"?, "complete"?, "readFrom"?}`: a history that was
+      fetched, in the protocol's own messages: merged with what is live as any fetched state. Its
+      `state` counts while the stream has given none.
+
+    The session is the thread of `RUN_STARTED`, unless the stream was opened for a session (of
+    another name than `main`): then it is that one, whatever the thread is called. Session info
+    holds `run` (the last one, with its outcome), `pendingInterrupts`, and open `steps` and
+    `subagents` where there were any. Interrupts are permissions where they name a tool call,
+    questions otherwise.
+
+    Remembered: one entry per message and tool call of a thread, the ids of its last 256 runs, the
+    content of its activities (patches apply to it); what is in progress, per stream.
+    """
+
+    declaration: ClassVar[Declaration] = Declaration(
+        name="ag-ui",
+        sequencing="none",
+        snapshots=True,
+        identity="thread, message and tool call ids; a run id tells a replay from a new run",
+    )
+    delta: ClassVar[DeltaShape | None] = None
+
+    def __init__(self, context: Context | None = None) -> None:
+        self._context = context = context or Context()
+        self._own = own = context.own
+        # Of a stream, beside what `Thread` remembers: chunks, open `THINKING_*`, what is open.
+        for name in ("lanes", "thinking", "flow"):
+            own.setdefault(name, {})
+        self._flow = Flow(own["flow"], context.strict)
+        self._thread = Thread(context, self._flow)
+        # What `plain` reads: the part by event type and message id (None: a chunk without one).
+        # Never saved: the first delta after a load takes the long way and is remembered again.
+        self._live: dict[str, dict[str | None, PartKey]] = {
+            name: {} for name in (*STREAMED, _CHUNK)
+        }
+
+    @classmethod
+    def detects(cls, wire: Any) -> bool:
+        """An event with all that its type needs, or the history of a named thread."""
+        if fits(wire):
+            return True
+        if not isinstance(wire, dict) or "type" in wire or "threadId" not in wire:
+            return False
+        messages = wire.get("messages")
+        return isinstance(messages, list) and all(map(is_message, messages))
+
+    def plain(self, wire: Any) -> PlainDelta | None:
+        """The text delta of a message that is streaming."""
+        message_id = wire.get("messageId")
+        key = self._live[wire["type"]][message_id]
+        text = wire["delta"]
+        size = 2 if message_id is None else 3
+        thread = self._thread
+        if text.__class__ is not str or thread.run["start"] != thread.start:
+            return None
+        if len(wire) != size:
+            at = wire.get("timestamp")
+            if len(wire) != size + 1 or at.__class__ is not int or not -_SAFE <= at <= _SAFE:
+                return None
+        return PlainDelta(key, text)
+
+    def decode(self, wire: Any) -> Sequence[Event]:
+        """The events of one wire object; none for what changes no session."""
+        if isinstance(wire, dict) and "type" not in wire and "messages" in wire:
+            return self._history(wire)
+        event, note = self._translated(clean(wire, self._context.strict))
+        kind = event["type"]
+        if kind == "RUN_STARTED" and self._context.session_id == MAIN:
+            an_id(event, "threadId")
+        ended, events, lanes = expand(event, self._own["lanes"])
+        self._flow.take((*ended, *events))
+        # Nothing is refused from here on.
+        note()
+        self._own["lanes"] = lanes
+        thread = self._thread
+        found: list[Event] = []
+        if kind == "RUN_STARTED" or thread.run["start"] == thread.start:
+            found = [made for one in events for made in thread.apply(one)]
+            closed = [made for one in ended for made in thread.apply(one)]
+            # The first event's verdict is that of the wire object, and when it is refused so is
+            # what follows. What may be refused (a patch, a text for an activity) takes nothing
+            # along that was ended by it.
+            may_fail = bool(found) and isinstance(found[0], SessionState | BlockReplaced)
+            found = closed + found if may_fail else found + closed
+        self._warm(events[-1] if events else None)
+        return found
+
+    def _warm(self, event: Members | None) -> None:
+        """Let what follows take the short way where it has nothing to do but be appended.
+
+        While chunks are assembled, an explicit delta of their producer ends them: it may not.
+        """
+        live, thread, lanes = self._live, self._thread, self._own["lanes"]
+        chunks = live[_CHUNK]
+        chunks.clear()
+        if thread.cool is None or lanes:
+            for table in live.values():
+                table.clear()
+        elif thread.cool:
+            for message_id in thread.cool:
+                for table in live.values():
+                    table.pop(message_id, None)
+        thread.cool = {}
+        if lanes:
+            found = continued(lanes)
+            if found is not None and found[0] == _CHUNK and thread.streams_text(found[1], "text"):
+                key = PartKey(thread.session_id, found[1], TEXT)
+                chunks.update({None: key, found[1]: key})
+        elif event is not None and event["type"] in STREAMED:
+            message_id = event["messageId"]
+            if thread.streams_text(message_id, STREAMED[event["type"]]):
+                live[event["type"]][message_id] = PartKey(thread.session_id, message_id, TEXT)
+
+    def _translated(self, event: Members) -> tuple[Members, Callable[[], None]]:
+        """An event of today for a retired one, and what notes that it was taken."""
+        kind: str = event["type"]
+        if not kind.startswith("THINKING"):
+            return event, _nothing
+        entity = "message" if "TEXT" in kind else "span"
+        thinking: Members = dict(self._own["thinking"])
+        found = thinking.get(entity)
+        used = _nothing
+        if kind.endswith("_START") or found is None:
+            if not kind.endswith("_START") and self._context.strict:
+                raise ProtocolStopped(f"{kind}: nothing was started")
+            if entity == "message":
+                found, used = self._thread.next_thought(self._context.new_id)
+            else:  # no message has it: it only needs to be no other one's
+                found = f"\0thinking {thinking.get('spans', 0)}"
+                thinking["spans"] = thinking.get("spans", 0) + 1
+            thinking[entity] = found
+        if kind.endswith("_END"):
+            del thinking[entity]
+
+        def note() -> None:
+            used()
+            self._own["thinking"] = thinking
+
+        name = "REASONING_" + kind.removeprefix("THINKING_").removeprefix("TEXT_")
+        return {**event, "type": name, "messageId": found}, note
+
+    def _history(self, wire: Members) -> Sequence[Event]:
+        messages = clean_messages(wire, "messages", self._context.strict)
+        complete = wire.get("complete", False)
+        if type(complete) is not bool:
+            raise wrong(wire, "complete", "", "true or false")
+        thread_id, read_from = maybe_id(wire, "threadId"), maybe_id(wire, "readFrom")
+        session_id = self._thread.session_id
+        if thread_id is not None and self._context.session_id == MAIN:
+            session_id = thread_id
+        state = (wire["state"],) if "state" in wire else None
+        return self._thread.history(messages, session_id, state, complete, read_from)
+
+    def encode(self, reads: Reads) -> Json:
+        """`{"messages": [...], "state": ...}`: what the official client holds. Linear.
+
+        Messages of several sessions stand one session behind the other; the state is that of the
+        last session that has one, `{}` where none has.
+        """
+        messages: list[Json] = []
+        state: Json = {}
+        for session_id in reads.session_ids():
+            session = reads.session(session_id)
+            if session is None:
+                continue
+            messages += [
+                wire_message(message, reads.parts(session_id, message.id))
+                for message in reads.messages(session_id)
+            ]
+            if session.state is not None or session.info.get("hasState"):
+                state = thaw(session.state)
+        return {"messages": messages, "state": state}
+
+
+def _nothing() -> None:
+    pass

@@ -1,0 +1,1089 @@
+"""What a whole AG-UI event does to its thread: canonical events, and what is remembered for them.
+
+An event here is clean, expanded, and allowed by its stream's `Flow`. Nothing raises but for a
+package that is missing. Remembered of a thread, shared by its streams: one entry per message
+(`role`, `order`, `info`, the run that made it, what blocks it has), one per tool call, and the
+thread's last runs; of a stream: its thread, its run, what of a replay was rebuilt. All of it is
+plain JSON. Knows no wire object and no chunk.
+
+Sources: the reducer of `@ag-ui/client` 1.0.0.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
+from typing import Any, TypeAlias, TypeVar
+
+from ..events import (
+    BlockClosed,
+    BlockDelta,
+    BlockEvent,
+    BlockOpened,
+    BlockRemoved,
+    BlockReplaced,
+    BlockUpdated,
+    Event,
+    MessageClosed,
+    MessageOpened,
+    MessageRemoved,
+    MessageReset,
+    MessageUpdated,
+    PermissionAsked,
+    PermissionReplied,
+    QuestionAsked,
+    QuestionReplied,
+    SessionError,
+    SessionState,
+    SessionStatus,
+    SessionUpdated,
+    Snapshot,
+    ToolResult,
+)
+from ..jsonpatch import apply_patch
+from ..keys import BlockIndex
+from ..limits import Limits
+from ..model import TERMINAL_RANK, TOOL_RANKS, Json, thaw
+from .ag_ui_messages import (
+    CONTENT,
+    INPUT,
+    TEXT,
+    activity_fields,
+    call_fields,
+    call_input,
+    call_state,
+    info_of,
+    kind_of,
+    mixed_parts,
+    parts_of,
+    picked,
+    result_state,
+    results_of,
+    shape_of,
+)
+from .ag_ui_verify import Flow
+from .base import MAIN, Context
+from .members import Members
+
+Handler: TypeAlias = Callable[["Thread", Members], list[Event]]
+B = TypeVar("B", bound=BlockEvent)
+
+#: Event types of streamed text, with the table of what is in progress.
+STREAMED: Mapping[str, str] = {
+    "TEXT_MESSAGE_CONTENT": "text",
+    "REASONING_MESSAGE_CONTENT": "reasoning",
+}
+_RUN = ("runId", "parentRunId", "protocolVersion", "metadata", "result", "outcome", "usage")
+
+# Results come one behind the other in the same place: a small step leaves room for a million.
+_STEP = 2.0**-20
+
+#: Runs that a thread remembers, results that came before their call, open steps and subagents
+#: that are shown, runs that wrote into a message that another one made; the oldest go.
+_RUNS = 256
+_EARLY = 1024
+_SHOWN = 256
+_ALSO = 16
+
+#: What the content of an activity may hold.
+_LIMITS = Limits()
+
+
+class Thread:
+    """The thread that a stream speaks of; `apply` takes its events.
+
+    Attributes:
+        cool: message ids whose deltas may not take the short way any more, None for all; the
+            adapter takes them out.
+        run, start: the run as the thread remembers it, and its start by this stream: where
+            `run["start"]` is another one, a stream started it anew, and delivers it whole.
+    """
+
+    def __init__(self, context: Context, flow: Flow) -> None:
+        self._context = context
+        self._flow = flow
+        self._own = own = context.own
+        if "session" not in own:
+            own.update(
+                # session, run, start: of the last RUN_STARTED; start is None before one.
+                {"session": context.session_id, "run": "", "start": None, "replay": False},
+                # Runs that this stream started, with their start.
+                runs={},
+                # Of a replay: what was rebuilt, what cannot be, and patches of the state to skip.
+                rebuilt={},
+                muted={},
+                skip=0,
+                # Of this run: messages to close at its end, subagents, thoughts without an id.
+                opened={},
+                subagents={},
+                thoughts=0,
+            )
+        self.cool: dict[str, None] | None = {}
+        self.start: int | None = own["start"]
+        self.run: Members = {"start": self.start}
+        if self.start is not None:
+            self.run = self._table("runs").get(own["run"], self.run)
+
+    # -- what is remembered ------------------------------------------------------------------
+
+    @property
+    def session_id(self) -> str:
+        """The session of the thread."""
+        session_id: str = self._own["session"]
+        return session_id
+
+    def _table(self, name: str) -> Members:
+        """A table of the thread: `messages`, `calls`, `runs`, `early`, `interrupts`, `known`."""
+        table: Members = self._context.of_session(self.session_id).setdefault(name, {})
+        return table
+
+    @property
+    def _messages(self) -> Members:
+        return self._table("messages")
+
+    @property
+    def _calls(self) -> Members:
+        return self._table("calls")
+
+    @property
+    def _order(self) -> list[str]:
+        """Ids of the thread's messages as they stand."""
+        order: list[str] = self._context.of_session(self.session_id).setdefault("order", [])
+        return order
+
+    def streams_text(self, message_id: str, kind: str) -> bool:
+        """Whether a delta of a kind (`text`, `reasoning`) has nothing to do but be appended."""
+        record = self._messages.get(message_id)
+        return (
+            record is not None
+            and record["text"]
+            and record["role"] != "activity"
+            and message_id in self._flow.open(kind)
+            and message_id not in self._own["muted"]
+        )
+
+    def _add(self, message_id: str, role: str, info: Members, at: int | None = None) -> Members:
+        """Remember a new message, by default behind all others."""
+        messages, order = self._messages, self._order
+        at = len(order) if at is None else at
+        before = messages[order[at - 1]]["order"] if at else None
+        after = messages[order[at]]["order"] if at < len(order) else None
+        record: Members = {
+            "role": role,
+            "order": _between(before, after),
+            "run": self._own["run"],
+            "info": info,
+            "text": False,
+            "parts": 0,
+            "calls": [],
+        }
+        order.insert(at, message_id)
+        messages[message_id] = record
+        self._is_rebuilt(message_id)
+        return record
+
+    def _is_rebuilt(self, name: str) -> bool:
+        """Whether a message or call was built anew in this replay; from now on it was."""
+        own = self._own
+        rebuilt = not own["replay"] or name in own["rebuilt"]
+        if own["replay"]:
+            own["rebuilt"][name] = None
+        return rebuilt
+
+    def _remove(self, message_id: str) -> MessageRemoved:
+        self._drop_calls(message_id, self._messages.pop(message_id))
+        self._order.remove(message_id)
+        self._cool(message_id)
+        return MessageRemoved(session_id=self.session_id, message_id=message_id)
+
+    def _drop_calls(self, message_id: str, record: Members) -> None:
+        for call_id in record["calls"]:
+            if call_id in self._calls and self._calls[call_id]["in"] == message_id:
+                del self._calls[call_id]
+        record["calls"] = []
+
+    def _cool(self, message_id: str) -> None:
+        if self.cool is not None:
+            self.cool[message_id] = None
+
+    # -- events ------------------------------------------------------------------------------
+
+    def apply(self, event: Members) -> list[Event]:
+        """What an event comes to. The first one is the principal."""
+        return _HANDLERS[event["type"]](self, event)
+
+    def _block(self, cls: type[B], message_id: str, index: BlockIndex, **members: Any) -> B:
+        return cls(session_id=self.session_id, message_id=message_id, block_index=index, **members)
+
+    def _opening(self, message_id: str, record: Members) -> MessageOpened:
+        return MessageOpened(
+            session_id=self.session_id,
+            message_id=message_id,
+            role=record["role"],
+            order=record["order"],
+            info=dict(record["info"]) or None,
+        )
+
+    def _updated(self, message_id: str, record: Members) -> MessageUpdated:
+        """All of a message's own members, as they are now."""
+        return MessageUpdated(
+            session_id=self.session_id,
+            message_id=message_id,
+            role=record["role"] or None,
+            order=record["order"],
+            info=dict(record["info"]),
+            whole=True,
+        )
+
+    def _closing(
+        self, message_id: str, status: str = "completed", error: Json = None
+    ) -> MessageClosed:
+        return MessageClosed(
+            session_id=self.session_id, message_id=message_id, status=status, error=error
+        )
+
+    def _session(self, **info: Any) -> SessionUpdated:
+        return SessionUpdated(session_id=self.session_id, info=info)
+
+    def _refused(self, message_id: str, text: str | None = None) -> list[Event]:
+        """What the store refuses as a conflict: an activity stays as it is, and it is counted."""
+        return [self._block(BlockReplaced, message_id, CONTENT, kind="text", text=text)]
+
+    def _nothing(self, event: Members) -> list[Event]:
+        return []
+
+    # -- messages ----------------------------------------------------------------------------
+
+    def _open_text(self, message_id: str, record: Members) -> list[Event]:
+        """The block of a message's text; takes the place of mixed content."""
+        kind, order = kind_of(record["role"]), record["parts"]
+        events: list[Event] = [self._block(BlockOpened, message_id, TEXT, kind=kind, order=order)]
+        events += [
+            self._block(BlockRemoved, message_id, index)
+            for index, _ in enumerate(record.pop("mixed", ()))
+        ]
+        if record["info"].pop(CONTENT, None) is not None:
+            events.append(self._updated(message_id, record))
+        record["text"] = True
+        record["parts"] += 1
+        return events
+
+    def _merged(self, message_id: str, record: Members, event: Members) -> list[Event]:
+        """A message with the metadata of an event: key by key, the last one holds."""
+        if "metadata" not in event:
+            return []
+        info = record["info"]
+        info["metadata"] = {**info.get("metadata", {}), **thaw(event["metadata"])}
+        return [self._updated(message_id, record)]
+
+    def _rebuilt(self, message_id: str, record: Members) -> list[Event]:
+        """What the start of a message that is known means in a replay: it is built anew."""
+        own = self._own
+        if record["run"] != own["run"]:
+            known = own["run"] in record.get("also", ())
+            if not self._is_rebuilt(f"{own['run']} {message_id}") and known:
+                # It holds this run's text behind that of another, which nobody sends again.
+                own["muted"][message_id] = None
+            return []
+        if self._is_rebuilt(message_id):
+            return []
+        self._drop_calls(message_id, record)
+        self._cool(message_id)
+        record.update(text=False, parts=0, info={})
+        record.pop("mixed", None)
+        record.pop("also", None)
+        return [MessageReset(session_id=self.session_id, message_id=message_id)]
+
+    def _start(self, event: Members, role: str) -> list[Event]:
+        message_id, own = event["messageId"], self._own
+        record = self._messages.get(message_id)
+        self._cool(message_id)
+        if record is None:
+            info = picked(event, "name", "subagentRunId", "metadata")
+            record = self._add(message_id, role, info)
+            own["opened"][message_id] = None
+            return [self._opening(message_id, record), *self._open_text(message_id, record)]
+        if record["role"] == "activity":
+            return self._refused(message_id)
+        own["opened"][message_id] = None
+        if not record["role"]:  # its deltas came first
+            record["role"] = role
+            record["info"].update(picked(event, "name", "subagentRunId"))
+            self._merged(message_id, record, event)
+            return [self._opening(message_id, record)]
+        events = self._rebuilt(message_id, record)
+        if events:
+            record["info"] = picked(event, "name", "subagentRunId")
+            events += [self._updated(message_id, record), *self._open_text(message_id, record)]
+        if own["run"] != record["run"]:
+            also = record.setdefault("also", [])
+            if own["run"] not in also:
+                also.append(own["run"])
+                del also[:-_ALSO]
+        return events + self._merged(message_id, record, event)
+
+    def _text_start(self, event: Members) -> list[Event]:
+        return self._start(event, event.get("role", "assistant"))
+
+    def _reasoning_start(self, event: Members) -> list[Event]:
+        return self._start(event, "reasoning")
+
+    def _content(self, event: Members) -> list[Event]:
+        message_id, streamed = event["messageId"], STREAMED[event["type"]]
+        delta = self._block(BlockDelta, message_id, TEXT, text=event["delta"])
+        record = self._messages.get(message_id)
+        if record is None:
+            if message_id in self._flow.open(streamed):
+                return [delta]  # a snapshot dropped the message: the store refuses it
+            return [delta, *self._implicit(message_id, streamed)]
+        if record["role"] == "activity":
+            return self._refused(message_id, event["delta"])
+        if message_id in self._own["muted"]:
+            return []
+        record.pop("fetched", None)
+        opened = [] if record["text"] else self._open_text(message_id, record)
+        return [*opened, delta, *self._merged(message_id, record, event)]
+
+    def _implicit(self, message_id: str, streamed: str) -> list[Event]:
+        """A message whose start was not seen; if one comes, it says what it is."""
+        role = "reasoning" if streamed == "reasoning" else ""
+        record = self._add(message_id, role, {})
+        self._own["opened"][message_id] = None
+        return [*self._open_text(message_id, record), self._updated(message_id, record)]
+
+    def _end(self, event: Members) -> list[Event]:
+        message_id = event["messageId"]
+        record = self._messages.get(message_id)
+        self._cool(message_id)
+        if record is None or record["role"] == "activity":
+            return []
+        # A text that was fetched whole and closed would take no delta any more.
+        ends = record["text"] and "fetched" not in record
+        closed = [self._block(BlockClosed, message_id, TEXT)] if ends else []
+        return closed + self._merged(message_id, record, event)
+
+    def _encrypted(self, event: Members) -> list[Event]:
+        entity, value = event["entityId"], event["encryptedValue"]
+        if event["subtype"] == "tool-call":
+            fields = {"encryptedValue": value}
+            return [self._call_updated(entity, fields)] if entity in self._calls else []
+        record = self._messages.get(entity)
+        if record is None or record["role"] == "activity":
+            return []
+        record["info"]["encryptedValue"] = value
+        return [self._updated(entity, record)]
+
+    # -- tools -------------------------------------------------------------------------------
+
+    def _call_updated(self, call_id: str, fields: Members) -> BlockUpdated:
+        return self._block(BlockUpdated, self._calls[call_id]["in"], call_id, fields=fields)
+
+    def _call_changed(self, call_id: str, fields: Members) -> list[Event]:
+        return [self._call_updated(call_id, fields)] if fields else []
+
+    def _call_metadata(self, call_id: str, event: Members) -> Members:
+        """The metadata of a call with that of an event, as part fields."""
+        if "metadata" not in event:
+            return {}
+        call = self._calls[call_id]
+        call["metadata"] = {**call.get("metadata", {}), **thaw(event["metadata"])}
+        return {"metadata": call["metadata"]}
+
+    def _call_moves(self, call_id: str, state: Members) -> Members:
+        """A state of a call as part fields; none where it is past that."""
+        call = self._calls[call_id]
+        if TOOL_RANKS[state["status"]] < TOOL_RANKS[call["status"]]:
+            return {}
+        call["status"] = state["status"]
+        return {"state": {**state, **picked(call, "input")}}
+
+    def _call_opened(
+        self, call_id: str, name: str | None, message_id: str, record: Members
+    ) -> BlockOpened:
+        status = self._table("early").pop(call_id, "pending")
+        self._calls[call_id] = {"in": message_id, "status": status, "run": self._own["run"]}
+        record["calls"].append(call_id)
+        order = record["parts"]
+        record["parts"] += 1
+        fields: Members = {"callId": call_id, "state": {"status": "pending"}}
+        if name is not None:
+            fields["tool"] = name
+        return self._block(
+            BlockOpened, message_id, call_id, kind="tool", order=order, fields=fields
+        )
+
+    def _tool_start(self, event: Members) -> list[Event]:
+        call_id, name = event["toolCallId"], event["toolCallName"]
+        own, call = self._own, self._calls.get(call_id)
+        if call is None:
+            message_id, events = self._owner(event)
+        else:
+            message_id = call["in"]
+            own["opened"][message_id] = None
+            events = self._rebuilt_for(event, message_id)
+        if call_id in self._calls:
+            fields = {"tool": name, **self._call_metadata(call_id, event)}
+            call = self._calls[call_id]
+            if call["run"] == own["run"] and not self._is_rebuilt(f"call {call_id}"):
+                # The message is another run's; the call is this one's, and comes again.
+                call["status"] = "pending"
+                fields.update(callId=call_id, state={"status": "pending"})
+                again = self._block(BlockReplaced, message_id, call_id, whole=True, fields=fields)
+                return [*events, again]
+            return [*events, self._call_updated(call_id, fields)]
+        self._is_rebuilt(f"call {call_id}")
+        opened = self._call_opened(call_id, name, message_id, self._messages[message_id])
+        metadata = self._call_metadata(call_id, event)
+        return [*events, opened, *self._call_changed(call_id, metadata)]
+
+    def _owner(self, event: Members) -> tuple[str, list[Event]]:
+        """The message of a new call: its parent, or one that is made for it."""
+        messages = self._messages
+        call_id, parent = event["toolCallId"], event.get("parentMessageId")
+        message_id = call_id
+        if parent and (parent not in messages or messages[parent]["role"] in ("assistant", "")):
+            message_id = parent
+        record = messages.get(message_id)
+        if record is not None and record["role"] not in ("assistant", ""):
+            message_id = self._context.new_id()  # the call's own id is another message's
+            record = None
+        self._own["opened"][message_id] = None
+        if record is None:
+            record = self._add(message_id, "assistant", picked(event, "subagentRunId"))
+            return message_id, [self._opening(message_id, record)]
+        if not record["role"]:
+            record["role"] = "assistant"
+            return message_id, [self._updated(message_id, record)]
+        return message_id, self._rebuilt_for(event, message_id)
+
+    def _rebuilt_for(self, event: Members, message_id: str) -> list[Event]:
+        """As `_rebuilt`, of a message that was made for a call."""
+        record = self._messages[message_id]
+        events = self._rebuilt(message_id, record)
+        if events:
+            record["info"] = picked(event, "subagentRunId")
+            events.append(self._updated(message_id, record))
+        return events
+
+    def _tool_args(self, event: Members) -> list[Event]:
+        call_id = event["toolCallId"]
+        events: list[Event] = []
+        if call_id not in self._calls:
+            if call_id in self._flow.open("tool"):
+                return []  # a snapshot dropped the call
+            message_id, events = self._owner(event)
+            record = self._messages[message_id]
+            events.append(self._call_opened(call_id, None, message_id, record))
+        message_id = self._calls[call_id]["in"]
+        delta = self._block(BlockDelta, message_id, call_id, field=INPUT, text=event["delta"])
+        fields = self._call_metadata(call_id, event)
+        if self._calls[call_id].pop("input", None) is not None:  # it is that no longer
+            fields |= self._call_moves(call_id, {"status": "running"})
+        return [*events, delta, *self._call_changed(call_id, fields)]
+
+    def _tool_end(self, event: Members) -> list[Event]:
+        call_id = event["toolCallId"]
+        call = self._calls.get(call_id)
+        if call is None:
+            return []
+        fields = self._call_metadata(call_id, event)
+        fields |= self._call_moves(call_id, {"status": "running"})
+        closed = self._block(BlockClosed, call["in"], call_id)
+        return [*self._call_changed(call_id, fields), closed]
+
+    def _tool_result(self, event: Members) -> list[Event]:
+        message_id, call_id = event["messageId"], event["toolCallId"]
+        record = self._messages.get(message_id)
+        info = picked(event, "toolCallId", "subagentRunId", "metadata")
+        events: list[Event] = []
+        if record is None:
+            record = self._add(message_id, "tool", info, self._behind(call_id))
+        if record["role"] == "tool":
+            record["info"] = info
+            self._is_rebuilt(message_id)
+            events.append(self._updated(message_id, record))
+            events += self._set_content(message_id, record, event[CONTENT])
+            events.append(self._closing(message_id))
+        # Else the id is another message's: the call's own output is all that can hold it.
+        state = {"status": "completed", "output": event[CONTENT]}
+        return events + self._answer(call_id, state)
+
+    def _behind(self, call_id: str) -> int | None:
+        """Where the result of a call stands: behind its owner and the results there."""
+        call = self._calls.get(call_id)
+        if call is None:
+            return None
+        messages, order = self._messages, self._order
+        at = order.index(call["in"]) + 1
+        while at < len(order) and messages[order[at]]["role"] == "tool":
+            at += 1
+        return at
+
+    def _answer(self, call_id: str, state: Members) -> list[Event]:
+        """The result of a call in its own part, also when that is not there yet."""
+        if call_id in self._calls:
+            return self._call_changed(call_id, self._call_moves(call_id, state))
+        early = self._table("early")
+        early[call_id] = state["status"]
+        _bound(early, _EARLY)
+        fields = {"state": state}
+        return [ToolResult(session_id=self.session_id, call_id=call_id, fields=fields)]
+
+    # -- messages that come whole --------------------------------------------------------------
+
+    def _set_content(self, message_id: str, record: Members, content: Json) -> list[Event]:
+        """Make a message's content what came: a text, a list of parts, or None for nothing."""
+        events: list[Event] = []
+        if isinstance(content, str):
+            record.pop("fetched", None)
+            if record["text"]:
+                # Set as empty and added to: a text that comes whole would take no delta more.
+                events.append(
+                    self._block(BlockReplaced, message_id, TEXT, text="", order=0, status="open")
+                )
+            else:
+                record["parts"] = 0
+                events += self._open_text(message_id, record)
+            record["parts"] = 1
+            events.append(self._block(BlockDelta, message_id, TEXT, text=content))
+            return events
+        if record["text"]:
+            events.append(self._block(BlockRemoved, message_id, TEXT))
+            record["text"] = False
+        parts = mixed_parts(content or ())
+        kinds = [part["kind"] for part in parts]
+        for index, kind in enumerate(record.get("mixed", ())):
+            if kinds[index : index + 1] != [kind]:
+                events.append(self._block(BlockRemoved, message_id, index))
+        for index, fields in enumerate(parts):
+            events.append(
+                self._block(
+                    BlockReplaced,
+                    message_id,
+                    index,
+                    kind=fields.pop("kind"),
+                    order=index,
+                    text=fields.pop("text", None),
+                    status="closed",
+                    whole=True,
+                    fields=fields,
+                )
+            )
+        record.update(mixed=kinds, parts=len(kinds))
+        return events
+
+    def _set_calls(
+        self, message: Members, record: Members, results: Mapping[str, Members]
+    ) -> list[Event]:
+        """Make a message's tool calls those of a whole one."""
+        message_id, given = message["id"], message.get("toolCalls", ())
+        kept = {call["id"] for call in given}
+        events: list[Event] = [
+            self._block(BlockRemoved, message_id, call_id)
+            for call_id in record["calls"]
+            if call_id not in kept
+        ]
+        self._drop_calls(message_id, record)
+        for call in given:
+            call_id = call["id"]
+            state = call_state(call_id, results)
+            if call_id in self._flow.open("tool") and state["status"] == "running":
+                state = {"status": "pending"}
+            self._know_call(message_id, record, call, state, self._own["run"])
+            events.append(
+                self._block(
+                    BlockReplaced,
+                    message_id,
+                    call_id,
+                    kind="tool",
+                    order=record["parts"] - 1,
+                    status="open",
+                    whole=True,
+                    fields=call_fields(call, state),
+                )
+            )
+            text = call["function"]["arguments"]
+            events.append(self._block(BlockDelta, message_id, call_id, field=INPUT, text=text))
+            if state["status"] != "pending":
+                events.append(self._block(BlockClosed, message_id, call_id))
+        return events
+
+    def _know_call(
+        self, message_id: str, record: Members, call: Members, state: Members, run: str | None
+    ) -> None:
+        """Remember a call that came whole; the first message that has it owns it."""
+        record["parts"] += 1
+        record["calls"].append(call["id"])
+        if call["id"] in self._calls:
+            return
+        entry = {"in": message_id, "status": state["status"], "run": run}
+        self._calls[call["id"]] = {**entry, **picked(call, "metadata")}
+
+    def _whole(self, message: Members, results: Mapping[str, Members], done: bool) -> list[Event]:
+        """A message as a snapshot has it, in the place of the one that is known.
+
+        `results`: tool messages by call; `done`: nothing more will come for it.
+        """
+        message_id, role = message["id"], message["role"]
+        record = self._messages.get(message_id)
+        events: list[Event] = []
+        at = None
+        if record is not None and shape_of(record["role"]) != shape_of(role):
+            at = self._order.index(message_id)
+            events.append(self._remove(message_id))
+            record = None
+        if record is None:
+            record = self._add(message_id, role, {}, at)
+        record["role"], record["info"] = role, info_of(message)
+        self._cool(message_id)
+        events.append(self._updated(message_id, record))
+        if role == "activity":
+            record[CONTENT] = thaw(message[CONTENT])
+            events.append(self._activity(message_id, record))
+        else:
+            events += self._set_content(message_id, record, message.get(CONTENT))
+            events += self._set_calls(message, record, results)
+            streaming = any(message_id in self._flow.open(name) for name in STREAMED.values())
+            if record["text"] and not streaming:
+                events.append(self._block(BlockClosed, message_id, TEXT))
+        if done:
+            return [*events, self._closing(message_id)]
+        self._own["opened"][message_id] = None
+        return events
+
+    def _messages_snapshot(self, event: Members) -> list[Event]:
+        given = {message["id"]: message for message in event["messages"]}
+        roles = {message["role"] for message in event["messages"]}
+        owned = _owned_activities(event)
+        results = results_of(given.values())
+        events: list[Event] = []
+        for message_id in list(self._order):
+            record = self._messages[message_id]
+            if message_id not in given and not _is_kept(record, roles, owned):
+                events.append(self._remove(message_id))
+        known = [message_id for message_id in self._order if message_id in given]
+        new = [message_id for message_id in given if message_id not in self._messages]
+        done = self._own["start"] is None
+        for message_id in (*known, *new):
+            events += self._whole(given[message_id], results, done)
+        for message_id in given:
+            self._is_rebuilt(message_id)  # what follows goes on behind this
+        return events
+
+    # -- activities ----------------------------------------------------------------------------
+
+    def _activity(self, message_id: str, record: Members) -> BlockReplaced:
+        return self._block(
+            BlockReplaced,
+            message_id,
+            CONTENT,
+            kind="data",
+            order=0,
+            whole=True,
+            fields=activity_fields(record["info"]["activityType"], record[CONTENT]),
+        )
+
+    def _activity_snapshot(self, event: Members) -> list[Event]:
+        message_id, own = event["messageId"], self._own
+        record = self._messages.get(message_id)
+        replace = event.get("replace", True)
+        events: list[Event] = []
+        at = None
+        if record is not None and record["role"] != "activity":
+            if not replace:
+                return []
+            at = self._order.index(message_id)
+            events.append(self._remove(message_id))
+            record = None
+        if record is None:
+            record = self._add(message_id, "activity", {}, at)
+            replace = True
+        elif record["run"] == own["run"] and not self._is_rebuilt(message_id):
+            replace = True  # this is what made it
+            record["info"] = {}
+        own["opened"][message_id] = None
+        if replace:
+            kept = picked(record["info"], "metadata")
+            record["info"] = {**picked(event, "activityType", "subagentRunId"), **kept}
+            record[CONTENT] = thaw(event[CONTENT])
+        self._merged(message_id, record, event)
+        return [
+            *events,
+            self._updated(message_id, record),
+            self._activity(message_id, record),
+        ]
+
+    def _activity_delta(self, event: Members) -> list[Event]:
+        message_id = event["messageId"]
+        record = self._messages.get(message_id)
+        if record is None or record["role"] != "activity":
+            return []
+        patched = apply_patch(record[CONTENT], event["patch"], _LIMITS)
+        events = self._merged(message_id, record, event)  # whether or not the patch fits
+        if patched is None:
+            return events or self._refused(message_id)
+        record[CONTENT] = thaw(patched[0])
+        if record["info"]["activityType"] != event["activityType"]:
+            record["info"]["activityType"] = event["activityType"]
+            events = [self._updated(message_id, record)]
+        return [*events, self._activity(message_id, record)]
+
+    # -- state ---------------------------------------------------------------------------------
+
+    def _has_state(self) -> list[Event]:
+        """The session says that it has a state: null is one, too."""
+        known = self._table("known")
+        if "state" in known:
+            return []
+        known["state"] = None
+        return [self._session(hasState=True)]
+
+    def _state_snapshot(self, event: Members) -> list[Event]:
+        self._own["skip"] = 0
+        state = SessionState(session_id=self.session_id, state=event["snapshot"])
+        return [state, *self._has_state()]
+
+    def _state_delta(self, event: Members) -> list[Event]:
+        if self._own["skip"] > 0:  # a replay: the state holds it
+            self._own["skip"] -= 1
+            return []
+        if "deltas" in self.run:
+            self.run["deltas"] += 1
+        patch = SessionState(session_id=self.session_id, patch=event["delta"])
+        first = self._has_state()
+        if not first:
+            return [patch]
+        return [SessionState(session_id=self.session_id, state={}), patch, *first]
+
+    # -- runs ----------------------------------------------------------------------------------
+
+    def _run_started(self, event: Members) -> list[Event]:
+        own, run = self._own, event["runId"]
+        if self._context.session_id == MAIN:
+            own["session"] = event["threadId"]
+        self.cool = None
+        runs, known = self._table("runs"), self._table("known")
+        record: Members | None = runs.pop(run, None)
+        replay = record is not None and own["runs"].get(run) != record["start"]
+        if record is None:
+            record = {"thoughts": []}
+        if not replay:
+            record["deltas"] = 0
+            known["latest"] = run
+        record["start"] = known["starts"] = known.get("starts", 0) + 1
+        runs[run] = self.run = record
+        own["runs"][run] = record["start"]
+        _bound(runs, _RUNS)
+        _bound(own["runs"], _RUNS)
+        self.start = record["start"]
+        own.update(run=run, start=self.start, replay=replay, thoughts=0)
+        own.update(muted={}, opened={}, subagents={}, skip=record["deltas"] if replay else 0)
+        if not replay:
+            own["rebuilt"] = {}
+        events: list[Event] = [SessionStatus(session_id=self.session_id, status="busy")]
+        if self._is_latest():
+            info: Members = {"run": {**picked(event, *_RUN), "status": "running"}}
+            info.update({"steps": []} if "steps" in known else {})
+            info.update({"subagents": {}} if "subagents" in known else {})
+            events.append(self._session(**info))
+        if "input" in event:
+            events += self._run_input(event["input"])
+        return events
+
+    def _run_input(self, given: Members) -> list[Event]:
+        """What the client sent, as the server echoes it: messages and a state that are not
+        known, and answers."""
+        events: list[Event] = []
+        results = results_of(given["messages"])
+        for message in given["messages"]:
+            if message["id"] not in self._messages:
+                events += self._whole(message, results, done=True)
+                if message["role"] == "tool":
+                    events += self._answer(message["toolCallId"], result_state(message))
+        if given.get("state") is not None and "state" not in self._table("known"):
+            events.append(SessionState(session_id=self.session_id, state=given["state"]))
+            events += self._has_state()
+        for answer in given.get("resume", ()):
+            events += self._answered(answer["interruptId"], answer)
+        return events
+
+    def _run_finished(self, event: Members) -> list[Event]:
+        outcome = event.get("outcome", {})
+        status = "aborted" if outcome.get("type") == "cancelled" else "completed"
+        events = self._run_ended(event, "finished")
+        events += self._close_all(lambda record, message_id: status)
+        if self._is_latest():
+            events += self._interrupted(outcome.get("interrupts", ()))
+        return [*events, SessionStatus(session_id=self.session_id, status="idle")]
+
+    def _run_error(self, event: Members) -> list[Event]:
+        code = event.get("code")
+        error = {"name": code or "RUN_ERROR", "message": event["message"]}
+        cut = "aborted" if code == "abort" else "error"
+
+        def ending(record: Members, message_id: str) -> str:
+            streams = any(message_id in self._flow.open(name) for name in STREAMED.values())
+            calls = [self._calls[call] for call in record["calls"] if call in self._calls]
+            waits = any(TOOL_RANKS[call["status"]] < TERMINAL_RANK for call in calls)
+            return cut if streams or waits else "completed"
+
+        told = self._own["replay"] and "error" in self.run
+        self.run["error"] = None
+        recorded = [] if told else [SessionError(session_id=self.session_id, error=error)]
+        return [
+            *recorded,
+            *self._run_ended(event, "error"),
+            *self._close_all(ending, error),
+            SessionStatus(session_id=self.session_id, status="idle"),
+        ]
+
+    def _is_latest(self) -> bool:
+        """Whether the run is the last one that was new: an older one that is replayed is not."""
+        return bool(self._table("known").get("latest") == self._own["run"])
+
+    def _run_ended(self, event: Members, status: str) -> list[Event]:
+        if self._own["start"] is None or not self._is_latest():
+            return []
+        run = {**picked(event, *_RUN), "runId": self._own["run"], "status": status}
+        return [self._session(run=run)]
+
+    def _close_all(
+        self, ending: Callable[[Members, str], str], error: Members | None = None
+    ) -> list[Event]:
+        """Close the messages of this run."""
+        events: list[Event] = []
+        for message_id in self._own["opened"]:
+            record = self._messages.get(message_id)
+            if record is not None:
+                status = ending(record, message_id)
+                said = error if status == "error" else None
+                events.append(self._closing(message_id, status, said))
+        self._own["opened"] = {}
+        self.cool = None
+        return events
+
+    def next_thought(self, new_id: Callable[[], str]) -> tuple[str, Callable[[], None]]:
+        """The id of a message that names none, the same one in a replay of its run; and what
+        notes that it was used."""
+        own, made = self._own, self.run.setdefault("thoughts", [])
+        place: int = own["thoughts"]
+        found: str = made[place] if place < len(made) else new_id()
+
+        def note() -> None:
+            own["thoughts"] = place + 1
+            made[place:] = [found, *made[place + 1 :]]
+
+        return found, note
+
+    # -- interrupts ----------------------------------------------------------------------------
+
+    def _interrupted(self, interrupts: Sequence[Members]) -> list[Event]:
+        """What waits for an answer from now on; what waited before and is not named does not."""
+        known, pending = self._table("known"), self._table("interrupts")
+        if "interrupts" not in known and not interrupts:
+            return []
+        known["interrupts"] = None
+        events: list[Event] = [self._session(pendingInterrupts=list(interrupts))]
+        named = {interrupt["id"] for interrupt in interrupts}
+        for request_id in [request_id for request_id in pending if request_id not in named]:
+            events += self._answered(request_id, {})
+        for interrupt in interrupts:
+            call_id = interrupt.get("toolCallId") or None
+            call = None if call_id is None else self._calls.get(call_id)
+            pending[interrupt["id"]] = call_id
+            asked = QuestionAsked if call_id is None else PermissionAsked
+            events.append(
+                asked(
+                    session_id=self.session_id,
+                    request_id=interrupt["id"],
+                    message_id=None if call is None else call["in"],
+                    call_id=call_id,
+                    payload=interrupt,
+                )
+            )
+            if call_id is not None and call is not None:
+                moves = self._call_moves(call_id, {"status": "waiting"})
+                events += self._call_changed(call_id, moves)
+        return events
+
+    def _answered(self, request_id: str, answer: Members) -> list[Event]:
+        pending = self._table("interrupts")
+        if request_id not in pending:
+            return []
+        call_id = pending.pop(request_id)
+        replied = QuestionReplied if call_id is None else PermissionReplied
+        events: list[Event] = [
+            replied(session_id=self.session_id, request_id=request_id, payload=answer)
+        ]
+        if call_id is not None and call_id in self._calls:
+            status = "denied" if answer.get("status") == "cancelled" else "running"
+            events += self._call_changed(call_id, self._call_moves(call_id, {"status": status}))
+        return events
+
+    # -- steps, subagents ----------------------------------------------------------------------
+
+    def _step(self, event: Members) -> list[Event]:
+        self._table("known")["steps"] = None
+        steps = [
+            {"stepName": name, **({"subagentRunId": lane[1:]} if lane else {})}
+            for lane, names in self._flow.open("steps").items()
+            for name in names
+        ]
+        return [self._session(steps=steps[-_SHOWN:])]
+
+    def _subagent(self, event: Members) -> list[Event]:
+        self._table("known")["subagents"] = None
+        subagents, name = self._own["subagents"], event["subagentRunId"]
+        others = ("type", "subagentRunId", "timestamp", "rawEvent")
+        said = picked(event, *(member for member in event if member not in others))
+        ends = {"SUBAGENT_STARTED": "running", "SUBAGENT_FINISHED": "finished"}
+        said["status"] = ends.get(event["type"], "error")
+        subagents[name] = {**subagents.get(name, {}), **said}
+        _bound(subagents, _SHOWN)
+        return [self._session(subagents=dict(subagents))]
+
+    # -- a fetched history -----------------------------------------------------------------------
+
+    def history(
+        self,
+        messages: Sequence[Members],
+        session_id: str,
+        state: tuple[Json] | None,
+        complete: bool,
+        read_from: str | None,
+    ) -> list[Event]:
+        """Messages of a session that were fetched, as a snapshot; its state while none is known."""
+        before, self._own["session"] = self.session_id, session_id
+        try:
+            results, known = results_of(messages), self._messages
+            for number, message in enumerate(messages):
+                if message["id"] in known:
+                    if isinstance(message.get(CONTENT), str):
+                        known[message["id"]]["fetched"] = True  # it may become the text
+                    continue
+                # It stands before the next one that is known, else behind all.
+                later = (one["id"] for one in islice(messages, number + 1, None))
+                after = next((name for name in later if name in known), None)
+                at = None if after is None else self._order.index(after)
+                self._learn(message, results, at)
+            fetched = [self._fetched(message, results) for message in messages]
+            events: list[Event] = [
+                Snapshot(
+                    session_id=session_id,
+                    messages=fetched,
+                    complete=complete,
+                    read_from=read_from,
+                )
+            ]
+            if state is not None and "state" not in self._table("known"):
+                events.append(SessionState(session_id=session_id, state=state[0]))
+                events += self._has_state()
+            return events
+        finally:
+            self._own["session"] = before
+
+    def _learn(self, message: Members, results: Mapping[str, Members], at: int | None) -> None:
+        """Remember a fetched message that is new."""
+        record = self._add(message["id"], message["role"], info_of(message), at)
+        record["run"] = None
+        content = message.get(CONTENT)
+        if message["role"] == "activity":
+            record[CONTENT] = thaw(content)
+        elif isinstance(content, list):
+            kinds = [part["kind"] for part in mixed_parts(content)]
+            record.update(mixed=kinds, parts=len(kinds))
+        elif content is not None:
+            record.update(text=True, parts=1, fetched=True)
+        for call in message.get("toolCalls", ()):
+            state = call_state(call["id"], results)
+            self._know_call(message["id"], record, call, state, None)
+            if self._calls[call["id"]]["in"] == message["id"]:
+                self._calls[call["id"]].update(call_input(call))
+
+    def _fetched(self, message: Members, results: Mapping[str, Members]) -> Json:
+        parts = parts_of(message, results)
+        return {
+            "id": message["id"],
+            "role": message["role"],
+            "order": self._messages[message["id"]]["order"],
+            "status": "completed",
+            "info": info_of(message),
+            # Open: deltas may follow. In a message that ended they read as closed.
+            "parts": [{**part, "status": "open"} for part in parts],
+        }
+
+
+_HANDLERS: Mapping[str, Handler] = {
+    "TEXT_MESSAGE_START": Thread._text_start,
+    "TEXT_MESSAGE_CONTENT": Thread._content,
+    "TEXT_MESSAGE_END": Thread._end,
+    "REASONING_START": Thread._nothing,
+    "REASONING_END": Thread._nothing,
+    "REASONING_MESSAGE_START": Thread._reasoning_start,
+    "REASONING_MESSAGE_CONTENT": Thread._content,
+    "REASONING_MESSAGE_END": Thread._end,
+    "REASONING_ENCRYPTED_VALUE": Thread._encrypted,
+    "TOOL_CALL_START": Thread._tool_start,
+    "TOOL_CALL_ARGS": Thread._tool_args,
+    "TOOL_CALL_END": Thread._tool_end,
+    "TOOL_CALL_RESULT": Thread._tool_result,
+    "ACTIVITY_SNAPSHOT": Thread._activity_snapshot,
+    "ACTIVITY_DELTA": Thread._activity_delta,
+    "STATE_SNAPSHOT": Thread._state_snapshot,
+    "STATE_DELTA": Thread._state_delta,
+    "MESSAGES_SNAPSHOT": Thread._messages_snapshot,
+    "RUN_STARTED": Thread._run_started,
+    "RUN_FINISHED": Thread._run_finished,
+    "RUN_ERROR": Thread._run_error,
+    "STEP_STARTED": Thread._step,
+    "STEP_FINISHED": Thread._step,
+    "SUBAGENT_STARTED": Thread._subagent,
+    "SUBAGENT_FINISHED": Thread._subagent,
+    "SUBAGENT_ERROR": Thread._subagent,
+    "RAW": Thread._nothing,
+    "CUSTOM": Thread._nothing,
+}
+
+
+def _between(before: float | None, after: float | None) -> float:
+    """An order between two; whole numbers at the end, small steps inside."""
+    if after is None:
+        return 0 if before is None else math.floor(before) + 1
+    if before is None:
+        return math.ceil(after) - 1
+    return before + min((after - before) / 2, _STEP)
+
+
+def _bound(table: Members, size: int) -> None:
+    while len(table) > size:
+        del table[next(iter(table))]
+
+
+def _owned_activities(event: Members) -> Sequence[str] | None:
+    """Activity types that a snapshot speaks for: None for all if it holds one, "*" for all."""
+    metadata = event.get("metadata", {})
+    if "@ag-ui/client" not in metadata:
+        return None
+    said = metadata["@ag-ui/client"]
+    if not isinstance(said, dict):
+        return ()
+    if "authoritativeActivityTypes" not in said:
+        return None
+    types = said["authoritativeActivityTypes"]
+    if types is None:
+        return ("*",)
+    if isinstance(types, list) and all(type(name) is str for name in types):
+        return types
+    return ()
+
+
+def _is_kept(record: Members, roles: set[str], owned: Sequence[str] | None) -> bool:
+    """Whether a message that a snapshot lacks stays: most servers never send these whole."""
+    if record["role"] == "reasoning":
+        return "reasoning" not in roles
+    if record["role"] != "activity":
+        return False
+    if owned is None:
+        return "activity" not in roles
+    return "*" not in owned and record["info"]["activityType"] not in owned

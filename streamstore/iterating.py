@@ -1,0 +1,106 @@
+"""Change sets as an async iterator: a subscriber that merges what comes while nobody awaits.
+
+Knows change sets, subscriptions and asyncio's event; no store, row or scheduler.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from typing import TypeVar
+
+from .changes import ChangeSet, Locate, MergedChanges
+from .errors import CallerError
+from .subscribers import Present, Subscription
+
+T = TypeVar("T")
+
+
+def weak(owner: T, method: Callable[..., object]) -> Callable[..., None]:
+    """A method of an object that is called as long as somebody else holds the object."""
+    held = weakref.ref(owner)
+
+    def call(*arguments: object) -> None:
+        found = held()
+        if found is not None:
+            method(found, *arguments)
+
+    return call
+
+
+class Changes:
+    """What `StreamStore.changes` gives: an async iterator of merged change sets.
+
+    It hears from the moment it is made, so that nothing falls between a read and the first
+    `anext`. `close()` ends it; so does leaving a `with` block, the store's own close, and nobody
+    holding it any more.
+
+    Attributes:
+        state: what the scope held when it was made.
+    """
+
+    def __init__(self, bound: int, locate: Locate) -> None:
+        self._bound = bound
+        self._locate = locate
+        self._waiting = MergedChanges()
+        self._wake: Callable[[], object] | None = None
+        self._subscription: Subscription | None = None
+        self.state = Present(0)
+
+    def begin(self, subscription: Subscription) -> None:
+        """Take the subscription that `hear` is the callback of."""
+        self._subscription = subscription
+        self.state = subscription.state
+        subscription.on_close = weak(self, Changes._arrived)
+
+    def hear(self, changes: ChangeSet) -> None:
+        """Merge a change set into what waits."""
+        self._waiting.add(changes)
+        if self._waiting.size > self._bound:
+            self._waiting.become_reset()
+        self._arrived()
+
+    def _arrived(self) -> None:
+        wake, self._wake = self._wake, None
+        if wake is not None:
+            wake()
+
+    def close(self) -> None:
+        """Hear nothing more; who waits for the next change set is told that there is none."""
+        if self._subscription is not None:
+            self._subscription.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+    def __enter__(self) -> Changes:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __aiter__(self) -> Changes:
+        return self
+
+    async def __anext__(self) -> ChangeSet:
+        while self._waiting.last is None:
+            if self._subscription is None or self._subscription.closed:
+                raise StopAsyncIteration
+            await self._next()
+        return self._waiting.take(self._locate)
+
+    async def _next(self) -> None:
+        import asyncio
+
+        if self._wake is not None:
+            raise CallerError("two tasks iterate over one `changes()`: make one for each")
+        arrived = asyncio.Event()
+        self._wake = arrived.set
+        try:
+            await arrived.wait()
+        finally:
+            self._wake = None
+
+    async def aclose(self) -> None:
+        """`close`, for `contextlib.aclosing`."""
+        self.close()

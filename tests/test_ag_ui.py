@@ -1,0 +1,1827 @@
+"""The AG-UI adapter: streams of `tests/data/ag-ui` against what the official client makes of them.
+
+Strict streams equal the client to the letter, lenient ones wherever it does not stop. With
+`STREAMSTORE_CORPORA` set, recordings below it are read too. What else a stream can say stands
+further down, by topic.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streamstore import ChangeSet, PartKey, StreamStore
+from streamstore.adapters.ag_ui import AgUiAdapter
+from streamstore.adapters.base import Context, PlainDelta
+from streamstore.errors import (
+    MalformedEvent,
+    ProtocolStopped,
+    StreamStoreError,
+    UnknownEvent,
+)
+from streamstore.events import (
+    BlockDelta,
+    RequestEvent,
+    SessionStatus,
+    Snapshot,
+    decode_event,
+    encode_event,
+)
+from streamstore.protocols import detect
+
+pytest.importorskip("jsonpatch")
+
+HERE = Path(__file__).resolve().parent
+DATA = HERE / "data" / "ag-ui"
+
+Wire = dict[str, Any]
+
+
+# --- cases ----------------------------------------------------------------------------------------
+
+
+def folders() -> list[Path]:
+    found = {path.name: path for path in DATA.iterdir() if path.is_dir()}
+    corpora = os.environ.get("STREAMSTORE_CORPORA")
+    if corpora and (Path(corpora) / "ag-ui").is_dir():
+        for path in (Path(corpora) / "ag-ui").iterdir():
+            if path.is_dir():
+                found.setdefault(path.name, path)
+    return [found[name] for name in sorted(found)]
+
+
+CASES = folders()
+SMALL = [path for path in CASES if not path.name.startswith("long-")]
+#: Cases that the official client does not stop at, one request each.
+WHOLE = [
+    path
+    for path in SMALL
+    if not path.name.startswith("malformed-") and (path / "stream.sse").exists()
+]
+
+each_case = pytest.mark.parametrize("case", CASES, ids=lambda path: path.name)
+each_small_case = pytest.mark.parametrize("case", SMALL, ids=lambda path: path.name)
+each_whole_case = pytest.mark.parametrize("case", WHOLE, ids=lambda path: path.name)
+each_policy = pytest.mark.parametrize("policy", ["strict", "lenient"])
+
+
+def test_all_cases_are_there() -> None:
+    assert len([path for path in DATA.iterdir() if path.is_dir()]) == 71
+    assert len(CASES) == (73 if os.environ.get("STREAMSTORE_CORPORA") else 71)
+    assert len(WHOLE) == 42
+
+
+def bodies(case: Path) -> list[bytes]:
+    names = ("stream.sse", "stream1.sse", "stream2.sse")
+    return [(case / name).read_bytes() for name in names if (case / name).exists()]
+
+
+def frames(body: bytes) -> list[bytes]:
+    *whole, rest = body.split(b"\n\n")
+    return [frame + b"\n\n" for frame in whole] + ([rest] if rest else [])
+
+
+def json_of(case: Path, name: str) -> Any:
+    return json.loads((case / name).read_bytes())
+
+
+def lines_of(case: Path, name: str) -> list[Any]:
+    return [json.loads(line) for line in (case / name).read_bytes().split(b"\n") if line]
+
+
+def initial(case: Path) -> Wire | None:
+    """What the client started with, as a history that was fetched."""
+    if not (case / "initial.json").exists():
+        return None
+    return {"threadId": "thread-1", "messages": [], **json_of(case, "initial.json")}
+
+
+def counted() -> Callable[[], str]:
+    """Ids as the client of the recordings made them: its spans of reasoning have one, too."""
+    number = 1
+
+    def new_id() -> str:
+        nonlocal number
+        number += 1
+        return f"00000000-0000-4000-8000-{number:012}"
+
+    return new_id
+
+
+def a_store(**arguments: Any) -> StreamStore:
+    return StreamStore("ag-ui", new_id=counted(), **{"ticks": "manual", **arguments})
+
+
+def encoded(store: StreamStore) -> Wire:
+    store.flush()
+    found: Wire = AgUiAdapter(Context()).encode(store)
+    return found
+
+
+def pending(store: StreamStore) -> list[Any]:
+    sessions = filter(None, map(store.session, store.session_ids()))
+    return [one for session in sessions for one in session.info.get("pendingInterrupts", [])]
+
+
+def feed(stream: Any, body: bytes, size: int = 1 << 20) -> None:
+    for start in range(0, len(body), size):
+        stream.feed(body[start : start + size])
+
+
+def play(case: Path, policy: Any = "lenient", size: int = 1 << 20, **arguments: Any) -> StreamStore:
+    store = a_store(**arguments)
+    for number, body in enumerate(bodies(case)):
+        stream = store.open("ag-ui", policy=policy)
+        history = initial(case)
+        if number == 0 and history is not None:
+            assert stream.ingest(history).kind == "accepted"
+        feed(stream, body, size)
+        stream.end()
+    store.flush()
+    return store
+
+
+# --- the official client --------------------------------------------------------------------------
+
+
+def doubled(expected: Wire) -> Wire:
+    """Undo what the client doubles when a run is delivered twice: `replay-same-ids`."""
+    found = copy.deepcopy(expected)
+    m1, r1, again, t1, m2 = found["messages"]
+    assert r1 == again
+    call = m1["toolCalls"][0]["function"]
+    for holder, name, text in (
+        (m1, "content", "Let me look. "),
+        (call, "arguments", '{"a":1}'),
+        (t1, "content", "hm"),
+        (m2, "content", "Done."),
+    ):
+        assert holder[name] == text * 2
+        holder[name] = text
+    return {**found, "messages": [m1, r1, t1, m2]}
+
+
+def doubled_reasoning(expected: Wire) -> Wire:
+    """The snapshot that begins the replay keeps local reasoning: the client doubles only that."""
+    found = copy.deepcopy(expected)
+    assert found["messages"][0] == {"id": "t1", "role": "reasoning", "content": "hmhm"}
+    found["messages"][0]["content"] = "hm"
+    return found
+
+
+#: Where we differ by law, and in what: the same run on a new stream is a replay, its ids prove it,
+#: and what it starts again is rebuilt (contract: idempotent). The client appends.
+DIFFERENCES: dict[str, Callable[[Wire], Wire]] = {
+    "replay-same-ids": doubled,
+    "replay-after-snapshot": doubled_reasoning,
+}
+
+
+def official(case: Path) -> Wire:
+    found: Wire = json_of(case, "expected.json")
+    return DIFFERENCES.get(case.name, lambda same: same)(found)
+
+
+@each_case
+def test_a_strict_stream_ends_as_the_official_client_leaves_it(case: Path) -> None:
+    store = play(case, "strict")
+    expected = official(case)
+    assert encoded(store) == {name: expected[name] for name in ("messages", "state")}
+    assert pending(store) == expected["pendingInterrupts"]
+
+
+@each_small_case
+def test_a_strict_stream_stops_where_the_client_does(case: Path) -> None:
+    *_, run = json_of(case, "expected.json")["runs"]
+    stopped = {"malformed", "refused"}
+    verdicts = play(case, "strict").health.counts["verdicts"]
+    kinds = {name.partition(":")[0] for name in verdicts if name not in REFUSED_BY_THE_STORE}
+    if case.name == "malformed-truncated":
+        assert not run["ok"] and kinds == {"accepted"}  # half a frame is none for an event stream
+    else:
+        assert bool(kinds & stopped) == (not run["ok"])
+
+
+#: Verdicts on what the client drops with a warning and goes on: patches that do not fit, text for
+#: an activity, text for a message that a snapshot dropped.
+REFUSED_BY_THE_STORE = {"refused:conflict", "refused:removed"}
+
+
+# What a lenient stream shows where the client stops; for other cases the two are equal.
+LENIENT: dict[str, list[Wire]] = {
+    "malformed-after-error": [{"id": "n", "role": "assistant", "content": ""}],
+    "malformed-after-finished": [
+        {"id": "m", "role": "assistant", "content": "kept"},
+        {"id": "n", "role": "assistant", "content": ""},
+    ],
+    "malformed-args-first": [
+        {
+            "id": "c",
+            "role": "assistant",
+            "toolCalls": [
+                {"id": "c", "type": "function", "function": {"name": "", "arguments": "{}"}}
+            ],
+        }
+    ],
+    "malformed-content-after-end": [{"id": "m", "role": "assistant", "content": "keptlate"}],
+    "malformed-content-first": [
+        {"id": "ok", "role": "assistant", "content": "kept"},
+        {"id": "m", "role": "assistant", "content": "x"},
+        {"id": "n", "role": "assistant", "content": "never"},
+    ],
+    "malformed-no-run-started": [{"id": "m", "role": "assistant", "content": "x"}],
+    "malformed-reasoning-content-first": [{"id": "r", "role": "reasoning", "content": "x"}],
+    "malformed-start-twice": [{"id": "m", "role": "assistant", "content": "ab"}],
+}
+
+
+@each_case
+def test_a_lenient_stream_shows_what_the_client_does_or_more(case: Path) -> None:
+    store = play(case)
+    expected = official(case)
+    messages = LENIENT.get(case.name, expected["messages"])
+    assert encoded(store) == {"messages": messages, "state": expected["state"]}
+    assert pending(store) == expected["pendingInterrupts"]
+
+
+def test_lenient_streams_count_what_they_cannot_use_and_go_on() -> None:
+    verdicts = {
+        case.name: {
+            name: number
+            for name, number in play(case).health.counts["verdicts"].items()
+            if name != "accepted"
+        }
+        for case in SMALL
+    }
+    assert {name: found for name, found in verdicts.items() if found} == {
+        "activity": {"refused:conflict": 3},
+        "malformed-chunk-no-id": {"malformed:messageId": 1},
+        "malformed-chunk-no-tool-name": {"malformed:toolCallName": 1},
+        "malformed-chunk-role-conflict": {"malformed:role": 1},
+        "malformed-missing-field": {"malformed:delta": 1},
+        "malformed-no-type": {"malformed:type": 1},
+        "malformed-not-json": {"malformed": 1},
+        "malformed-not-object": {"malformed": 1},
+        "malformed-wrong-type": {"malformed:delta": 1},
+        "messages-snapshot-mid-stream-drops": {"refused:removed": 1},
+        "state-snapshot-delta": {"refused:conflict": 4},
+        "unknown-and-extra": {"unknown:SOMETHING_NEW": 1},
+    }
+
+
+def distinct(states: Sequence[Any]) -> list[Any]:
+    return [state for place, state in enumerate(states) if place == 0 or state != states[place - 1]]
+
+
+def without_halves(value: Any) -> Any:
+    """Texts without the half of a surrogate pair at their end, which waits for the other."""
+    if isinstance(value, dict):
+        return {name: without_halves(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [without_halves(item) for item in value]
+    if isinstance(value, str) and value and "\ud800" <= value[-1] <= "\udbff":
+        return value[:-1]
+    return value
+
+
+@pytest.mark.parametrize(
+    "case",
+    [path for path in SMALL if (path / "snapshots.jsonl").exists()],
+    ids=lambda path: path.name,
+)
+def test_after_every_event_the_state_is_the_clients(case: Path) -> None:
+    if case.name in DIFFERENCES:
+        pytest.skip("differs by law")
+    theirs = distinct(without_halves(lines_of(case, "snapshots.jsonl")))
+    store = a_store()
+    history = initial(case)
+    before = ours = []
+    for number, body in enumerate(bodies(case)):
+        stream = store.open("ag-ui", policy="strict")
+        if number == 0:
+            if history is not None:
+                stream.ingest(history)
+            before, ours = [encoded(store)], [encoded(store)]
+        for frame in frames(body):
+            stream.feed(frame)
+            ours.append(encoded(store))
+        stream.end()
+    ours = distinct(ours)[1:]
+    if any(b"_CHUNK" in body for body in bodies(case)):
+        # A chunk is two events to the client: it shows the empty message in between.
+        waiting = iter(theirs)
+        assert all(state in waiting for state in ours)
+        assert ours[-1:] == theirs[-1:]
+    else:
+        assert ours == theirs
+    assert theirs or encoded(store) == before[0]
+
+
+# --- every tick -----------------------------------------------------------------------------------
+
+
+class Watcher:
+    """Hears every tick: edits add up to the texts, which are prefixes of what they become."""
+
+    def __init__(self, store: StreamStore, final: dict[Any, str]) -> None:
+        self.store, self.final = store, final
+        self.texts: dict[Any, str] = {}
+        self.rewritten: set[Any] = set()
+        store.subscribe(self.hear)
+
+    def hear(self, changes: ChangeSet) -> None:
+        for gone in changes.removed:
+            for key, field in list(self.texts):
+                if key[: len(gone)] == gone:
+                    self.rewritten.add((key, field))
+                    del self.texts[key, field]
+        for (key, field), edit in changes.text.items():
+            before = self.texts.get((key, field), "")
+            assert edit.start <= len(before)
+            assert edit.rewritten == (edit.start < len(before))
+            if edit.rewritten:
+                self.rewritten.add((key, field))
+            text = self.texts[key, field] = before[: edit.start] + edit.text
+            part = self.store.part(*key)
+            assert part is not None and part.field_text(field) == text
+
+    def end(self) -> None:
+        assert {key: text for key, text in self.texts.items() if text} == self.final
+
+
+def texts_of(store: StreamStore) -> dict[Any, str]:
+    return {
+        (part.key, field): part.field_text(field)
+        for session_id in store.session_ids()
+        for message in store.messages(session_id)
+        for part in store.parts(session_id, message.id)
+        for field in ("text", "input")
+        if part.field_text(field)
+    }
+
+
+#: What is rewritten: a snapshot says otherwise, a message becomes an activity, a run is replayed.
+REWRITTEN: dict[str, set[tuple[str, str]]] = {
+    "activity": {("m", "text")},
+    "messages-snapshot": {("a1", "text"), ("tmp", "text")},
+    "messages-snapshot-keeps-local": {("m2", "text")},
+    "messages-snapshot-mid-stream-drops": {("m", "text")},
+    "messages-snapshot-owns-roles": {("r1", "text")},
+    "replay-after-snapshot": {("m1", "text"), ("m2", "text"), ("r1", "text"), ("t1", "text")},
+    "replay-same-ids": {("m1", "text"), ("m2", "text"), ("t1", "text")},
+}
+
+
+@each_small_case
+@pytest.mark.parametrize("ticks", ["each", None, "manual"])
+def test_shown_text_is_a_prefix_of_what_it_becomes_unless_a_rewrite_was_announced(
+    case: Path, ticks: Any
+) -> None:
+    final = texts_of(play(case))
+    store = a_store(ticks=ticks)
+    watcher = Watcher(store, final)
+    seen: dict[Any, list[str]] = {}
+    for number, body in enumerate(bodies(case)):
+        stream = store.open("ag-ui")
+        history = initial(case)
+        if number == 0 and history is not None:
+            stream.ingest(history)
+        for place, frame in enumerate(frames(body)):
+            stream.feed(frame)
+            if ticks == "manual" and place % 3 == 0:
+                store.flush()
+            for key, text in watcher.texts.items():
+                seen.setdefault(key, []).append(text)
+        stream.end()
+    store.flush()
+    watcher.end()
+    for key, texts in seen.items():
+        if key not in watcher.rewritten:
+            assert all(final.get(key, "").startswith(text) for text in texts)
+    rewritten = {(key[1], field) for key, field in watcher.rewritten if field == "text"}
+    assert rewritten <= REWRITTEN.get(case.name, set())
+    if ticks == "each":
+        assert rewritten == REWRITTEN.get(case.name, set())
+
+
+@each_case
+@pytest.mark.parametrize("size", [1, 7, 4096])
+def test_however_the_bytes_are_cut_the_state_is_the_same(case: Path, size: int) -> None:
+    if case.name.startswith("long-") and size < 4096:
+        pytest.skip("long")
+    assert play(case, size=size).state()["sessions"] == play(case).state()["sessions"]
+
+
+@each_small_case
+def test_buffered_delivery_ends_in_the_same_state(case: Path) -> None:
+    held, shown = play(case, delivery="buffered"), play(case)
+    for session_id in held.session_ids():
+        held.release(session_id)
+    assert encoded(held) == encoded(shown)
+
+
+# --- saved states ---------------------------------------------------------------------------------
+
+
+@each_small_case
+@each_policy
+def test_a_state_saved_at_any_frame_and_the_tail_are_the_whole(case: Path, policy: Any) -> None:
+    whole = play(case, policy)
+    *before, body = bodies(case)
+    parts = frames(body)
+    for cut in sorted({0, 1, 2, len(parts) // 3, len(parts) // 2, len(parts) - 1, len(parts)}):
+        store = a_store()
+        history = initial(case)
+        for number, earlier in enumerate([*before, b"".join(parts[:cut])]):
+            stream = store.open("ag-ui", policy=policy)
+            if number == 0 and history is not None:
+                stream.ingest(history)
+            feed(stream, earlier)
+            if number < len(before):
+                stream.end()
+        stopped = stream._stopped
+        saved = json.loads(json.dumps(store.save()))
+        loaded = StreamStore.load(saved, ticks="manual", new_id=store._new_id)
+        stream = loaded.open("ag-ui", policy=policy)
+        if not stopped:  # that the client stopped is no part of a state
+            feed(stream, b"".join(parts[cut:]))
+        stream.end()
+        loaded.flush()
+        assert loaded.state()["sessions"] == whole.state()["sessions"], cut
+        assert encoded(loaded) == encoded(whole)
+
+
+# --- the short way --------------------------------------------------------------------------------
+
+
+class Long(AgUiAdapter):
+    """Takes the long way always."""
+
+    def plain(self, wire: Any) -> PlainDelta | None:
+        return None
+
+
+def take(adapter: type[AgUiAdapter], case: Path, policy: Any) -> StreamStore:
+    store = a_store()
+    for number, body in enumerate(bodies(case)):
+        stream = store.open("ag-ui", policy=policy)
+        stream._adopt(adapter)
+        history = initial(case)
+        if number == 0 and history is not None:
+            stream.ingest(history)
+        feed(stream, body)
+        stream.end()
+    store.flush()
+    return store
+
+
+@each_case
+@each_policy
+def test_the_short_way_agrees_with_the_long_one(case: Path, policy: Any) -> None:
+    short, long = take(AgUiAdapter, case, policy), take(Long, case, policy)
+    assert short.state() == long.state()
+    assert encoded(short) == encoded(long)
+
+
+def started(*events: Wire, strict: bool = False) -> AgUiAdapter:
+    """An adapter behind some events of a run."""
+    adapter = AgUiAdapter(Context(strict=strict))
+    for event in ({"type": "RUN_STARTED", "threadId": "t", "runId": "r"}, *events):
+        adapter.decode(copy.deepcopy(event))
+    return adapter
+
+
+def asked(adapter: AgUiAdapter, wire: Any) -> PlainDelta | None:
+    try:
+        return adapter.plain(wire)
+    except (KeyError, TypeError, AttributeError):
+        return None
+
+
+START: Wire = {"type": "TEXT_MESSAGE_START", "messageId": "m", "role": "assistant"}
+CONTENT: Wire = {"type": "TEXT_MESSAGE_CONTENT", "messageId": "m", "delta": "x"}
+THINK: Wire = {"type": "REASONING_MESSAGE_START", "messageId": "r", "role": "reasoning"}
+THOUGHT: Wire = {"type": "REASONING_MESSAGE_CONTENT", "messageId": "r", "delta": "x"}
+CHUNK: Wire = {"type": "TEXT_MESSAGE_CHUNK", "messageId": "m", "delta": "x"}
+
+ACTIVITY: Wire = {
+    "type": "ACTIVITY_SNAPSHOT",
+    "messageId": "a",
+    "activityType": "t",
+    "content": {},
+}
+PATCH: Wire = {"type": "ACTIVITY_DELTA", "messageId": "a", "activityType": "t", "patch": []}
+#: A null is no absent member of a text part, as it is of the media.
+NULL_IN_A_TEXT: Wire = {
+    "id": "u",
+    "role": "user",
+    "content": [{"type": "text", "text": "a", "metadata": None}],
+}
+NULL_AT = "messages.0.content.0.metadata"
+MORE_OF_A_CHUNK: Wire = {"type": "TEXT_MESSAGE_CHUNK", "delta": "y"}
+
+
+@pytest.mark.parametrize(
+    ("before", "wire"),
+    [
+        ([START, CONTENT], CONTENT),
+        ([START, CONTENT], {**CONTENT, "timestamp": 1_700_000_000_000}),
+        ([THINK, THOUGHT], THOUGHT),
+        ([CHUNK], CHUNK),
+        ([CHUNK], MORE_OF_A_CHUNK),
+        ([CHUNK], {**MORE_OF_A_CHUNK, "timestamp": 5}),
+    ],
+)
+@each_policy
+def test_a_text_delta_of_a_streaming_message_takes_the_short_way(
+    before: list[Wire], wire: Wire, policy: str
+) -> None:
+    adapter = started(*before, strict=policy == "strict")
+    memory = copy.deepcopy(adapter._own)
+    found = asked(adapter, wire)
+    assert found is not None and adapter._own == memory
+    (event,) = adapter.decode(wire)
+    assert isinstance(event, BlockDelta) and event.text == found.text and found.seq is None
+    assert found.key == PartKey("t", event.message_id, event.block_index)
+    assert adapter._own == memory
+
+
+@pytest.mark.parametrize(
+    ("before", "wire"),
+    [
+        ([], CONTENT),
+        ([START], CONTENT),  # its first delta warms it up
+        ([START, CONTENT], {**CONTENT, "metadata": {}}),
+        ([START, CONTENT], {**CONTENT, "timestamp": 1.5}),
+        ([START, CONTENT], {**CONTENT, "timestamp": True}),
+        ([START, CONTENT], {**CONTENT, "timestamp": 2**60}),
+        ([START, CONTENT], {**CONTENT, "subagentRunId": "s"}),
+        ([START, CONTENT], {**CONTENT, "delta": 5}),
+        ([START, CONTENT], {**CONTENT, "messageId": ["m"]}),
+        ([START, CONTENT], {**CONTENT, "messageId": "other"}),
+        ([START, CONTENT], {**THOUGHT, "messageId": "m"}),
+        ([START, CONTENT], {"type": "TEXT_MESSAGE_CONTENT", "delta": "x"}),
+        ([START, CONTENT], [CONTENT]),
+        ([START, CONTENT, {"type": "TEXT_MESSAGE_END", "messageId": "m"}], CONTENT),
+        ([START, CONTENT, START], CONTENT),
+        ([START, CONTENT, {"type": "RUN_ERROR", "message": "x"}], CONTENT),
+        ([START, CONTENT, {"type": "MESSAGES_SNAPSHOT", "messages": []}], CONTENT),
+        # An explicit delta ends what chunks assemble; a chunk of another lane does not.
+        ([START, CONTENT, {**CHUNK, "messageId": "n"}], CONTENT),
+        ([CHUNK, {**CHUNK, "messageId": "n", "subagentRunId": "s"}], MORE_OF_A_CHUNK),
+        ([CHUNK], {**MORE_OF_A_CHUNK, "metadata": {}}),
+        ([CHUNK], {**MORE_OF_A_CHUNK, "role": "user"}),
+        ([CHUNK, {"type": "STEP_STARTED", "stepName": "s"}], MORE_OF_A_CHUNK),
+    ],
+)
+def test_what_is_not_that_takes_the_long_way(before: list[Wire], wire: Any) -> None:
+    assert asked(started(*before), wire) is None
+
+
+def test_memory_does_not_grow_with_the_deltas() -> None:
+    adapter = started(START, {"type": "TOOL_CALL_START", "toolCallId": "c", "toolCallName": "f"})
+    sizes = set()
+    for _ in range(50):
+        adapter.decode(CONTENT)
+        adapter.decode({"type": "TOOL_CALL_ARGS", "toolCallId": "c", "delta": "{"})
+        adapter.decode({"type": "STATE_DELTA", "delta": []})
+        own, shared = adapter._own, {**adapter._context.shared["t"], "runs": None}
+        sizes.add(len(json.dumps([own, shared])))
+    assert len(sizes) == 1
+
+
+# --- a reconnect ----------------------------------------------------------------------------------
+
+
+def again(case: Path, cut: int, policy: Any, ended: bool) -> StreamStore:
+    """A stream that brings so many frames, and a second one that brings everything.
+
+    The first one ends before, or goes on delivering beside the second.
+    """
+    store = a_store()
+    history = initial(case)
+    parts = frames(bodies(case)[0])
+    old = store.open("ag-ui", policy=policy)
+    if history is not None:
+        old.ingest(history)
+    feed(old, b"".join(parts[:cut]))
+    if ended:
+        old.end()
+    new = store.open("ag-ui", policy=policy)
+    late = [] if ended else parts[cut:]
+    for place, frame in enumerate(parts):
+        new.feed(frame)
+        for other in late[place : place + 1]:
+            old.feed(other)
+    old.end()
+    new.end()
+    store.flush()
+    return store
+
+
+@each_whole_case
+@each_policy
+@pytest.mark.parametrize("ended", [True, False], ids=["dropped", "still-delivering"])
+def test_a_run_that_is_delivered_again_from_the_start_is_there_once(
+    case: Path, policy: Any, ended: bool
+) -> None:
+    if case.name == "run-error-first":
+        pytest.skip("names no run: see below")
+    if case.name == "runs-in-one-stream" and not ended:
+        pytest.skip("two streams race through three runs that share a message")
+    whole = play(case, policy)
+    number = len(frames(bodies(case)[0]))
+    for cut in sorted({1, 2, number // 3, number // 2, number - 1, number} - {0}):
+        store = again(case, cut, policy, ended)
+        assert encoded(store) == encoded(whole), cut
+        assert store.state()["sessions"] == whole.state()["sessions"], cut
+
+
+def run(*events: Wire, run_id: str = "run-1", thread: str = "thread-1") -> list[Wire]:
+    return [{"type": "RUN_STARTED", "threadId": thread, "runId": run_id}, *events]
+
+
+def finished(run_id: str = "run-1", thread: str = "thread-1", **members: Any) -> Wire:
+    return {"type": "RUN_FINISHED", "threadId": thread, "runId": run_id, **members}
+
+
+def text(message_id: str, *deltas: str, ends: bool = True, **members: Any) -> list[Wire]:
+    events: list[Wire] = [{"type": "TEXT_MESSAGE_START", "messageId": message_id, **members}]
+    events += [
+        {"type": "TEXT_MESSAGE_CONTENT", "messageId": message_id, "delta": delta}
+        for delta in deltas
+    ]
+    return events + ([{"type": "TEXT_MESSAGE_END", "messageId": message_id}] if ends else [])
+
+
+def call(call_id: str, arguments: str = "{}", ends: bool = True, **members: Any) -> list[Wire]:
+    events: list[Wire] = [
+        {"type": "TOOL_CALL_START", "toolCallId": call_id, "toolCallName": "f", **members},
+        {"type": "TOOL_CALL_ARGS", "toolCallId": call_id, "delta": arguments},
+    ]
+    return events + ([{"type": "TOOL_CALL_END", "toolCallId": call_id}] if ends else [])
+
+
+def result(message_id: str, call_id: str, content: Any = "ok") -> Wire:
+    return {
+        "type": "TOOL_CALL_RESULT",
+        "messageId": message_id,
+        "toolCallId": call_id,
+        "content": content,
+    }
+
+
+def took(*streams: Sequence[Wire], policy: Any = "lenient", **arguments: Any) -> StreamStore:
+    """A store that took events in, each list on a stream of its own that has ended."""
+    store = a_store()
+    for events in streams:
+        stream = store.open("ag-ui", policy=policy, **arguments)
+        for event in events:
+            stream.ingest(copy.deepcopy(event))
+        stream.end()
+    store.flush()
+    return store
+
+
+def contents(store: StreamStore) -> dict[str, Any]:
+    return {message["id"]: message.get("content") for message in encoded(store)["messages"]}
+
+
+def test_a_text_that_was_cut_is_whole_after_the_replay_and_its_gap_is_closed() -> None:
+    store = took(run(*text("m", "Hel", ends=False)))
+    assert [gap.message_id for gap in store.health.gaps] == ["m"]
+    stream = store.open("ag-ui")
+    for event in run(*text("m", "Hel", "lo"), finished()):
+        stream.ingest(event)
+    assert contents(store) == {"m": "Hello"}
+    assert store.health.gaps == ()
+
+
+def test_the_old_text_of_a_message_goes_when_it_starts_again() -> None:
+    store = took(run(*text("m", "Hello"), *text("n", "there")))
+    heard: list[ChangeSet] = []
+    store.subscribe(heard.append)
+    stream = store.open("ag-ui")
+    for event in run(*text("m", "Hel", ends=False)):
+        stream.ingest(event)
+    store.flush()
+    (changes,) = heard
+    (edit,) = changes.text.values()
+    assert edit.rewritten and edit.start == 3 and edit.text == ""
+    assert contents(store) == {"m": "Hel", "n": "there"}
+
+
+def test_what_an_older_stream_still_delivers_of_a_replayed_run_changes_nothing() -> None:
+    store = a_store()
+    old, new = store.open("ag-ui"), store.open("ag-ui")
+    for event in run(*text("m", "a", "b", ends=False)):
+        old.ingest(event)
+    for event in run(*text("m", "a", "b", ends=False)):
+        new.ingest(event)
+    late = {"type": "TEXT_MESSAGE_CONTENT", "messageId": "m", "delta": "c"}
+    old.ingest(late)
+    old.ingest({"type": "STATE_SNAPSHOT", "snapshot": 1})
+    new.ingest(late)
+    assert encoded(store) == {
+        "messages": [{"id": "m", "role": "assistant", "content": "abc"}],
+        "state": {},
+    }
+    # With a run of its own it speaks again.
+    for event in run(*text("n", "x"), run_id="run-2"):
+        old.ingest(event)
+    assert contents(store) == {"m": "abc", "n": "x"}
+
+
+def test_a_new_run_that_starts_a_known_message_goes_on_behind_its_text() -> None:
+    assert contents(took(run(*text("m", "a")), run(*text("m", "b"), run_id="run-2"))) == {"m": "ab"}
+
+
+def test_the_same_run_twice_on_one_stream_is_no_replay() -> None:
+    events = run(*text("m", "a"), finished())
+    assert contents(took([*events, *events])) == {"m": "aa"}
+    assert contents(took(events, events)) == {"m": "a"}
+
+
+def test_a_replay_of_a_run_that_went_on_behind_another_ones_text_leaves_it() -> None:
+    """Nobody sends the other run's text again: what is there is all there is."""
+    first, second = run(*text("m", "one "), finished()), run(*text("m", "two"), run_id="run-2")
+    assert contents(took(first, second, second)) == {"m": "one two"}
+    assert contents(took(first, second, [*first, *second])) == {"m": "one two"}
+
+
+def test_a_call_that_is_replayed_into_a_message_of_another_run_is_rebuilt() -> None:
+    first = run(*text("m", "x"), finished())
+    second = run(*call("c", '{"a":1}', parentMessageId="m"), run_id="run-2")
+    store = took(first, second, second)
+    (message,) = encoded(store)["messages"]
+    assert message["content"] == "x"
+    assert [one["function"]["arguments"] for one in message["toolCalls"]] == ['{"a":1}']
+
+
+def test_a_snapshot_in_a_replay_is_gone_on_from() -> None:
+    """A server that joins a client: the messages so far, then a start for what is streaming."""
+    cut = run(*text("m", "Hel", ends=False))
+    so_far = {"id": "m", "role": "assistant", "content": "Hello wo"}
+    joined = run({"type": "MESSAGES_SNAPSHOT", "messages": [so_far]}, *text("m", "rld"), finished())
+    assert contents(took(cut, joined)) == {"m": "Hello world"}
+
+
+def test_patches_of_a_replay_are_applied_once() -> None:
+    grown = [{"type": "STATE_DELTA", "delta": [{"op": "add", "path": "/n", "value": []}]}]
+    grown += [
+        {"type": "STATE_DELTA", "delta": [{"op": "add", "path": "/n/-", "value": number}]}
+        for number in range(4)
+    ]
+    whole = encoded(took(run(*grown)))["state"]
+    assert whole == {"n": [0, 1, 2, 3]}
+    for cut in range(len(grown) + 1):
+        assert encoded(took(run(*grown[:cut]), run(*grown)))["state"] == whole
+
+
+def test_a_snapshot_of_the_state_in_a_replay_ends_the_skipping() -> None:
+    deltas = [{"type": "STATE_DELTA", "delta": [{"op": "add", "path": "/n", "value": 1}]}] * 3
+    joined = run({"type": "STATE_SNAPSHOT", "snapshot": {}}, *deltas)
+    assert encoded(took(run(*deltas), joined))["state"] == {"n": 1}
+
+
+def test_a_thought_without_an_id_has_the_same_one_in_a_replay() -> None:
+    thought = [
+        {"type": "THINKING_START"},
+        {"type": "THINKING_TEXT_MESSAGE_START"},
+        {"type": "THINKING_TEXT_MESSAGE_CONTENT", "delta": "hm"},
+        {"type": "THINKING_TEXT_MESSAGE_END"},
+        {"type": "THINKING_END"},
+    ]
+    once = took(run(*thought, *thought))
+    assert list(contents(once).values()) == ["hm", "hm"]
+    assert encoded(took(run(*thought), run(*thought, *thought))) == encoded(once)
+
+
+def test_an_error_that_a_replay_brings_again_is_recorded_once() -> None:
+    events = run({"type": "RUN_ERROR", "message": "x"})
+    session = took(events, events).session("thread-1")
+    assert session is not None and len(session.errors) == 1
+    # Without a run there is nothing to tell the two apart.
+    session = took(events[1:], events[1:]).session("main")
+    assert session is not None and len(session.errors) == 2
+
+
+def test_an_older_run_that_is_replayed_says_nothing_of_the_session() -> None:
+    interrupt = {"id": "i", "reason": "r"}
+    first = run(finished(outcome={"type": "interrupt", "interrupts": [interrupt]}))
+    second = run(finished("run-2"), run_id="run-2")
+    store = took(first, second, first)
+    session = store.session("thread-1")
+    assert session is not None
+    assert session.info["pendingInterrupts"] == [] and not session.questions
+    assert session.info["run"]["runId"] == "run-2"
+
+
+# --- threads --------------------------------------------------------------------------------------
+
+
+def test_the_session_is_the_thread_unless_the_stream_was_opened_for_one() -> None:
+    events = run(*text("m", "x"))
+    assert took(events).session_ids() == ("thread-1",)
+    store = took(events, session_id="mine")
+    assert store.session_ids() == ("mine",)
+    assert set(store.health.counts["verdicts"]) == {"accepted"}
+
+
+def test_what_comes_before_a_run_is_of_the_streams_own_session() -> None:
+    store = took([*text("m", "x"), *run(*text("n", "y"))])
+    assert store.session_ids() == ("main", "thread-1")
+    assert [message.id for message in store.messages("main")] == ["m"]
+
+
+def test_threads_share_nothing() -> None:
+    one, two = run(*text("m", "a")), run(*text("m", "b", role="user"), thread="thread-2")
+    store = took(one, two)
+    assert [store.parts(name, "m")[0].text for name in ("thread-1", "thread-2")] == ["a", "b"]
+    assert store.messages("thread-2")[0].role == "user"
+    store = took([*one, finished(), *two])
+    assert [store.parts(name, "m")[0].text for name in ("thread-1", "thread-2")] == ["a", "b"]
+
+
+@each_policy
+def test_a_run_of_no_thread_is_malformed_unless_the_stream_names_a_session(policy: Any) -> None:
+    events = run(*text("m", "x"), thread="")
+    store = took(events, policy=policy)
+    assert store.health.counts["verdicts"]["malformed:threadId"] == 1
+    assert contents(took(events, policy=policy, session_id="s")) == {"m": "x"}
+
+
+# --- messages and parts ---------------------------------------------------------------------------
+
+
+def test_a_message_ends_with_its_run() -> None:
+    store = a_store(ticks="each")
+    stream = store.open("ag-ui")
+    for event in run(*text("m", "x")):
+        stream.ingest(event)
+    (message,), (part,) = store.messages("thread-1"), store.parts("thread-1", "m")
+    assert (message.status, part.status) == ("open", "closed")
+    stream.ingest(finished())
+    assert store.messages("thread-1")[0].status == "completed"
+
+
+@pytest.mark.parametrize(
+    ("last", "streaming", "done"),
+    [
+        (finished(), "completed", "completed"),
+        (finished(outcome={"type": "success"}), "completed", "completed"),
+        (finished(outcome={"type": "cancelled"}), "aborted", "aborted"),
+        ({"type": "RUN_ERROR", "message": "x", "code": "c"}, "error", "completed"),
+        ({"type": "RUN_ERROR", "message": "x", "code": "abort"}, "aborted", "completed"),
+    ],
+)
+def test_how_a_run_ends_says_how_its_messages_did(last: Wire, streaming: str, done: str) -> None:
+    store = took(run(*text("m", "x"), *text("n", "y", ends=False), *call("c"), last))
+    assert {message.id: message.status for message in store.messages("thread-1")} == {
+        "m": done,
+        "n": streaming,
+        "c": streaming,
+    }
+
+
+def test_a_run_says_what_the_session_does_and_how_it_ended() -> None:
+    store = a_store(ticks="each")
+    stream = store.open("ag-ui")
+    stream.ingest({**run()[0], "parentRunId": "p", "metadata": {"a": 1}})
+    session = store.session("thread-1")
+    assert session is not None and session.status is not None
+    assert session.status.type == "busy"
+    assert session.info["run"] == {
+        "runId": "run-1",
+        "parentRunId": "p",
+        "metadata": {"a": 1},
+        "status": "running",
+    }
+    stream.ingest({**finished(), "result": {"ok": 1}, "usage": [{"inputTokens": 1}]})
+    session = store.session("thread-1")
+    assert session is not None and session.status is not None
+    assert session.status.type == "idle"
+    assert session.info["run"] == {
+        "runId": "run-1",
+        "status": "finished",
+        "result": {"ok": 1},
+        "usage": [{"inputTokens": 1}],
+    }
+
+
+def test_an_error_of_a_run_is_one_of_the_session() -> None:
+    session = took(run({"type": "RUN_ERROR", "message": "busy", "code": "overloaded"})).session(
+        "thread-1"
+    )
+    assert session is not None
+    assert session.errors == ({"name": "overloaded", "message": "busy"},)
+    assert session.info["run"]["status"] == "error"
+
+
+def tool_of(store: StreamStore, call_id: str) -> Any:
+    (part,) = (
+        part
+        for message in store.messages("thread-1")
+        for part in store.parts("thread-1", message.id)
+        if part.block_index == call_id
+    )
+    return part
+
+
+def test_a_tool_call_goes_from_pending_over_running_to_its_result() -> None:
+    store = a_store(ticks="each")
+    stream = store.open("ag-ui")
+    states = []
+    for event in run(*call("c", '{"a":1}'), result("r", "c", "out"), finished()):
+        stream.ingest(event)
+        if "toolCallId" in event:
+            part = tool_of(store, "c")
+            states.append((part.status, part.tool.status, part.field_text("input")))
+    assert states == [
+        ("open", "pending", ""),
+        ("open", "pending", '{"a":1}'),
+        ("closed", "running", '{"a":1}'),
+        ("closed", "completed", '{"a":1}'),
+    ]
+    tool = tool_of(store, "c").tool
+    assert (tool.name, tool.call_id, tool.input, tool.output) == ("f", "c", {"a": 1}, "out")
+
+
+def test_a_result_before_its_call_waits_for_it() -> None:
+    store = took(run(result("r", "c", "out"), *call("c")))
+    tool = tool_of(store, "c").tool
+    assert (tool.status, tool.output, tool.name) == ("completed", "out", "f")
+    assert [message.id for message in store.messages("thread-1")] == ["r", "c"]
+    assert store.health.counts["held"] == {"filled": 1}
+
+
+def test_results_stand_behind_their_call_in_order_of_arrival_however_many_there_are() -> None:
+    calls = [event for number in range(40) for event in call(f"c{number}", parentMessageId="m")]
+    results = [result(f"r{number:02}", f"c{number}") for number in range(40)]
+    store = took(run(*calls, *text("n", "later"), *results))
+    ids = [message.id for message in store.messages("thread-1")]
+    assert ids == ["m", *(f"r{number:02}" for number in range(40)), "n"]
+
+
+def test_a_result_that_comes_twice_is_one_message_with_the_last_content() -> None:
+    store = took(run(*call("c"), result("r", "c", "first"), result("r", "c", "second")))
+    assert contents(store) == {"c": None, "r": "second"}
+    assert tool_of(store, "c").tool.output == "second"
+
+
+def test_a_result_under_the_id_of_another_message_is_only_the_calls_output() -> None:
+    store = took(run(*text("m", "x"), *call("c"), result("m", "c", "out")))
+    assert contents(store) == {"m": "x", "c": None}
+    assert tool_of(store, "c").tool.output == "out"
+
+
+def test_a_call_under_the_id_of_a_message_that_cannot_carry_it_gets_one_of_its_own() -> None:
+    store = took(run(*text("c", "x", role="user"), *call("c")))
+    user, made = encoded(store)["messages"]
+    assert user == {"id": "c", "role": "user", "content": "x"}
+    assert made["id"].startswith("00000000-") and made["toolCalls"][0]["id"] == "c"
+
+
+def test_parts_stand_in_order_of_arrival() -> None:
+    store = took(
+        run(*call("c", parentMessageId="m"), *text("m", "x"), *call("a", parentMessageId="m"))
+    )
+    assert [part.block_index for part in store.parts("thread-1", "m")] == ["c", "text", "a"]
+
+
+def test_mixed_content_is_parts_a_frontend_can_show() -> None:
+    content = [
+        {"type": "text", "text": "see", "id": "p1"},
+        {"type": "image", "source": {"type": "url", "value": "u", "mimeType": "image/png"}},
+        {"type": "document", "source": {"type": "data", "value": "aGk=", "mimeType": "a/b"}},
+        {"type": "audio", "source": {"type": "file", "value": "f-1", "provider": "p"}},
+    ]
+    store = took(run(*call("c"), result("r", "c", content)))
+    parts = store.parts("thread-1", "r")
+    assert [(part.block_index, part.kind, part.text) for part in parts] == [
+        (0, "text", "see"),
+        (1, "file", ""),
+        (2, "file", ""),
+        (3, "file", ""),
+    ]
+    assert [
+        {name: part.fields.get(name) for name in ("url", "data", "file", "mime")} for part in parts
+    ][1:] == [
+        {"url": "u", "data": None, "file": None, "mime": "image/png"},
+        {"url": None, "data": "aGk=", "file": None, "mime": "a/b"},
+        {"url": None, "data": None, "file": "f-1", "mime": None},
+    ]
+    assert contents(store)["r"] == content
+
+
+def test_text_takes_the_place_of_mixed_content_and_the_other_way_round() -> None:
+    mixed = {"id": "u", "role": "user", "content": [{"type": "text", "text": "a"}]}
+    plain = {"id": "u", "role": "user", "content": "b"}
+    snapshots = {name: {"type": "MESSAGES_SNAPSHOT", "messages": [message]} for name, message in (("mixed", mixed), ("plain", plain))}  # fmt: skip
+    image = {"type": "image", "source": {"type": "url", "value": "v"}}
+    other = {"type": "MESSAGES_SNAPSHOT", "messages": [{**mixed, "content": [image]}]}
+    nothing = {"type": "MESSAGES_SNAPSHOT", "messages": [{**mixed, "content": []}]}
+    for order in (
+        ["mixed", "plain"],
+        ["plain", "mixed"],
+        ["mixed", "plain", "mixed"],
+    ):
+        store = took(run(*(snapshots[name] for name in order)))
+        assert contents(store) == {"u": {"mixed": mixed, "plain": plain}[order[-1]]["content"]}
+    assert contents(took(run(snapshots["mixed"], other))) == {"u": [image]}
+    assert contents(took(run(snapshots["mixed"], nothing))) == {"u": []}
+    assert contents(took(run(nothing, *text("u", "x")))) == {"u": "x"}
+    assert contents(took(run(snapshots["mixed"], *text("u", "x")))) == {"u": "x"}
+
+
+def test_an_implicit_message_is_filled_in_by_its_start() -> None:
+    late = {"type": "TEXT_MESSAGE_CONTENT", "messageId": "m", "delta": "he"}
+    store = took(run(late, *text("m", "llo", role="user", name="ann")))
+    assert encoded(store)["messages"] == [
+        {"id": "m", "role": "user", "name": "ann", "content": "hello"}
+    ]
+    assert store.parts("thread-1", "m")[0].gap, "what came before was not seen"
+
+
+def test_arguments_before_their_call_make_one_that_its_start_names() -> None:
+    store = took(run({"type": "TOOL_CALL_ARGS", "toolCallId": "c", "delta": "{"}, *call("c", "}")))
+    (message,) = encoded(store)["messages"]
+    assert message["toolCalls"] == [
+        {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    ]
+
+
+def test_lone_halves_of_a_pair_come_back_as_they_were() -> None:
+    store = took(run(*text("m", "a\ud83d"), *call("c", "\ude00"), finished()))
+    message, owner = encoded(store)["messages"]
+    assert message["content"] == "a\ud83d"
+    assert owner["toolCalls"][0]["function"]["arguments"] == "\ude00"
+    assert store.parts("thread-1", "m")[0].text == "a\ufffd"
+
+
+def test_a_sessions_steps_and_subagents_are_in_its_info_while_they_are_open() -> None:
+    store = a_store(ticks="each")
+    stream = store.open("ag-ui")
+    for event in run(
+        {"type": "STEP_STARTED", "stepName": "plan"},
+        {"type": "STEP_STARTED", "stepName": "plan", "subagentRunId": "s"},
+        {"type": "SUBAGENT_STARTED", "subagentRunId": "s", "name": "n"},
+        {"type": "STEP_FINISHED", "stepName": "plan"},
+    ):
+        stream.ingest(event)
+    session = store.session("thread-1")
+    assert session is not None
+    assert session.info["steps"] == [{"stepName": "plan", "subagentRunId": "s"}]
+    assert session.info["subagents"] == {"s": {"name": "n", "status": "running"}}
+    stream.ingest({"type": "SUBAGENT_ERROR", "subagentRunId": "s", "message": "gave up"})
+    stream.ingest(finished())
+    stream.ingest(run(run_id="run-2")[0])
+    session = store.session("thread-1")
+    assert session is not None
+    assert session.info["steps"] == [] and session.info["subagents"] == {}
+
+
+# --- snapshots of messages ------------------------------------------------------------------------
+
+
+def snapshot(*messages: Wire, **metadata: Any) -> Wire:
+    found: Wire = {"type": "MESSAGES_SNAPSHOT", "messages": list(messages)}
+    return {**found, "metadata": metadata} if metadata else found
+
+
+def assistant(message_id: str, *call_ids: str) -> Wire:
+    function = {"name": "f", "arguments": "{}"}
+    calls = [{"id": name, "type": "function", "function": function} for name in call_ids]
+    return {"id": message_id, "role": "assistant", "toolCalls": calls}
+
+
+def test_a_snapshot_takes_calls_away_and_what_follows_for_them_is_lost() -> None:
+    begun = run(*call("c", "{", ends=False, parentMessageId="m"), *call("d", parentMessageId="m"))
+    late = {"type": "TOOL_CALL_ARGS", "toolCallId": "c", "delta": "}"}
+    for policy in ("strict", "lenient"):
+        store = took([*begun, snapshot(assistant("m", "d")), late], policy=policy)
+        assert encoded(store)["messages"] == [assistant("m", "d")]
+
+
+def test_a_call_that_is_streaming_goes_on_behind_a_snapshot() -> None:
+    begun = run(*call("c", "{", ends=False))
+    rest = [
+        {"type": "TOOL_CALL_ARGS", "toolCallId": "c", "delta": "+"},
+        {"type": "TOOL_CALL_END", "toolCallId": "c"},
+    ]
+    store = took([*begun, snapshot(assistant("c", "c"))])
+    assert tool_of(store, "c").tool.status == "pending"
+    store = took([*begun, snapshot(assistant("c", "c")), *rest])
+    assert tool_of(store, "c").tool.status == "running"
+    assert tool_of(store, "c").field_text("input") == "{}+"
+
+
+def test_of_two_messages_with_one_call_the_first_owns_it() -> None:
+    both = run(snapshot(assistant("m", "c"), assistant("n", "c")), result("r", "c"))
+    store = took(both)
+    assert [message["id"] for message in encoded(store)["messages"]] == ["m", "r", "n"]
+    assert encoded(took([*both, snapshot(assistant("n"))]))["messages"] == [assistant("n")]
+
+
+def test_a_message_of_another_shape_takes_the_place_of_the_one_with_its_id() -> None:
+    shapes = [
+        {"id": "m", "role": "assistant", "content": "x"},
+        {"id": "m", "role": "reasoning", "content": "y"},
+        {"id": "m", "role": "activity", "activityType": "t", "content": {"z": 1}},
+        {"id": "m", "role": "user", "content": [{"type": "text", "text": "w"}]},
+    ]
+    last = {"id": "n", "role": "user", "content": ""}
+    for first in shapes:
+        for second in shapes:
+            store = took(run(snapshot(first, last), snapshot(last, second)))
+            assert encoded(store)["messages"] == [second, last]
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ({}, ["a", "b"]),
+        ({"@ag-ui/client": {}}, ["a", "b"]),
+        ({"@ag-ui/client": 5}, ["a", "b"]),
+        ({"@ag-ui/client": {"authoritativeActivityTypes": 5}}, ["a", "b"]),
+        ({"@ag-ui/client": {"authoritativeActivityTypes": [5]}}, ["a", "b"]),
+        ({"@ag-ui/client": {"authoritativeActivityTypes": ["one"]}}, ["b"]),
+        ({"@ag-ui/client": {"authoritativeActivityTypes": None}}, []),
+    ],
+)
+def test_a_snapshot_may_say_for_which_activities_it_speaks(said: Wire, kept: list[str]) -> None:
+    shown = [
+        {**ACTIVITY, "messageId": "a", "activityType": "one"},
+        {**ACTIVITY, "messageId": "b", "activityType": "two"},
+    ]
+    assert list(contents(took(run(*shown, snapshot(**said))))) == kept
+
+
+def test_an_activity_is_patched_renamed_and_only_replaced_where_it_may_be() -> None:
+    patch = [{"op": "add", "path": "/n", "value": 1}]
+    renamed = {**PATCH, "activityType": "u", "patch": patch, "metadata": {"k": 1}}
+    kept = {**ACTIVITY, "content": {"other": 1}, "replace": False, "metadata": {"l": 2}}
+    (message,) = encoded(took(run(ACTIVITY, renamed, kept)))["messages"]
+    assert message == {
+        "id": "a",
+        "role": "activity",
+        "activityType": "u",
+        "content": {"n": 1},
+        "metadata": {"k": 1, "l": 2},
+    }
+    assert contents(took(run(*text("a", "x"), kept))) == {"a": "x"}
+    assert contents(took(run(*text("a", "x"), PATCH))) == {"a": "x"}
+
+
+def test_a_patch_that_does_not_fit_an_activity_is_counted_and_its_metadata_counts() -> None:
+    unfit = {**PATCH, "patch": [{"op": "remove", "path": "/no"}]}
+    store = took(run(ACTIVITY, unfit, {**unfit, "metadata": {"k": 1}}))
+    assert store.health.counts["verdicts"] == {"accepted": 3, "refused:conflict": 1}
+    assert encoded(store)["messages"][0]["metadata"] == {"k": 1}
+
+
+# --- bounds ---------------------------------------------------------------------------------------
+
+
+def test_what_a_thread_remembers_of_its_runs_is_bounded() -> None:
+    store = a_store()
+    stream = store.open("ag-ui")
+    for number in range(300):
+        for event in run(*text("m", "x"), finished(f"run-{number}"), run_id=f"run-{number}"):
+            stream.ingest(event)
+    memory = store.save()
+    (shared,) = memory["memory"]["ag-ui"].values()
+    assert len(shared["runs"]) == 256
+    assert len(shared["messages"]["m"]["also"]) == 16
+    (own,) = (entry["memory"] for entry in memory["streams"])
+    assert len(own["runs"]) == 256 and not own["opened"]
+    assert contents(store) == {"m": "x" * 300}
+
+
+def test_a_stream_whose_run_was_forgotten_still_speaks_for_it() -> None:
+    store = a_store()
+    stream, other = store.open("ag-ui"), store.open("ag-ui")
+    for event in run(*text("m", "a", ends=False)):
+        stream.ingest(event)
+    for number in range(300):
+        other.ingest(run(run_id=f"other-{number}")[0])
+    stream.ingest({"type": "TEXT_MESSAGE_CONTENT", "messageId": "m", "delta": "b"})
+    assert contents(store) == {"m": "ab"}
+
+
+# --- interrupts -----------------------------------------------------------------------------------
+
+
+def interrupted(*interrupts: Wire) -> list[Wire]:
+    return run(*call("c"), finished(outcome={"type": "interrupt", "interrupts": list(interrupts)}))
+
+
+def test_an_interrupt_of_a_call_is_a_permission_and_another_one_a_question() -> None:
+    approval = {"id": "i", "reason": "approval", "toolCallId": "c"}
+    value = {"id": "j", "reason": "value", "responseSchema": {"type": "string"}}
+    store = took(interrupted(approval, value))
+    session = store.session("thread-1")
+    assert session is not None
+    (permission,), (question,) = session.permissions.values(), session.questions.values()
+    assert (permission.id, permission.call_id, permission.message_id) == ("i", "c", "c")
+    assert (question.id, question.payload) == ("j", value)
+    assert tool_of(store, "c").tool.status == "waiting"
+    assert session.info["pendingInterrupts"] == [approval, value]
+
+
+@pytest.mark.parametrize(("answer", "status"), [("resolved", "running"), ("cancelled", "denied")])
+def test_the_next_run_answers_an_interrupt(answer: str, status: str) -> None:
+    resume = [{"interruptId": "i", "status": answer}]
+    given = {"threadId": "thread-1", "runId": "run-2", "messages": [], "resume": resume}
+    asked = interrupted({"id": "i", "reason": "approval", "toolCallId": "c"})
+    store = took(asked, [{**run(run_id="run-2")[0], "input": given}])
+    session = store.session("thread-1")
+    assert session is not None and not session.permissions
+    assert tool_of(store, "c").tool.status == status
+
+
+def test_a_run_that_ends_without_an_interrupt_waits_for_nothing() -> None:
+    asked = interrupted({"id": "i", "reason": "value"})
+    store = took(asked, run(finished("run-2"), run_id="run-2"))
+    session = store.session("thread-1")
+    assert session is not None
+    assert not session.questions and session.info["pendingInterrupts"] == []
+
+
+# --- state ----------------------------------------------------------------------------------------
+
+
+def test_a_state_is_null_only_when_the_stream_says_so() -> None:
+    assert encoded(took(run()))["state"] == {}
+    assert encoded(took(run({"type": "STATE_SNAPSHOT", "snapshot": None})))["state"] is None
+    root = {"type": "STATE_DELTA", "delta": [{"op": "replace", "path": "", "value": None}]}
+    assert encoded(took(run(root)))["state"] is None
+
+
+def test_a_state_that_the_server_echoes_counts_while_none_is_known() -> None:
+    given = {"threadId": "thread-1", "runId": "run-1", "messages": [], "state": {"a": 1}}
+    begun = {**run()[0], "input": given}
+    delta = {"type": "STATE_DELTA", "delta": [{"op": "add", "path": "/b", "value": 2}]}
+    assert encoded(took([begun, delta]))["state"] == {"a": 1, "b": 2}
+    known = {"type": "STATE_SNAPSHOT", "snapshot": {"c": 3}}
+    assert encoded(took([run()[0], known, finished(), begun]))["state"] == {"c": 3}
+
+
+# --- a fetched history ----------------------------------------------------------------------------
+
+HISTORY: list[Wire] = [
+    {"id": "u", "role": "user", "content": [{"type": "text", "text": "hi"}], "name": "ann"},
+    {
+        "id": "a",
+        "role": "assistant",
+        "content": "let me",
+        "metadata": {"k": None},
+        "toolCalls": [
+            {
+                "id": "c",
+                "type": "function",
+                "function": {"name": "f", "arguments": "{}"},
+                "encryptedValue": "E",
+                "metadata": {"s": 1},
+            },
+            {"id": "d", "type": "function", "function": {"name": "g", "arguments": ""}},
+        ],
+    },
+    {"id": "r", "role": "tool", "toolCallId": "c", "content": "out"},
+    {"id": "e", "role": "tool", "toolCallId": "d", "content": "", "error": "boom"},
+    {"id": "t", "role": "reasoning", "content": "hm", "encryptedValue": "F"},
+    {"id": "p", "role": "activity", "activityType": "PLAN", "content": {"steps": []}},
+    {"id": "s", "role": "system", "content": "", "subagentRunId": "x"},
+    {"id": "n", "role": "assistant", "toolCalls": []},
+    {"id": "v", "role": "user", "content": []},
+]
+
+
+def test_a_history_comes_back_as_it_was() -> None:
+    wire = {"threadId": "t", "messages": HISTORY, "state": {"a": [1]}}
+    store = took([wire])
+    assert store.session_ids() == ("t",)
+    assert encoded(store) == {"messages": HISTORY, "state": {"a": [1]}}
+    tools = [part.tool for part in store.parts("t", "a") if part.tool]
+    assert [(tool.status, tool.input, tool.output, tool.error) for tool in tools] == [
+        ("completed", {}, "out", None),
+        ("error", None, "", "boom"),
+    ]
+    assert {message.status for message in store.messages("t")} == {"completed"}
+
+
+def test_a_snapshot_event_and_an_echo_bring_the_same_messages() -> None:
+    snapshot = {"type": "MESSAGES_SNAPSHOT", "messages": HISTORY}
+    given = {"threadId": "thread-1", "runId": "run-1", "messages": HISTORY}
+    for events in (run(snapshot), run(snapshot, snapshot), [{**run()[0], "input": given}]):
+        store = took(events)
+        assert encoded(store)["messages"] == HISTORY
+        assert tool_of(store, "c").tool.output == "out"
+        assert tool_of(store, "d").tool.status == "error"
+
+
+def test_a_stream_goes_on_behind_a_history() -> None:
+    patch = [{"op": "add", "path": "/steps/-", "value": 1}]
+    more = run(
+        *text("a", " look"),
+        {"type": "TOOL_CALL_START", "toolCallId": "c", "toolCallName": "h"},
+        {"type": "TOOL_CALL_ARGS", "toolCallId": "c", "delta": "+"},
+        result("q", "d", "again"),
+        {"type": "ACTIVITY_DELTA", "messageId": "p", "activityType": "PLAN", "patch": patch},
+        *text("z", "new"),
+    )
+    store = took([{"threadId": "thread-1", "messages": HISTORY}, *more])
+    messages = {message["id"]: message for message in encoded(store)["messages"]}
+    assert list(messages) == ["u", "a", "r", "e", "q", "t", "p", "s", "n", "v", "z"]
+    assert messages["a"]["content"] == "let me look"
+    assert messages["a"]["toolCalls"][0]["function"] == {"name": "h", "arguments": "{}+"}
+    assert messages["p"]["content"] == {"steps": [1]}
+
+
+def test_the_input_of_a_fetched_call_stays_with_it_until_it_is_another() -> None:
+    asks = {"id": "c", "type": "function", "function": {"name": "f", "arguments": '{"a":1}'}}
+    given = [{"id": "a", "role": "assistant", "toolCalls": [asks]}]
+    fetched = {"threadId": "thread-1", "messages": given}
+    tool = tool_of(took([fetched, *run(result("r", "c", "out"))]), "c").tool
+    assert (tool.status, tool.input, tool.output) == ("completed", {"a": 1}, "out")
+    part = tool_of(took([fetched, *run(*call("c", "+"))]), "c")
+    assert (part.tool.status, part.tool.input) == ("running", None)
+    assert part.field_text("input") == '{"a":1}+'
+
+
+def test_a_history_that_comes_late_stands_before_what_is_live_and_takes_nothing_from_it() -> None:
+    store = a_store()
+    stream = store.open("ag-ui")
+    token = store.begin_read("thread-1")
+    for event in run({"type": "STATE_SNAPSHOT", "snapshot": 2}, *text("m", "Hello")):
+        stream.ingest(event)
+    old = [
+        {"id": "u", "role": "user", "content": "q"},
+        {"id": "m", "role": "assistant", "content": "Hel"},
+    ]
+    late = {"threadId": "thread-1", "messages": old, "state": 1, "readFrom": token}
+    assert stream.ingest(late).kind == "accepted"
+    assert contents(store) == {"u": "q", "m": "Hello"}
+    assert encoded(store)["state"] == 2
+
+
+def test_a_complete_history_takes_away_what_it_lacks() -> None:
+    store = took(run(*text("m", "x"), *text("n", "y")))
+    stream = store.open("ag-ui")
+    given = [{"id": "n", "role": "assistant", "content": "y"}]
+    stream.ingest({"threadId": "thread-1", "messages": given, "complete": True})
+    assert contents(store) == {"n": "y"}
+
+
+def test_a_history_of_another_thread_is_that_threads() -> None:
+    store = a_store()
+    stream = store.open("ag-ui")
+    for event in run(*text("m", "x", ends=False)):
+        stream.ingest(event)
+    given = [{"id": "m", "role": "user", "content": "other"}]
+    stream.ingest({"threadId": "thread-2", "messages": given})
+    stream.ingest({"type": "TEXT_MESSAGE_CONTENT", "messageId": "m", "delta": "y"})
+    store.flush()
+    assert store.parts("thread-1", "m")[0].text == "xy"
+    assert store.parts("thread-2", "m")[0].text == "other"
+
+
+@pytest.mark.parametrize(
+    ("wire", "field"),
+    [
+        ({"messages": {}}, "messages"),
+        ({"messages": None}, "messages"),
+        ({"messages": [5]}, "messages.0"),
+        ({"messages": [{"id": "", "role": "user", "content": ""}]}, "messages.0.id"),
+        ({"messages": [], "complete": 1}, "complete"),
+        ({"messages": [], "threadId": ""}, "threadId"),
+        ({"messages": [], "readFrom": 5}, "readFrom"),
+    ],
+)
+def test_a_history_that_cannot_be_read_is_malformed_and_named(wire: Wire, field: str) -> None:
+    adapter = AgUiAdapter(Context())
+    with pytest.raises(MalformedEvent) as error:
+        adapter.decode(wire)
+    assert error.value.field == field
+    assert adapter._context.shared == {}
+
+
+# --- what the boundary lets through ---------------------------------------------------------------
+
+
+def test_retired_spellings_mean_what_those_of_today_do() -> None:
+    binary = {"type": "binary", "mimeType": "image/png"}
+    parts = [
+        {**binary, "data": "AA", "filename": "f.png"},
+        {**binary, "mimeType": "audio/wav", "url": "u"},
+        {**binary, "mimeType": "text/plain", "url": "w"},
+        {**binary, "id": "only an id"},
+        {**binary, "data": "BB"},
+        {
+            "type": "image",
+            "source": {"type": "data", "value": "BB", "mimeType": "image/png"},
+            "metadata": None,
+        },
+    ]
+    message = {"id": "u", "role": "user", "content": parts}
+    for strict in (True, False):
+        policy = "strict" if strict else "lenient"
+        store = took(run({"type": "MESSAGES_SNAPSHOT", "messages": [message]}), policy=policy)
+        assert contents(store)["u"] == [
+            {
+                "type": "image",
+                "source": {"type": "data", "value": "AA", "mimeType": "image/png"},
+                "metadata": {"filename": "f.png"},
+            },
+            {"type": "audio", "source": {"type": "url", "value": "u", "mimeType": "audio/wav"}},
+            {"type": "document", "source": {"type": "url", "value": "w", "mimeType": "text/plain"}},
+            {"type": "image", "source": {"type": "data", "value": "BB", "mimeType": "image/png"}},
+        ]
+
+
+@pytest.mark.parametrize(
+    "wire",
+    [
+        {**START, "rawEvent": None},
+        {
+            "type": "TOOL_CALL_START",
+            "toolCallId": "c",
+            "toolCallName": "f",
+            "parentMessageId": None,
+        },
+        {
+            "type": "TOOL_CALL_CHUNK",
+            "toolCallId": "c",
+            "toolCallName": "f",
+            "parentMessageId": None,
+        },
+        finished(outcome=None, result=None),
+        finished(outcome={"type": "of tomorrow"}),
+        {**START, "of tomorrow": 1},
+        {"type": "MESSAGES_SNAPSHOT", "messages": [{"role": "of tomorrow", "id": 5}]},
+        result("r", "c", [{"type": "image", "source": {"type": "of tomorrow"}}, {"type": "x"}]),
+        {**CONTENT, "type": "CUSTOM", "name": "n", "value": None},
+        {**START, "timestamp": 1.0},
+    ],
+)
+def test_what_a_strict_stream_takes(wire: Wire) -> None:
+    started(strict=True).decode(wire)
+
+
+@pytest.mark.parametrize(
+    ("wire", "field", "lenient"),
+    [
+        ({**START, "role": "wizard"}, "role", False),
+        ({**START, "role": None}, "role", True),
+        ({**START, "name": None}, "name", True),
+        ({**START, "metadata": []}, "metadata", False),
+        ({**START, "metadata": None}, "metadata", True),
+        ({**START, "timestamp": "1"}, "timestamp", False),
+        ({**START, "timestamp": 2**53}, "timestamp", False),
+        ({**START, "subagentRunId": None}, "subagentRunId", True),
+        ({**START, "messageId": ""}, "messageId", False),
+        ({"type": "TEXT_MESSAGE_START"}, "messageId", False),
+        ({"type": 5}, "type", False),
+        ({"type": ""}, "type", False),
+        ({}, "type", False),
+        ([], "", False),
+        ({"type": "STATE_SNAPSHOT"}, "snapshot", False),
+        ({**ACTIVITY, "replace": "yes"}, "replace", False),
+        ({"type": "MESSAGES_SNAPSHOT", "messages": [NULL_IN_A_TEXT]}, NULL_AT, True),
+        ({"type": "STATE_DELTA", "delta": {}}, "delta", False),
+        ({"type": "STATE_DELTA", "delta": [{"op": "add", "path": "a"}]}, "delta.0.path", False),
+        ({"type": "STATE_DELTA", "delta": [{"op": "add", "path": "/a"}]}, "delta.0.value", False),
+        ({"type": "STATE_DELTA", "delta": [5]}, "delta.0", False),
+        (finished(outcome={"type": "interrupt", "interrupts": []}), "outcome.interrupts", False),
+        (finished(usage=[{"inputTokens": -1}]), "usage.0.inputTokens", False),
+        (result("r", "c", 5), "content", False),
+        (result("r", "c", [5]), "content.0", False),
+        ({**THINK, "role": "assistant"}, "role", False),
+        ({"type": "MESSAGES_SNAPSHOT", "messages": [None]}, "messages.0", False),
+        (
+            {"type": "MESSAGES_SNAPSHOT", "messages": [{"id": "m", "role": "user"}]},
+            "messages.0.content",
+            False,
+        ),
+        (
+            {
+                "type": "ACTIVITY_SNAPSHOT",
+                "messageId": "m",
+                "activityType": "t",
+                "content": [],
+            },
+            "content",
+            False,
+        ),
+    ],
+)
+def test_what_is_malformed_is_named_and_changes_nothing(
+    wire: Any, field: str, lenient: bool
+) -> None:
+    """Strict, a null is no absent member; lenient it is."""
+    for strict in (True, False):
+        adapter = started(strict=strict)
+        memory = copy.deepcopy([adapter._own, adapter._context.shared])
+        if lenient and not strict:
+            adapter.decode(wire)
+            continue
+        with pytest.raises(MalformedEvent) as error:
+            adapter.decode(wire)
+        assert error.value.field == field
+        assert [adapter._own, adapter._context.shared] == memory
+
+
+def test_an_unknown_type_is_unknown_in_both_policies() -> None:
+    for strict in (True, False):
+        with pytest.raises(UnknownEvent):
+            started(strict=strict).decode({"type": "TEXT_MESSAGE"})
+
+
+# --- what a strict stream refuses -----------------------------------------------------------------
+
+
+def sub(event: Wire, owner: str = "s1") -> Wire:
+    return {**event, "subagentRunId": owner}
+
+
+END: Wire = {"type": "TEXT_MESSAGE_END", "messageId": "m"}
+CALL: Wire = {"type": "TOOL_CALL_START", "toolCallId": "c", "toolCallName": "f"}
+ARGS: Wire = {"type": "TOOL_CALL_ARGS", "toolCallId": "c", "delta": "{}"}
+STEP: Wire = {"type": "STEP_STARTED", "stepName": "p"}
+AGENT: Wire = {"type": "SUBAGENT_STARTED", "subagentRunId": "s1", "name": "n"}
+AGENT_ENDS: Wire = {"type": "SUBAGENT_FINISHED", "subagentRunId": "s1"}
+SECRET: Wire = {
+    "type": "REASONING_ENCRYPTED_VALUE",
+    "subtype": "message",
+    "entityId": "m",
+    "encryptedValue": "E",
+}
+OWNED: Wire = {
+    "type": "MESSAGES_SNAPSHOT",
+    "messages": [{"id": "m", "role": "assistant", "content": "", "subagentRunId": "s2"}],
+}
+SPAN: Wire = {"type": "REASONING_START", "messageId": "r"}
+THINKING_OF_NOTHING: Wire = {"type": "THINKING_TEXT_MESSAGE_CONTENT", "delta": "x"}
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        [sub(START), CONTENT],  # no tag agrees with any owner
+        [sub(START), sub(CONTENT), sub(END)],
+        [START, END, START],
+        [SPAN, THINK, THOUGHT],  # a span and a message may share their id
+        [STEP, sub(STEP)],
+        [AGENT, {**AGENT, "subagentRunId": "s2", "parentSubagentRunId": "s1"}],
+        [AGENT, AGENT_ENDS, sub(START)],
+        [sub(ACTIVITY, "s1"), sub(ACTIVITY, "s2"), sub(PATCH, "s2")],
+        [OWNED, sub(START, "s2")],
+        [finished(), run(run_id="run-2")[0]],
+        [finished(), {"type": "RUN_ERROR", "message": "x"}, run(run_id="run-2")[0]],
+        [sub(START), {**CALL, "parentMessageId": "m"}, sub(ARGS)],
+        [result("m", "c"), sub(result("m", "c")), sub(START)],
+        [{**CHUNK, "subagentRunId": "s1"}, MORE_OF_A_CHUNK],  # the only one it can continue
+        [SECRET, sub(SECRET)],
+    ],
+)
+def test_what_the_client_takes_a_strict_stream_takes(events: list[Wire]) -> None:
+    started(*events, strict=True)
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        [START, sub(CONTENT)],
+        [sub(START), sub(CONTENT, "s2")],
+        [START, END, sub(START)],
+        [CALL, sub(ARGS)],
+        [sub(START), {**CALL, "parentMessageId": "m", "subagentRunId": "s2"}],
+        [
+            CALL,
+            sub(START),
+            {"type": "TOOL_CALL_END", "toolCallId": "c"},
+            {**CALL, "parentMessageId": "m"},
+        ],
+        [SPAN, sub(THINK)],
+        [THINK, THINK],
+        [SPAN, SPAN],
+        [SPAN, {"type": "REASONING_END", "messageId": "q"}],
+        [ACTIVITY, sub(PATCH)],
+        [sub(ACTIVITY), {**ACTIVITY, "replace": False}, sub(PATCH, "s2")],
+        [START, sub(SECRET)],
+        [THINK, {**sub(SECRET), "entityId": "r"}],
+        [CALL, {**sub(SECRET), "entityId": "c", "subtype": "tool-call"}],
+        [OWNED, sub(START)],
+        [result("m", "c"), sub(START)],
+        [STEP, STEP],
+        [STEP, sub({**STEP, "type": "STEP_FINISHED"})],
+        [AGENT, AGENT],
+        [AGENT, AGENT_ENDS, AGENT],
+        [AGENT_ENDS],
+        [{**AGENT, "parentSubagentRunId": "s2"}],
+        [AGENT, finished()],
+        [SPAN, finished()],
+        [THINK, finished()],
+        [THINKING_OF_NOTHING],
+        [{"type": "THINKING_END"}],
+        # Chunks: which one is meant?
+        [
+            {**CHUNK, "subagentRunId": "s1"},
+            {**CHUNK, "messageId": "n", "subagentRunId": "s2"},
+            MORE_OF_A_CHUNK,
+        ],
+        [{**CHUNK, "subagentRunId": "s1"}, {**CHUNK, "subagentRunId": "s2"}],
+        [CHUNK, END],
+    ],
+)
+def test_what_the_client_refuses_a_strict_stream_refuses_and_forgets(events: list[Wire]) -> None:
+    *before, last = events
+    adapter = started(*before, strict=True)
+    memory = copy.deepcopy([adapter._own, adapter._context.shared])
+    with pytest.raises((ProtocolStopped, MalformedEvent)):
+        adapter.decode(last)
+    assert [adapter._own, adapter._context.shared] == memory
+
+
+# --- recognised -----------------------------------------------------------------------------------
+
+
+@each_case
+def test_the_first_event_of_a_stream_is_told(case: Path) -> None:
+    for body in bodies(case):
+        data = b"".join(
+            line.removeprefix(b"data:").removeprefix(b" ")
+            for line in next(part for part in frames(body) if b"data:" in part).split(b"\n")
+            if line.startswith(b"data:")
+        )
+        assert detect(json.loads(data)) is AgUiAdapter
+
+
+@pytest.mark.parametrize(
+    "wire",
+    [
+        None,
+        [],
+        "RUN_STARTED",
+        {},
+        {"type": "RUN_STARTED"},
+        {"type": "RUN_STARTED", "threadId": "t"},
+        {"type": ["RUN_STARTED"]},
+        {"type": "text-delta", "id": "0", "delta": "x"},
+        {"type": "message_start", "message": {}},
+        {"type": "response.created", "sequence_number": 0, "response": {}},
+        {"type": "message.part.updated", "properties": {}},
+        {"type": "block.delta", "messageId": "m", "blockIndex": 0, "text": "x"},
+        {"messages": [], "state": {}},
+        {"threadId": "t", "messages": [{"id": "m", "role": "wizard"}]},
+        {"threadId": "t", "messages": [5]},
+        {"threadId": "t", "messages": {}},
+    ],
+)
+def test_other_objects_are_not(wire: Any) -> None:
+    assert not AgUiAdapter.detects(wire)
+
+
+def test_the_history_of_a_thread_is_told() -> None:
+    assert AgUiAdapter.detects({"threadId": "t", "messages": HISTORY})
+
+
+# --- totality: no JSON makes it raise anything else -----------------------------------------------
+
+
+def recorded() -> list[Wire]:
+    """One recorded event of each type and shape."""
+    found: dict[str, Wire] = {}
+    for case in sorted(DATA.iterdir()):
+        for body in bodies(case) if case.is_dir() else ():
+            for frame in frames(body):
+                try:
+                    wire = json.loads(frame.removeprefix(b"data: "))
+                except ValueError:
+                    continue
+                if isinstance(wire, dict):
+                    found.setdefault(f"{wire.get('type')} {sorted(wire)}", wire)
+    return list(found.values())
+
+
+RECORDED = recorded()
+TYPES = sorted({wire["type"] for wire in RECORDED if "type" in wire})
+NAMES = st.sampled_from(
+    sorted(
+        "type messageId role delta toolCallId toolCallName parentMessageId content messages id "
+        "metadata snapshot patch activityType replace threadId runId input outcome interrupts "
+        "state stepName subagentRunId name value rawEvent timestamp source function arguments "
+        "toolCalls op path entityId subtype encryptedValue complete readFrom resume".split()
+    )
+)
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=4)
+    | st.sampled_from(["", "m", "c", "c1", "assistant", "user", "tool", "activity", "reasoning"])
+)
+JSON = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=4),
+    max_leaves=8,
+)
+
+
+def containers(value: Any) -> Iterator[Any]:
+    if isinstance(value, dict | list):
+        yield value
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from containers(inner)
+
+
+@st.composite
+def mutated(draw: st.DrawFn) -> Any:
+    """A recorded event, maybe changed in a few places."""
+    wire = copy.deepcopy(draw(st.sampled_from(RECORDED)))
+    for _ in range(draw(st.integers(0, 2))):
+        place = draw(st.sampled_from(list(containers(wire))))
+        if isinstance(place, dict):
+            name = draw((st.sampled_from(sorted(place)) if place else NAMES) | NAMES)
+            if draw(st.booleans()):
+                place[name] = draw(JSON)
+            else:
+                place.pop(name, None)
+        elif place:
+            place[draw(st.integers(0, len(place) - 1))] = draw(JSON)
+    if draw(st.integers(0, 4)) == 0 and isinstance(wire, dict) and "messageId" in wire:
+        wire["type"] = draw(st.sampled_from(TYPES))
+    return wire
+
+
+def check_total(adapter: AgUiAdapter, wire: Any) -> bool:
+    """Whether it was taken; an error leaves the memory as it was."""
+    before, memory = copy.deepcopy(wire), copy.deepcopy([adapter._own, adapter._context.shared])
+    assert type(AgUiAdapter.detects(wire)) is bool
+    plain = asked(adapter, wire)
+    try:
+        events = adapter.decode(wire)
+    except (MalformedEvent, UnknownEvent, ProtocolStopped) as error:
+        assert plain is None
+        assert [adapter._own, adapter._context.shared] == memory
+        return not isinstance(error, ProtocolStopped)
+    assert wire == before
+    assert json.loads(json.dumps([adapter._own, adapter._context.shared])) is not None
+    if plain is not None:
+        (event,) = events
+        assert isinstance(event, BlockDelta) and event.text == plain.text
+        assert (event.session_id, event.message_id, event.block_index) == plain.key
+    for event in events:
+        canonical = encode_event(event)
+        if not isinstance(event, RequestEvent | Snapshot | SessionStatus):
+            assert encode_event(decode_event(canonical)) == canonical
+    return True
+
+
+@settings(deadline=None)
+@given(JSON | st.fixed_dictionaries({"type": st.sampled_from(TYPES)}), st.booleans())
+def test_any_json_is_decoded_malformed_or_unknown(wire: Any, strict: bool) -> None:
+    check_total(AgUiAdapter(Context(strict=strict)), wire)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(mutated(), max_size=12), st.booleans())
+def test_recorded_events_with_anything_in_them_in_any_order(wires: list[Any], strict: bool) -> None:
+    adapter = AgUiAdapter(Context(strict=strict))
+    for wire in (run()[0], *wires):
+        if not check_total(adapter, wire):
+            break
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(mutated(), max_size=15), st.integers(0, 15), st.booleans())
+def test_a_store_takes_any_sequence_and_replays_of_it(
+    wires: list[Any], cut: int, strict: bool
+) -> None:
+    store = a_store(ticks="each")
+    policy: Any = "strict" if strict else "lenient"
+    events = [run()[0], *wires]
+    for some in (events[:cut], events):
+        stream = store.open("ag-ui", policy=policy)
+        for wire in some:
+            stream.ingest(copy.deepcopy(wire))
+        stream.end()
+    ids = [message["id"] for message in encoded(store)["messages"]]
+    assert len(ids) == len({(s, m.id) for s in store.session_ids() for m in store.messages(s)})
+    saved = json.loads(json.dumps(store.save()))
+    loaded = StreamStore.load(saved, ticks="manual")
+    assert loaded.state() == store.state()
+
+
+def test_errors_are_of_the_library() -> None:
+    for error in (MalformedEvent, UnknownEvent, ProtocolStopped):
+        assert issubclass(error, StreamStoreError)

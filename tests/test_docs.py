@@ -1,0 +1,253 @@
+"""The documentation: every page does what it says, and says what the code does.
+
+`pages.py` follows a page; the rest compares lists: laws with tests, the event format with the
+events, tables with what they are made of, links with files. That Sphinx builds it all without a
+warning is a step of `.ci/run`.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import attrs
+import pytest
+from conftest import ROOT
+from pages import Reader, blocks
+
+from streamstore import Limits, verdicts
+from streamstore.events import EVENT_TYPES, Event
+
+DOCS = ROOT / "docs"
+PAGES = {
+    page.relative_to(DOCS).as_posix(): page
+    for page in sorted(DOCS.rglob("*.md"))
+    if "_build" not in page.parts
+}
+#: Written by `python -m benchmarks`, whose tests are in `test_benchmarks.py`.
+MEASURED = "benchmarks.md"
+RUN = [name for name, page in PAGES.items() if name != MEASURED and blocks(page.read_text("utf-8"))]
+
+
+# -- pages as programs -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", RUN)
+def test_a_page_does_what_it_says(name: str, tmp_path: Path) -> None:
+    reader = Reader(tmp_path)
+    reader.follow(f"docs/{name}", PAGES[name].read_text("utf-8"))
+    assert reader.ran > 0, "nothing of it was run"
+
+
+def test_the_readme_does_what_it_says() -> None:
+    # Its commands are those of a checkout, and two of them are run by `.ci/run`.
+    log = "tests/data/opencode/tools/stream.sse"
+    reader = Reader(ROOT, skips=("setup", "test"), names={"LOG": log})
+    reader.follow("README.md", (ROOT / "README.md").read_text("utf-8"))
+    assert reader.ran > 0
+
+
+def follow(folder: Path, page: str) -> None:
+    Reader(folder).follow("a page", page)
+
+
+WRONG = {
+    "an output that is another": "```python\nprint(1)\n```\n<!-- output -->\n```text\n2\n```",
+    "an output of nothing": "<!-- output -->\n```text\n2\n```",
+    "python that raises": "```python\n1 / 0\n```",
+    "a command that fails": "```sh\nfalse\n```",
+    "a command that should fail": "<!-- exit 1 -->\n```sh\ntrue\n```",
+    "json that is none": "```json\n{\n```",
+    "a comment that means nothing": "<!-- outputs -->\n```text\n2\n```",
+    "a text that is nothing": "```text\n2\n```",
+    "a language that nobody runs": "```ruby\nputs 1\n```",
+    "a file elsewhere": "<!-- file: ../a -->\n```text\n2\n```",
+}
+
+
+@pytest.mark.parametrize("page", WRONG.values(), ids=WRONG)
+def test_a_page_that_is_wrong_is_found(page: str, tmp_path: Path) -> None:
+    with pytest.raises((AssertionError, ZeroDivisionError, ValueError)) as found:
+        follow(tmp_path, page)
+    assert "in the block at a page:" in "\n".join(found.value.__notes__)
+
+
+def test_blocks_of_a_page_share_names_files_and_the_folder(tmp_path: Path) -> None:
+    follow(
+        tmp_path,
+        "<!-- file: a.txt -->\n```text\nhi\n```\n"
+        "```python\ntext = open('a.txt').read()\n```\n"
+        "```python\nprint(text, end='...')\n```\n<!-- output -->\n```text\nhi\n...\n```\n"
+        "```sh\ncat a.txt\nexit 3\n```\n".replace("```sh", "<!-- exit 3 -->\n```sh")
+        + "<!-- output -->\n```text\nhi\n```\n",
+    )
+
+
+# -- laws ------------------------------------------------------------------------------------------
+
+
+def sections(name: str) -> dict[str, str]:
+    """The text below each heading of the second level."""
+    parts = re.split(r"(?m)^## (.*)\n", PAGES[name].read_text("utf-8"))
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+LAWS = {
+    heading.partition(":")[0]: re.findall(r"(?m)^- `(tests/\w+\.py::\S+)`$", text)
+    for heading, text in sections("laws.md").items()
+    if re.match(r"L\d", heading)
+}
+
+
+@cache
+def names_in(file: str) -> frozenset[str]:
+    """Names of the tests in a file; those of a class behind its name."""
+    tree = ast.parse((ROOT / file).read_text("utf-8"))
+    return frozenset(_tests(tree.body))
+
+
+def _tests(body: list[ast.stmt], above: str = "") -> Iterator[str]:
+    for statement in body:
+        if isinstance(statement, ast.FunctionDef) and statement.name.startswith("test_"):
+            yield above + statement.name
+        elif isinstance(statement, ast.ClassDef) and statement.name.startswith("Test"):
+            yield from _tests(statement.body, f"{statement.name}::")
+        elif isinstance(statement, ast.Assign) and not above:
+            for target in statement.targets:
+                if isinstance(target, ast.Name) and target.id.startswith("Test"):
+                    yield target.id
+
+
+def test_each_of_the_nine_laws_names_tests() -> None:
+    assert list(LAWS) == [f"L{number}" for number in range(1, 10)]
+    assert all(LAWS.values()), LAWS
+
+
+@pytest.mark.parametrize("law", LAWS)
+def test_every_test_that_a_law_names_exists(law: str) -> None:
+    for name in LAWS[law]:
+        file, _, test = name.partition("::")
+        assert test in names_in(file), f"{law} names {name}"
+
+
+# -- the event format ------------------------------------------------------------------------------
+
+
+COMMON = {"sessionId", "seq", "generation", "id", "time"}
+"""What every event may carry: a row need not say so."""
+
+
+def camel(name: str) -> str:
+    head, *rest = name.split("_")
+    return head + "".join(word.capitalize() for word in rest)
+
+
+def members(cls: type[Event]) -> dict[str, bool]:
+    """The members of an event that not every event has, and whether each is optional."""
+    inherited = {attribute.name: attribute for attribute in attrs.fields(Event)}
+    return {
+        attribute.metadata["name"] or camel(attribute.name): attribute.default is not attrs.NOTHING
+        for attribute in attrs.fields(cls)
+        if "check" in attribute.metadata
+        and (
+            attribute.name not in inherited
+            or inherited[attribute.name].default is not attribute.default
+        )
+    }
+
+
+def format_table() -> dict[str, dict[str, bool]]:
+    """The members of each type as `docs/events.md` has them."""
+    rows = re.findall(r"(?m)^\| (`.*?) \|(.*?)\| .* \|$", PAGES["events.md"].read_text("utf-8"))
+    found: dict[str, dict[str, bool]] = {}
+    for types, text in rows:
+        named: dict[str, bool] = {}
+        for word in re.findall(r"`([^`]+)`", re.sub(r"\([^)]*\)", "", text)):
+            if word in found:  # as another type
+                named.update(found[word])
+            else:
+                named[word.removesuffix("?")] = word.endswith("?")
+        for name in re.findall(r"`([^`]+)`", types):
+            found[name] = named
+    return found
+
+
+def test_the_event_format_lists_every_type_and_no_other() -> None:
+    assert set(format_table()) == set(EVENT_TYPES)
+
+
+@pytest.mark.parametrize("name", EVENT_TYPES)
+def test_the_event_format_lists_every_member_of_a_type(name: str) -> None:
+    listed, own = format_table()[name], members(EVENT_TYPES[name])
+    assert listed == {**own, **{word: True for word in listed if word in COMMON - own.keys()}}
+
+
+# -- tables, reasons, links ------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def tables() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("tables", DOCS / "tables.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_generated_tables_are_up_to_date(tables: Any) -> None:
+    found = tables.pages()
+    assert {page.name for page in found} == {"adapters.md", "limits.md", "protocols.md"}
+    for page in found:
+        text = page.read_text("utf-8")
+        assert text == tables.written(text), "run: python docs/tables.py"
+
+
+def test_every_limit_and_protocol_has_a_row(tables: Any) -> None:
+    assert len(tables.limits().splitlines()) == 2 + len(attrs.fields(Limits))
+    assert {"native", "opencode"} <= set(re.findall(r"(?m)^\| `(\S+)`", tables.protocols()))
+
+
+def test_troubleshooting_has_every_reason_to_refuse() -> None:
+    page = PAGES["troubleshooting.md"].read_text("utf-8")
+    reasons = {
+        value.reason
+        for value in vars(verdicts).values()
+        if isinstance(value, verdicts.Verdict) and value.kind == "refused"
+    }
+    assert len(reasons) > 5
+    missing = [reason for reason in sorted(reasons) if f"refused:{reason}`" not in page]
+    assert not missing
+
+
+def differences() -> Iterator[str]:
+    """Cases in which a test says that ours differs from the official client."""
+    for file in sorted((ROOT / "tests").glob("test_*.py")):
+        for statement in ast.parse(file.read_text("utf-8")).body:
+            target = statement.targets[0] if isinstance(statement, ast.Assign) else None
+            target = statement.target if isinstance(statement, ast.AnnAssign) else target
+            if isinstance(target, ast.Name) and target.id == "DIFFERENCES":
+                value = getattr(statement, "value", None)
+                assert isinstance(value, ast.Dict)
+                yield from (key.value for key in value.keys if isinstance(key, ast.Constant))
+
+
+def test_the_protocols_page_names_every_difference_from_an_official_client() -> None:
+    cases = set(differences())
+    assert "replay-same-ids" in cases
+    rows = re.findall(r"(?m)^\| `\S+` \| `(\S+)` \| ", PAGES["protocols.md"].read_text("utf-8"))
+    assert set(rows) == cases
+
+
+@pytest.mark.parametrize("name", ["README.md", *(f"docs/{name}" for name in PAGES)])
+def test_links_lead_to_files_that_are_there(name: str) -> None:
+    file = ROOT / name
+    text = re.sub(r"```.*?```", "", file.read_text("utf-8"), flags=re.DOTALL)
+    for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text):
+        if not re.match(r"\w+:", target):
+            assert (file.parent / target).exists(), f"{name} links to {target}"

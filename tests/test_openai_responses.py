@@ -1,0 +1,1741 @@
+"""The OpenAI Responses adapter: recorded responses against the SDK, resuming, odd servers.
+
+What the SDK made of each response is recorded beside it (`tests/data/openai-responses/README.md`).
+With `STREAMSTORE_CORPORA` set, or a folder of corpora beside the checkout, the others are read too.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import random
+from collections.abc import Iterable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamstore import ChangeSet, PartKey, StreamStore
+from streamstore.adapters.base import Context
+from streamstore.adapters.openai_responses import OpenAIResponsesAdapter, Resume
+from streamstore.errors import MalformedEvent, ProtocolStopped, RepeatedEvent, UnknownEvent
+from streamstore.events import BlockDelta, Event, MessageOpened, ToolResult
+from streamstore.model import Part
+from streamstore.protocols import adapters, detect
+
+Wire = dict[str, Any]
+
+HERE = Path(__file__).resolve().parent
+DATA = HERE / "data" / "openai-responses"
+PROTOCOL = "openai-responses"
+LONG = ("long-text-20k", "long-function-args-3k")
+
+
+@attrs.frozen
+class Case:
+    """A recorded response, and what the SDK made of it."""
+
+    name: str
+    folder: Path
+    raw: bytes
+    events: list[Wire]
+    expected: Wire
+
+    @property
+    def final(self) -> Wire:
+        """What `encode` has to give: the end's own response, else what the SDK had folded."""
+        found: Wire = self.expected["terminal_response"] or self.expected["running_snapshot"]
+        return found
+
+
+def folders() -> dict[str, Path]:
+    found = {path.name: path for path in DATA.iterdir() if path.is_dir()}
+    named = os.environ.get("STREAMSTORE_CORPORA")
+    corpora = Path(named) if named else HERE.parent.parent / "shared" / "corpora"
+    if (corpora / PROTOCOL).is_dir():
+        for path in (corpora / PROTOCOL).iterdir():
+            if path.is_dir():
+                found.setdefault(path.name, path)
+    return dict(sorted(found.items()))
+
+
+def dispatched(raw: bytes) -> list[Wire]:
+    """The data of every event that is JSON."""
+    lines = [line for line in raw.split(b"\n") if line.startswith(b"data: {")]
+    return [json.loads(line[6:]) for line in lines]
+
+
+FOLDERS = folders()
+NAMES = list(FOLDERS)
+SHORT = [name for name in NAMES if name not in LONG]
+
+
+@cache
+def case_of(name: str) -> Case:
+    raw = (FOLDERS[name] / "stream.sse").read_bytes()
+    expected = json.loads((FOLDERS[name] / "expected.json").read_bytes())
+    return Case(name, FOLDERS[name], raw, dispatched(raw), expected)
+
+
+each_case = pytest.mark.parametrize("name", NAMES)
+each_short_case = pytest.mark.parametrize("name", SHORT)
+each_policy = pytest.mark.parametrize("policy", ["lenient", "strict"])
+
+
+def opened(policy: Any = "lenient", **options: Any) -> tuple[StreamStore, Any]:
+    store = StreamStore(PROTOCOL, **options)
+    return store, store.open(PROTOCOL, session_id="s", policy=policy)
+
+
+def fed(wires: Iterable[Any], policy: Any = "lenient") -> StreamStore:
+    store, stream = opened(policy)
+    stream.ingest_many(wires)
+    stream.end()
+    return store
+
+
+def again(store: StreamStore, wires: Iterable[Any], policy: Any = "lenient") -> None:
+    """Another stream of the same session."""
+    stream = store.open(PROTOCOL, session_id="s", policy=policy)
+    stream.ingest_many(wires)
+    stream.end()
+
+
+def encoded(store: StreamStore) -> list[Wire]:
+    store.flush()
+    responses = OpenAIResponsesAdapter(Context()).encode(store)
+    assert json.loads(json.dumps(responses)) == responses
+    assert not any(type(value) not in (dict, list) for value in containers(responses))
+    return responses
+
+
+def containers(value: Any) -> Iterator[Any]:
+    if isinstance(value, dict | list):
+        yield value
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from containers(item)
+
+
+def without_counts(store: StreamStore) -> Wire:
+    store.flush()
+    state = store.state()
+    del state["counts"]
+    return state
+
+
+def verdicts(store: StreamStore) -> Wire:
+    found: Wire = store.health.counts["verdicts"]
+    return found
+
+
+def part(store: StreamStore, index: str, message: str = "r") -> Part:
+    store.flush()
+    found = store.part("s", message, index)
+    assert found is not None
+    return found
+
+
+def text(store: StreamStore, index: str = "0/content/0", message: str = "r") -> str:
+    return part(store, index, message).text
+
+
+# --- wire objects ---------------------------------------------------------------------------------
+
+
+def response(id: str = "r", **members: Any) -> Wire:
+    return {"id": id, "object": "response", "status": "in_progress", "output": [], **members}
+
+
+def wires(*events: tuple[str, Wire], start: int = 0) -> list[Wire]:
+    """Events with their numbers; `response.` is left out of the types."""
+    return [
+        {"type": f"response.{kind}", "sequence_number": number, **copy.deepcopy(members)}
+        for number, (kind, members) in enumerate(events, start=start)
+    ]
+
+
+CREATED = ("created", {"response": response()})
+
+
+def added(item: Wire, index: int = 0) -> tuple[str, Wire]:
+    return "output_item.added", {"output_index": index, "item": item}
+
+
+def done(item: Wire, index: int = 0) -> tuple[str, Wire]:
+    return "output_item.done", {"output_index": index, "item": item}
+
+
+def message(*parts: Wire, id: str = "m", status: str = "in_progress") -> Wire:
+    return {
+        "id": id,
+        "type": "message",
+        "role": "assistant",
+        "status": status,
+        "content": list(parts),
+    }
+
+
+def output_text(text: str = "", **members: Any) -> Wire:
+    return {"type": "output_text", "annotations": [], "logprobs": [], "text": text, **members}
+
+
+def at(index: int = 0, content: int = 0, item: str = "m", **members: Any) -> Wire:
+    return {"item_id": item, "output_index": index, "content_index": content, **members}
+
+
+def delta(text: str, **place: Any) -> tuple[str, Wire]:
+    return "output_text.delta", at(delta=text, logprobs=[], **place)
+
+
+def part_added(part: Wire, **place: Any) -> tuple[str, Wire]:
+    return "content_part.added", at(part=part, **place)
+
+
+def completed(*output: Wire, **members: Any) -> tuple[str, Wire]:
+    done = response(status="completed", output=list(output), **members)
+    return "completed", {"response": done}
+
+
+def told(*texts: str) -> list[Wire]:
+    """A response of one text, not ended."""
+    head = (CREATED, added(message()), part_added(output_text()))
+    return wires(*head, *map(delta, texts))
+
+
+def unnumbered(events: list[Wire]) -> list[Wire]:
+    return [
+        {name: value for name, value in wire.items() if name != "sequence_number"}
+        for wire in copy.deepcopy(events)
+    ]
+
+
+# --- recorded responses ---------------------------------------------------------------------------
+
+
+def test_all_cases_are_there() -> None:
+    assert len(list(DATA.glob("*/stream.sse"))) == 14
+    assert len(NAMES) in (14, 24)
+    for name in NAMES:
+        case = case_of(name)
+        sentinels = case.raw.count(b"data: [DONE]")
+        assert len(case.events) + sentinels == case.expected["wire_events"]
+
+
+@each_case
+@each_policy
+def test_a_response_ends_as_the_servers_own_object(name: str, policy: Any) -> None:
+    case = case_of(name)
+    store, stream = opened(policy)
+    stream.feed(case.raw)
+    stream.end()
+    assert encoded(store) == [case.final]
+    stopped = int(case.expected["error"] is not None and policy == "strict")
+    expected = {"accepted": len(case.events) - stopped, "refused:stopped": stopped}
+    assert verdicts(store) == {name: number for name, number in expected.items() if number}
+
+
+def folded_by_the_sdk(output: list[Wire]) -> list[Any]:
+    """What the SDK's running response and ours have in common: it folds two kinds of deltas."""
+    found: list[Any] = []
+    for item in output:
+        entry = [item["id"], item["type"]]
+        if item["type"] == "message":
+            entry += [
+                (part["type"], part["text"] if part["type"] == "output_text" else None)
+                for part in item["content"]
+            ]
+        elif item["type"] == "function_call":
+            entry += [item["name"], item["call_id"], item["arguments"]]
+        found.append(entry)
+    return found
+
+
+@each_case
+@each_policy
+def test_after_any_event_there_is_what_the_sdk_has_folded(name: str, policy: Any) -> None:
+    case = case_of(name)
+    points = {point["after_wire_event"]: point for point in case.expected["checkpoints"]}
+    store, stream = opened(policy)
+    seen = 0
+    for number, wire in enumerate(case.events):
+        stream.ingest(wire)
+        if number in points:
+            (mine,) = encoded(store)
+            theirs = points[number]["running_snapshot"]["output"]
+            assert folded_by_the_sdk(mine["output"]) == folded_by_the_sdk(theirs)
+            seen += 1
+    assert seen == len(points)
+    assert seen == 3 or name in LONG
+
+
+def without_whole_texts(events: list[Wire]) -> list[Wire]:
+    """The events with deltas as the only source of texts and tool inputs."""
+    ends = ("_text.done", "refusal.done", "_part.done", "arguments.done", "input.done", "code.done")
+    found = []
+    for wire in copy.deepcopy(events):
+        if wire.get("type", "").endswith(ends):
+            continue
+        if wire.get("type") == "response.output_item.done":
+            strip(wire["item"])
+        if "response" in wire:
+            wire["response"]["output"] = None
+        found.append(wire)
+    return found
+
+
+def strip(item: Wire) -> None:
+    for name in ("arguments", "input", "code", "summary"):
+        item.pop(name, None)
+    if item["type"] == "reasoning":
+        item["summary"] = None
+    for part in item.get("content") or ():
+        for name in ("text", "refusal", "annotations"):
+            part.pop(name, None)
+
+
+@each_case
+def test_the_deltas_alone_give_the_same_output(name: str) -> None:
+    case = case_of(name)
+    store = fed(without_whole_texts(case.events))
+    (mine,) = encoded(store)
+    expected = copy.deepcopy(case.final["output"])
+    for item in mine["output"]:
+        if item["type"] == "reasoning" and item["summary"] is None:
+            item["summary"] = []  # stripped above; there were no deltas for it
+    assert mine["output"] == expected
+    assert sum(len(part.view) for part in parts_of(store)) or name in (
+        "empty-text",
+        "function-call-empty",
+        "function-calls-interleaved",
+        "function-calls-sequential",
+        "function-call",
+        "long-function-args-3k",
+    )
+
+
+def parts_of(store: StreamStore) -> list[Part]:
+    return [part for message in store.messages("s") for part in store.parts("s", message.id)]
+
+
+class Watcher:
+    """Hears every tick: adds the edits up, and holds the texts against the final ones."""
+
+    def __init__(self, store: StreamStore) -> None:
+        self.store = store
+        self.texts: dict[tuple[PartKey, str], str] = {}
+        self.history: dict[tuple[PartKey, str], list[str]] = {}
+        self.rewritten: set[str] = set()
+        store.subscribe(self.hear)
+
+    def hear(self, changes: ChangeSet) -> None:
+        for gone in changes.removed:
+            for field in [field for field in self.texts if field[0][: len(gone)] == gone]:
+                del self.texts[field]
+        for (key, field), edit in changes.text.items():
+            before = self.texts.get((key, field), "")
+            assert edit.start <= len(before)
+            assert edit.rewritten == (edit.start < len(before))
+            if edit.rewritten:
+                self.rewritten.add(str(key.block_index))
+            shown = before[: edit.start] + edit.text
+            self.texts[key, field] = shown
+            found = self.store.part(*key)
+            assert found is not None and found.field_text(field) == shown
+            self.history.setdefault((key, field), []).append(shown)
+
+    def check(self, rewritten: frozenset[str] = frozenset()) -> None:
+        """All is fed: every text that was shown is the start of what it ended as."""
+        assert self.rewritten == rewritten
+        for (key, field), shown in self.history.items():
+            if str(key.block_index) not in rewritten:
+                assert all(self.texts[key, field].startswith(text) for text in shown)
+        shown = {
+            (part.key, field): part.field_text(field)
+            for part in parts_of(self.store)
+            for field in ("text", *part.others)
+            if part.field_text(field)
+        }
+        assert shown == {key: text for key, text in self.texts.items() if text}
+
+
+@each_case
+@pytest.mark.parametrize("delivery", ["streaming", "buffered"])
+def test_shown_text_is_a_prefix_of_the_final_one_after_every_event(
+    name: str, delivery: Any
+) -> None:
+    case = case_of(name)
+    store, stream = opened(ticks="manual", delivery=delivery)
+    watcher = Watcher(store)
+    for number, wire in enumerate(case.events):
+        stream.ingest(wire)
+        if name not in LONG or number % 100 == 0:
+            store.flush()
+    stream.end()
+    store.flush()
+    watcher.check()
+    assert watcher.texts or name in ("empty-text",)
+    assert encoded(store) == [case.final]
+
+
+@each_short_case
+@pytest.mark.parametrize("size", [1, 7, 4096])
+def test_the_bytes_may_be_cut_anywhere(name: str, size: int) -> None:
+    case = case_of(name)
+    whole, stream = opened()
+    stream.feed(case.raw)
+    stream.end()
+    store, stream = opened(ticks="manual")
+    for start in range(0, len(case.raw), size):
+        stream.feed(case.raw[start : start + size])
+    stream.end()
+    store.flush()
+    mine, theirs = store.state(), whole.state()
+    for state in (mine, theirs):
+        del state["counts"]["work"]
+    assert mine == theirs
+
+
+@each_short_case
+@each_policy
+def test_a_saved_state_goes_on_with_the_tail(name: str, policy: Any) -> None:
+    case = case_of(name)
+    expected = without_counts(fed(case.events, policy))
+    for cut in sorted({*range(0, len(case.events), 9), 1, 2, len(case.events) - 1}):
+        store, stream = opened(policy)
+        stream.ingest_many(case.events[:cut])
+        saved = json.loads(json.dumps(store.save()))
+        store = StreamStore.load(saved)
+        stream = store.open(PROTOCOL, session_id="s", policy=policy)
+        assert stream.position.events == cut
+        stream.ingest_many(case.events[cut:])
+        stream.end()
+        assert without_counts(store) == expected
+
+
+@each_short_case
+@each_policy
+@pytest.mark.parametrize("sequencing", ["sparse", "none"])
+def test_the_short_way_of_a_delta_agrees_with_the_long_one(
+    name: str, policy: Any, sequencing: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events = [wire for wire in case_of(name).events for _ in range(2)]  # and with itself
+    decoded: list[Any] = []
+
+    class Counting(OpenAIResponsesAdapter):
+        def decode(self, wire: Any) -> Any:
+            decoded.append(wire)
+            return super().decode(wire)
+
+    class Slow(OpenAIResponsesAdapter):
+        def plain(self, wire: Any) -> None:
+            return None
+
+    states = []
+    for cls in (Counting, Slow):
+        monkeypatch.setitem(adapters(), PROTOCOL, cls)  # type: ignore[arg-type]
+        store = StreamStore(PROTOCOL, ticks="manual")
+        stream = store.open(PROTOCOL, session_id="s", policy=policy, sequencing=sequencing)
+        stream.ingest_many(copy.deepcopy(events))
+        stream.end()
+        store.flush()
+        states.append(store.state())
+    assert states[0] == states[1]
+    plain = ("output_text.delta", "refusal.delta", "reasoning_text.delta", "summary_text.delta")
+    deltas = sum(wire.get("type", "").endswith(plain) for wire in events)
+    # The first delta of each part, and each repetition, goes the long way.
+    assert len(decoded) <= len(events) - deltas // 2 + 8
+
+
+# --- resuming -------------------------------------------------------------------------------------
+
+
+def cut_at(case: Case) -> int:
+    cursor = json.loads((case.folder / "resume.json").read_bytes())["starting_after"]
+    return int(cursor)
+
+
+def variants() -> dict[str, bytes]:
+    """The three ways a server answers a client that resumes, by the corpus's name for them."""
+    case = case_of("background-resume")
+    cursor = cut_at(case)
+    blocks = [block + b"\n\n" for block in case.raw.split(b"\n\n")[:-1]]
+    cut = {
+        "first": b"".join(blocks[: cursor + 1]),
+        "resume-after": b"".join(blocks[cursor + 1 :]),
+        "resume-overlap": b"".join(blocks[cursor - 12 :]),
+        "resume-from-zero": case.raw,
+    }
+    for name, data in cut.items():  # as recorded, where the recordings are there
+        file = case.folder / f"{name}.sse"
+        assert not file.exists() or file.read_bytes() == data
+    return cut
+
+
+@pytest.mark.parametrize("variant", ["resume-after", "resume-overlap", "resume-from-zero"])
+@pytest.mark.parametrize("loaded", [False, True])
+def test_a_resumed_stream_ends_as_the_uninterrupted_one(variant: str, loaded: bool) -> None:
+    case = case_of("background-resume")
+    whole, stream = opened()
+    stream.feed(case.raw)
+    stream.end()
+    store, stream = opened(ticks="each")
+    watcher = Watcher(store)
+    stream.feed(variants()["first"])
+    assert stream._adapter.resume() == Resume(case.final["id"], cut_at(case))
+    stream.end()
+    if loaded:
+        store = StreamStore.load(json.loads(json.dumps(store.save())), ticks="each")
+    stream = store.open(PROTOCOL, session_id="s")
+    assert stream._adapter.resume() == Resume(case.final["id"], cut_at(case))
+    stream.feed(variants()[variant])
+    stream.end()
+    assert encoded(store) == [case.final]
+    assert without_counts(store) == without_counts(whole)
+    assert stream._adapter.resume() is None
+    if not loaded:
+        watcher.check()
+    repeated = {"resume-after": 0, "resume-overlap": 13, "resume-from-zero": 60}[variant]
+    assert verdicts(store).get("duplicate", 0) == repeated
+
+
+def test_a_strict_stream_may_replay_but_not_begin_in_the_middle() -> None:
+    """The SDK folds every stream from its start."""
+    for variant, stopped in (("resume-from-zero", 0), ("resume-after", 49)):
+        store, stream = opened("strict")
+        stream.feed(variants()["first"])
+        stream.end()
+        stream = store.open(PROTOCOL, session_id="s", policy="strict")
+        stream.feed(variants()[variant])
+        assert verdicts(store).get("refused:stopped", 0) == stopped
+
+
+@each_short_case
+def test_a_replay_changes_nothing(name: str) -> None:
+    case = case_of(name)
+    store = fed(case.events)
+    before = without_counts(store), store.version, parts_of(store)
+    again(store, copy.deepcopy(case.events))
+    again(store, copy.deepcopy(case.events[len(case.events) // 2 :]))
+    now = without_counts(store), store.version, parts_of(store)
+    if name == "error-object":  # it has no number, so that it counts again
+        assert len(now[0]["sessions"]["s"].pop("errors")) == 3
+        assert len(before[0]["sessions"]["s"].pop("errors")) == 1
+        assert now[0] == before[0]
+        return
+    assert now[:2] == before[:2]
+    assert all(mine is theirs for mine, theirs in zip(now[2], before[2], strict=True))
+
+
+@each_short_case
+def test_each_event_may_come_twice(name: str) -> None:
+    case = case_of(name)
+    once, twice = fed(case.events), StreamStore(PROTOCOL, ticks="each")
+    stream = twice.open(PROTOCOL, session_id="s")
+    for wire in case.events:
+        stream.ingest(copy.deepcopy(wire))
+        version = twice.version
+        if wire.get("sequence_number") is not None:
+            assert stream.ingest(copy.deepcopy(wire)).kind == "duplicate"
+            assert twice.version == version
+    stream.end()
+    assert without_counts(twice) == without_counts(once)
+
+
+@each_short_case
+@pytest.mark.parametrize("reach", [3, 40])
+def test_events_may_come_in_any_order_once_the_response_is_known(name: str, reach: int) -> None:
+    case = case_of(name)
+    expected = without_counts(fed(case.events))
+    chance = random.Random(reach)
+    for _ in range(4):
+        numbered = [wire for wire in case.events if "sequence_number" in wire]
+        ends = numbered.pop()  # without its end a part has only what came so far
+        order = sorted(range(1, len(numbered)), key=lambda place: place + chance.uniform(0, reach))
+        shuffled = [numbered[0], *(numbered[place] for place in order), ends]
+        shuffled += [wire for wire in case.events if "sequence_number" not in wire]
+        assert without_counts(fed(copy.deepcopy(shuffled))) == expected
+
+
+def test_the_end_may_overtake_the_last_deltas() -> None:
+    case = case_of("multi-output")
+    *events, end = case.events
+    store = fed([*events[:-30], end, *events[-30:]])
+    assert without_counts(store) == without_counts(fed(case.events))
+
+
+def test_a_live_event_that_overtakes_a_replay_is_late_and_not_double() -> None:
+    events = told("one ", "two ", "three ", "four")
+    store, live = opened(ticks="each")
+    live.ingest_many(events[:4])
+    replay = store.open(PROTOCOL, session_id="s")
+    live.ingest(events[6])
+    assert text(store) == "one four"
+    replay.ingest_many(events)
+    assert text(store) == "one two three four"
+    assert verdicts(store) == {"accepted": 5, "duplicate": 5, "late": 2}
+
+
+def test_the_cursor_stays_before_a_hole() -> None:
+    events = told("a", "b", "c", "d")
+    store, stream = opened()
+    stream.ingest_many([*events[:4], *events[5:]])
+    assert stream._adapter.resume() == Resume("r", 3)
+    stream.ingest(events[4])
+    assert stream._adapter.resume("r") == Resume("r", 6)
+    assert stream._adapter.resume("another") is None
+    assert text(store) == "abcd"
+
+
+def test_the_cursor_passes_what_cannot_be_used() -> None:
+    events = told("a", "b", "c", "d")
+    events[4]["type"] = "response.of_tomorrow"
+    events[5]["delta"] = 7
+    store, stream = opened()
+    stream.ingest_many(events[:6])
+    assert stream._adapter.resume() == Resume("r", 3)
+    stream.ingest(events[6])
+    assert stream._adapter.resume() == Resume("r", 6)
+    assert text(store) == "ad"
+    assert verdicts(store) == {
+        "accepted": 5,
+        "malformed:delta": 1,
+        "unknown:response.of_tomorrow": 1,
+    }
+
+
+def test_without_its_beginning_a_response_is_resumed_from_zero() -> None:
+    store, stream = opened()
+    stream.ingest_many(told("a", "b", "c")[3:])
+    assert stream._adapter.resume() is None  # nothing said what to ask for
+    stream.ingest(wires(("in_progress", {"response": response()}), start=6)[0])
+    assert stream._adapter.resume() == Resume("r", None)
+    (response_,) = encoded(store)
+    assert response_["id"] == "r"
+    assert text(store, message="local-1") == "abc"
+    stream.ingest_many(told("a", "b", "c"))
+    assert text(store, message="local-1") == "abc"
+    assert stream._adapter.resume("r") == Resume("r", 6)
+
+
+# --- servers without numbers ----------------------------------------------------------------------
+
+
+@each_short_case
+def test_numbers_are_not_needed(name: str) -> None:
+    case = case_of(name)
+    assert encoded(fed(unnumbered(case.events))) == [case.final]
+
+
+@each_short_case
+@pytest.mark.parametrize("cut", [3, 10, 10**9])
+def test_an_unnumbered_replay_builds_the_parts_anew(name: str, cut: int) -> None:
+    case = case_of(name)
+    events = unnumbered(case.events)
+    store, stream = opened(ticks="each")
+    watcher = Watcher(store)
+    stream.ingest_many(events[:cut])
+    stream.end()
+    shown = [part.text for part in parts_of(store)]
+    stream = store.open(PROTOCOL, session_id="s")
+    stream.ingest(events[0])
+    assert [part.text for part in parts_of(store)] == shown  # until the first new part comes
+    stream.ingest_many(events[1:])
+    stream.end()
+    assert encoded(store) == [case.final]
+    final = {part.key: part.text for part in parts_of(fed(events))}
+    for (key, field), texts in watcher.history.items():
+        if field == "text":
+            assert all(final[key].startswith(text) for text in texts)
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        lambda number: 0,
+        lambda number: 1,
+        lambda number: number % 4,
+        lambda number: max(0, number - 4),
+        lambda number: None,
+        lambda number: number * 2**40,
+    ],
+    ids=["zeros", "ones", "restarting", "shared", "null", "beyond"],
+)
+def test_numbers_that_are_none_number_nothing(number: Any) -> None:
+    for name in ("refusal", "text-then-refusal", "multi-output"):
+        case = case_of(name)
+        events = copy.deepcopy(case.events)
+        for place, wire in enumerate(events):
+            wire["sequence_number"] = number(place)
+        store, stream = opened()
+        stream.ingest_many(events[:-1])
+        texts = {part.key: part.text for part in parts_of(fed(case.events[:-1]))}
+        store.flush()
+        assert {part.key: part.text for part in parts_of(store)} == texts
+        if number(1) != 2**40:
+            assert stream._adapter.resume() == Resume(case.final["id"], None)
+        stream.ingest(events[-1])
+        assert encoded(store) == [case.final]
+
+
+def test_a_number_that_one_event_repeats_costs_that_event_alone() -> None:
+    """As known of a server that numbers the end of every item 1."""
+    case = case_of("multi-output")
+    events = copy.deepcopy(case.events)
+    for wire in events:
+        if wire["type"] == "response.output_item.done":
+            wire["sequence_number"] = 1
+    assert encoded(fed(events)) == [case.final]
+
+
+# --- servers that leave events or members out -----------------------------------------------------
+
+
+def test_a_stream_may_begin_with_a_delta() -> None:
+    end = response("resp", status="completed", output=[message(output_text("Hello"))])
+    events = [
+        {"type": "response.output_text.delta", **at(delta="Hel")},
+        {"type": "response.output_text.delta", **at(delta="lo")},
+        {"type": "response.completed", "response": end},
+    ]
+    store, stream = opened()
+    stream.ingest_many(events[:2])
+    (found,) = encoded(store)
+    assert found == {
+        "id": "local-1",
+        "object": "response",
+        "output": [
+            {
+                "id": "m",
+                "type": "message",
+                "role": "assistant",
+                "status": "in_progress",
+                "content": [{"type": "output_text", "text": "Hello"}],
+            }
+        ],
+    }
+    stream.ingest(events[2])
+    assert encoded(store) == [end]
+    (only,) = store.messages("s")
+    assert (only.id, only.status, only.role) == ("local-1", "completed", "assistant")
+    assert [part.block_index for part in parts_of(store)] == ["0/content/0"]
+    # The name is known from now on: told again, it is the same message.
+    again(store, [{"type": "response.created", "response": response("resp")}, *events])
+    assert encoded(store) == [end]
+    assert verdicts(store) == {"accepted": 7}
+
+
+def test_openings_are_not_needed() -> None:
+    case = case_of("multi-output")
+    events = [wire for wire in case.events if not wire["type"].endswith(".added")]
+    assert encoded(fed(events)) == [case.final]
+    store = fed(wire for wire in events[:-1] if not wire["type"].endswith(".done"))
+    final = {part.key: (part.kind, part.text, part.order) for part in parts_of(fed(case.events))}
+    mine = {part.key: (part.kind, part.text, part.order) for part in parts_of(store)}
+    assert mine == final
+    assert part(store, "7", case.final["id"]).field_text("input").startswith('{"path"')
+
+
+def test_indexes_are_not_needed() -> None:
+    for name in ("multi-output", "text-then-refusal", "reasoning-empty"):
+        case = case_of(name)
+        events = copy.deepcopy(case.events)
+        for wire in events:
+            for member in ("output_index", "content_index", "summary_index"):
+                wire.pop(member, None)
+        assert encoded(fed(events)) == [case.final]
+        assert without_counts(fed(events)) == without_counts(fed(case.events))
+
+
+def test_a_response_may_be_renamed_on_its_way() -> None:
+    case = case_of("refusal")
+    events = copy.deepcopy(case.events)
+    events[-1]["response"]["id"] = "renamed"
+    store = fed(events)
+    assert encoded(store) == [{**case.final, "id": "renamed"}]
+    again(store, copy.deepcopy(events))
+    assert encoded(store) == [{**case.final, "id": "renamed"}]
+    assert len(store.messages("s")) == 1
+
+
+def test_an_end_without_output_keeps_what_was_streamed() -> None:
+    for output in ([], None):
+        case = case_of("multi-output")
+        events = copy.deepcopy(case.events)
+        events[-1]["response"]["output"] = output
+        assert encoded(fed(events)) == [case.final]
+
+
+def test_raw_reasoning_may_be_announced() -> None:
+    item = {"id": "rs", "type": "reasoning", "summary": [], "content": None}
+    events = wires(
+        CREATED,
+        added(item),
+        ("reasoning_part.added", at(item="rs", part={"type": "reasoning_text", "text": ""})),
+        ("reasoning_text.delta", at(item="rs", delta="hm ")),
+        ("reasoning_text.delta", at(item="rs", delta="yes")),
+        ("reasoning_part.done", at(item="rs", part={"type": "reasoning_text", "text": "hm yes"})),
+    )
+    store = fed(events)
+    found = part(store, "0/content/0")
+    assert (found.kind, found.text, found.status) == ("reasoning", "hm yes", "closed")
+    # Some servers announce it as a text; it is reasoning all the same.
+    events[2] = wires(part_added(output_text(), item="rs"), start=2)[0]
+    assert part(fed(events), "0/content/0").kind == "reasoning"
+
+
+# --- kinds of items -------------------------------------------------------------------------------
+
+
+def test_parts_and_their_kinds() -> None:
+    case = case_of("multi-output")
+    store = fed(case.events)
+    assert [(part.block_index, part.kind, part.status) for part in parts_of(store)] == [
+        ("0/summary/0", "reasoning", "closed"),
+        ("1", "tool", "closed"),
+        ("2/summary/0", "reasoning", "closed"),
+        ("3/content/0", "text", "closed"),
+        ("4", "tool", "closed"),
+        ("5", "tool", "closed"),
+        ("6", "tool", "closed"),
+        ("7", "tool", "closed"),
+        ("8/content/0", "text", "closed"),
+    ]
+    tools = [part.tool for part in parts_of(store) if part.tool is not None]
+    assert [(tool.name, tool.status) for tool in tools] == [
+        ("web_search", "completed"),
+        ("code_interpreter", "completed"),
+        ("lookup", "completed"),
+        ("patch", "running"),
+        ("f", "running"),
+    ]
+    assert tools[0].input == {"type": "search", "query": "reducers", "queries": ["reducers"]}
+    assert tools[1].output == [{"type": "logs", "logs": "42\n"}]
+    assert tools[2].output == "ok"
+    assert tools[4].input["path"] == "src/été.py"
+    (found,) = store.messages("s")
+    assert found.info["model"] == "gpt-5-2025-08-07"
+    session = store.session("s")
+    assert session is not None and session.status is not None
+    assert session.status.type == "idle"
+
+
+def test_parts_stand_in_order_of_the_output_whatever_came_first() -> None:
+    indexes = [12, 3, 0, 100]
+    events = wires(
+        CREATED,
+        *(delta(f"{index}", index=index, item=f"m{index}") for index in indexes),
+        ("reasoning_text.delta", at(3, 1, "m3", delta="raw")),
+        (
+            "reasoning_summary_text.delta",
+            {"item_id": "m3", "output_index": 3, "summary_index": 4, "delta": "sum"},
+        ),
+    )
+    assert [part.block_index for part in parts_of(fed(events))] == [
+        "0/content/0",
+        "3/summary/4",
+        "3/content/0",
+        "3/content/1",
+        "12/content/0",
+        "100/content/0",
+    ]
+
+
+def test_a_refusal_is_a_text_that_says_so() -> None:
+    case = case_of("text-then-refusal")
+    store = fed(case.events)
+    said, refused = parts_of(store)
+    assert (said.kind, refused.kind) == ("text", "text")
+    assert "refusal" not in said.fields and refused.fields["refusal"] is True
+    assert refused.text == "resume resume tool or not order not cache"
+
+
+def test_a_function_call_from_its_first_delta_to_its_result() -> None:
+    call = {
+        "id": "fc",
+        "type": "function_call",
+        "status": "in_progress",
+        "arguments": "",
+        "call_id": "c",
+        "name": "look",
+    }
+    place = {"item_id": "fc", "output_index": 0}
+    events = wires(
+        CREATED,
+        added(call),
+        ("function_call_arguments.delta", {**place, "delta": '{"a": '}),
+        ("function_call_arguments.delta", {**place, "delta": "[1]}"}),
+        ("function_call_arguments.done", {**place, "arguments": '{"a": [1]}', "name": "look"}),
+        done({**call, "arguments": '{"a": [1]}', "status": "completed"}),
+    )
+    store, stream = opened()
+    seen = []
+    for wire in events:
+        stream.ingest(wire)
+        store.flush()
+        if parts_of(store):
+            found = part(store, "0")
+            tool = found.tool
+            assert tool is not None and (tool.name, tool.call_id) == ("look", "c")
+            seen.append((found.field_text("input"), tool.status, tool.input, found.status))
+    assert seen == [
+        ("", "pending", None, "open"),
+        ('{"a": ', "pending", None, "open"),
+        ('{"a": [1]}', "pending", None, "open"),
+        ('{"a": [1]}', "running", {"a": [1]}, "open"),
+        ('{"a": [1]}', "running", {"a": [1]}, "closed"),
+    ]
+    state = {"status": "completed", "input": {"a": [1]}, "output": "found"}
+    store.apply(ToolResult(session_id="s", call_id="c", fields={"state": state}))
+    found_tool = part(store, "0").tool
+    assert found_tool is not None and found_tool.output == "found"
+    # A replay of the end does not take the result back.
+    again(store, events)
+    found_tool = part(store, "0").tool
+    assert found_tool is not None and found_tool.status == "completed"
+
+
+@pytest.mark.parametrize(
+    "arguments", ["{", "not json", '{"a": 1} x', "[" * 5000, "[" * 150 + "]" * 150]
+)
+def test_arguments_that_do_not_parse_stay_raw(arguments: str) -> None:
+    call = {"id": "fc", "type": "function_call", "call_id": "c", "name": "f"}
+    events = wires(
+        CREATED, added({**call, "arguments": ""}), done({**call, "arguments": arguments})
+    )
+    found = part(store := fed(events), "0")
+    assert found.fields["input"] == arguments
+    assert found.tool is not None and found.tool.input is None
+    assert encoded(store)[0]["output"] == [{**call, "arguments": arguments}]
+
+
+def test_arguments_may_come_whole_with_the_item() -> None:
+    call = {"id": "fc", "type": "function_call", "call_id": "c", "name": "f"}
+    place = {"item_id": "fc", "output_index": 0}
+    events = wires(
+        CREATED,
+        added({**call, "arguments": '{"a"'}),
+        ("function_call_arguments.delta", {**place, "delta": ": 1}"}),
+    )
+    store = fed(events)
+    assert part(store, "0").field_text("input") == '{"a": 1}'
+    assert encoded(store)[0]["output"] == [{**call, "arguments": '{"a": 1}'}]
+
+
+def test_annotations_add_up_in_their_order() -> None:
+    events = told("text")
+    events += wires(
+        ("output_text.annotation.added", at(annotation_index=1, annotation={"n": 1})),
+        ("output_text.annotation.added", at(annotation_index=0, annotation={"n": 0})),
+        start=4,
+    )
+    store = fed(events)
+    assert part(store, "0/content/0").fields["annotations"] == [{"n": 0}, {"n": 1}]
+    (item,) = encoded(store)[0]["output"]
+    assert item["content"] == [output_text("text", annotations=[{"n": 0}, {"n": 1}])]
+    events += wires(
+        ("content_part.done", at(part=output_text("text", annotations=[{"n": 7}]))), start=6
+    )
+    late = wires(("output_text.annotation.added", at(annotation_index=2, annotation={})), start=7)
+    store = fed([*events, *late])
+    assert part(store, "0/content/0").fields["annotations"] == [{"n": 7}]
+
+
+def test_progress_of_the_servers_tools() -> None:
+    place = {"item_id": "i", "output_index": 0}
+    for item, steps, expected in (
+        ("web_search_call", ("in_progress", "searching", "completed"), "running running completed"),
+        ("file_search_call", ("searching", "completed"), "running completed"),
+        ("code_interpreter_call", ("in_progress", "interpreting"), "pending running"),
+        ("image_generation_call", ("generating", "in_progress"), "running running"),
+        ("mcp_call", ("in_progress", "failed", "completed"), "pending error completed"),
+        ("mcp_list_tools", ("in_progress", "completed"), "running completed"),
+    ):
+        for opening in ([added({"id": "i", "type": item})], []):
+            store, stream = opened()
+            stream.ingest_many(wires(CREATED, *opening))
+            seen = []
+            for wire in wires(*((f"{item}.{step}", place) for step in steps), start=2):
+                stream.ingest(wire)
+                found = part(store, "0").tool
+                assert found is not None
+                seen.append(found.status)
+            assert " ".join(seen) == expected
+
+
+def test_an_image_shows_what_there_is_of_it() -> None:
+    item = {"id": "ig", "type": "image_generation_call", "status": "in_progress", "result": None}
+    place = {"item_id": "ig", "output_index": 0}
+    events = wires(
+        CREATED,
+        added(item),
+        (
+            "image_generation_call.partial_image",
+            {**place, "partial_image_index": 0, "partial_image_b64": "QQ=="},
+        ),
+    )
+    store, stream = opened()
+    stream.ingest_many(events)
+    assert part(store, "0").fields["partialImage"] == {"index": 0, "b64": "QQ=="}
+    ended = {**item, "status": "completed", "result": "QUJD"}
+    stream.ingest(wires(done(ended), start=3)[0])
+    assert part(store, "0").fields["partialImage"] is None
+    assert encoded(store)[0]["output"] == [ended]
+    late = {**events[2], "sequence_number": 4}
+    stream.ingest(late)
+    assert part(store, "0").fields["partialImage"] is None
+
+
+def test_a_shell_call_and_what_it_prints() -> None:
+    call = {
+        "id": "sh",
+        "type": "shell_call",
+        "call_id": "c",
+        "status": "in_progress",
+        "action": {"commands": [], "timeout_ms": 1},
+    }
+    result = {"id": "so", "type": "shell_call_output", "call_id": "c", "output": []}
+    events = wires(
+        CREATED,
+        added(call),
+        ("shell_call_command.added", {"output_index": 0, "command_index": 0, "command": ""}),
+        ("shell_call_command.delta", {"output_index": 0, "command_index": 0, "delta": "ls "}),
+        ("shell_call_command.added", {"output_index": 0, "command_index": 1, "command": "p"}),
+        ("shell_call_command.delta", {"output_index": 0, "command_index": 0, "delta": "-l"}),
+        ("shell_call_command.delta", {"output_index": 0, "command_index": 1, "delta": "wd"}),
+        ("shell_call_command.done", {"output_index": 0, "command_index": 0, "command": "ls -l"}),
+        added(result, 1),
+        (
+            "shell_call_output_content.delta",
+            {
+                "item_id": "so",
+                "output_index": 1,
+                "command_index": 0,
+                "delta": {"stdout": "a", "stderr": "w"},
+            },
+        ),
+        (
+            "shell_call_output_content.delta",
+            {"item_id": "so", "output_index": 1, "command_index": 0, "delta": {"stdout": "b"}},
+        ),
+    )
+    store, stream = opened()
+    stream.ingest_many(events)
+    assert part(store, "0").field_text("command/0") == "ls -l"
+    assert part(store, "1").kind == "data"
+    assert part(store, "1").field_text("stdout/0") == "ab"
+    first, second = encoded(store)[0]["output"]
+    assert first == {**call, "action": {"commands": ["ls -l", "pwd"], "timeout_ms": 1}}
+    assert second == {**result, "output": [{"stdout": "ab", "stderr": "w"}]}
+    chunks = [{"stdout": "ab", "stderr": "w", "outcome": {"type": "exit", "exit_code": 0}}]
+    stream.ingest_many(
+        wires(
+            (
+                "shell_call_output_content.done",
+                {"item_id": "so", "output_index": 1, "command_index": 0, "output": chunks},
+            ),
+            start=11,
+        )
+    )
+    assert encoded(store)[0]["output"][1] == {**result, "output": chunks}
+    ended = [
+        {**call, "status": "completed", "action": {"commands": ["ls -l", "pwd"]}},
+        {**result, "status": "completed", "output": chunks},
+    ]
+    for wire in wires(done(ended[0]), done(ended[1], 1), start=12):
+        stream.ingest(wire)
+    tool = part(store, "0").tool
+    assert tool is not None and (tool.status, tool.output) == ("completed", chunks)
+    assert tool.input == {"commands": ["ls -l", "pwd"]}
+    assert encoded(store)[0]["output"] == ended
+    # The end of the response alone says the same.
+    store = fed(wires(CREATED, completed(*ended)))
+    tool = part(store, "0").tool
+    assert tool is not None and (tool.status, tool.output) == ("completed", chunks)
+    assert encoded(store)[0]["output"] == ended
+
+
+def test_a_permission_is_asked_for_and_given() -> None:
+    request = {
+        "id": "mcpr",
+        "type": "mcp_approval_request",
+        "name": "drop",
+        "arguments": '{"table": "t"}',
+        "server_label": "db",
+    }
+    store, stream = opened()
+    stream.ingest_many(wires(CREATED, added(request), done(request)))
+    tool = part(store, "0").tool
+    assert tool is not None
+    assert (tool.name, tool.status, tool.input) == ("drop", "waiting", {"table": "t"})
+    session = store.session("s")
+    assert session is not None
+    assert {key: asked.call_id for key, asked in session.permissions.items()} == {"mcpr": "mcpr"}
+    assert encoded(store)[0]["output"] == [request]
+    call = {"id": "mcp", "type": "mcp_call", "name": "drop", "approval_request_id": "mcpr"}
+    stream.ingest_many(wires(added(call, 1), start=3))
+    store.flush()
+    session = store.session("s")
+    assert session is not None and session.permissions == {}
+
+
+def test_a_permission_may_be_given_by_an_item_of_its_own() -> None:
+    request = {"id": "mcpr", "type": "mcp_approval_request", "name": "drop", "arguments": "{}"}
+    reply = {"id": "x", "type": "mcp_approval_response", "approval_request_id": "mcpr"}
+    store = fed(wires(CREATED, added(request), added({**reply, "approve": False}, 1)))
+    session = store.session("s")
+    assert session is not None and session.permissions == {}
+    assert part(store, "1").kind == "data"
+    assert encoded(store)[0]["output"] == [request, {**reply, "approve": False}]
+
+
+def test_sound_and_its_transcript() -> None:
+    events = wires(
+        CREATED,
+        ("audio.delta", {"delta": "QUJD"}),
+        ("audio.transcript.delta", {"delta": "Hel"}),
+        ("audio.delta", {"delta": "REVG"}),
+        ("audio.transcript.delta", {"delta": "lo"}),
+        ("audio.done", {}),
+        ("audio.transcript.done", {}),
+    )
+    store = fed(events)
+    found = part(store, "audio")
+    assert (found.kind, found.text, found.field_text("data")) == ("data", "Hello", "QUJDREVG")
+    assert encoded(store)[0]["output"] == []
+    assert verdicts(store) == {"accepted": 7}
+
+
+def test_items_of_other_types_stay_as_they_came() -> None:
+    items = [
+        {"id": "a", "type": "compaction", "encrypted_content": "x"},
+        {"id": "b", "type": "function_call_output", "call_id": "c", "output": "y"},
+        {"id": "c", "type": "of_tomorrow", "text": "z", "status": "whole", "kind": "k"},
+        {"id": "d", "type": "local_shell_call", "call_id": "e", "action": {"type": "exec"}},
+        {"id": "f", "type": "apply_patch_call", "call_id": "g", "operation": {"type": "new"}},
+        {"id": "h", "type": "image_generation_call", "status": "failed", "error": {"message": "m"}},
+        message({"type": "of_tomorrow", "n": 1}, {"type": "sound", "text": "t"}, id="i"),
+        {"id": "j", "type": "message", "content": "no parts"},
+    ]
+    events = wires(CREATED, *(added(item, index) for index, item in enumerate(items)))
+    for store in (fed(events), fed(wires(CREATED, completed(*items)))):
+        assert encoded(store)[0]["output"] == items
+        kinds = [part.kind for part in parts_of(store)]
+        assert kinds == ["compaction", "data", "unknown", "tool", "tool", "tool", "unknown", "text"]
+        tool = part(store, "5").tool
+        assert tool is not None and (tool.status, tool.error) == ("error", {"message": "m"})
+
+
+def test_older_spellings() -> None:
+    place = {"item_id": "i", "output_index": 0}
+    events = wires(
+        CREATED,
+        ("code_interpreter_call.code.delta", {**place, "delta": "1 + 1"}),
+        ("mcp_call.arguments_delta", {**place, "output_index": 1, "delta": "{}"}),
+    )
+    store = fed(events)
+    assert part(store, "0").field_text("input") == "1 + 1"
+    assert part(store, "1").field_text("input") == "{}"
+
+
+# --- how a response ends --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "members", "expected"),
+    [
+        ("completed", {"status": "completed"}, ("completed", None)),
+        ("completed", {"status": None}, ("completed", None)),
+        ("incomplete", {"incomplete_details": {"reason": "max_output_tokens"}}, ("error", "incomplete")),
+        ("incomplete", {"incomplete_details": {"reason": "steered"}}, ("aborted", "incomplete")),
+        ("incomplete", {"incomplete_details": None}, ("error", "incomplete")),
+        ("failed", {"error": {"code": "server_error", "message": "no"}}, ("error", "server_error")),
+        ("failed", {"error": None}, ("error", "failed")),
+        ("incomplete", {"status": "cancelled"}, ("aborted", None)),
+    ],
+)  # fmt: skip
+def test_how_a_response_may_end(kind: str, members: Wire, expected: tuple[str, Any]) -> None:
+    call = {"id": "fc", "type": "function_call", "call_id": "c", "name": "f", "arguments": ""}
+    end = response(**{"status": kind, **members})
+    store = fed([*wires(CREATED, added(call)), *wires((kind, {"response": end}), start=2)])
+    (found,) = store.messages("s")
+    error = found.error
+    assert (found.status, error and error["name"]) == expected
+    session = store.session("s")
+    assert session is not None and session.status is not None and session.status.type == "idle"
+    assert len(session.errors) == (kind == "failed")
+    tool = part(store, "0").tool
+    assert tool is not None
+    assert tool.status == ("pending" if expected[0] == "completed" else "error")
+
+
+@pytest.mark.parametrize(
+    ("wire", "name", "text"),
+    [
+        ({"type": "error", "code": "rate_limit", "message": "slow", "param": None}, "rate_limit", "slow"),
+        ({"type": "error", "error": {"type": "server_error", "message": "down"}}, "server_error", "down"),
+        ({"error": {"message": "down", "type": "server_error", "code": None}}, "server_error", "down"),
+        ({"error": "down"}, "error", "down"),
+        ({"error": {"code": 7, "message": None}}, "error", ""),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("numbered", [False, True])
+def test_an_error_closes_the_response_and_is_recorded(
+    wire: Wire, name: str, text: str, numbered: bool
+) -> None:
+    store, stream = opened()
+    events = told("so far")
+    wire = {**wire, "sequence_number": 4} if numbered else wire
+    stream.ingest_many([*events, wire])
+    (found,) = store.messages("s")
+    session = store.session("s")
+    assert session is not None and session.status is not None and session.status.type == "idle"
+    (error,) = session.errors
+    assert found.status == "error" and found.error == error
+    assert (error["name"], error["message"]) == (name, text)
+    assert encoded(store)[0]["status"] == "in_progress"  # as the server said last
+    # The stream broke, the response may go on: resumed, it may even complete.
+    assert stream._adapter.resume() == Resume("r", 4 if numbered and "type" in wire else 3)
+    whole = message(output_text("so far, so good"), status="completed")
+    again(store, wires(completed(whole), start=9))
+    assert store.messages("s")[0].status == "completed"
+    assert encoded(store)[0]["output"] == [whole]
+
+
+def test_an_error_without_a_response_is_the_sessions() -> None:
+    store = fed([{"type": "error", "code": None, "message": "no key", "sequence_number": 0}])
+    session = store.session("s")
+    assert session is not None and session.errors[0]["message"] == "no key"
+    assert store.messages("s") == ()
+    assert encoded(store) == []
+
+
+def test_a_clean_end_of_the_stream_is_no_end_of_the_response() -> None:
+    store = fed(case_of("cut-before-completed").events)
+    (found,) = store.messages("s")
+    assert found.status == "open"
+    assert store.health.gaps == ()  # nothing is known to be missing: it can be resumed
+    session = store.session("s")
+    assert session is not None and session.status is not None and session.status.type == "busy"
+
+
+# --- several responses ----------------------------------------------------------------------------
+
+
+def test_responses_of_one_session_stand_in_order_of_arrival() -> None:
+    store, stream = opened()
+    for name in ("refusal", "done-sentinel", "multi-output"):
+        stream.feed(case_of(name).raw)  # on one stream, as over a WebSocket
+    finals = [case_of(name).final for name in ("refusal", "done-sentinel", "multi-output")]
+    assert encoded(store) == finals
+    for name in ("multi-output", "refusal"):
+        stream.feed(case_of(name).raw)
+    assert encoded(store) == finals
+    assert set(verdicts(store)) == {"accepted", "duplicate"}
+
+
+def test_a_response_that_is_fetched_later_stands_where_it_was_made() -> None:
+    store, stream = opened()
+    stream.ingest({**response("b", status="completed"), "created_at": 20})
+    stream.ingest({**response("d", status="completed"), "created_at": 40})
+    stream.ingest({**response("a", status="completed"), "created_at": 10})
+    stream.ingest({**response("c", status="completed"), "created_at": 30.5})
+    stream.ingest({**response("e", status="completed"), "created_at": "soon"})
+    assert [found["id"] for found in encoded(store)] == ["a", "b", "c", "d", "e"]
+
+
+def test_a_response_follows_the_one_it_answers() -> None:
+    store = fed(wires(("created", {"response": response(previous_response_id="q")})))
+    assert store.messages("s")[0].parent_id == "q"
+
+
+def test_lanes_of_one_stream_are_told_apart() -> None:
+    store, stream = opened(ticks="each")
+    lanes = {lane: told(lane, "-", lane) for lane in ("a", "b", "")}
+    for place in range(6):
+        for lane, events in lanes.items():
+            wire = {**events[place]}
+            if lane:
+                wire["stream_id"] = lane
+            if place == 0:
+                wire["response"] = response(f"r{lane}")
+            stream.ingest(wire)
+    assert [text(store, message=f"r{lane}") for lane in lanes] == ["a-a", "b-b", "-"]
+
+
+def test_two_streams_of_one_session_keep_to_their_responses() -> None:
+    store, first = opened()
+    second = store.open(PROTOCOL, session_id="s")
+    mine, theirs = told("a", "b"), told("x", "y")
+    theirs[0]["response"]["id"] = "other"
+    for wire, other in zip(mine, theirs, strict=True):
+        first.ingest(wire)
+        second.ingest(other)
+    assert (text(store), text(store, message="other")) == ("ab", "xy")
+
+
+def test_the_session_is_busy_while_its_latest_response_runs() -> None:
+    store, stream = opened()
+    states = []
+
+    def take(kind: str, id: str, number: int) -> None:
+        wire = wires((kind, {"response": response(id, status=kind)}), start=number)[0]
+        stream.ingest(wire)
+        store.flush()
+        session = store.session("s")
+        assert session is not None and session.status is not None
+        states.append(session.status.type)
+
+    take("created", "a", 0)
+    take("created", "b", 0)
+    take("completed", "a", 1)
+    take("completed", "b", 1)
+    take("created", "b", 0)  # again
+    assert states == ["busy", "busy", "busy", "idle", "idle"]
+
+
+def test_other_sessions_have_their_own_memory() -> None:
+    store = StreamStore(PROTOCOL)
+    for session_id in ("s", "t"):
+        stream = store.open(PROTOCOL, session_id=session_id)
+        stream.ingest_many(told("a"))
+        stream.end()
+    assert [store.messages(sid)[0].id for sid in ("s", "t")] == ["r", "r"]
+    assert verdicts(store) == {"accepted": 8}
+
+
+def test_a_stray_repetition_does_not_take_a_stream_to_another_response() -> None:
+    store, stream = opened()
+    mine, theirs = told("a", "b"), told("x", "y")
+    theirs[0]["response"]["id"] = "other"
+    theirs[1]["item"]["id"] = "n"
+    for wire in theirs[2:]:
+        wire["item_id"] = "n"
+    stream.ingest_many([*mine, *theirs[:4], mine[0], mine[4], theirs[4]])
+    assert (text(store), text(store, message="other")) == ("ab", "xy")
+    # What goes on after its repetition does: a whole replay on the same stream.
+    stream.ingest_many([*mine, *wires(delta("c"), delta("d"), start=5)])
+    assert (text(store), text(store, message="other")) == ("abcd", "xy")
+
+
+def test_other_peoples_messages_are_no_responses() -> None:
+    store = fed(told("answer"))
+    store.apply(MessageOpened(session_id="s", message_id="u", role="user", local=True))
+    store.apply(BlockDelta(session_id="s", message_id="u", block_index=0, text="question"))
+    (only,) = encoded(store)
+    assert only["id"] == "r"
+
+
+# --- whole responses ------------------------------------------------------------------------------
+
+
+@each_short_case
+def test_a_whole_response_is_taken_in_as_its_end(name: str) -> None:
+    final = case_of(name).final
+    if final["status"] == "in_progress":
+        return
+    store = fed([final])
+    assert encoded(store) == [final]
+    assert detect(final) is OpenAIResponsesAdapter
+    streamed = fed(case_of(name).events)
+    mine, theirs = without_counts(store), without_counts(streamed)
+    assert mine["sessions"] == {
+        "s": {key: value for key, value in theirs["sessions"]["s"].items() if key != "status"}
+    }
+    # Its events, told from the start, say nothing new.
+    again(store, case_of(name).events)
+    assert without_counts(store) == mine
+
+
+@pytest.mark.parametrize("cut", [4, 30, 60])
+def test_a_fetched_response_repairs_a_stream_that_was_cut(cut: int) -> None:
+    case = case_of("background-resume")
+    store = fed(case.events[:cut])
+    again(store, [case.final])
+    assert encoded(store) == [case.final]
+    again(store, case.events[cut:])
+    assert encoded(store) == [case.final]
+    assert verdicts(store)["duplicate"] == len(case.events) - cut
+
+
+def test_a_response_in_progress_shows_what_there_is_of_it() -> None:
+    partial = response(output=[message(output_text("so"))])
+    store = fed([partial])
+    assert encoded(store) == [partial]
+    assert text(store) == "so"
+    session = store.session("s")
+    assert session is not None and session.status is not None and session.status.type == "busy"
+    # Fetched again it is longer; an older one does not cut it.
+    again(store, [response(output=[message(output_text("so far"))])])
+    assert text(store) == "so far"
+    again(store, [response(output=[message(output_text("so "))])])
+    assert text(store) == "so far"
+
+
+def test_a_stream_after_a_fetched_response_does_not_double_it() -> None:
+    store = fed([response(output=[message(output_text("so "))])])
+    watcher = Watcher(store)
+    stream = store.open(PROTOCOL, session_id="s")
+    assert stream._adapter.resume() == Resume("r", None)
+    for wire in told("so ", "far"):
+        stream.ingest(wire)
+        store.flush()
+    assert text(store) == "so far"
+    assert watcher.texts[PartKey("s", "r", "0/content/0"), "text"] == "so far"
+    assert stream._adapter.resume() == Resume("r", 4)
+
+
+def test_a_fetched_response_does_not_disturb_its_own_stream() -> None:
+    events = told("so ", "far")
+    store, stream = opened()
+    stream.ingest_many(events[:4])
+    stream.ingest(response(output=[message(output_text("so f"))]))
+    stream.ingest(events[4])
+    assert text(store) == "so far"
+    stream.ingest_many(wires(completed(message(output_text("so far"))), start=5))
+    stream.ingest(response(output=[message(output_text("so"))]))  # an old answer
+    assert text(store) == "so far"
+    assert store.messages("s")[0].status == "completed"
+
+
+# --- strict ---------------------------------------------------------------------------------------
+
+
+def call(index: int = 0, **members: Any) -> Wire:
+    return {
+        "id": f"fc{index}",
+        "type": "function_call",
+        "call_id": f"c{index}",
+        "name": "f",
+        "arguments": "",
+        **members,
+    }
+
+
+HEAD = (CREATED, added(message()), part_added(output_text()))
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        [delta("x")],
+        [("in_progress", {"response": response()})],
+        [("of_tomorrow", {})],
+        [*HEAD, ("in_progress", {"response": response("other")})],
+        [*HEAD, ("created", {"response": response("other")})],
+        [*HEAD, added(message())],
+        [*HEAD, delta("x", index=1)],
+        [*HEAD, delta("x", content=1)],
+        [*HEAD, ("output_text.done", at(content=1, text=""))],
+        [*HEAD, part_added({"type": "refusal", "refusal": ""}, content=1), delta("x", content=1)],
+        [*HEAD, ("function_call_arguments.delta", {"output_index": 0, "delta": "{"})],
+        [*HEAD, ("function_call_arguments.delta", {"output_index": 4, "delta": "{"})],
+        [*HEAD, part_added(output_text(), index=2)],
+        [*HEAD, done(message(id="other"))],
+        [*HEAD, done(call())],
+        [*HEAD, done(message()), added(message(), 1), done(message(), 1)],
+        [*HEAD, completed()],
+        [*HEAD, completed(message(id="other"))],
+        [*HEAD, added(call(), 1), completed(message())],
+        [*HEAD, ("in_progress", {"response": response(output=[call(), call(id="x")])})],
+        [*HEAD, ("in_progress", {"response": response(), "error": {"message": "no"}})],
+    ],
+    ids=str,
+)
+def test_strict_stops_at_what_the_sdk_refuses(events: list[tuple[str, Wire]]) -> None:
+    *before, _ = events
+    store, stream = opened("strict")
+    seen = [stream.ingest(wire) for wire in wires(*before)]
+    assert {verdict.kind for verdict in seen} <= {"accepted"}
+    expected = without_counts(store)
+    number = len(before) or 1  # 0 is for an event that begins
+    verdict = stream.ingest(wires(events[-1], start=number)[0])
+    assert (verdict.kind, verdict.reason) == ("refused", "stopped")
+    assert stream.ingest(wires(delta("later"), start=number + 1)[0]).reason == "stopped"
+    assert without_counts(store) == expected
+    # A lenient stream goes on.
+    store, stream = opened()
+    stream.ingest_many(wires(*before))
+    verdict = stream.ingest(wires(events[-1], start=number)[0])
+    assert verdict.kind in ("accepted", "unknown")
+
+
+def test_strict_takes_what_the_sdk_takes() -> None:
+    events = wires(
+        *HEAD,
+        ("of_tomorrow", {}),
+        ("created", {"response": response()}),
+        added(call(id=None), 7),
+        ("output_item.added", {"output_index": 9, "item": None}),
+        ("reasoning_text.delta", at(3, delta="nobody minds")),
+        done(call(id="fc"), 7),
+        done(call(8), 8),
+        delta("x"),
+        completed(message(), call(id="fc"), call(8)),
+    )
+    store = fed(events, "strict")
+    assert verdicts(store) == {"accepted": len(events) - 1, "unknown:response.of_tomorrow": 1}
+
+
+# --- detection, bounds, odd text ------------------------------------------------------------------
+
+
+def test_recorded_streams_are_recognised() -> None:
+    for name in NAMES:
+        case = case_of(name)
+        assert detect(case.events[0]) is OpenAIResponsesAdapter
+        for wire in case.events[1:]:
+            assert detect(wire) in (OpenAIResponsesAdapter, None)
+    store = StreamStore()
+    stream = store.open(session_id="s")
+    stream.feed(case_of("refusal").raw)
+    assert stream.protocol == PROTOCOL
+    assert encoded(store) == [case_of("refusal").final]
+
+
+@pytest.mark.parametrize(
+    "wire",
+    [
+        None,
+        [],
+        "response.created",
+        {},
+        {"type": "response.created"},
+        {"type": "response.created", "event_id": "e", "response": {"object": "realtime.response"}},
+        {"type": "response.output_text.delta", "event_id": "e", "output_index": 0},
+        {"type": "error", "error": {"type": "overloaded_error"}},
+        {"type": "error", "errorText": "no"},
+        {"type": "message_start", "message": {}},
+        {"type": "start", "messageId": "m"},
+        {"type": "text-delta", "id": "t", "delta": "x"},
+        {"type": "RUN_STARTED", "threadId": "t", "runId": "r"},
+        {"type": "block.delta", "sessionId": "s", "sequence_number": 1},
+        {"object": "chat.completion.chunk", "id": "c", "choices": []},
+        {"object": "response"},
+        {"type": ["response.created"]},
+    ],
+)
+def test_other_protocols_are_not_claimed(wire: Any) -> None:
+    assert OpenAIResponsesAdapter.detects(wire) is False
+
+
+class Bare:
+    """An adapter without a store: what it makes of wire objects, and what it remembers."""
+
+    def __init__(self, strict: bool = False) -> None:
+        ids = iter(range(10**9))
+        self.context = Context(session_id="s", strict=strict, new_id=lambda: f"new-{next(ids)}")
+        self.adapter = OpenAIResponsesAdapter(self.context)
+
+    @property
+    def memory(self) -> str:
+        return json.dumps([self.context.own, self.context.shared], sort_keys=True)
+
+    def take(self, wire: Any) -> list[Event]:
+        return list(self.adapter.decode(wire))
+
+
+def test_memory_does_not_grow_with_deltas() -> None:
+    bare = Bare()
+    for wire in told(*"abcdefghij"):
+        bare.take(wire)
+    before = len(bare.memory)
+    for number in range(13, 2000):
+        wire = wires(delta("more"), start=number)[0]
+        plain = bare.adapter.plain(wire)
+        assert plain is not None
+        assert [plain.key.block_index, plain.text] == ["0/content/0", "more"]
+    assert len(bare.memory) <= before + 3
+
+
+def test_memory_of_responses_holes_and_lanes_is_bounded() -> None:
+    bare = Bare()
+    for number in range(1200):
+        item = message(output_text("x"))
+        end = response(f"r{number}", status="completed", output=[item])
+        for wire in wires(("created", {"response": response(f"r{number}")})):
+            bare.take({**wire, "stream_id": f"lane{number}"})
+        for wire in wires(added(item), ("completed", {"response": end}), start=1):
+            bare.take({**wire, "stream_id": f"lane{number}"})
+    responses = bare.context.of_session()["responses"]
+    assert len(responses) == 1024
+    assert sum(bool(entry["items"]) for entry in responses.values()) == 32
+    assert len(bare.context.own["lanes"]) == 32
+    bare = Bare()
+    bare.take(told()[0])
+    for number in range(2, 2000, 2):
+        bare.take(wires(delta("x"), start=number)[0])
+    assert len(bare.context.of_session()["responses"]["r"]["starts"]) == 256
+
+
+def test_a_forgotten_response_is_still_known_by_its_numbers() -> None:
+    store, stream = opened()
+    events = [*told("a", "b"), *wires(completed(message(output_text("ab"))), start=5)]
+    stream.ingest_many(events)
+    for number in range(100):
+        stream.ingest({**response(f"x{number}", status="completed")})
+    before = without_counts(store)
+    again(store, events)
+    assert without_counts(store) == before
+    assert verdicts(store)["duplicate"] == len(events)
+
+
+def test_log_probabilities_are_taken_from_the_end() -> None:
+    events = told("a", "b", "c")
+    events[5]["logprobs"] = [{"token": "b", "logprob": -1}]
+    end = output_text("abc", logprobs=[{"token": "abc", "logprob": -3}])
+    store, stream = opened()
+    stream.ingest_many(events)
+    assert text(store) == "abc"
+    stream.ingest_many(wires(("content_part.done", at(part=end)), start=7))
+    assert encoded(store)[0]["output"][0]["content"] == [end]
+
+
+def test_a_command_of_any_number_costs_nothing() -> None:
+    place = {"output_index": 0, "command_index": 2**62}
+    shell = {"id": "sh", "type": "shell_call", "call_id": "c", "action": {"commands": ["ls"]}}
+    store = fed(wires(CREATED, ("shell_call_command.delta", {**place, "delta": "x"}), done(shell)))
+    assert part(store, "0").fields["command/0"] == "ls"
+
+
+def test_halves_of_a_character_meet_and_lone_ones_stay() -> None:
+    store, stream = opened()
+    stream.ingest_many(told("a\ud83d", "\ude00b", "\ud800", "c"))
+    assert text(store) == "a\U0001f600b\ufffdc"
+    (item,) = encoded(store)[0]["output"]
+    assert item["content"][0]["text"] == "a\U0001f600b\ud800c"
+    place = {"item_id": "fc", "output_index": 1}
+    stream.ingest_many(
+        wires(
+            ("function_call_arguments.delta", {**place, "delta": '"\ud83d'}),
+            ("function_call_arguments.delta", {**place, "delta": '\ude00"'}),
+            start=7,
+        )
+    )
+    assert encoded(store)[0]["output"][1]["arguments"] == '"\U0001f600"'
+
+
+def test_ids_of_ours_are_made_for_valid_events_only() -> None:
+    bare = Bare()
+    for wire in wires(delta(7), ("output_item.added", {"output_index": 0, "item": None})):  # type: ignore[arg-type]
+        try:
+            assert bare.take(wire) == []
+        except MalformedEvent:
+            pass
+    assert bare.take(wires(delta("x"), start=5)[0])[0].message_id == "new-0"  # type: ignore[attr-defined]
+
+
+# --- hostile input --------------------------------------------------------------------------------
+
+RECORDED = [wire for name in SHORT for wire in case_of(name).events[:60]]
+ANYTHING = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**70), 2**70)
+    | st.floats(allow_nan=False)
+    | st.text(max_size=5)
+    | st.sampled_from(["m", "r", "message", "output_text", "\ud83d", "completed", "in_progress"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from("id type item part output content text delta status".split())
+            | st.text(max_size=3),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=8,
+)
+
+
+@st.composite
+def mutated(draw: st.DrawFn) -> Any:
+    """A recorded event with members gone or replaced at any depth."""
+    wire = copy.deepcopy(draw(st.sampled_from(RECORDED)))
+    for _ in range(draw(st.integers(0, 3))):
+        holders = [value for value in containers(wire) if value]
+        if not holders:
+            break
+        holder = draw(st.sampled_from(holders))
+        keys = list(holder) if isinstance(holder, dict) else list(range(len(holder)))
+        key = draw(st.sampled_from(keys))
+        if draw(st.booleans()):
+            del holder[key]
+        else:
+            holder[key] = draw(ANYTHING)
+    return wire
+
+
+@st.composite
+def hostile(draw: st.DrawFn) -> list[Any]:
+    """A run of one recorded response with mutations, repetitions and strangers in it."""
+    events = copy.deepcopy(case_of(draw(st.sampled_from(SHORT))).events)
+    start = draw(st.integers(0, 3))
+    run = events[start : start + draw(st.integers(1, 30))] + events[-1:]
+    for _ in range(draw(st.integers(1, 8))):
+        run.insert(draw(st.integers(0, len(run))), draw(mutated() | ANYTHING))
+    return run
+
+
+def took(bare: Bare, wire: Any) -> Any:
+    """What became of a wire object; the memory is as it was when it was nothing."""
+    before = bare.memory
+    try:
+        return bare.take(copy.deepcopy(wire))
+    except (MalformedEvent, UnknownEvent, RepeatedEvent, ProtocolStopped) as error:
+        assert bare.memory == before
+        return type(error)
+
+
+@given(hostile(), st.booleans())
+def test_whatever_comes_gives_events_or_one_of_four_errors(run: list[Any], strict: bool) -> None:
+    bare = Bare(strict)
+    for wire in run:
+        took(bare, wire)
+        assert OpenAIResponsesAdapter.detects(wire) in (True, False)
+        try:
+            bare.adapter.plain(wire)
+        except (KeyError, TypeError, AttributeError):
+            pass
+
+
+@given(hostile(), st.sampled_from(["lenient", "strict"]), st.integers(0, 40))
+def test_a_store_survives_whatever_comes(run: list[Any], policy: Any, cut: int) -> None:
+    """And goes on from a saved state as if nothing had been."""
+    whole, stream = opened(policy, ticks="each")
+    for wire in run:
+        stream.ingest(copy.deepcopy(wire))
+    stream.end()
+    encoded(whole)
+    store, stream = opened(policy)
+    stream.ingest_many(copy.deepcopy(run[:cut]))
+    if policy == "strict" and stream._stopped:
+        return
+    store = StreamStore.load(json.loads(json.dumps(store.save())))
+    stream = store.open(PROTOCOL, session_id="s", policy=policy)
+    stream.ingest_many(copy.deepcopy(run[cut:]))
+    stream.end()
+    assert without_counts(store) == without_counts(whole)
+
+
+@given(hostile())
+def test_numbered_events_are_taken_in_once_whatever_is_between_them(run: list[Any]) -> None:
+    """The short way and the long one agree on what was there before, in any company."""
+    bare, slow = Bare(), Bare()
+    for wire in run:
+        try:
+            plain = bare.adapter.plain(wire)
+        except (KeyError, TypeError, AttributeError):
+            plain = None
+        decoded = took(slow, wire)
+        if plain is None:
+            assert took(bare, wire) == decoded
+        else:
+            first, *others = decoded
+            assert (first.message_id, first.block_index) == plain.key[1:]
+            assert (first.text, first.seq, others) == (plain.text, plain.seq, [])
+        assert bare.memory == slow.memory
