@@ -21,6 +21,7 @@ from .logs import UnreadableLog
 from .pipeline import StreamStore
 from .protocols import adapter_named
 from .terminal import json_text, one_line
+from .testing.facts import first_sequencing
 from .testing.laws import Counterexample, Report, check_laws
 from .testing.recorded import Log, Unreadable
 from .testing.scripts import MakeStore
@@ -106,7 +107,7 @@ def _knows_any(log: Log) -> bool:
 
 def _lines(checked: _Checked, seed: int) -> Iterator[str]:
     log = checked.log
-    sequencing = log.sequencing or adapter_named(log.protocol).declaration.sequencing
+    sequencing = first_sequencing(log)
     yield (f"{one_line(log.name)}: {len(log):,} events, {log.protocol} ({sequencing}), seed {seed}")
     for report in checked.reports:
         outcome = report.outcome.upper() if report.outcome == "broken" else report.outcome

@@ -35,7 +35,7 @@ class Limits:
             oldest goes and the session's floor rises to its position.
         removed_sessions: removed sessions that are remembered, each with its event ids. Over it
             the oldest is forgotten: what comes for it then is a new session.
-        pending_results: tool results of one session that wait for their call, and event of
+        pending_results: tool results of one session that wait for their call, and events of
             an unknown generation that wait for its opening. Over it: refused (`over_limit`).
         spill_characters: text of one part that `buffered` delivery holds back; one more and
             all of it is shown.

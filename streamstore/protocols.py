@@ -13,10 +13,13 @@ from typing import Any
 from .adapters.ag_ui import AgUiAdapter
 from .adapters.anthropic import AnthropicAdapter
 from .adapters.base import Adapter
+from .adapters.ekacode import EkacodeAdapter
 from .adapters.native import NativeAdapter
 from .adapters.openai_chat import OpenAIChatAdapter
 from .adapters.openai_responses import OpenAIResponsesAdapter
 from .adapters.opencode import OpencodeAdapter
+from .adapters.opencode_v2 import OpencodeV2Adapter
+from .adapters.pydantic_ai import PydanticAIAdapter
 from .adapters.t3code import T3CodeAdapter
 from .adapters.vellum import VellumAdapter, VellumV2Adapter
 from .adapters.vercel_ui import VercelUIAdapter
@@ -27,7 +30,9 @@ ENTRY_POINT_GROUP = "streamstore.adapters"
 
 _OWN: tuple[type[Adapter], ...] = (
     NativeAdapter,
+    EkacodeAdapter,  # before opencode, whose events look the same but for two members
     OpencodeAdapter,
+    OpencodeV2Adapter,
     AnthropicAdapter,
     OpenAIChatAdapter,
     OpenAIResponsesAdapter,
@@ -36,6 +41,7 @@ _OWN: tuple[type[Adapter], ...] = (
     VellumAdapter,
     VellumV2Adapter,
     T3CodeAdapter,
+    PydanticAIAdapter,
 )
 
 

@@ -310,7 +310,7 @@ def test_the_command_prints_a_line_for_each_law(tmp_path):
     code, out, err = run(name, "--runs", "2")
     assert (code, err) == (0, "")
     head, *lines = out.splitlines()
-    assert head.endswith(f"log.jsonl: {len(NONE)} events, native (sparse), seed 0")
+    assert head.endswith(f"log.jsonl: {len(NONE)} events, native (none), seed 0")
     assert [line.split()[0] for line in lines] == list(LAWS)
     assert "not promised" in lines[1]
 

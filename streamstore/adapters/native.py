@@ -19,7 +19,12 @@ class NativeAdapter(StatelessAdapter):
     """Canonical events in, the canonical state out."""
 
     declaration: ClassVar[Declaration] = Declaration(
-        name="native", sequencing="sparse", ids_unique=True, snapshots=True, resumes=True
+        name="native",
+        sequencing="sparse",
+        ids_unique=True,
+        snapshots=True,
+        resumes=True,
+        identity="session, message and block ids on every event",
     )
     delta: ClassVar[DeltaShape | None] = DeltaShape(
         type="block.delta",

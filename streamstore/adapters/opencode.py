@@ -128,6 +128,7 @@ class OpencodeAdapter(StatelessAdapter):
         ids_unique=True,
         ids_ordered=True,
         snapshots=True,
+        identity="session, message and part ids on every event",
     )
     delta: ClassVar[DeltaShape | None] = DeltaShape(
         type=_DELTA,

@@ -227,6 +227,13 @@ def facts_of(log: Log, limits: Limits | None = None) -> Facts:
     )
 
 
+def first_sequencing(log: Log) -> Sequencing:
+    """The sequencing of a log's first event: what was said for it, or what it opens with."""
+    if not log.wires:
+        return log.sequencing or adapter_named(log.protocol).declaration.sequencing
+    return facts_of(log.pick([0])).each[0].mode
+
+
 def decode(adapter: Adapter, wire: Any) -> tuple[Event, ...]:
     """What an adapter makes of a wire object; () where it ignores it or cannot read it."""
     if isinstance(wire, Unreadable):

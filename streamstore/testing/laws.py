@@ -188,14 +188,19 @@ def _stretches(whole: Facts, random: Random, limits: Limits) -> list[Facts]:
 
 
 def _subject(facts: Facts, make: MakeStore, limits: Limits) -> Subject:
-    rename, others = _copies(facts)
-    return Subject(facts, make, limits, others, rename)
+    # First as ids are usually named; then wherever a session's id stands, which may be a text.
+    for every in (False, True):
+        rename, others = _copies(facts, every)
+        subject = Subject(facts, make, limits, others, rename)
+        if _can_copy(subject):
+            break
+    return subject
 
 
 _SESSION_NAMES = re.compile(r"(?i)(?:(?:session|thread|chat|conversation)_?)?id|(?:parent)_?id")
 
 
-def _copies(facts: Facts) -> tuple[dict[str, str], tuple[Any, ...]]:
+def _copies(facts: Facts, every: bool) -> tuple[dict[str, str], tuple[Any, ...]]:
     """The log once more under other session ids; no names where the wire names no session."""
     names = {
         event.session_id
@@ -206,21 +211,21 @@ def _copies(facts: Facts) -> tuple[dict[str, str], tuple[Any, ...]]:
     rename = {name: f"{name}~{COPY}" for name in sorted(names)}
     if not rename:
         return {}, facts.log.wires
-    return rename, tuple(_renamed(wire, rename) for wire in facts.log.wires)
+    return rename, tuple(_renamed(wire, rename, every) for wire in facts.log.wires)
 
 
-def _renamed(value: Any, rename: dict[str, str], named: bool = False) -> Any:
+def _renamed(value: Any, rename: dict[str, str], every: bool, named: bool = False) -> Any:
     if isinstance(value, str):
         return rename.get(value, value) if named else value
     if isinstance(value, dict):
         return {
             rename.get(name, name): _renamed(
-                item, rename, _SESSION_NAMES.fullmatch(name) is not None
+                item, rename, every, every or _SESSION_NAMES.fullmatch(name) is not None
             )
             for name, item in value.items()
         }
     if isinstance(value, list):
-        return [_renamed(item, rename) for item in value]
+        return [_renamed(item, rename, every) for item in value]
     return value
 
 
@@ -477,10 +482,12 @@ def _fetched(fact: Fact) -> bool:
 
 def _unordered(subject: Subject) -> str | None:
     facts = subject.facts
-    if facts.orderable:
-        return None
     if all(fact.mode == "none" for fact in facts.each):
         return "its events have no seq: the order of arrival is the only one there is"
+    if not facts.stateless:
+        return "what its events mean depends on those before them"
+    if facts.orderable:
+        return None
     return "no two of its events have a seq: the order of arrival is the only one there is"
 
 
