@@ -653,7 +653,12 @@ class Stream:
 
     def _take_all(self, events: Iterable[Event]) -> Verdict:
         first: Verdict | None = None
+        refused = ""
         for event in events:
+            if refused and getattr(event, "message_id", refused) == refused:
+                assert first is not None
+                self._store._counts.text(event, first)
+                continue
             try:
                 verdict = self._take(event, first is None)
             except MalformedEvent as error:
@@ -663,9 +668,13 @@ class Stream:
                 if verdict.kind in ("duplicate", "refused", "malformed") and (
                     verdict is not verdicts.RANK
                 ):
-                    # What rides along with a refused event is refused with it; fetched states
-                    # of several sessions stand alone.
-                    if not isinstance(event, Snapshot):
+                    # What rides along with a refused event is refused with it, but for what
+                    # concerns other messages; fetched states of several sessions stand alone.
+                    if verdict.kind == "refused" and isinstance(
+                        event, (*_MESSAGE_EVENTS, BlockEvent)
+                    ):
+                        refused = event.message_id
+                    elif not isinstance(event, Snapshot):
                         break
         assert first is not None
         return first
