@@ -172,7 +172,7 @@ class Stream:
     __slots__ = (
         "__weakref__", "_adapter", "_asked", "_before", "_default_session", "_each",
         "_event_id", "_feeding", "_framer", "_generation", "_hot", "_id_before", "_lead",
-        "_lead_at", "_local", "_memory", "_mode",
+        "_lead_at", "_local", "_memory", "_mode", "_name",
         "_named", "_ordered", "_policy", "_repeats_from", "_repeats_to", "_rest", "_sentinels",
         "_session_id", "_sessions", "_shape",
         "_stopped", "_store", "_take_many", "_touched", "_undetected", "_unique", "ended",
@@ -202,7 +202,8 @@ class Stream:
         self._rest = b""
         self._feeding = False
         self._id_before: str | None = None
-        self._undetected: list[Any] = []
+        self._name: str | None = None
+        self._undetected: list[tuple[Any, str | None]] = []
         self._stopped = False
         self.ended = False
         self.epoch = store._coalescer.new_epoch()
@@ -457,7 +458,7 @@ class Stream:
         self._store._fed()
 
     def _note_undetected(self) -> None:
-        for wire in self._undetected:
+        for wire, _ in self._undetected:
             kind = wire.get("type") if isinstance(wire, dict) else None
             self._store._counts.add(Verdict("unknown", str(kind)[:80]))
         self._undetected = []
@@ -561,7 +562,9 @@ class Stream:
             return
         if name is not None and self._named:
             wire = {"event": name, "data": wire}
+        self._name = name
         self.ingest(wire)
+        self._name = None
 
     def _count_skipped(self, number: int) -> None:
         for _ in range(number):
@@ -604,11 +607,16 @@ class Stream:
         return verdict
 
     def _detect(self, wire: Any) -> Verdict:
+        name = self._name
         cls = detect(wire)
+        if cls is None and name is not None:
+            cls = detect({"event": name, "data": wire})
+            if cls is not None and not cls.declaration.event_names:
+                cls = None
         if cls is None:
-            self._undetected.append(wire)
+            self._undetected.append((wire, name))
             if len(self._undetected) >= self._store.limits.undetected_events:
-                seen = self._undetected[0]
+                seen = self._undetected[0][0]
                 self._note_undetected()
                 self._stop()
                 kind = seen.get("type") if isinstance(seen, dict) else type(seen).__name__
@@ -619,9 +627,12 @@ class Stream:
             return verdicts.HELD
         self._adopt(cls)
         waiting, self._undetected = self._undetected, []
-        for earlier in waiting:
-            self._ingest_slowly(earlier)
-        return self._ingest_slowly(wire)
+        verdict = ACCEPTED
+        for earlier, its_name in (*waiting, (wire, name)):
+            if its_name is not None and self._named:
+                earlier = {"event": its_name, "data": earlier}
+            verdict = self._ingest_slowly(earlier)
+        return verdict
 
     def _settle_verdict(self, verdict: Verdict) -> None:
         self._store._counts.add(verdict)

@@ -14,6 +14,7 @@ from .adapters.ag_ui import AgUiAdapter
 from .adapters.anthropic import AnthropicAdapter
 from .adapters.base import Adapter
 from .adapters.ekacode import EkacodeAdapter
+from .adapters.langchain import LangChainAdapter
 from .adapters.native import NativeAdapter
 from .adapters.openai_chat import OpenAIChatAdapter
 from .adapters.openai_responses import OpenAIResponsesAdapter
@@ -42,6 +43,7 @@ _OWN: tuple[type[Adapter], ...] = (
     VellumV2Adapter,
     T3CodeAdapter,
     PydanticAIAdapter,
+    LangChainAdapter,
 )
 
 

@@ -5,10 +5,13 @@ Knows JSON values and the reads of a store; no event and no law.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from ..pipeline import StreamStore
+
+_MADE = re.compile(r"local-\d+")
 
 
 class Difference(NamedTuple):
@@ -23,10 +26,32 @@ class Difference(NamedTuple):
 
 
 def state_of(store: StreamStore) -> dict[str, Any]:
-    """The state that laws compare: contract section 9 without `counts`."""
+    """The state that laws compare: contract section 9 without `counts`, made ids by place."""
     state = store.state()
     del state["counts"]
+    names: dict[str, dict[str, str]] = {}
+    sessions = state["sessions"]
+    for session_id in sessions:
+        sessions[session_id] = _renamed(sessions[session_id], names.setdefault(session_id, {}))
+    for gap in state["gaps"]:
+        gap.update(_renamed(gap, names.setdefault(gap["sessionId"], {})))
     return state
+
+
+def _renamed(value: Any, names: dict[str, str]) -> Any:
+    """A session with the ids that the store made numbered by their place in it.
+
+    Otherwise they tell how many were made before, for whatever session.
+    """
+    if isinstance(value, str):
+        if _MADE.fullmatch(value):
+            return names.setdefault(value, f"local-{len(names) + 1}")
+        return value
+    if isinstance(value, Mapping):
+        return {name: _renamed(item, names) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_renamed(item, names) for item in value]
+    return value
 
 
 def difference(expected: Any, found: Any, path: str = "") -> Difference | None:

@@ -119,6 +119,14 @@ class Fact:
             and any(event.seq is not None for event in self.events)
         )
 
+    @property
+    def arrival(self) -> bool:
+        """Whether nothing but the order of arrival says where a text of it belongs."""
+        return self.mode == "none" or (
+            self.mode != "block"
+            and any(isinstance(e, BlockEvent) and e.seq is None for e in self.events)
+        )
+
 
 @attrs.frozen(eq=False)
 class Facts:

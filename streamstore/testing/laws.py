@@ -542,7 +542,7 @@ def _empty(subject: Subject) -> str | None:
 def _l4(subject: Subject, random: Random, number: int) -> Iterator[_Trial]:
     facts = subject.facts
     counted = any(fact.positioned for fact in facts.each)
-    arrival = any(fact.mode == "none" for fact in facts.each)
+    arrival = any(fact.arrival for fact in facts.each)
     size = len(facts.each)
     for place, disorder in _shares(random, number):
         order = base_order(facts, random, disorder=disorder)

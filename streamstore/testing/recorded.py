@@ -20,6 +20,7 @@ from ..feeding import Connection, connections
 from ..logs import UnreadableLog
 from ..model import SEQUENCINGS, Sequencing
 from ..protocols import adapter_named, adapters, detect
+from ..sse import EventStreamParser
 
 #: How objects look as bytes: one JSON object a line, or one frame of an event stream each.
 Framing: TypeAlias = Literal["lines", "frames"]
@@ -29,6 +30,10 @@ class Unreadable(NamedTuple):
     """Stands for an event of a log whose bytes are not JSON; `text` is what they say."""
 
     text: str
+
+
+#: Members of a wire object of a protocol that reads the names of event-stream events.
+_NAMED = {"event", "data"}
 
 
 @attrs.frozen
@@ -129,7 +134,8 @@ class Log:
         """The bytes of each event, with its line ends; as `data`."""
         if framing is None and self.pieces:
             return self.pieces
-        return tuple(framed(wire, framing or "lines") for wire in self.wires)
+        named = adapter_named(self.protocol).declaration.event_names
+        return tuple(framed(wire, framing or "lines", named) for wire in self.wires)
 
     def pick(self, places: Sequence[int]) -> Log:
         """The log of some of its events, in the order given, maybe one of them twice.
@@ -145,8 +151,16 @@ class Log:
         return attrs.evolve(self, wires=wires, arrivals=times, pieces=pieces)
 
 
-def framed(wire: Any, framing: Framing) -> bytes:
-    """The bytes of one wire object on a line, or in a frame, of its own."""
+def framed(wire: Any, framing: Framing, named: bool = False) -> bytes:
+    """The bytes of one wire object on a line, or in a frame, of its own.
+
+    `named`: the protocol reads the names of event-stream events, so that an object
+    `{"event", "data"}` is a frame of that name.
+    """
+    if named and framing == "frames" and isinstance(wire, dict) and wire.keys() == _NAMED:
+        name = wire["event"]
+        if isinstance(name, str) and not set(name) & {"\r", "\n"}:
+            return f"event: {name}\ndata: {json.dumps(wire['data'])}\n\n".encode()
     text = wire.text if isinstance(wire, Unreadable) else json.dumps(wire)
     if framing == "lines":
         return f"{text}\n".encode()
@@ -174,6 +188,8 @@ def _read(connection: Connection, protocol: str, sequencing: Sequencing | None) 
             wires.append(_wire(says))
             pieces.append(data if data.endswith((b"\n", b"\r")) else data + b"\n")
             arrivals.append(at)
+    if pieces and not _is_json(pieces[0]):
+        protocol, wires = _with_names(wires, pieces, protocol)
     if not wires and not connection.before and not connection.after:
         problem = "holds no events (it is neither an event stream nor JSON lines)"
         raise UnreadableLog(connection.name, problem)
@@ -192,6 +208,26 @@ def _read(connection: Connection, protocol: str, sequencing: Sequencing | None) 
         tuple(pieces),
         connection.name,
     )
+
+
+def _with_names(wires: list[Any], pieces: Sequence[bytes], protocol: str) -> tuple[str, list[Any]]:
+    """The wire objects with the names of their frames, where the protocol reads them."""
+    if protocol != "auto" and not adapter_named(protocol).declaration.event_names:
+        return protocol, wires
+    named: list[Any] = []
+    for wire, piece in zip(wires, pieces, strict=True):
+        frames = EventStreamParser().feed(piece + b"\n\n")
+        readable = frames and not isinstance(wire, Unreadable)
+        named.append({"event": frames[0].event, "data": wire} if readable else wire)
+    if protocol != "auto":
+        return protocol, named
+    for wire, with_name in zip(wires, named, strict=True):
+        if isinstance(wire, Unreadable) or detect(wire) is not None:
+            break
+        found = detect(with_name)
+        if found is not None and found.declaration.event_names:
+            return found.declaration.name, named
+    return protocol, wires
 
 
 def _wire(says: bytes) -> Any:
