@@ -140,6 +140,8 @@ def door(
         relieve: called now and then while nothing is committed, to merge what waits.
         slow: the long way.
     """
+    if not shape.seq and mode in ("session", "sparse"):
+        mode = "none"  # other events of the protocol have a seq, its deltas have none
     known = _known(shape, mode)
     named = shape.field
     # What has no effect must have its type all the same: a wrong one is for the long way to name.

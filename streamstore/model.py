@@ -212,9 +212,12 @@ class Part:
         return str(self.view)
 
     def field_text(self, field: str) -> str:
-        """The text streamed into another field than `text` ("" where there is none)."""
+        """The text of another field than `text`, streamed or set ("" where there is none)."""
         view = self.view if field == "text" else self.others.get(field)
-        return "" if view is None else str(view)
+        if view is not None:
+            return str(view)
+        value = self.fields.get(field)
+        return value if isinstance(value, str) else ""
 
     @property
     def time(self) -> Json:

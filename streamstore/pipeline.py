@@ -254,7 +254,8 @@ class Stream:
         self._mode = mode
         self._cool()
         # A loop that runs over a batch keeps the old table, where nothing is hot any more.
-        self._hot = HotTable(counts=mode in ("session", "sparse"))
+        unnumbered = self._shape is not None and not self._shape.seq
+        self._hot = HotTable(counts=mode in ("session", "sparse") and not unnumbered)
         store = self._store
         assert self._adapter is not None
         ways: dict[str, Any] = {
@@ -490,7 +491,7 @@ class Stream:
         return {
             "protocol": self.protocol,
             "sessionId": self._session_id,
-            "sequencing": self._mode,
+            "sequencing": None if self._adapter is None else self._mode,
             "events": position.events,
             "eventId": position.event_id,
             "epoch": self.epoch,
@@ -655,6 +656,8 @@ class Stream:
             return Verdict("unknown", error.type[:80])
         except RepeatedEvent:
             return DUPLICATE
+        except CallerError as error:  # an extra that this event needs is not installed
+            return Verdict("refused", "conflict", str(error))
         except ProtocolStopped as error:
             self._stop()
             return Verdict("refused", "stopped", str(error))
@@ -875,7 +878,7 @@ class Stream:
             or block.held
             or block.close_seq > block.mark
             or (self._mode == "block" and block.mark < 0)
-            or (self._mode in ("session", "sparse") and (block.first < 0 or block.closed_at >= 0))
+            or (self._hot.counts and (block.first < 0 or block.closed_at >= 0))
         ):
             return
         message.session.woken[block.key] = block

@@ -10,6 +10,7 @@ from functools import cache
 from importlib import metadata
 from typing import Any
 
+from .adapters.acp import AcpAdapter
 from .adapters.ag_ui import AgUiAdapter
 from .adapters.anthropic import AnthropicAdapter
 from .adapters.base import Adapter
@@ -44,6 +45,7 @@ _OWN: tuple[type[Adapter], ...] = (
     T3CodeAdapter,
     PydanticAIAdapter,
     LangChainAdapter,
+    AcpAdapter,
 )
 
 

@@ -169,7 +169,7 @@ def check_head(saved: Mapping[str, Any]) -> None:
         for name in ("stopped", "ended", "default"):
             _typed(stream[name], bool)
         _checked(lambda value: value is None or is_id(value), stream["sessionId"])
-        _checked(SEQUENCINGS.__contains__, stream["sequencing"])
+        _checked((None, *SEQUENCINGS).__contains__, stream["sequencing"])
         _checked(is_number, stream["epoch"])
         for name in stream["sessions"]:
             _checked(is_id, name)

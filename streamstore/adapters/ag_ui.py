@@ -43,7 +43,7 @@ from .ag_ui_chunks import continued, expand
 from .ag_ui_messages import TEXT, wire_message
 from .ag_ui_schema import clean, clean_messages, fits, is_message
 from .ag_ui_verify import Flow
-from .base import MAIN, Context, Declaration, DeltaShape, PlainDelta, Reads
+from .base import Context, Declaration, DeltaShape, PlainDelta, Reads
 from .members import Members, an_id, maybe_id, wrong
 
 _CHUNK = "TEXT_MESSAGE_CHUNK"
@@ -121,7 +121,7 @@ class AgUiAdapter:
             return self._history(wire)
         event, note = self._translated(clean(wire, self._context.strict))
         kind = event["type"]
-        if kind == "RUN_STARTED" and self._context.session_id == MAIN:
+        if kind == "RUN_STARTED" and not self._context.bound:
             an_id(event, "threadId")
         ended, events, lanes = expand(event, self._own["lanes"])
         self._flow.take((*ended, *events))
@@ -202,7 +202,7 @@ class AgUiAdapter:
             raise wrong(wire, "complete", "", "true or false")
         thread_id, read_from = maybe_id(wire, "threadId"), maybe_id(wire, "readFrom")
         session_id = self._thread.session_id
-        if thread_id is not None and self._context.session_id == MAIN:
+        if thread_id is not None and not self._context.bound:
             session_id = thread_id
         state = (wire["state"],) if "state" in wire else None
         return self._thread.history(messages, session_id, state, complete, read_from)

@@ -43,7 +43,6 @@ from ..events import (
 )
 from ..jsonpatch import apply_patch
 from ..keys import BlockIndex
-from ..limits import Limits
 from ..model import TERMINAL_RANK, TOOL_RANKS, Json, thaw
 from .ag_ui_messages import (
     CONTENT,
@@ -63,7 +62,7 @@ from .ag_ui_messages import (
     shape_of,
 )
 from .ag_ui_verify import Flow
-from .base import MAIN, Context
+from .base import Context
 from .members import Members
 
 Handler: TypeAlias = Callable[["Thread", Members], list[Event]]
@@ -87,7 +86,6 @@ _SHOWN = 256
 _ALSO = 16
 
 #: What the content of an activity may hold.
-_LIMITS = Limits()
 
 
 class Thread:
@@ -719,7 +717,7 @@ class Thread:
         record = self._messages.get(message_id)
         if record is None or record["role"] != "activity":
             return []
-        patched = apply_patch(record[CONTENT], event["patch"], _LIMITS)
+        patched = apply_patch(record[CONTENT], event["patch"], self._context.limits)
         events = self._merged(message_id, record, event)  # whether or not the patch fits
         if patched is None:
             return events or self._refused(message_id)
@@ -760,7 +758,7 @@ class Thread:
 
     def _run_started(self, event: Members) -> list[Event]:
         own, run = self._own, event["runId"]
-        if self._context.session_id == MAIN:
+        if not self._context.bound:
             own["session"] = event["threadId"]
         self.cool = None
         runs, known = self._table("runs"), self._table("known")

@@ -1,0 +1,949 @@
+"""opencode V2: `session.next.*` on the `/api` streams and its messages, to events and back.
+
+- Identity: session and message ids; blocks by `textID`, `reasoningID` and `callID`, each counted
+  by itself: a block index is the text's own id, `reasoning/...` or `tool/...`. The next dialect
+  (`session.text.delta`) has an `ordinal` for the first two.
+- Seq: `durable.seq` counts a session's durable events (`session`); deltas have none and are not
+  stored by the server, so that no replay brings them. A durable event is therefore two: one of its
+  message or session, which takes the number, and what it does to a block, which rides along and
+  follows the rules of a stream without seq. The event that ends a text carries all of it and seals
+  it: a delta that comes later is refused. A delta that was lost shows until then (`part.gap`).
+- A type of a session that is not known here takes its number all the same: it is no hole.
+- Event ids (`evt_...`) are unique and ascending: what has no number is known again by them.
+- Resume: `after` is the last `durable.seq`. Where it cannot be had (`/api/event`), fetch.
+- Order: messages by their created time, parts by the seq that began them.
+- `revert.committed` removes the messages from its target on, of those that were seen.
+
+Sources: the types of opencode's published SDK (1.19.3), and the schemas of its 2.0 betas for the
+next dialect. V1 is `opencode`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, ClassVar, TypeAlias
+
+import attrs
+
+from ..errors import MalformedEvent, UnknownEvent
+from ..events import (
+    BlockDelta,
+    BlockOpened,
+    BlockReplaced,
+    BlockUpdated,
+    Event,
+    MessageClosed,
+    MessageOpened,
+    MessageRemoved,
+    MessageUpdated,
+    PermissionAsked,
+    PermissionReplied,
+    QuestionAsked,
+    QuestionRejected,
+    QuestionReplied,
+    RequestAnswered,
+    RequestAsked,
+    SessionRemoved,
+    SessionStatus,
+    SessionUpdated,
+    Snapshot,
+    StreamSynchronized,
+    TodoUpdated,
+    ToolResult,
+)
+from ..keys import BlockIndex, is_id, is_order
+from ..model import Json, Message, Part, thaw
+from .base import Context, Declaration, DeltaShape, PlainDelta, Reads
+from .members import (
+    Members,
+    a_list,
+    a_number,
+    a_string,
+    an_event,
+    an_id,
+    an_object,
+    are_objects,
+    describe,
+    maybe_id,
+    maybe_number,
+    maybe_object,
+    objects,
+    wrong,
+)
+
+#: How many running calls, and how many messages, of a session are remembered.
+_CALLS, _MESSAGES = 256, 4096
+
+_SILENT = frozenset("server.connected server.heartbeat log.hint log.sweep_required".split())
+_OURS = ("session.", "permission.", "question.", "todo.", "server.", "log.")
+
+#: Roles of messages whose text is all they are, by the type of their event.
+_TEXT_MESSAGES = {"synthetic": "synthetic", "context.updated": "system"}
+
+# Types of the next dialect that say what one of the other said.
+_RENAMED = {"agent.selected": "agent.switched", "model.selected": "model.switched"}
+
+
+@attrs.frozen
+class _Told:
+    """One event as it came, for those who read it.
+
+    Attributes:
+        body: its `data`.
+        at: the path of it.
+        session: id of the session.
+        seq: `durable.seq`, None for what is not durable.
+        first: what the first of its canonical events has: session, seq, event id, time.
+        time: when it was made, in ms.
+    """
+
+    body: Members
+    at: str
+    session: str
+    seq: int | None
+    first: dict[str, Any]
+    time: float | None
+
+    @property
+    def order(self) -> float | None:
+        """What a part sorts by that it begins."""
+        return self.time if self.seq is None else self.seq
+
+    def id(self, name: str) -> str:
+        return an_id(self.body, name, self.at)
+
+    def string(self, name: str) -> str:
+        return a_string(self.body, name, self.at)
+
+    def given(self, *names: str) -> Members:
+        """Members that are there and not null, as they are."""
+        return {name: self.body[name] for name in names if self.body.get(name) is not None}
+
+
+_Handler: TypeAlias = Callable[["OpencodeV2Adapter", _Told], Sequence[Event]]
+
+
+class OpencodeV2Adapter:
+    """opencode's V2 events in; a session's messages, as `/api/session/{id}/message`, in and out.
+
+    - `{"id", "type", "data", "durable"?: {"aggregateID", "seq", "version"}, "created"?}`: an event
+    - `{"sessionID", "data": [message], "seq"?, "complete"?, "before"?, "readFrom"?}`: a read, by
+      default a page and not complete; `seq` is the session's at the time of the read, where known
+    """
+
+    declaration: ClassVar[Declaration] = Declaration(
+        name="opencode-v2",
+        sequencing="session",
+        ids_unique=True,
+        ids_ordered=True,
+        snapshots=True,
+        resumes=True,
+        identity="session and message ids; textID, reasoningID or ordinal, and callID",
+    )
+    # Says where everything is; a stream that counts takes deltas without a number the long way.
+    delta: ClassVar[DeltaShape | None] = DeltaShape(
+        type="session.next.text.delta",
+        body="data",
+        session="sessionID",
+        message="assistantMessageID",
+        block="textID",
+        text="delta",
+        id="id",
+        spare=("timestamp",),
+    )
+
+    def __init__(self, context: Context | None = None) -> None:
+        self._context = Context() if context is None else context
+
+    @classmethod
+    def detects(cls, wire: Any) -> bool:
+        """An event with its `data`, or a read of a session's messages."""
+        if not isinstance(wire, dict):
+            return False
+        data = wire.get("data")
+        if "type" not in wire:
+            return (
+                is_id(wire.get("sessionID"))
+                and isinstance(data, list)
+                and are_objects(data)
+                and all(is_id(message.get("type")) for message in data)
+            )
+        kind = wire["type"]
+        return (
+            type(kind) is str
+            and kind.startswith(_OURS)
+            and is_id(wire.get("id"))
+            and isinstance(data, dict)
+        )
+
+    def plain(self, wire: Any) -> PlainDelta | None:
+        """Nothing: `delta` says where everything is."""
+        return None
+
+    def decode(self, wire: Any) -> Sequence[Event]:
+        """The events of one wire object; the first takes its number or its id."""
+        wire = an_event(wire)
+        if "type" not in wire:
+            return (_read_messages(wire),)
+        kind = an_id(wire, "type")
+        if kind in _SILENT:
+            return ()
+        if kind == "log.caught_up":
+            return (StreamSynchronized(),)
+        # On a V1 stream the same events have their members under `properties`.
+        at = "properties" if "data" not in wire and "properties" in wire else "data"
+        body = an_object(wire, at)
+        durable = maybe_object(wire, "durable") or {}
+        seq = a_number(durable, "seq", "durable") if durable else None
+        name = kind.removeprefix("session.next.").removeprefix("session.")
+        name = _RENAMED.get(name, name)
+        handle = _HANDLERS.get(name)
+        if handle is None and seq is None:
+            raise UnknownEvent(kind)
+        if body.get("sessionID") is None and durable:
+            session = an_id(durable, "aggregateID", "durable")
+        else:
+            session = an_id(body, "sessionID", at)
+        time = wire.get("created") if body.get("timestamp") is None else body["timestamp"]
+        if time is not None and not is_order(time):
+            raise MalformedEvent(f"{at}.timestamp", f"must be a number, not {describe(time)}")
+        first: dict[str, Any] = {"session_id": session, "seq": seq, "id": maybe_id(wire, "id")}
+        told = _Told(body, at, session, seq, first, time)
+        if handle is None:
+            return (SessionUpdated(**first),)
+        return handle(self, told)
+
+    def encode(self, reads: Reads) -> Json:
+        """Every session's messages as the server's read gives them; linear in what is stored."""
+        return [
+            {
+                "sessionID": session_id,
+                "data": [
+                    _wire_message(message, reads.parts(session_id, message.id))
+                    for message in reads.messages(session_id)
+                ],
+            }
+            for session_id in reads.session_ids()
+        ]
+
+    # -- what is remembered ----------------------------------------------------------------------
+
+    def _memory(self, session: str) -> dict[str, Any]:
+        """`calls`: state of each running call; `messages`: ids seen; `retry`: one is waited for."""
+        if self._context.bound and session != self._context.session_id:
+            return {}
+        return self._context.of_session(session)
+
+    def _saw(self, told: _Told, message_id: str) -> None:
+        _remember(self._memory(told.session).setdefault("messages", {}), message_id, 1, _MESSAGES)
+
+    # -- sessions ----------------------------------------------------------------------------------
+
+    def _info(self, told: _Told, *names: str) -> Sequence[Event]:
+        info = {name: told.body.get(name) for name in names if name in told.body}
+        return (SessionUpdated(**told.first, info=info),)
+
+    def _updated(self, told: _Told) -> Sequence[Event]:
+        info = an_object(told.body, "info", told.at)
+        return (SessionUpdated(**told.first, info=info, whole=True),)
+
+    def _deleted(self, told: _Told) -> Sequence[Event]:
+        return (SessionRemoved(**told.first),)
+
+    def _status(self, told: _Told) -> Sequence[Event]:
+        status, at = an_object(told.body, "status", told.at), f"{told.at}.status"
+        return (
+            SessionStatus(
+                **told.first,
+                status=an_id(status, "type", at),
+                attempt=maybe_number(status, "attempt", at),
+                message=None if status.get("message") is None else a_string(status, "message", at),
+                next=maybe_number(status, "next", at),
+            ),
+        )
+
+    def _works(self, status: str, told: _Told) -> Sequence[Event]:
+        return (SessionStatus(**told.first, status=status),)
+
+    def _retried(self, told: _Told) -> Sequence[Event]:
+        error = an_object(told.body, "error", told.at)
+        attempt = maybe_number(told.body, "attempt", told.at)
+        message = error.get("message")
+        memory = self._memory(told.session)
+        # Sent again, behind the step that it led to, it is waited for no more.
+        if told.seq is None or told.seq > memory.get("retried", -1):
+            memory["retry"] = True
+            memory["retried"] = -1 if told.seq is None else told.seq
+        return (
+            SessionStatus(
+                **told.first,
+                status="retry",
+                attempt=attempt,
+                message=message if type(message) is str else None,
+                extra={"error": error},
+            ),
+        )
+
+    def _revert(self, told: _Told) -> Sequence[Event]:
+        revert = maybe_object(told.body, "revert", told.at)
+        return (SessionUpdated(**told.first, info={"revert": revert}),)
+
+    def _reverted(self, told: _Told) -> Sequence[Event]:
+        target = told.id("messageID")
+        seen = self._memory(told.session).get("messages", {})
+        gone = sorted(message_id for message_id in seen if message_id >= target)
+        for message_id in gone:
+            del seen[message_id]
+        removed = (MessageRemoved(session_id=told.session, message_id=one) for one in gone)
+        return (SessionUpdated(**told.first, info={"revert": None}), *removed)
+
+    def _todo(self, told: _Told) -> Sequence[Event]:
+        return (TodoUpdated(**told.first, todo=a_list(told.body, "todos", told.at)),)
+
+    def _asked(self, cls: type[RequestAsked], told: _Told) -> Sequence[Event]:
+        name = "tool" if told.body.get("tool") is not None else "source"
+        tool = maybe_object(told.body, name, told.at) or {}
+        return (
+            cls(
+                **{**told.first, "id": None},
+                request_id=told.id("id"),
+                message_id=maybe_id(tool, "messageID", f"{told.at}.{name}"),
+                call_id=maybe_id(tool, "callID", f"{told.at}.{name}"),
+                payload=told.body,
+            ),
+        )
+
+    def _answered(self, cls: type[RequestAnswered], told: _Told) -> Sequence[Event]:
+        request_id = told.id("requestID")
+        return (cls(**{**told.first, "id": None}, request_id=request_id, payload=told.body),)
+
+    # -- messages that come at once --------------------------------------------------------------
+
+    def _message(
+        self, told: _Told, message_id: str, role: str, info: Members, closed: bool = True
+    ) -> list[Event]:
+        self._saw(told, message_id)
+        if told.time is not None:
+            info = {"time": {"created": told.time}, **info}
+        events: list[Event] = [
+            MessageOpened(
+                **told.first, message_id=message_id, role=role, order=told.time, info=info
+            )
+        ]
+        if closed:
+            events.append(MessageClosed(session_id=told.session, message_id=message_id))
+        return events
+
+    def _whole_text(self, told: _Told, message_id: str, text: str) -> BlockReplaced:
+        return BlockReplaced(
+            session_id=told.session,
+            message_id=message_id,
+            block_index="text",
+            kind="text",
+            order=0,
+            text=text,
+            whole=True,
+            status="closed",
+        )
+
+    def _prompted(self, told: _Told) -> Sequence[Event]:
+        prompt, at = an_object(told.body, "prompt", told.at), f"{told.at}.prompt"
+        message_id = maybe_id(told.body, "messageID", told.at) or told.id("inputID")
+        text = a_string(prompt, "text", at)
+        files = objects(prompt, "files", at) if prompt.get("files") is not None else []
+        info = {name: value for name, value in prompt.items() if name not in ("text", "files")}
+        block = self._whole_text(told, message_id, text)
+        return (
+            *self._message(told, message_id, "user", {**info, **told.given("delivery")}),
+            block,
+            *(
+                BlockReplaced(
+                    session_id=told.session,
+                    message_id=message_id,
+                    block_index=f"file/{place}",
+                    kind="file",
+                    order=place + 1,
+                    status="closed",
+                    fields=_file_fields(file),
+                )
+                for place, file in enumerate(files)
+            ),
+        )
+
+    def _text_message(self, role: str, told: _Told) -> Sequence[Event]:
+        message_id, text = told.id("messageID"), told.string("text")
+        block = self._whole_text(told, message_id, text)
+        return (*self._message(told, message_id, role, {}), block)
+
+    def _switched(self, member: str, told: _Told) -> Sequence[Event]:
+        info = told.given(member)
+        message_id = maybe_id(told.body, "messageID", told.at)
+        if message_id is None:
+            return (SessionUpdated(**told.first, info=info),)
+        return (
+            *self._message(told, message_id, f"{member}-switched", info),
+            SessionUpdated(session_id=told.session, info=info),
+        )
+
+    def _shell_started(self, told: _Told) -> Sequence[Event]:
+        message_id, call_id = told.id("messageID"), told.id("callID")
+        state = {"status": "running", "input": {"command": told.string("command")}}
+        events = self._message(told, message_id, "shell", {}, closed=False)
+        self._runs(told, call_id, {**state, "message": message_id})
+        return (*events, self._tool(told, message_id, call_id, {"tool": "shell", "state": state}))
+
+    def _shell_ended(self, told: _Told) -> Sequence[Event]:
+        call_id, output = told.id("callID"), told.string("output")
+        call = self._memory(told.session).get("calls", {}).pop(call_id, {})
+        state = {"status": "completed", "output": output}
+        if "input" in call:
+            state["input"] = call["input"]
+        info = {} if told.time is None else {"completed": told.time}
+        message_id = call.get("message")
+        if message_id is None:
+            return (
+                SessionUpdated(**told.first),
+                ToolResult(session_id=told.session, call_id=call_id, fields={"state": state}),
+            )
+        return (
+            MessageClosed(**told.first, message_id=message_id),
+            MessageUpdated(session_id=told.session, message_id=message_id, info=info),
+            self._tool(told, message_id, call_id, {"state": state}, "closed"),
+        )
+
+    def _compaction_started(self, told: _Told) -> Sequence[Event]:
+        message_id = maybe_id(told.body, "messageID", told.at)
+        if message_id is None:
+            return (SessionUpdated(**told.first),)
+        events = self._message(told, message_id, "compaction", told.given("reason"), closed=False)
+        opened = BlockOpened(
+            session_id=told.session, message_id=message_id, block_index="text", kind="compaction"
+        )
+        return (*events, opened)
+
+    def _compaction_delta(self, told: _Told) -> Sequence[Event]:
+        message_id = maybe_id(told.body, "messageID", told.at)
+        if message_id is None:
+            return ()
+        text = told.string("text")
+        return (BlockDelta(**told.first, message_id=message_id, block_index="text", text=text),)
+
+    def _compaction_ended(self, told: _Told) -> Sequence[Event]:
+        message_id = maybe_id(told.body, "messageID", told.at)
+        if message_id is None:
+            return (SessionUpdated(**told.first),)
+        block = attrs.evolve(
+            self._whole_text(told, message_id, told.string("text")),
+            kind="compaction",
+            fields=told.given("recent"),
+        )
+        info = told.given("reason")
+        return (
+            MessageClosed(**told.first, message_id=message_id),
+            MessageUpdated(
+                session_id=told.session, message_id=message_id, role="compaction", info=info
+            ),
+            block,
+        )
+
+    # -- steps -----------------------------------------------------------------------------------
+
+    def _step_started(self, told: _Told) -> Sequence[Event]:
+        message_id = told.id("assistantMessageID")
+        info = told.given("agent", "model")
+        if told.body.get("snapshot") is not None:
+            info["snapshotStart"] = told.body["snapshot"]
+        events = self._message(told, message_id, "assistant", info, closed=False)
+        if self._memory(told.session).pop("retry", None):
+            events.append(SessionStatus(session_id=told.session, status="busy"))
+        return events
+
+    def _step_over(self, told: _Told) -> Sequence[Event]:
+        message_id = told.id("assistantMessageID")
+        error = maybe_object(told.body, "error", told.at)
+        info = told.given("finish", "cost", "tokens", "error")
+        for ours, theirs in (("snapshotEnd", "snapshot"), ("snapshotFiles", "files")):
+            if told.body.get(theirs) is not None:
+                info[ours] = told.body[theirs]
+        if told.time is not None:
+            info["completed"] = told.time
+        status = "completed" if error is None else "error"
+        return (
+            # How it ended has a number: after a retry the later end holds.
+            MessageClosed(**told.first, message_id=message_id, status=status, error=error),
+            MessageUpdated(
+                session_id=told.session, message_id=message_id, role="assistant", info=info
+            ),
+        )
+
+    def _counted(self, told: _Told) -> tuple[MessageUpdated, str]:
+        """What takes the number of an event about a block; the message it belongs to."""
+        message_id = told.id("assistantMessageID")
+        return MessageUpdated(**told.first, message_id=message_id, role="assistant"), message_id
+
+    # -- texts -----------------------------------------------------------------------------------
+
+    def _index(self, told: _Told, kind: str) -> tuple[BlockIndex, Members]:
+        """A text's block index, and how the wire names it."""
+        name = "textID" if kind == "text" else "reasoningID"
+        if told.body.get(name) is None and "ordinal" in told.body:
+            ordinal = a_number(told.body, "ordinal", told.at)
+            return (ordinal if kind == "text" else f"reasoning/{ordinal}"), {"ordinal": ordinal}
+        found = told.id(name)
+        return (found if kind == "text" else f"reasoning/{found}"), {"textId": found}
+
+    def _text_started(self, kind: str, told: _Told) -> Sequence[Event]:
+        counted, message_id = self._counted(told)
+        index, named = self._index(told, kind)
+        opened = BlockOpened(
+            session_id=told.session,
+            message_id=message_id,
+            block_index=index,
+            kind=kind,
+            order=told.order,
+            fields={**named, **told.given("providerMetadata"), **_began(told)},
+        )
+        return (counted, opened)
+
+    def _text_delta(self, kind: str, told: _Told) -> Sequence[Event]:
+        message_id = told.id("assistantMessageID")
+        index, _ = self._index(told, kind)
+        text = told.string("delta")
+        return (BlockDelta(**told.first, message_id=message_id, block_index=index, text=text),)
+
+    def _text_ended(self, kind: str, told: _Told) -> Sequence[Event]:
+        counted, message_id = self._counted(told)
+        index, named = self._index(told, kind)
+        fields = {**named, **told.given("providerMetadata")}
+        if told.time is not None:
+            fields["ended"] = told.time
+        ended = BlockReplaced(
+            session_id=told.session,
+            message_id=message_id,
+            block_index=index,
+            kind=kind,
+            text=told.string("text"),
+            status="closed",
+            fields=fields,
+        )
+        return (counted, ended)
+
+    # -- tools -----------------------------------------------------------------------------------
+
+    def _runs(self, told: _Told, call_id: str, state: Members) -> None:
+        _remember(self._memory(told.session).setdefault("calls", {}), call_id, state, _CALLS)
+
+    def _tool(
+        self, told: _Told, message_id: str, call_id: str, fields: Members, status: str = "open"
+    ) -> BlockReplaced:
+        return BlockReplaced(
+            session_id=told.session,
+            message_id=message_id,
+            block_index=f"tool/{call_id}",
+            kind="tool",
+            text="",  # all that can be lost of it is its input, which is here
+            status=status,
+            fields={"callId": call_id, **fields},
+        )
+
+    def _input_started(self, told: _Told) -> Sequence[Event]:
+        counted, message_id = self._counted(told)
+        call_id = told.id("callID")
+        opened = BlockOpened(
+            session_id=told.session,
+            message_id=message_id,
+            block_index=f"tool/{call_id}",
+            kind="tool",
+            order=told.order,
+            fields={
+                "callId": call_id,
+                "tool": told.id("name"),
+                "state": {"status": "pending"},
+                **_began(told),
+            },
+        )
+        return (counted, opened)
+
+    def _input_delta(self, told: _Told) -> Sequence[Event]:
+        message_id, index = told.id("assistantMessageID"), f"tool/{told.id('callID')}"
+        return (
+            BlockDelta(
+                **told.first,
+                message_id=message_id,
+                block_index=index,
+                field="input",
+                text=told.string("delta"),
+            ),
+        )
+
+    def _input_ended(self, told: _Told) -> Sequence[Event]:
+        counted, message_id = self._counted(told)
+        fields = {"input": told.string("text")}
+        return (counted, self._tool(told, message_id, told.id("callID"), fields))
+
+    def _called(self, told: _Told) -> Sequence[Event]:
+        counted, message_id = self._counted(told)
+        call_id = told.id("callID")
+        tool = maybe_id(told.body, "tool", told.at)
+        fields: Members = {} if tool is None else {"tool": tool}
+        fields |= told.given("provider")
+        fields["state"] = {"status": "running", "input": an_object(told.body, "input", told.at)}
+        if told.time is not None:
+            fields["ran"] = told.time
+        self._runs(told, call_id, fields["state"])
+        return (counted, self._tool(told, message_id, call_id, fields))
+
+    def _progress(self, told: _Told) -> Sequence[Event]:
+        counted, message_id = self._counted(told)
+        call_id = told.id("callID")
+        calls = self._memory(told.session).get("calls", {})
+        given = told.given("structured", "content")
+        state = {"status": "running", **calls.get(call_id, {}), **given}
+        if call_id in calls:
+            calls[call_id] = state
+        updated = BlockUpdated(
+            session_id=told.session,
+            message_id=message_id,
+            block_index=f"tool/{call_id}",
+            kind="tool",
+            fields={"callId": call_id, "state": state},
+        )
+        return (counted, updated)
+
+    def _ended(self, told: _Told) -> Sequence[Event]:
+        """`tool.success` and `tool.failed`."""
+        counted, message_id = self._counted(told)
+        call_id = told.id("callID")
+        failed = "error" in told.body
+        content = told.body.get("content")
+        if content is not None:
+            objects(told.body, "content", told.at)
+        calls = self._memory(told.session).get("calls", {})
+        state: Members = {**calls.pop(call_id, {})}
+        state |= told.given("structured", "content", "outputPaths", "result")
+        if failed:
+            error = told.body["error"]
+            message = error.get("message") if isinstance(error, dict) else error
+            state |= {"status": "error", "error": message if type(message) is str else error}
+        else:
+            state |= {"status": "completed", "output": _text_of(content or [])}
+        fields: Members = {"state": state}
+        if failed:
+            fields["failure"] = told.body["error"]
+        if told.body.get("provider") is not None:
+            fields["resultProvider"] = told.body["provider"]
+        if told.time is not None:
+            fields["ended"] = told.time
+        return (counted, self._tool(told, message_id, call_id, fields, "closed"))
+
+
+_HANDLERS: Mapping[str, _Handler] = {
+    "created": OpencodeV2Adapter._updated,
+    "updated": OpencodeV2Adapter._updated,
+    "deleted": OpencodeV2Adapter._deleted,
+    "status": OpencodeV2Adapter._status,
+    "idle": lambda adapter, told: adapter._works("idle", told),
+    "execution.started": lambda adapter, told: adapter._works("busy", told),
+    "execution.succeeded": lambda adapter, told: adapter._works("idle", told),
+    "execution.failed": lambda adapter, told: adapter._works("idle", told),
+    "execution.interrupted": lambda adapter, told: adapter._works("idle", told),
+    "moved": lambda adapter, told: adapter._info(told, "location", "subdirectory"),
+    "renamed": lambda adapter, told: adapter._info(told, "title"),
+    "retried": OpencodeV2Adapter._retried,
+    "revert.staged": OpencodeV2Adapter._revert,
+    "revert.cleared": OpencodeV2Adapter._revert,
+    "revert.committed": OpencodeV2Adapter._reverted,
+    "prompted": OpencodeV2Adapter._prompted,
+    "prompt.admitted": OpencodeV2Adapter._prompted,
+    "agent.switched": lambda adapter, told: adapter._switched("agent", told),
+    "model.switched": lambda adapter, told: adapter._switched("model", told),
+    "synthetic": lambda adapter, told: adapter._text_message("synthetic", told),
+    "context.updated": lambda adapter, told: adapter._text_message("system", told),
+    "shell.started": OpencodeV2Adapter._shell_started,
+    "shell.ended": OpencodeV2Adapter._shell_ended,
+    "compaction.started": OpencodeV2Adapter._compaction_started,
+    "compaction.delta": OpencodeV2Adapter._compaction_delta,
+    "compaction.ended": OpencodeV2Adapter._compaction_ended,
+    "step.started": OpencodeV2Adapter._step_started,
+    "step.ended": OpencodeV2Adapter._step_over,
+    "step.failed": OpencodeV2Adapter._step_over,
+    "text.started": lambda adapter, told: adapter._text_started("text", told),
+    "text.delta": lambda adapter, told: adapter._text_delta("text", told),
+    "text.ended": lambda adapter, told: adapter._text_ended("text", told),
+    "reasoning.started": lambda adapter, told: adapter._text_started("reasoning", told),
+    "reasoning.delta": lambda adapter, told: adapter._text_delta("reasoning", told),
+    "reasoning.ended": lambda adapter, told: adapter._text_ended("reasoning", told),
+    "tool.input.started": OpencodeV2Adapter._input_started,
+    "tool.input.delta": OpencodeV2Adapter._input_delta,
+    "tool.input.ended": OpencodeV2Adapter._input_ended,
+    "tool.called": OpencodeV2Adapter._called,
+    "tool.progress": OpencodeV2Adapter._progress,
+    "tool.success": OpencodeV2Adapter._ended,
+    "tool.failed": OpencodeV2Adapter._ended,
+    "todo.updated": OpencodeV2Adapter._todo,
+    **{
+        f"{name}{version}.asked": partial(lambda cls, adapter, told: adapter._asked(cls, told), cls)
+        for name, cls in (("permission", PermissionAsked), ("question", QuestionAsked))
+        for version in ("", ".v2")
+    },
+    **{
+        f"{name.replace('.', f'{version}.')}": partial(
+            lambda cls, adapter, told: adapter._answered(cls, told), cls
+        )
+        for name, cls in (
+            ("permission.replied", PermissionReplied),
+            ("question.replied", QuestionReplied),
+            ("question.rejected", QuestionRejected),
+        )
+        for version in ("", ".v2")
+    },
+}
+
+
+def _remember(table: dict[str, Any], key: str, value: Any, bound: int) -> None:
+    table.pop(key, None)
+    table[key] = value
+    while len(table) > bound:
+        del table[next(iter(table))]
+
+
+def _began(told: _Told) -> Members:
+    return {} if told.time is None else {"began": told.time}
+
+
+def _text_of(content: Sequence[Members]) -> str:
+    texts = (item.get("text") for item in content if item.get("type") == "text")
+    return "".join(text for text in texts if type(text) is str)
+
+
+def _file_fields(file: Members) -> Members:
+    fields: Members = {"wire": file}
+    for ours, theirs in (("mime", "mime"), ("url", "uri"), ("filename", "name")):
+        if type(file.get(theirs)) is str:
+            fields[ours] = file[theirs]
+    return fields
+
+
+# --- a read of messages ---------------------------------------------------------------------------
+
+
+def _read_messages(wire: Members) -> Snapshot:
+    complete = wire.get("complete", False)
+    if type(complete) is not bool:
+        raise wrong(wire, "complete", "", "true or false")
+    return Snapshot(
+        session_id=an_id(wire, "sessionID"),
+        seq=a_number(wire, "seq") if wire.get("seq") is not None else None,
+        messages=[
+            _read_message(entry, f"data.{place}")
+            for place, entry in enumerate(objects(wire, "data"))
+        ],
+        complete=complete,
+        before=maybe_id(wire, "before"),
+        read_from=maybe_id(wire, "readFrom"),
+    )
+
+
+#: Members of a wire message that its parts and status hold.
+_NO_INFO = frozenset(("id", "type", "text", "files", "content", "snapshot", "time", "command",
+                      "output", "callID", "summary", "recent"))  # fmt: skip
+
+
+def _read_message(entry: Members, at: str) -> Members:
+    role = an_id(entry, "type", at)
+    time = maybe_object(entry, "time", at) or {}
+    created, completed = time.get("created"), time.get("completed")
+    for name in ("created", "completed"):
+        if time.get(name) is not None and not is_order(time[name]):
+            raise wrong(time, name, f"{at}.time", "a finite number")
+    info = {name: value for name, value in entry.items() if name not in _NO_INFO}
+    if created is not None:
+        info["time"] = {"created": created}
+    if completed is not None:
+        info["completed"] = completed
+    snapshot = maybe_object(entry, "snapshot", at) or {}
+    for name, value in snapshot.items():
+        if name in ("start", "end", "files"):
+            info[f"snapshot{name.capitalize()}"] = value
+    error = maybe_object(entry, "error", at)
+    status = "completed"
+    if error is not None:
+        status = "error"
+    elif role in ("assistant", "shell") and completed is None:
+        status = "open"
+    parts = [_text_part(entry, "text", "text", at)] if "text" in entry else []
+    if role == "shell":
+        parts = [_shell_part(entry, status, at)]
+    elif role == "compaction":
+        summary = _text_part(entry, "summary", "compaction", at)
+        parts = [summary | ({"recent": entry["recent"]} if "recent" in entry else {})]
+    elif role == "assistant":
+        content = objects(entry, "content", at)
+        numbers: dict[str, int] = {}  # the next dialect counts the texts of each kind
+        for place, item in enumerate(content):
+            kind = an_id(item, "type", f"{at}.content.{place}")
+            ordinal = numbers[kind] = numbers.get(kind, -1) + 1
+            parts.append(_read_item(item, place, ordinal, status, f"{at}.content.{place}"))
+    if entry.get("files") is not None:
+        parts += [
+            {
+                "blockIndex": f"file/{place}",
+                "kind": "file",
+                "status": "closed",
+                "order": place + 1,
+                **_file_fields(file),
+            }
+            for place, file in enumerate(objects(entry, "files", at))
+        ]
+    message: Members = {
+        "id": an_id(entry, "id", at),
+        "role": role,
+        "status": status,
+        "info": info,
+        "parts": parts,
+    }
+    extras = (("order", created), ("error", error))
+    return message | {name: value for name, value in extras if value is not None}
+
+
+def _text_part(entry: Members, member: str, kind: str, at: str) -> Members:
+    text = a_string(entry, member, at)
+    return {"blockIndex": "text", "kind": kind, "status": "closed", "order": 0, "text": text}
+
+
+def _shell_part(entry: Members, status: str, at: str) -> Members:
+    call_id = an_id(entry, "callID", at)
+    state: Members = {"status": "running", "input": {"command": a_string(entry, "command", at)}}
+    if status != "open":
+        state |= {"status": "completed", "output": a_string(entry, "output", at)}
+    return {
+        "blockIndex": f"tool/{call_id}",
+        "kind": "tool",
+        "status": "closed" if status != "open" else "open",
+        "callId": call_id,
+        "tool": "shell",
+        "state": state,
+    }
+
+
+def _read_item(item: Members, place: int, ordinal: int, status: str, at: str) -> Members:
+    kind = an_id(item, "type", at)
+    named = maybe_id(item, "id", at)
+    time = maybe_object(item, "time", at) or {}
+    part: Members = {"kind": kind, "order": place}
+    names = (("began", "created"), ("ran", "ran"), ("ended", "completed"))
+    part |= {ours: time[theirs] for ours, theirs in names if is_order(time.get(theirs))}
+    if kind == "tool":
+        state = an_object(item, "state", at)
+        word = an_id(state, "status", f"{at}.state")
+        part |= {"blockIndex": f"tool/{an_id(item, 'id', at)}", "callId": item["id"]}
+        part |= {"tool": an_id(item, "name", at)}
+        state = {**state, "status": "pending" if word == "streaming" else word}
+        if type(state.get("input")) is str:
+            part["input"] = state.pop("input")
+        if word == "completed":
+            content = state.get("content")
+            state["output"] = _text_of(content or []) if are_objects(content) else ""
+        elif word == "error" and isinstance(state.get("error"), dict):
+            part["failure"] = state["error"]
+            state["error"] = state["error"].get("message", state["error"])
+        ended = word in ("completed", "error")
+        part |= {"state": state, "status": "closed" if ended else "open"}
+        if item.get("provider") is not None:
+            part["provider"] = item["provider"]
+        return part
+    part |= {"ordinal": ordinal} if named is None else {"textId": named}
+    index: BlockIndex = ordinal if named is None else named
+    if kind != "text":
+        index = f"{kind}/{index}"
+    part |= {"blockIndex": index, "text": a_string(item, "text", at)}
+    # A text that is still streaming has no end; older ones have no time at all.
+    part["status"] = "open" if status == "open" and "ended" not in part else "closed"
+    if item.get("providerMetadata") is not None:
+        part["providerMetadata"] = item["providerMetadata"]
+    return part
+
+
+# --- back to the wire -----------------------------------------------------------------------------
+
+
+def _wire_message(message: Message, parts: Sequence[Part]) -> Members:
+    info: Members = thaw(message.info)
+    wire: Members = {"id": message.id, "type": message.role or "assistant"}
+    time: Members = info.pop("time", {})
+    if "completed" in info:
+        time = {**time, "completed": info.pop("completed")}
+    snapshot = {
+        name: info.pop(f"snapshot{name.capitalize()}")
+        for name in ("start", "end", "files")
+        if f"snapshot{name.capitalize()}" in info
+    }
+    wire |= info | ({"time": time} if time else {}) | ({"snapshot": snapshot} if snapshot else {})
+    if wire["type"] == "assistant":
+        wire["content"] = [_wire_item(part) for part in parts]
+        return wire
+    files = [thaw(part.fields.get("wire")) for part in parts if part.kind == "file"]
+    if files:
+        wire["files"] = files
+    for part in parts:
+        if part.kind == "text":
+            wire["text"] = part.view.raw()
+        elif part.kind == "compaction":
+            wire["summary"] = part.view.raw()
+            if "recent" in part.fields:
+                wire["recent"] = thaw(part.fields["recent"])
+        elif part.kind == "tool" and part.tool is not None:
+            given = part.tool.input
+            wire["callID"] = part.tool.call_id
+            wire["command"] = given.get("command") if isinstance(given, dict) else None
+            wire["output"] = part.tool.output if type(part.tool.output) is str else ""
+    return wire
+
+
+def _wire_item(part: Part) -> Members:
+    fields: Members = thaw(part.fields)
+    time = {
+        theirs: fields[ours]
+        for ours, theirs in (("began", "created"), ("ran", "ran"), ("ended", "completed"))
+        if ours in fields
+    }
+    wire: Members = {"type": part.kind}
+    if part.kind == "tool":
+        wire |= {"id": fields.get("callId"), "name": fields.get("tool")}
+        provider = {**fields.get("provider", {})}
+        result = fields.get("resultProvider")
+        if isinstance(result, dict):
+            provider = {**result, **provider}
+            if "metadata" in result:
+                provider["resultMetadata"] = result["metadata"]
+                if "metadata" not in fields.get("provider", {}):
+                    provider.pop("metadata", None)
+        if provider:
+            wire["provider"] = provider
+        wire["state"] = _wire_state(part, fields)
+    else:
+        if "textId" in fields:
+            wire["id"] = fields["textId"]
+        wire["text"] = part.view.raw()
+        if "providerMetadata" in fields:
+            wire["providerMetadata"] = fields["providerMetadata"]
+        if part.kind == "text":
+            return wire
+    return wire | ({"time": time} if time else {})
+
+
+def _wire_state(part: Part, fields: Members) -> Members:
+    state: Members = fields.get("state") or {"status": "pending"}
+    status = state.get("status")
+    streamed = part.others.get("input")
+    raw = fields.get("input", streamed.raw() if streamed is not None else "")
+    if status == "pending":
+        return {"status": "pending", "input": raw}
+    state = {name: value for name, value in state.items() if name not in ("output", "message")}
+    if status == "error":
+        state["error"] = fields.get("failure", state.get("error"))
+        state.setdefault("input", raw)
+    state.setdefault("structured", {})
+    state.setdefault("content", [])
+    return state

@@ -1,0 +1,451 @@
+"""t3code's orchestration events and thread snapshots, to canonical events and back.
+
+- Identity: thread and message ids; a message has one text, its block 0. A message's id follows from
+  the provider's item, so that one that is ingested again is the same message. Activities and plans
+  are messages of the roles `activity` and `plan` with one `data` part each.
+- `thread.message-sent` is delta and end at once: `streaming` appends its text, without it a text
+  replaces what there is, and an empty one keeps it.
+- Seq: `sequence` counts all events of a server; a thread sees some of them (`sparse`). Server and
+  client both filter by a bare maximum; here what is late goes to its place. Commands are known
+  again by their id, what a provider sends twice is not: it gets another sequence.
+- Resume: `afterSequence` on the subscription; more than 1,000 behind, or ahead of the server, a
+  snapshot comes instead. The one of a server that started its counter again has a lower sequence:
+  give the item `readFrom`, so that it proves it. `synchronized` ends the replay.
+- Order: `createdAt` of a message's first event. `updatedAt` follows at its end, not with deltas.
+- Delivery: `assistantDeliveryMode` of `thread.turn-start-requested`, for that thread's turn alone.
+- Not here: `thread.reverted` needs the thread's checkpoints; it is kept in the session's info, the
+  snapshot that is fetched next says which messages are left. The sidebar's items are unknown.
+
+Sources: the contracts of t3code (`packages/contracts`) and its client runtime, August 2026, and its
+pull request 98 for the delivery mode.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, TypeAlias
+
+from ..errors import UnknownEvent
+from ..events import (
+    BlockClosed,
+    BlockDelta,
+    BlockOpened,
+    BlockReplaced,
+    BlockUpdated,
+    Event,
+    MessageClosed,
+    MessageOpened,
+    SessionRemoved,
+    SessionStatus,
+    SessionUpdated,
+    Snapshot,
+    StreamSynchronized,
+    TurnStarted,
+)
+from ..keys import PartKey, is_number
+from ..model import DELIVERIES, Json, Message, Part, thaw
+from .base import Context, Declaration, DeltaShape, PlainDelta, Reads
+from .members import (
+    Members,
+    a_number,
+    a_string,
+    an_event,
+    an_id,
+    an_object,
+    maybe_id,
+    maybe_object,
+    objects,
+    path_to,
+    wrong,
+)
+
+_SENT = "thread.message-sent"
+
+#: How many messages of a thread are known to stream, or to have ended.
+_REMEMBERED = 256
+
+#: Members of a message that are not its info.
+_MESSAGE = frozenset(("threadId", "messageId", "id", "role", "text", "streaming"))
+
+#: What lies beside a thread's own members in its snapshot.
+_LISTS = ("messages", "activities", "proposedPlans")
+
+_THREAD = frozenset(("id", "session", *_LISTS))
+
+_BUSY = frozenset(("starting", "running"))
+
+# Known types that change nothing which is shown here.
+_SILENT = frozenset(
+    "thread.turn-interrupt-requested thread.approval-response-requested "
+    "thread.user-input-response-requested thread.checkpoint-revert-requested "
+    "thread.session-stop-requested thread.turn-diff-completed".split()
+)
+#: Types whose payload is members of the thread.
+_META = frozenset(
+    "thread.created thread.meta-updated thread.archived thread.unarchived thread.settled "
+    "thread.unsettled thread.snoozed thread.unsnoozed thread.pinned thread.unpinned "
+    "thread.runtime-mode-set thread.interaction-mode-set thread.reverted".split()
+)
+
+
+class T3CodeAdapter:
+    """t3code's events in; its threads, as they are fetched, in and out.
+
+    - `{"sequence", "eventId", "type", "payload", ...}`: an event, bare or as
+      `{"kind": "event", "event": ...}`
+    - `{"snapshotSequence", "thread", "page"?}`: a snapshot, bare or as
+      `{"kind": "snapshot", "snapshot": ..., "readFrom"?}`; with `page` it is not complete
+    - `{"kind": "synchronized"}`
+    """
+
+    declaration: ClassVar[Declaration] = Declaration(
+        name="t3code",
+        sequencing="sparse",
+        first_seq=1,
+        snapshots=True,
+        resumes=True,
+        identity="threadId and messageId; one text a message",
+    )
+    delta: ClassVar[DeltaShape | None] = None
+
+    def __init__(self, context: Context | None = None) -> None:
+        self._context = Context() if context is None else context
+        self._key = PartKey("", "", 0)  # of the last plain delta
+
+    @classmethod
+    def detects(cls, wire: Any) -> bool:
+        """A sequenced event of a thread or project, or a snapshot with its sequence."""
+        if not isinstance(wire, dict):
+            return False
+        kind = wire.get("kind")
+        if kind in ("event", "snapshot"):
+            wire = wire.get(kind)
+            if not isinstance(wire, dict):
+                return False
+        if "thread" in wire:
+            return is_number(wire.get("snapshotSequence")) and isinstance(wire["thread"], dict)
+        name = wire.get("type")
+        return (
+            type(name) is str
+            and name.startswith(("thread.", "project."))
+            and is_number(wire.get("sequence"))
+            and isinstance(wire.get("payload"), dict)
+        )
+
+    def plain(self, wire: Any) -> PlainDelta | None:
+        """A streaming text of a message that is known to stream."""
+        if "kind" in wire:
+            wire = wire["event"]
+        if wire["type"] != _SENT:
+            return None
+        body = wire["payload"]
+        session, message, text, seq = (
+            body["threadId"],
+            body["messageId"],
+            body["text"],
+            wire["sequence"],
+        )
+        if (
+            body["streaming"] is not True
+            or self._context.shared[session]["streams"][message] is not True
+            or type(text) is not str
+            or type(seq) is not int
+            or "attachments" in body
+        ):
+            return None
+        key = self._key
+        if key.message_id != message or key.session_id != session:
+            key = self._key = PartKey(session, message, 0)
+        return PlainDelta(key, text, seq)
+
+    def decode(self, wire: Any) -> Sequence[Event]:
+        """The events of one wire object; the first one has its sequence."""
+        wire = an_event(wire)
+        at = ""
+        read_from = maybe_id(wire, "readFrom")
+        if "kind" in wire:
+            kind = a_string(wire, "kind")
+            if kind == "synchronized":
+                return (StreamSynchronized(),)
+            if kind not in ("event", "snapshot"):
+                raise UnknownEvent(kind)
+            wire, at = an_object(wire, kind), kind
+        if "thread" in wire and "type" not in wire:
+            return (self._snapshot(wire, at, read_from),)
+        name = an_id(wire, "type", at)
+        seq = a_number(wire, "sequence", at)
+        if name.startswith("project.") or name in _SILENT:
+            return ()
+        body, body_at = an_object(wire, "payload", at), path_to(at, "payload")
+        handle = _HANDLERS.get(name)
+        if handle is None:
+            if name not in _META:
+                raise UnknownEvent(name)
+            handle = _meta
+        return handle(self, body, body_at, seq)
+
+    def encode(self, reads: Reads) -> Json:
+        """Every thread as its snapshot has it, linear in what is stored."""
+        return [_wire_thread(session_id, reads) for session_id in reads.session_ids()]
+
+    def _sent(self, body: Members, at: str, seq: int) -> Sequence[Event]:
+        session, message_id = an_id(body, "threadId", at), an_id(body, "messageId", at)
+        an_id(body, "role", at)
+        text = a_string(body, "text", at)
+        streaming = body.get("streaming")
+        if type(streaming) is not bool:
+            raise wrong(body, "streaming", at, "true or false")
+        facts = {name: value for name, value in body.items() if name not in _MESSAGE}
+        foreign = self._context.bound and session != self._context.session_id
+        memory = {} if foreign else self._context.of_session(session)
+        streams = memory.setdefault("streams", {})
+        known = streams.get(message_id)
+        _remember(streams, message_id, streaming and known is not False)
+        block: dict[str, Any] = {
+            "session_id": session,
+            "message_id": message_id,
+            "block_index": 0,
+        }
+        # The text is the principal: what was taken in is known by its block's marks. A row takes
+        # one event of a sequence: what changes lies in the block, how it ended in the message.
+        if streaming:
+            delta = BlockDelta(**block, text=text, seq=seq)
+            if known is not None:
+                return (delta,)
+            opened = self._opened(session, message_id, body, facts, at, seq)
+            return (delta, opened, BlockOpened(**block, kind="text"))
+        if known is not None:
+            facts.pop("createdAt", None)  # when it was made stands in its first event
+        whole = BlockReplaced(
+            **block, kind="text", text=text or None, status="closed", fields=facts, seq=seq
+        )
+        if known is not None:
+            return (whole, MessageClosed(session_id=session, message_id=message_id, seq=seq))
+        return (
+            whole,
+            self._opened(session, message_id, body, {}, at, seq),
+            MessageClosed(session_id=session, message_id=message_id),
+        )
+
+    def _opened(
+        self, session: str, message_id: str, body: Members, info: Members, at: str, seq: int
+    ) -> MessageOpened:
+        return MessageOpened(
+            session_id=session,
+            message_id=message_id,
+            role=an_id(body, "role", at),
+            order=milliseconds(body.get("createdAt")),
+            info=info,
+            seq=seq,
+        )
+
+    def _snapshot(self, wire: Members, at: str, read_from: str | None) -> Snapshot:
+        snapshot = _read_snapshot(wire, at, read_from)
+        session = snapshot.session_id
+        if not (self._context.bound and session != self._context.session_id):
+            streams = self._context.of_session(session).setdefault("streams", {})
+            for message in snapshot.messages[-_REMEMBERED:]:
+                if message["id"] not in streams:
+                    _remember(streams, message["id"], message["status"] == "open")
+        return snapshot
+
+
+_Handler: TypeAlias = Callable[[T3CodeAdapter, Members, str, int], Sequence[Event]]
+
+
+def _meta(adapter: T3CodeAdapter, body: Members, at: str, seq: int) -> Sequence[Event]:
+    info = {name: value for name, value in body.items() if name != "threadId"}
+    if "turnCount" in info:
+        info = {"revertedTo": info["turnCount"]}
+    return (SessionUpdated(session_id=an_id(body, "threadId", at), info=info, seq=seq),)
+
+
+def _deleted(adapter: T3CodeAdapter, body: Members, at: str, seq: int) -> Sequence[Event]:
+    return (SessionRemoved(session_id=an_id(body, "threadId", at), seq=seq),)
+
+
+def _turn_start(adapter: T3CodeAdapter, body: Members, at: str, seq: int) -> Sequence[Event]:
+    session = an_id(body, "threadId", at)
+    mode = body.get("assistantDeliveryMode")
+    if mode is not None and mode not in DELIVERIES:
+        raise wrong(body, "assistantDeliveryMode", at, "buffered or streaming")
+    return (TurnStarted(session_id=session, delivery_mode=mode, seq=seq),)
+
+
+def _session_set(adapter: T3CodeAdapter, body: Members, at: str, seq: int) -> Sequence[Event]:
+    session_id, session = an_id(body, "threadId", at), an_object(body, "session", at)
+    status = _status(session, path_to(at, "session"))
+    return (
+        SessionStatus(session_id=session_id, status=status, extra={"session": session}, seq=seq),
+    )
+
+
+def _status(session: Members, at: str) -> str:
+    return "busy" if an_id(session, "status", at) in _BUSY else "idle"
+
+
+def _entry(
+    role: str, member: str, adapter: T3CodeAdapter, body: Members, at: str, seq: int
+) -> Sequence[Event]:
+    """An activity or a plan: the whole of it, by its id."""
+    session = an_id(body, "threadId", at)
+    entry, entry_at = an_object(body, member, at), path_to(at, member)
+    message_id = an_id(entry, "id", entry_at)
+    return (
+        BlockUpdated(
+            session_id=session,
+            message_id=message_id,
+            block_index=0,
+            kind="data",
+            fields={member: entry},
+            seq=seq,
+        ),
+        MessageOpened(
+            session_id=session,
+            message_id=message_id,
+            role=role,
+            order=milliseconds(entry.get("createdAt")),
+            seq=seq,
+        ),
+        BlockClosed(session_id=session, message_id=message_id, block_index=0),
+        MessageClosed(session_id=session, message_id=message_id),
+    )
+
+
+def _activity(adapter: T3CodeAdapter, body: Members, at: str, seq: int) -> Sequence[Event]:
+    return _entry("activity", "activity", adapter, body, at, seq)
+
+
+def _plan(adapter: T3CodeAdapter, body: Members, at: str, seq: int) -> Sequence[Event]:
+    return _entry("plan", "proposedPlan", adapter, body, at, seq)
+
+
+_HANDLERS: Mapping[str, _Handler] = {
+    _SENT: T3CodeAdapter._sent,
+    "thread.deleted": _deleted,
+    "thread.turn-start-requested": _turn_start,
+    "thread.session-set": _session_set,
+    "thread.activity-appended": _activity,
+    "thread.proposed-plan-upserted": _plan,
+}
+
+
+def _remember(table: dict[str, Any], key: str, value: Any) -> None:
+    table.pop(key, None)
+    table[key] = value
+    while len(table) > _REMEMBERED:
+        del table[next(iter(table))]
+
+
+_ISO = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.(\d{1,3})\d*)?Z", re.ASCII)
+
+
+def milliseconds(value: Any) -> int | None:
+    """Milliseconds since the epoch of a date as `toISOString` writes it; None for anything else.
+
+    >>> milliseconds("1970-01-02T00:00:00.500Z")
+    86400500
+    """
+    found = _ISO.fullmatch(value) if type(value) is str else None
+    if found is None:
+        return None
+    year, month, day, hour, minute, second = map(int, found.groups()[:6])
+    # Years are counted from March, so that the leap day is their last.
+    if month < 3:
+        year, month = year - 1, month + 12
+    days = 365 * year + year // 4 - year // 100 + year // 400 + (153 * month - 457) // 5 + day
+    seconds = ((days - 719469) * 24 + hour) * 3600 + minute * 60 + second
+    return seconds * 1000 + int((found.group(7) or "0").ljust(3, "0"))
+
+
+# --- snapshots ------------------------------------------------------------------------------------
+
+
+def _read_snapshot(wire: Members, at: str, read_from: str | None) -> Snapshot:
+    thread, thread_at = an_object(wire, "thread", at), path_to(at, "thread")
+    session = maybe_object(thread, "session", thread_at)
+    status: Members | None = None
+    if session is not None:
+        kind = _status(session, path_to(thread_at, "session"))
+        status = {"type": kind, "session": session}
+    messages = [
+        _read_message(entry, f"{thread_at}.messages.{place}")
+        for place, entry in enumerate(objects(thread, "messages", thread_at))
+    ]
+    for name, role, member in (
+        ("activities", "activity", "activity"),
+        ("proposedPlans", "plan", "proposedPlan"),
+    ):
+        entries = objects(thread, name, thread_at) if thread.get(name) is not None else []
+        for place, entry in enumerate(entries):
+            message: Members = {
+                "id": an_id(entry, "id", f"{thread_at}.{name}.{place}"),
+                "role": role,
+                "status": "completed",
+                "info": {},
+                "parts": [
+                    {"blockIndex": 0, "kind": "data", "status": "closed", member: entry},
+                ],
+            }
+            made = milliseconds(entry.get("createdAt"))
+            if made is not None:
+                message["order"] = made
+            messages.append(message)
+    return Snapshot(
+        session_id=an_id(thread, "id", thread_at),
+        seq=a_number(wire, "snapshotSequence", at),
+        messages=messages,
+        complete=wire.get("page") is None,
+        read_from=read_from,
+        info={name: value for name, value in thread.items() if name not in _THREAD},
+        status=status,
+    )
+
+
+def _read_message(entry: Members, at: str) -> Members:
+    streaming = entry.get("streaming", False)
+    if type(streaming) is not bool:
+        raise wrong(entry, "streaming", at, "true or false")
+    message: Members = {
+        "id": an_id(entry, "id", at),
+        "role": an_id(entry, "role", at),
+        "status": "open" if streaming else "completed",
+        "info": {name: value for name, value in entry.items() if name not in _MESSAGE},
+        "parts": [
+            {
+                "blockIndex": 0,
+                "kind": "text",
+                "status": "open" if streaming else "closed",
+                "text": a_string(entry, "text", at),
+            }
+        ],
+    }
+    made = milliseconds(entry.get("createdAt"))
+    if made is not None:
+        message["order"] = made
+    return message
+
+
+def _wire_thread(session_id: str, reads: Reads) -> Members:
+    session = reads.session(session_id)
+    wire: Members = {"id": session_id, **(thaw(session.info) if session is not None else {})}
+    status = session.status if session is not None else None
+    wire["session"] = thaw(status.fields.get("session")) if status is not None else None
+    wire |= {name: [] for name in _LISTS}
+    for message in reads.messages(session_id):
+        parts = reads.parts(session_id, message.id)
+        for name, member in (("activities", "activity"), ("proposedPlans", "proposedPlan")):
+            wire[name] += [thaw(part.fields[member]) for part in parts if member in part.fields]
+        if message.role not in ("activity", "plan"):
+            wire["messages"].append(_wire_message(message, parts))
+    return wire
+
+
+def _wire_message(message: Message, parts: Sequence[Part]) -> Members:
+    text = "".join(part.view.raw() for part in parts)
+    known: Members = {"id": message.id, "role": message.role, "text": text}
+    facts = thaw(message.info)
+    for part in parts:
+        facts.update(thaw(part.fields))
+    return {**facts, **known, "streaming": message.status == "open"}

@@ -1,0 +1,556 @@
+"""opencode's V2 streams: numbered durable events between deltas that have no number.
+
+There is no recording: a conversation is told once (`CONVERSATION`, or drawn from a seed), and
+`V2`, `Next` and `V1` say it in each dialect.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from wires import (
+    JSON,
+    assert_chunks_do_not_show,
+    assert_detection_is_sure,
+    assert_every_tick_is_a_prefix,
+    assert_no_law_broken,
+    assert_saves_resume,
+    assert_total,
+    encoded,
+    fold,
+    logged,
+    mutated,
+    shown,
+    verdicts,
+)
+
+from streamstore import StreamStore
+from streamstore.adapters.opencode_v2 import OpencodeV2Adapter
+from streamstore.transcript import Transcript
+
+Wire = dict[str, Any]
+PROTOCOL = "opencode-v2"
+
+#: (role, [(kind, pieces) or ("tool", name, input text, input, output or None, error or None)])
+Turn = tuple[str, list[tuple[Any, ...]]]
+
+CONVERSATION: list[Turn] = [
+    ("user", [("text", ["What is here?"])]),
+    (
+        "assistant",
+        [
+            ("reasoning", ["I should ", "look."]),
+            ("text", ["Let me ", "see", "."]),
+            ("tool", "list", '{"path": "."}', {"path": "."}, "a.txt", None),
+            ("tool", "read", '{"path": "b"}', {"path": "b"}, None, "no such file"),
+        ],
+    ),
+    ("assistant", [("text", ["One file, ", "a.txt."])]),
+]
+
+
+def drawn(seed: int) -> list[Turn]:
+    draw = random.Random(seed)
+    told: list[Turn] = []
+    for _ in range(draw.randint(1, 3)):
+        told.append(("user", [("text", ["why?"])]))
+        for _ in range(draw.randint(1, 2)):
+            parts: list[tuple[Any, ...]] = []
+            for _ in range(draw.randint(1, 4)):
+                words = draw.choices(["a ", "ä", "\U0001f600", "\n"], k=draw.randint(1, 6))
+                if draw.random() < 0.3:
+                    failed = draw.random() < 0.3
+                    parts.append(("tool", "bash", '{"x": 1}', {"x": 1},
+                                  None if failed else "ok", "bad" if failed else None))  # fmt: skip
+                else:
+                    parts.append((draw.choice(["text", "reasoning"]), words))
+            told.append(("assistant", parts))
+    return told
+
+
+class V2:
+    """Says a conversation in V2; ids and numbers as the server gives them."""
+
+    prefix = "session.next."
+
+    def __init__(self, session: str = "ses_1") -> None:
+        self.session = session
+        self.seq = -1
+        self.made = 0
+        self.sent: list[Wire] = []
+
+    def emit(self, kind: str, *, durable: bool = True, **data: Any) -> Wire:
+        self.made += 1
+        wire: Wire = {
+            "id": f"evt_{self.session}_{self.made:06}",
+            "type": f"{self.prefix}{kind}",
+            "data": {"timestamp": 1000 + self.made, "sessionID": self.session, **data},
+        }
+        if durable:
+            self.seq += 1
+            wire["durable"] = {"aggregateID": self.session, "seq": self.seq, "version": 1}
+        self.sent.append(wire)
+        return wire
+
+    def named(self, kind: str, message: str, place: int) -> Wire:
+        name = "textID" if kind == "text" else "reasoningID"
+        return {"assistantMessageID": message, name: f"{kind}-{place}"}
+
+    def user(self, message: str, text: str) -> None:
+        self.emit("prompted", messageID=message, prompt={"text": text}, delivery="steer")
+
+    def text(self, message: str, kind: str, place: int, pieces: list[str], *,
+             whole: str | None = None, end: bool = True) -> None:  # fmt: skip
+        at = self.named(kind, message, place)
+        self.emit(f"{kind}.started", **at)
+        for piece in pieces:
+            self.emit(f"{kind}.delta", durable=False, **at, delta=piece)
+        if end:
+            self.emit(f"{kind}.ended", **at, text="".join(pieces) if whole is None else whole)
+
+    def tool(self, message: str, call: str, name: str, raw: str, given: Wire,
+             output: str | None, error: str | None) -> None:  # fmt: skip
+        at = {"assistantMessageID": message, "callID": call}
+        self.emit("tool.input.started", **at, name=name)
+        for start in range(0, len(raw), 5):
+            self.emit("tool.input.delta", durable=False, **at, delta=raw[start : start + 5])
+        self.emit("tool.input.ended", **at, text=raw)
+        self.emit("tool.called", **at, tool=name, input=given, provider={"executed": False})
+        if error is not None:
+            self.emit("tool.failed", **at, error={"type": "unknown", "message": error},
+                      provider={"executed": False})  # fmt: skip
+        elif output is not None:
+            self.emit("tool.progress", **at, structured={}, content=[])
+            self.emit("tool.success", **at, structured={"exit": 0},
+                      content=[{"type": "text", "text": output}],
+                      provider={"executed": False})  # fmt: skip
+
+    def step(self, message: str, parts: list[tuple[Any, ...]]) -> None:
+        self.emit("step.started", assistantMessageID=message, agent="build",
+                  model={"id": "m", "providerID": "p"}, snapshot="s0")  # fmt: skip
+        for place, part in enumerate(parts):
+            if part[0] == "tool":
+                self.tool(message, f"call-{message}-{place}", *part[1:])
+            else:
+                self.text(message, part[0], place, part[1])
+        tokens = {"input": 1, "output": 2, "reasoning": 0, "cache": {"read": 0, "write": 0}}
+        self.emit("step.ended", assistantMessageID=message, finish="stop", cost=0.5, tokens=tokens)
+
+    def tell(self, turns: list[Turn]) -> list[Wire]:
+        for place, (role, parts) in enumerate(turns):
+            message = f"msg_{place:03}"
+            if role == "user":
+                self.user(message, "".join(parts[0][1]))
+            else:
+                self.step(message, parts)
+        return self.sent
+
+
+class Next(V2):
+    """The next dialect: shorter types, the time in the envelope, ordinals for ids."""
+
+    prefix = "session."
+
+    def emit(self, kind: str, *, durable: bool = True, **data: Any) -> Wire:
+        wire = super().emit(kind, durable=durable, **data)
+        wire["created"] = wire["data"].pop("timestamp")
+        return wire
+
+    def tell(self, turns: list[Turn]) -> list[Wire]:
+        self.counts: dict[tuple[str, str], int] = {}
+        return super().tell(turns)
+
+    def named(self, kind: str, message: str, place: int) -> Wire:
+        ordinal = self.counts.get((message, kind), 0)
+        self.counts[message, kind] = ordinal + 1
+        return {"assistantMessageID": message, "ordinal": ordinal}
+
+
+def said_in_v1(turns: list[Turn]) -> list[Wire]:
+    """The same in V1: parts come whole, only their texts stream."""
+    sent: list[Wire] = []
+
+    def emit(kind: str, **properties: Any) -> None:
+        sent.append({"id": f"evt_{len(sent):06}", "type": kind,
+                     "properties": {"sessionID": "ses_1", **properties}})  # fmt: skip
+
+    def part_updated(**part: Any) -> None:
+        emit("message.part.updated", part={"sessionID": "ses_1", **part}, time=1)
+
+    for place, (role, parts) in enumerate(turns):
+        message = {"id": f"msg_{place:03}", "sessionID": "ses_1", "role": role}
+        emit("message.updated", info={**message, "time": {"created": place}})
+        for number, part in enumerate(parts):
+            at = {"id": f"prt_{place:03}_{number:03}", "messageID": message["id"]}
+            if part[0] == "tool":
+                _, name, _, given, output, error = part
+                tool = {**at, "type": "tool", "tool": name, "callID": f"c{number}"}
+                times = {"start": 1, "end": 2}
+                part_updated(**tool, state={"status": "pending", "input": {}, "raw": ""})
+                part_updated(**tool, state={"status": "running", "input": given, "time": times})
+                done: Wire = {"status": "completed", "output": output, "title": "", "metadata": {}}
+                if error is not None:
+                    done = {"status": "error", "error": error}
+                part_updated(**tool, state={**done, "input": given, "time": times})
+                continue
+            kind, pieces = part
+            if role == "user":
+                part_updated(**at, type=kind, text="".join(pieces))
+                continue
+            part_updated(**at, type=kind, text="", time={"start": 1})
+            for piece in pieces:
+                emit("message.part.delta", messageID=message["id"], partID=at["id"], field="text",
+                     delta=piece)  # fmt: skip
+            part_updated(**at, type=kind, text="".join(pieces), time={"start": 1, "end": 2})
+        completed = {"created": place, "completed": place + 1}
+        emit("message.updated", info={**message, "time": completed})
+    return sent
+
+
+LOGS = {f"seed {seed}": V2().tell(drawn(seed)) for seed in range(3)} | {
+    "next": Next().tell(CONVERSATION),
+    "recorded": logged(PROTOCOL, "one_turn.jsonl"),
+}
+each_log = pytest.mark.parametrize("wires", LOGS.values(), ids=LOGS)
+
+
+def transcript(protocol: str, wires: list[Wire]) -> list[tuple[str, str, str]]:
+    """What a reader is shown, as a view that cannot go back shows it."""
+    store = StreamStore(ticks="each")
+    told = Transcript(store)
+    store.subscribe(told.hear)
+    store.open(protocol).ingest_many(wires)
+    return [(entry.style, entry.head, str(entry.text)) for entry in (*told.done(), *told.finish())]
+
+
+def parts(store: StreamStore, message: str = "msg_001", session: str = "ses_1") -> list[Any]:
+    return list(store.parts(session, message))
+
+
+# --- what a stream comes to -----------------------------------------------------------------------
+
+
+def test_the_log_is_the_conversation_that_is_told_here() -> None:
+    assert LOGS["recorded"] == V2().tell(CONVERSATION)
+
+
+@pytest.mark.parametrize("turns", [CONVERSATION, *map(drawn, range(8))])
+@pytest.mark.parametrize("dialect", [V2, Next])
+def test_a_conversation_is_the_same_in_each_dialect(dialect: type[V2], turns: list[Turn]) -> None:
+    told = dialect().tell(turns)
+    expected = transcript("opencode", said_in_v1(turns))
+    assert transcript(PROTOCOL, told) == expected and len(expected) > 2
+    without = [wire for wire in told if "durable" in wire]  # as a replay has it
+    assert transcript(PROTOCOL, without) == expected
+
+
+def test_messages_as_the_servers_read_gives_them() -> None:
+    (read,) = encoded(fold(PROTOCOL, LOGS["recorded"]), PROTOCOL)
+    user, first, second = read["data"]
+    assert read["sessionID"] == "ses_1"
+    assert user == {
+        "id": "msg_000", "type": "user", "text": "What is here?", "time": {"created": 1001},
+        "delivery": "steer",
+    }  # fmt: skip
+    assert first["finish"] == "stop" and first["snapshot"] == {"start": "s0"}
+    assert first["time"]["created"] == 1002 < first["time"]["completed"]
+    reasoning, text, listed, failed = first["content"]
+    assert (reasoning["type"], reasoning["id"]) == ("reasoning", "reasoning-0")
+    assert text == {"type": "text", "id": "text-1", "text": "Let me see."}
+    assert listed["state"] == {
+        "status": "completed", "input": {"path": "."}, "structured": {"exit": 0},
+        "content": [{"type": "text", "text": "a.txt"}],
+    }  # fmt: skip
+    assert (listed["id"], listed["name"]) == ("call-msg_001-2", "list")
+    assert listed["provider"] == {"executed": False}
+    assert failed["state"]["error"] == {"type": "unknown", "message": "no such file"}
+    assert second["content"][0]["text"] == "One file, a.txt."
+
+
+@each_log
+def test_a_read_of_what_was_streamed_is_the_same(wires: list[Wire]) -> None:
+    store = fold(PROTOCOL, wires)
+    (read,) = encoded(store, PROTOCOL)
+    assert encoded(fold(PROTOCOL, [{**read, "complete": True}]), PROTOCOL) == [read]
+    token = store.begin_read("ses_1")
+    last = wires[-1]["durable"]["seq"]
+    for page in ({**read, "complete": True}, {**read, "seq": last, "readFrom": token}):
+        store.open(PROTOCOL).ingest(page)
+        store.flush()
+        assert encoded(store, PROTOCOL) == [read] and store.health.gaps == ()
+
+
+def test_everything_else_of_a_session() -> None:
+    v2 = V2()
+    v2.emit("agent.switched", messageID="msg_1", agent="plan")
+    v2.emit("model.switched", messageID="msg_2", model={"id": "m", "providerID": "p"})
+    v2.emit("moved", location={"directory": "/d"})
+    v2.emit("synthetic", messageID="msg_3", text="note")
+    v2.emit("context.updated", messageID="msg_4", text="rules")
+    v2.emit("shell.started", messageID="msg_5", callID="sh", command="ls")
+    v2.emit("shell.ended", callID="sh", output="a b")
+    v2.emit("compaction.started", messageID="msg_6", reason="auto")
+    v2.emit("compaction.delta", durable=False, messageID="msg_6", text="so ")
+    v2.emit("compaction.delta", durable=False, messageID="msg_6", text="far")
+    v2.emit("compaction.ended", messageID="msg_6", reason="auto", text="so far.", recent="now")
+    v2.emit("prompted", messageID="msg_7", delivery="queue",
+            prompt={"text": "see", "files": [{"uri": "f", "mime": "text/plain"}]})  # fmt: skip
+    v2.emit("invented", anything=1)
+    store = fold(PROTOCOL, v2.sent)
+    (read,) = encoded(store, PROTOCOL)
+    assert [message["type"] for message in read["data"]] == [
+        "agent-switched", "model-switched", "synthetic", "system", "shell", "compaction", "user"
+    ]  # fmt: skip
+    shell, compaction, user = read["data"][4:]
+    assert (shell["command"], shell["output"], shell["callID"]) == ("ls", "a b", "sh")
+    assert (compaction["summary"], compaction["recent"]) == ("so far.", "now")
+    assert user["files"] == [{"uri": "f", "mime": "text/plain"}]
+    assert store.session("ses_1").info["agent"] == "plan"  # type: ignore[union-attr]
+    assert store.health.gaps == () and store.health.resume["sessions"] == {"ses_1": v2.seq}
+    assert encoded(fold(PROTOCOL, [{**read, "complete": True}]), PROTOCOL) == [read]
+
+
+def test_a_failed_step_that_is_tried_again_ends_as_the_later_one() -> None:
+    v2 = V2()
+    error = {"type": "unknown", "message": "overloaded"}
+    v2.emit("step.started", assistantMessageID="msg_1", agent="build", model={})
+    v2.emit("step.failed", assistantMessageID="msg_1", error=error)
+    store = fold(PROTOCOL, v2.sent)
+    assert store.messages("ses_1")[0].status == "error"
+    v2.emit("retried", attempt=1, error={"message": "overloaded", "isRetryable": True})
+    retried = fold(PROTOCOL, v2.sent).session("ses_1").status  # type: ignore[union-attr]
+    assert retried is not None and (retried.type, retried.attempt) == ("retry", 1)
+    v2.step("msg_1", [("text", ["fine"])])
+    store = fold(PROTOCOL, v2.sent)
+    assert store.messages("ses_1")[0].status == "completed"
+    assert store.session("ses_1").status.type == "busy"  # type: ignore[union-attr]
+
+
+def test_a_committed_revert_removes_what_lies_behind_its_target() -> None:
+    v2 = V2()
+    v2.tell(CONVERSATION)
+    v2.emit("revert.staged", revert={"messageID": "msg_001"})
+    store = fold(PROTOCOL, v2.sent)
+    assert store.session("ses_1").info["revert"] == {"messageID": "msg_001"}  # type: ignore[union-attr]
+    v2.emit("revert.committed", messageID="msg_001")
+    store = fold(PROTOCOL, v2.sent)
+    assert [message.id for message in store.messages("ses_1")] == ["msg_000"]
+    assert store.session("ses_1").info["revert"] is None  # type: ignore[union-attr]
+
+
+def test_requests_wait_for_their_answer() -> None:
+    v2 = V2()
+    at = {"type": "tool", "messageID": "msg_1", "callID": "c"}
+    asked = {"id": "evt_1", "type": "permission.v2.asked",
+             "data": {"id": "per_1", "sessionID": "ses_1", "action": "edit", "source": at}}  # fmt: skip
+    replied = {"id": "evt_2", "type": "permission.v2.replied",
+               "data": {"requestID": "per_1", "sessionID": "ses_1", "reply": "once"}}  # fmt: skip
+    store = fold(PROTOCOL, [*v2.sent, asked])
+    session = store.session("ses_1")
+    assert session is not None and session.permissions["per_1"].call_id == "c"
+    assert fold(PROTOCOL, [asked, replied]).session("ses_1").permissions == {}  # type: ignore[union-attr]
+
+
+def test_the_same_events_on_a_v1_stream() -> None:
+    def moved(wire: Wire) -> Wire:
+        rest = {name: value for name, value in wire.items() if name not in ("data", "durable")}
+        return {**rest, "properties": wire["data"]}
+
+    told = V2().tell(CONVERSATION)
+    store = StreamStore()
+    store.open(PROTOCOL, sequencing="none").ingest_many(map(moved, told))
+    assert [part.text for part in parts(store)[:2]] == ["I should look.", "Let me see."]
+
+
+# --- numbers between deltas without any -----------------------------------------------------------
+
+
+def test_the_end_of_a_text_carries_all_of_it_and_seals_it() -> None:
+    v2 = V2()
+    v2.text("msg_001", "text", 0, ["a", "b"], whole="A B")
+    v2.emit("text.delta", durable=False, assistantMessageID="msg_001", textID="text-0", delta="c")
+    store = fold(PROTOCOL, v2.sent)
+    (part,) = parts(store)
+    assert (part.text, part.status, part.gap) == ("A B", "closed", False)
+    assert store.health.counts["verdicts"]["refused:sealed"] == 1
+
+
+def test_a_text_whose_deltas_were_missed_is_gapped_until_its_end() -> None:
+    v2 = V2()
+    v2.text("msg_001", "text", 0, ["a", "b", "c"])
+    started, first, *rest, ended = v2.sent
+    store = StreamStore()
+    stream = store.open(PROTOCOL)
+    stream.ingest_many([started, first])
+    stream.end()  # the connection drops: deltas are never sent again
+    assert parts(store)[0].gap and store.health.resume["sessions"] == {"ses_1": 0}
+    stream = store.open(PROTOCOL)
+    stream.ingest_many(rest[-1:])
+    assert parts(store)[0].text == "ac" and parts(store)[0].gap
+    stream.ingest_many([ended])
+    assert parts(store)[0].text == "abc" and not parts(store)[0].gap
+
+
+def test_a_delta_is_known_again_by_its_id() -> None:
+    v2 = V2()
+    v2.text("msg_001", "text", 0, ["a", "b"], end=False)
+    store = fold(PROTOCOL, [*v2.sent, *v2.sent])
+    assert parts(store)[0].text == "ab" and verdicts(store)["duplicate"] == 3
+
+
+@each_log
+def test_after_the_last_number_goes_on_without_a_seam(wires: list[Wire]) -> None:
+    """The server sends durable events behind `after`, then what is live."""
+    expected = encoded(fold(PROTOCOL, wires), PROTOCOL)
+    for cut in range(1, len(wires)):
+        store = StreamStore()
+        stream = store.open(PROTOCOL)
+        stream.ingest_many(wires[:cut])
+        stream.end()
+        after = store.health.resume["sessions"]["ses_1"]
+        assert after == max(w["durable"]["seq"] for w in wires[:cut] if "durable" in w)
+        tail = [wire for wire in wires if wire.get("durable", {"seq": -1})["seq"] > after]
+        overlap = [wire for wire in wires[max(0, cut - 4) : cut] if "durable" in wire]
+        store.open(PROTOCOL).ingest_many([*overlap, *tail])
+        store.flush()
+        assert encoded(store, PROTOCOL) == expected
+        assert store.health.gaps == ()
+
+
+@each_log
+def test_a_full_replay_changes_nothing(wires: list[Wire]) -> None:
+    store = fold(PROTOCOL, wires)
+    before, version = shown(store), store.version
+    found = store.open(PROTOCOL).ingest_many(wires)
+    assert len(found) == len(wires)
+    assert {verdict.kind for _, verdict in found} == {"duplicate"}
+    store.flush()
+    assert (shown(store), store.version) == (before, version)
+
+
+def test_a_missing_durable_event_is_a_gap_and_its_late_arrival_closes_it() -> None:
+    v2 = V2()
+    v2.tell(CONVERSATION)
+    place = next(n for n, wire in enumerate(v2.sent) if wire["type"].endswith("tool.called"))
+    lost = v2.sent[place]
+    store = fold(PROTOCOL, [wire for wire in v2.sent if wire is not lost])
+    assert store.health.resume["sessions"] == {"ses_1": lost["durable"]["seq"] - 1}
+    assert len(store.health.gaps) == 1 and "ses_1" in store.health.resync
+    store.open(PROTOCOL).ingest(lost)
+    store.flush()
+    assert store.health.gaps == () and store.health.resume["sessions"] == {"ses_1": v2.seq}
+    assert parts(store)[2].tool.status == "completed"  # a lower rank changes nothing
+
+
+def test_a_repeated_start_makes_no_second_block() -> None:
+    v2 = V2()
+    v2.text("msg_001", "text", 0, ["a"], end=False)
+    v2.text("msg_001", "text", 0, ["b"])
+    assert len(parts(fold(PROTOCOL, v2.sent))) == 1
+
+
+def test_sessions_stay_apart() -> None:
+    first, second = V2("ses_1"), V2("ses_2")
+    for told in (first, second):
+        told.text("msg_001", "text", 0, [f"of {told.session}"])
+    mixed = [wire for pair in zip(first.sent, second.sent, strict=True) for wire in pair]
+    store = fold(PROTOCOL, mixed)
+    assert [parts(store, session=one)[0].text for one in ("ses_1", "ses_2")] == [
+        "of ses_1", "of ses_2"
+    ]  # fmt: skip
+    alone = StreamStore()
+    alone.open(PROTOCOL, session_id="ses_1").ingest_many(mixed)
+    assert alone.session_ids() == ("ses_1",)
+
+
+# --- for every log --------------------------------------------------------------------------------
+
+
+@each_log
+def test_shown_text_is_a_prefix_of_the_final_one_after_every_event(wires: list[Wire]) -> None:
+    assert_every_tick_is_a_prefix(PROTOCOL, wires)
+
+
+@each_log
+def test_how_the_bytes_are_cut_changes_nothing(wires: list[Wire]) -> None:
+    assert_chunks_do_not_show(PROTOCOL, wires)
+
+
+@each_log
+def test_a_saved_state_and_the_tail_are_the_full_replay(wires: list[Wire]) -> None:
+    assert_saves_resume(PROTOCOL, wires)
+
+
+@each_log
+def test_no_law_is_broken(wires: list[Wire]) -> None:
+    # A connection that drops inside a text leaves it gapped: saved states alone keep L4, which
+    # `test_a_saved_state_and_the_tail_are_the_full_replay` holds them to.
+    assert_no_law_broken(wires, laws=("L1", "L2", "L3", "L5", "L6"))
+
+
+@each_log
+def test_the_short_way_of_a_delta_agrees_with_the_long_one(
+    wires: list[Wire], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unnumbered() -> Any:
+        store = StreamStore()
+        store.open(PROTOCOL, sequencing="none").ingest_many(wires)
+        return store.state()
+
+    short = unnumbered()
+    monkeypatch.setattr(OpencodeV2Adapter, "delta", None)
+    assert unnumbered() == short
+
+
+def test_the_first_event_tells_the_protocol() -> None:
+    assert_detection_is_sure(PROTOCOL)
+    for wires in LOGS.values():
+        assert all(OpencodeV2Adapter.detects(wire) for wire in wires)
+
+
+@pytest.mark.parametrize(
+    ("changed", "field"),
+    [
+        ({"type": 7}, "type"),
+        ({"data": []}, "data"),
+        ({"durable": {"seq": -1}}, "durable.seq"),
+        ({"data": {"sessionID": 5}}, "data.sessionID"),
+        ({"data": {"sessionID": "ses_1", "timestamp": "x"}}, "data.timestamp"),
+        ({"data": {"sessionID": "ses_1"}}, "data.assistantMessageID"),
+    ],
+)
+def test_what_breaks_the_protocol_is_named_and_the_rest_goes_on(changed: Wire, field: str) -> None:
+    v2 = V2()
+    v2.text("msg_001", "text", 0, ["a", "b"])
+    store = StreamStore()
+    stream = store.open(PROTOCOL)
+    stream.ingest_many(v2.sent[:2])
+    verdict = stream.ingest({**v2.sent[1], **changed})
+    assert (verdict.kind, verdict.reason) == ("malformed", field)
+    assert stream.ingest({"id": "e", "type": "session.x", "data": {}}).kind == "unknown"
+    stream.ingest_many(v2.sent[2:])
+    store.flush()
+    assert parts(store)[0].text == "ab"
+
+
+SHAPES = [*LOGS["recorded"], encoded(fold(PROTOCOL, LOGS["recorded"]), PROTOCOL)[0]]
+
+
+@settings(max_examples=80)
+@given(st.lists(mutated(SHAPES) | JSON, min_size=1, max_size=4))
+def test_anything_may_come(wires: list[Any]) -> None:
+    assert_total(PROTOCOL, wires, LOGS["recorded"])
+
+
+def test_what_is_remembered_is_bounded() -> None:
+    v2 = V2()
+    for number in range(600):
+        at = {"assistantMessageID": f"msg_{number:05}", "callID": f"c{number}"}
+        v2.emit("step.started", assistantMessageID=f"msg_{number:05}", agent="a", model={})
+        v2.emit("tool.called", **at, tool="x", input={}, provider={"executed": False})
+    memory = fold(PROTOCOL, v2.sent).save()["memory"][PROTOCOL]["ses_1"]
+    assert (len(memory["calls"]), len(memory["messages"])) == (256, 600)
