@@ -212,12 +212,9 @@ class Part:
         return str(self.view)
 
     def field_text(self, field: str) -> str:
-        """The text of another field than `text`, streamed or set ("" where there is none)."""
+        """The text streamed into another field than `text` ("" where there is none)."""
         view = self.view if field == "text" else self.others.get(field)
-        if view is not None:
-            return str(view)
-        value = self.fields.get(field)
-        return value if isinstance(value, str) else ""
+        return "" if view is None else str(view)
 
     @property
     def time(self) -> Json:
