@@ -289,6 +289,12 @@ class Stream:
         return self._adapter
 
     @property
+    def retry(self) -> int | None:
+        """The reconnection time that an event stream asked for, in ms; None when it did not."""
+        framer = self._framer
+        return framer.retry if isinstance(framer, EventStreamParser) else None
+
+    @property
     def sequencing(self) -> Sequencing:
         """What a hole in this stream's seq means."""
         return self._mode
@@ -1416,6 +1422,24 @@ class StreamStore:
             resume=self._resume(self._sessions.values()),
             resync=MappingProxyType(dict(self._resync)),
         )
+
+    @property
+    def resync(self) -> Mapping[str, str]:
+        """`health.resync` alone, at the cost of a look: sessions to fetch again, and why."""
+        return MappingProxyType(self._resync)
+
+    def ask_resync(self, session_id: str, reason: str) -> None:
+        """Note that a session should be fetched again; a snapshot of it clears the note.
+
+        For whoever learns of a loss that no event shows, e.g. a server that has no replay. A saved
+        state holds it.
+        """
+        self._ask_resync(session_id, reason)
+
+    def generation(self, session_id: str | None = None) -> str | None:
+        """The generation of the server's counter in force, of one session or of the server."""
+        session = None if session_id is None else self._sessions.get(session_id)
+        return self._generation if session is None else session.generation
 
     def state(self) -> dict[str, Any]:
         """The state as plain JSON: contract section 9. Linear in what is stored."""

@@ -1,0 +1,178 @@
+"""What the head of an answer means: an open stream, another address, later, or never.
+
+Pure: a request, a status and headers in, a value out. Sources: HTML standard, "Server-sent events"
+(what opens a stream, and that 204 ends it); Fetch standard, "HTTP-redirect fetch".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeAlias
+from urllib.parse import urljoin, urlsplit
+
+import attrs
+
+from .faults import StreamRefused
+from .policy import retry_after
+from .transport import Request
+
+#: What of a request's headers is for its origin alone.
+CREDENTIALS = (
+    "authorization",
+    "cookie",
+    "proxy-authorization",
+    "x-api-key",
+    "api-key",
+    "x-goog-api-key",
+)
+_REDIRECTS = frozenset((301, 302, 303, 307, 308))
+#: 4xx that pass: the request timed out, came too early, or came too often.
+_PASSING = frozenset((408, 425, 429))
+#: Of those and of 5xx, the ones that say that the request was not acted on.
+_UNTOUCHED = frozenset((408, 425, 429, 503))
+#: The server no longer has what came after the position that was sent.
+_TOO_OLD = frozenset((409, 410, 412))
+_OF_BODY = ("content-type", "content-length", "content-encoding", "content-language")
+_PORTS = {"http": 80, "https": 443}
+
+
+@attrs.frozen
+class Opened:
+    """Events follow."""
+
+
+@attrs.frozen
+class Redirected:
+    """Ask there instead."""
+
+    request: Request
+
+
+@attrs.frozen
+class Later:
+    """Try again, not before `after_ms` where the server says so."""
+
+    reason: str
+    after_ms: float | None
+    untouched: bool
+
+
+@attrs.frozen
+class TooOld:
+    """What came after the position cannot be had any more: fetch the state instead."""
+
+    reason: str
+
+
+Answer: TypeAlias = Opened | Redirected | Later | TooOld
+
+
+def judge(
+    request: Request, status: int, headers: Mapping[str, str], *, wall_ms: float, resuming: bool
+) -> Answer:
+    """What an answer to a request for a stream means; `resuming`: it carried a position.
+
+    Raises:
+        StreamRefused: it ends the connection.
+    """
+    if status == 200:
+        kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind == "text/event-stream":
+            return Opened()
+        raise StreamRefused(
+            f"{_where(request)} answered with {_shown(kind) or 'no content type'} where an event "
+            "stream (text/event-stream) was asked for: check the address",
+            status,
+        )
+    if status == 204:
+        raise StreamRefused(
+            f"{_where(request)} says that there is nothing to follow, and that nobody should "
+            "connect again (204)",
+            status,
+        )
+    if status in _REDIRECTS:
+        return Redirected(redirected(request, status, headers.get("location")))
+    if status in _TOO_OLD and resuming:
+        return TooOld(f"the server no longer has what came after the position ({status})")
+    if status in _PASSING or status >= 500:
+        return Later(
+            f"{_where(request)} answered {status}",
+            retry_after(headers.get("retry-after"), wall_ms),
+            status in _UNTOUCHED,
+        )
+    raise StreamRefused(f"{_where(request)} answered {status}{_hint(status)}", status)
+
+
+def redirected(request: Request, status: int, location: str | None) -> Request:
+    """The request that a redirect asks for; across origins without credentials.
+
+    >>> there = redirected(Request(url="http://a/x", headers={"cookie": "c"}), 307, "http://b/y")
+    >>> there.url, dict(there.headers), there.credentials
+    ('http://b/y', {}, False)
+
+    Raises:
+        StreamRefused: it names no address that can be asked.
+    """
+    if not location:
+        raise StreamRefused(f"{_where(request)} redirects without saying where to", status)
+    url = ""
+    try:
+        url = urljoin(request.url, location.strip())
+        origin = origin_of(url)
+        if urlsplit(url).username is not None and origin != origin_of(request.url):
+            url = _without_user(url)
+    except ValueError:
+        origin = None
+    if origin is None:
+        raise StreamRefused(
+            f"{_where(request)} redirects to what is no http or https address", status
+        )
+    headers = dict(request.headers)
+    method, body = request.method, request.body
+    if (status == 303 and method != "HEAD") or (status in (301, 302) and method == "POST"):
+        if method != "GET":
+            method, body = "GET", None
+            for name in _OF_BODY:
+                headers.pop(name, None)
+    credentials = request.credentials
+    if origin != origin_of(request.url):
+        credentials = False
+        for name in CREDENTIALS:
+            headers.pop(name, None)
+    return Request(method=method, url=url, headers=headers, body=body, credentials=credentials)
+
+
+def origin_of(url: str) -> tuple[str, str, int] | None:
+    """Scheme, host and port; None for what is no http or https address."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:  # a port that is none, a bracket that is not closed
+        return None
+    if parts.scheme not in _PORTS or not parts.hostname:
+        return None
+    return parts.scheme, parts.hostname, port or _PORTS[parts.scheme]
+
+
+def _without_user(url: str) -> str:
+    # Credentials that a redirect itself names for another origin are not ours to send.
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
+def _where(request: Request) -> str:
+    """The address without what may be secret in it."""
+    parts = urlsplit(request.url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{_shown(parts.path)}"
+
+
+def _shown(text: str) -> str:
+    return "".join(char if char.isprintable() else "?" for char in text[:200])
+
+
+def _hint(status: int) -> str:
+    if status in (401, 403):
+        return ": it wants credentials, or others; pass them in headers="
+    if status == 404:
+        return ": there is no such stream; check the address"
+    return ""

@@ -1,0 +1,677 @@
+"""`connect`: follows a live event stream into a store, through drops, silence and late joins.
+
+The loop of the client and nothing else: ask, read, note where to go on, wait, ask again. When and
+how long is `policy.py`, what an answer means `answers.py`, how to resume `resuming.py`, fetching a
+state `resync.py`. Every time and chance comes from outside, every await may be cancelled.
+"""
+
+from __future__ import annotations
+
+import json as _json
+import random as _random
+from collections.abc import AsyncIterator, Callable, Hashable, Mapping
+from contextlib import aclosing
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import attrs
+
+from ..errors import CallerError, StreamStoreError
+from ..model import Sequencing
+from ..pipeline import Policy as Leniency
+from ..pipeline import Stream, StreamStore
+from ..protocols import adapter_named, adapters
+from .answers import Later, Opened, Redirected, TooOld, judge, origin_of
+from .faults import ConnectionLost, PoisonedStream, StreamRefused, TooManyRedirects
+from .owning import Owner, SameLoop
+from .policy import Backoff, Place, PoisonWatch, Policy
+from .resuming import LastEventId, Resume
+from .resync import Fetch, Resync
+from .transport import AsyncioClock, Clock, Request, Response, Transport
+from .watch import Silence, guarded, watched
+
+if TYPE_CHECKING:
+    import asyncio
+
+State: TypeAlias = Literal["connecting", "open", "waiting", "ended"]
+
+
+@attrs.frozen(kw_only=True)
+class ConnectionStatus:
+    """How a connection is doing; a value, made anew at each change.
+
+    Attributes:
+        state: `connecting` (asking), `open` (events come), `waiting` (before asking again),
+            `ended`.
+        reason: why it waits or has ended, "" otherwise.
+        wait_ms: how long it waits.
+        reconnects: attempts after the first.
+        synced: no resync is owed.
+        resync_error: why the last resync failed; it is tried again.
+    """
+
+    state: State = "connecting"
+    reason: str = ""
+    wait_ms: float = 0
+    reconnects: int = 0
+    synced: bool = True
+    resync_error: Exception | None = None
+
+
+@attrs.frozen
+class _Drop:
+    """Why one connection is over, and when to ask again."""
+
+    reason: str
+    after_ms: float | None = None
+    again: bool = True  # whether the request may be made again as it was
+    at_once: bool = False
+
+
+class Connection:
+    """One followed stream; made by `connect`, used in `async with`.
+
+    - `state`, `status`, `error`, `reconnects`, `unrepaired`: how it is doing
+    - `wait()`: until it ends; `opened()`: until events come; `async for status in connection`
+    - `resync()`: fetch the state now; `aclose()`: end it
+
+    Each opening opens a stream of the store. After a drop that one ends, and the next goes on
+    where the store has everything: what is sent twice changes nothing.
+
+    Attributes:
+        error: why it ended: a `StreamStoreError` of the server's, the caller's or a limit's
+            making, or whatever the store raised. None while it lives, and when its end was no
+            error.
+        unrepaired: reconnects that neither a position nor a fetched state covered: what was
+            sent meanwhile is lost, and parts that were open are marked (`part.gap`).
+    """
+
+    def __init__(
+        self,
+        request: Request,
+        store: StreamStore,
+        *,
+        protocol: str,
+        session_id: str | None,
+        sequencing: Sequencing | None,
+        generation: str | None,
+        leniency: Leniency,
+        transport: Transport,
+        own_transport: bool,
+        resume: Resume,
+        snapshot: Fetch | None,
+        reconnect: bool | None,
+        live_after: Literal["open", "first event"],
+        policy: Policy,
+        clock: Clock,
+        chance: Callable[[], float],
+        owner: Owner,
+    ) -> None:
+        self._request = request
+        self._store = store
+        self._protocol = protocol
+        self._session_id = session_id
+        self._sequencing: Sequencing | None = sequencing
+        self._generation: str | None = generation
+        self._leniency: Leniency = leniency
+        self._transport = transport
+        self._own_transport = own_transport
+        self._resume = resume
+        self._snapshot = snapshot
+        self._reconnect = reconnect
+        self._live_after = live_after
+        self._policy = policy
+        self._clock = clock
+        self._chance = chance
+        self._owner = owner
+        self._backoff = Backoff(policy)
+        self._poison = PoisonWatch(policy.same_place)
+        self._status = ConnectionStatus()
+        self._changed: asyncio.Event | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._resync: Resync | None = None
+        self._stream: Stream | None = None
+        # Where to go on; what the server, or a change of the generation, made worthless; whether
+        # the present stream was opened without a position, so that a state has to be fetched
+        # before its ids may be sent.
+        self._cursor: Hashable = None
+        self._fenced: Hashable = None
+        self._bare = False
+        self._seen_generation: str | None = None
+        self._ever_open = False
+        self._recognised: str | None = None
+        self.error: BaseException | None = None
+        self.unrepaired = 0
+
+    # -- how it is doing -------------------------------------------------------------------------
+
+    @property
+    def status(self) -> ConnectionStatus:
+        """How it is doing now."""
+        return self._status
+
+    @property
+    def state(self) -> State:
+        """`connecting`, `open`, `waiting` or `ended`."""
+        return self._status.state
+
+    @property
+    def reconnects(self) -> int:
+        """Attempts after the first."""
+        return self._status.reconnects
+
+    @property
+    def stream(self) -> Stream | None:
+        """The store's stream of the present connection; None between two."""
+        return self._stream
+
+    @property
+    def position(self) -> Hashable:
+        """What the next request would resume from; None for nothing."""
+        return None if self._cursor == self._fenced else self._cursor
+
+    def __repr__(self) -> str:
+        return f"<Connection {self._status.state}, {self._status.reconnects} reconnects>"
+
+    def _set(self, **changes: Any) -> None:
+        status = attrs.evolve(self._status, **changes)
+        if status != self._status:
+            self._status = status
+            if self._changed is not None:
+                changed, self._changed = self._changed, None
+                changed.set()
+
+    def _resynced(self) -> None:
+        resync = self._resync
+        if resync is not None:
+            self._set(synced=not resync.owed, resync_error=resync.error)
+
+    async def changed(self) -> None:
+        """Come back at the next change of the status."""
+        import asyncio
+
+        if self._changed is None:
+            self._changed = asyncio.Event()
+        await self._changed.wait()
+
+    def __aiter__(self) -> AsyncIterator[ConnectionStatus]:
+        """The status now, and after each change the latest; ends when the connection has."""
+        return _Statuses(self)
+
+    async def wait(self) -> None:
+        """Come back when it has ended.
+
+        Raises:
+            `error`, if there is one.
+        """
+        while self._status.state != "ended":
+            await self.changed()
+        if self.error is not None:
+            raise self.error
+
+    async def opened(self) -> None:
+        """Come back when events come.
+
+        Raises:
+            `error`; `CallerError` where it ended without one.
+        """
+        while self._status.state not in ("open", "ended"):
+            await self.changed()
+        if self._status.state == "ended":
+            raise self.error or CallerError("the connection has ended")
+
+    async def resync(self) -> None:
+        """Fetch the server's state, behind what is being fetched; come back when it is merged.
+
+        Raises:
+            CallerError: no `snapshot` function was given, or the connection has ended.
+        """
+        number = self.request_resync()
+        assert self._resync is not None
+        await self._resync.finished(number)
+        if self._status.state == "ended":
+            raise self.error or CallerError("the connection has ended")
+
+    def request_resync(self) -> int:
+        """`resync` without waiting for it; the number of the request."""
+        self.require_snapshot()
+        if self._resync is None or self._status.state == "ended":
+            raise CallerError("the connection has ended, or was not entered yet")
+        number = self._resync.request("the program asked for it")
+        self._resynced()
+        return number
+
+    def require_snapshot(self) -> None:
+        """Raise `CallerError` where there is no function that fetches a state."""
+        if self._snapshot is None:
+            raise CallerError("there is nothing to fetch: connect with a snapshot= function")
+
+    # -- its life --------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin, in the running event loop; `async with` does it."""
+        import asyncio
+
+        if self._task is not None:
+            raise CallerError("a connection lives once: connect again for another one")
+        if self._snapshot is not None:
+            self._resync = Resync(
+                self._snapshot, self._store, self._owner, self._policy, self._clock,
+                self._chance, self._resynced, self._merged,
+            )  # fmt: skip
+        self._task = asyncio.create_task(self._run(), name="streamstore connection")
+        # A task that is cancelled before its first step never runs: its end is seen here.
+        self._task.add_done_callback(lambda task: self._over())
+
+    async def aclose(self) -> None:
+        """End it; nothing of it is left when this comes back, cancelled or not."""
+        import asyncio
+
+        task = self._task
+        if task is None:
+            return
+        cancelled = False
+        task.cancel()
+        while not task.done():
+            try:
+                await asyncio.wait((task,))
+            except asyncio.CancelledError:
+                cancelled = True
+        if self._own_transport:
+            await self._transport.aclose()
+        if cancelled:
+            raise asyncio.CancelledError
+
+    async def __aenter__(self) -> Connection:
+        self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    def _over(self) -> None:
+        if self._resync is not None:
+            self._resync.abandon()
+        self._set(state="ended", wait_ms=0.0)
+
+    async def _run(self) -> None:
+        try:
+            if self._resync is None:
+                await self._follow()
+            else:
+                await guarded(self._follow(), self._resync.run())
+        except Exception as error:
+            self.error = error
+            self._set(reason=str(error))
+        finally:
+            stream, self._stream = self._stream, None
+            if stream is not None:
+                await self._owner.run(stream.end)
+            if self._own_transport:
+                await self._transport.aclose()
+            self._over()
+
+    async def _follow(self) -> None:
+        """One connection after the other, until there is a reason not to."""
+        while True:
+            self._set(state="connecting", reason="", wait_ms=0.0)
+            drop = await self._once()
+            if drop is None:
+                self._set(reason="all of it has come")
+                return
+            wait = 0.0
+            if not drop.at_once:
+                wait = self._backoff.next(self._chance(), drop.after_ms)
+            self._set(state="waiting", reason=drop.reason, wait_ms=wait)
+            if wait:
+                await self._clock.sleep(wait)
+            self._set(reconnects=self._status.reconnects + 1)
+
+    # -- one connection --------------------------------------------------------------------------
+
+    async def _once(self) -> _Drop | None:
+        """Ask and read until it is over; None when all has come."""
+        if self._stream is None:
+            self._stream = await self._owner.run(self._open_stream)
+        stream = self._stream
+        position = self.position
+        self._bare = position is None
+        request = self._request
+        if position is not None:
+            request = self._resume.request(request, position)
+        silence = Silence(self._clock, self._policy.limit_ms)
+        passage = _Passage(opened_at=None)
+        lost: ConnectionLost | None = None
+        drop: _Drop | None = None
+        ended = (False, False, 0)
+        try:
+            drop = await watched(self._attend(request, position, stream, silence, passage), silence)
+        except ConnectionLost as error:
+            lost = error
+        finally:
+            if self._resync is not None:
+                self._resync.live(None)
+            if passage.opened_at is not None:
+                self._backoff.lived(silence.last - passage.opened_at)
+                self._stream = None
+                # Also when cancelled: what has come stays, and its gaps are seen.
+                ended = await self._owner.run(lambda: self._end_stream(stream, passage))
+        if lost is not None:
+            drop = _Drop(str(lost), again=not lost.sent)
+        assert drop is not None
+        repeatable = self._may_repeat()
+        if passage.opened_at is None:
+            if not repeatable and not drop.again:
+                raise lost or StreamRefused(drop.reason, passage.status)
+            return drop
+        done, repeated, received = ended
+        if done or (passage.clean and not repeatable):
+            return None
+        moved = self.position != position
+        place = Place(self.position, received, passage.size)
+        if self._poison.ended(place, passage.tail, repeated, moved):
+            raise PoisonedStream(
+                f"{self._poison.times} connections in a row ended at the same place, after "
+                f"{received} events ({passage.size} bytes)"
+                + (f" behind position {position!r:.200}" if position is not None else "")
+                + f", the last one because {drop.reason}"
+            )
+        if not repeatable:
+            # What has no position would begin anew: a second answer, not the rest of this one.
+            raise lost or ConnectionLost(drop.reason)
+        return drop
+
+    def _may_repeat(self) -> bool:
+        """Whether what the server may have acted on may be asked again."""
+        if self._reconnect is not None:
+            return self._reconnect
+        request, position = self._request, self.position
+        if position is not None:
+            request = self._resume.request(request, position)
+        return request.method == "GET"
+
+    async def _attend(
+        self,
+        request: Request,
+        position: Hashable,
+        stream: Stream,
+        silence: Silence,
+        passage: _Passage,
+    ) -> _Drop:
+        redirects = 0
+        while True:
+            response = await self._transport.open(request)
+            try:
+                silence.beat()
+                passage.status = response.status
+                answer = judge(
+                    request,
+                    response.status,
+                    response.headers,
+                    wall_ms=self._clock.wall(),
+                    resuming=position is not None,
+                )
+                if isinstance(answer, Opened):
+                    passage.opened_at = silence.last
+                    return await self._read(response, stream, silence, passage)
+            finally:
+                await response.aclose()
+            if isinstance(answer, Redirected):
+                redirects += 1
+                if redirects > self._policy.redirects:
+                    raise TooManyRedirects(
+                        f"more than {self._policy.redirects} redirects in a row", passage.status
+                    )
+                request = answer.request
+            elif isinstance(answer, TooOld):
+                self._fenced = position
+                return _Drop(answer.reason, at_once=True)
+            else:
+                assert isinstance(answer, Later)
+                return _Drop(answer.reason, answer.after_ms, again=answer.untouched)
+
+    async def _read(
+        self, response: Response, stream: Stream, silence: Silence, passage: _Passage
+    ) -> _Drop:
+        self._opened()
+        if self._live_after == "open":
+            self._now_live(stream)
+        live = self._live_after == "open"
+        async with aclosing(response.chunks()) as chunks:
+            async for chunk in chunks:
+                silence.beat()
+                if not chunk:
+                    continue
+                passage.size += len(chunk)
+                passage.tail = (passage.tail + chunk[-4:])[-4:]
+                if await self._owner.feed(stream, chunk):
+                    if self._resume.live:
+                        self._note(stream)
+                    if not live and stream.received:
+                        live = True
+                        self._now_live(stream)
+                elif not live:
+                    live = await self._owner.run(lambda: stream.received > 0)
+                    if live:
+                        self._now_live(stream)
+                if live and self._resync is not None:
+                    self._resync.look()
+        passage.clean = True
+        return _Drop("the server ended the stream")
+
+    def _opened(self) -> None:
+        self._set(state="open", reason="", wait_ms=0.0)
+        stream = self._stream
+        known = (stream and stream.protocol) or self._recognised or self._protocol
+        declared = adapters().get(known)
+        resumes = declared is None or declared.declaration.resumes
+        if self._bare or not resumes:
+            if self._resync is not None:
+                reason = "the connection was lost" if self._ever_open else "the connection is new"
+                self._resync.request(reason)
+                self._resynced()
+            else:
+                self._bare = False
+                if self._ever_open:
+                    self.unrepaired += 1
+        self._ever_open = True
+
+    def _now_live(self, stream: Stream) -> None:
+        if self._resync is not None:
+            self._resync.live(stream)
+
+    # -- on the owner's side ---------------------------------------------------------------------
+
+    def _open_stream(self) -> Stream:
+        store = self._store
+        stream = store.open(
+            self._protocol,
+            session_id=self._session_id,
+            sequencing=self._sequencing,
+            generation=self._generation,
+            policy=self._leniency,
+        )
+        self._generation = None  # said once: later ones are the server's to say
+        if not self._ever_open and self._cursor is None:
+            # Of a loaded store, or of a stream that somebody else fed.
+            self._seen_generation = store.generation(self._session_id)
+            if self._request.method == "GET":
+                self._cursor = self._resume.position(store, stream)
+        return stream
+
+    def _note(self, stream: Stream) -> None:
+        """Move the cursor to where the store has everything."""
+        generation = self._store.generation(self._session_id)
+        changed = generation != self._seen_generation and self._seen_generation is not None
+        self._seen_generation = generation
+        position = self._resume.position(self._store, stream)
+        if changed and self._resume.live:
+            # An id that came before the counter started again means nothing to the new one, and
+            # within one chunk nobody can tell: it is not sent, until another one comes.
+            self._fenced = position
+        if self._bare:
+            if self._resync is None or self._resync.owed:
+                return  # sent now, it would jump over what the state has to bring
+            self._bare = False
+        self._cursor = position
+
+    def _merged(self) -> None:
+        """A fetched state is in the store: what was held back may be sent from now on."""
+        stream = self._stream
+        if stream is not None and not stream.ended and self._resume.live:
+            self._note(stream)
+
+    def _end_stream(self, stream: Stream, passage: _Passage) -> tuple[bool, bool, int]:
+        """Take in the rest, note where to go on; whether all has come, all was repeated, events."""
+        if stream.ended:  # the store was closed
+            return False, False, stream.received
+        try:
+            stream.feed(b"")  # what another thread left for the owner
+        except StreamStoreError:
+            stream.end()
+            raise
+        retry = stream.retry
+        if retry is not None:
+            self._backoff.retry_ms = retry
+        self._note(stream)
+        self._recognised = stream.protocol
+        received = stream.received
+        repeated = received > 0 and stream.position.events == 0
+        done = self._resume.done(self._store, stream, passage.clean)
+        stream.end()
+        return done, repeated, received
+
+
+class _Statuses:
+    """The latest status of a connection, again and again; who is slow misses those between."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._seen: ConnectionStatus | None = None
+
+    def __aiter__(self) -> _Statuses:
+        return self
+
+    async def __anext__(self) -> ConnectionStatus:
+        while (status := self._connection.status) is self._seen:
+            if status.state == "ended":
+                raise StopAsyncIteration
+            await self._connection.changed()
+        self._seen = status
+        return status
+
+
+@attrs.define
+class _Passage:
+    """What one connection brought."""
+
+    opened_at: float | None
+    status: int = 0
+    size: int = 0
+    tail: bytes = b""
+    clean: bool = False  # the body came to its end
+
+
+def connect(
+    url: str,
+    *,
+    store: StreamStore,
+    protocol: str = "auto",
+    session_id: str | None = None,
+    method: str | None = None,
+    json: Any = None,
+    body: bytes | None = None,
+    headers: Mapping[str, str] | None = None,
+    snapshot: Fetch | None = None,
+    resume: Resume | None = None,
+    reconnect: bool | None = None,
+    sequencing: Sequencing | None = None,
+    generation: str | None = None,
+    leniency: Leniency = "lenient",
+    live_after: Literal["open", "first event"] = "open",
+    policy: Policy | None = None,
+    transport: Transport | None = None,
+    clock: Clock | None = None,
+    chance: Callable[[], float] | None = None,
+    owner: Owner | None = None,
+) -> Connection:
+    """Follow an event stream into a store: `async with connect(url, store=store) as connection`.
+
+    Asks once the block is entered, and goes on until the block is left or the server says that
+    there is nothing more. Bytes are fed in the event loop that runs the block, which must own the
+    store; for a store that another thread owns there is `connect_blocking`.
+
+    Args:
+        url: where the events come from, `http` or `https`.
+        store: takes them in; each connection opens a stream of it.
+        protocol, session_id, sequencing, generation, leniency: as of `StreamStore.open`, where
+            the last one is called `policy`.
+        method: `GET`, or `POST` where there is a body.
+        json, body: what is sent: a value as JSON, or bytes.
+        headers: further headers. Credentials among them never leave the origin of `url`.
+        snapshot: fetches the server's state (`async def snapshot(read) -> wire objects`); called
+            at the first opening without a position, after drops that no position covers, and when
+            the store asks for it.
+        resume: how the request says where to go on; `LastEventId()` by default.
+        reconnect: whether to ask again after a drop. By default that is so for a `GET`, and for
+            a `POST` where `resume` goes on by a `GET`: the same `POST` again would be a new
+            question. Otherwise a drop ends the connection with an error, and the end of the
+            answer without one. Attempts that the server surely did not act on are repeated
+            always.
+        live_after: what says that nothing more is missed from now on, so that a state may be
+            fetched: that the stream is `open`, or the `first event`.
+        policy: delays and bounds.
+        transport: makes requests; httpx by default (extra `client`).
+        clock, chance: time, and numbers from 0 to 1; the loop's and `random.random` by default.
+        owner: how to reach the thread that owns the store.
+
+    Raises:
+        CallerError: an argument is wrong, or httpx is needed and not installed.
+        UnknownProtocol: no adapter has that name.
+    """
+    if origin_of(url) is None:
+        raise CallerError(f"an http or https address is needed, not {url[:80]!r}")
+    if protocol != "auto":
+        adapter_named(protocol)
+    if json is not None and body is not None:
+        raise CallerError("give json= or body=, not both")
+    given = {name.lower(): value for name, value in (headers or {}).items()}
+    sent = {"accept": "text/event-stream", "cache-control": "no-store"}
+    if json is not None:
+        body = _json.dumps(json, ensure_ascii=False, separators=(",", ":")).encode()
+        sent["content-type"] = "application/json"
+    request = Request(
+        method=(method or ("GET" if body is None else "POST")).upper(),
+        url=url,
+        headers={**sent, **given},
+        body=body,
+    )
+    own_transport = transport is None
+    if transport is None:
+        from .http import HttpxTransport
+
+        transport = HttpxTransport()
+    return Connection(
+        request,
+        store,
+        protocol=protocol,
+        session_id=session_id,
+        sequencing=sequencing,
+        generation=generation,
+        leniency=leniency,
+        transport=transport,
+        own_transport=own_transport,
+        resume=resume or LastEventId(),
+        snapshot=snapshot,
+        reconnect=reconnect,
+        live_after=live_after,
+        policy=policy or Policy(),
+        clock=clock or AsyncioClock(),
+        chance=chance or _random.random,
+        owner=owner or SameLoop(),
+    )

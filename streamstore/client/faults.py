@@ -1,0 +1,58 @@
+"""Why a connection ended, or an attempt failed: each error says whose fault it is.
+
+`RemoteError` all of them: what the other side did. Knows no transport and no store.
+"""
+
+from __future__ import annotations
+
+from ..errors import RemoteError
+
+
+class ConnectionLost(RemoteError):
+    """The network failed, or the server broke off; a new attempt may help.
+
+    `sent` is False where the request surely never reached the server, so that even a request
+    that must not be made twice may be made again. Transports raise it.
+    """
+
+    def __init__(self, message: str, *, sent: bool = True) -> None:
+        super().__init__(message)
+        self.sent = sent
+
+
+class StreamSilent(ConnectionLost):
+    """No byte came for longer than `Policy.limit_ms`; the connection counts as dead."""
+
+
+class StreamRefused(RemoteError):
+    """The server answered, and what it said ends the connection: asking again cannot help.
+
+    `status` is the HTTP status. Where it was 200, the answer was no event stream.
+    """
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class TooManyRedirects(StreamRefused):
+    """More than `Policy.redirects` redirects in a row."""
+
+
+class PoisonedStream(RemoteError):
+    """The same thing ended the connection, or the resync, `Policy.same_place` times in a row.
+
+    The message says where: behind which position, after how many events and bytes.
+    """
+
+
+class SnapshotRefused(RemoteError):
+    """A fetched state is none that the store takes; nothing says that the next one will be."""
+
+
+class RequestFailed(RemoteError):
+    """The server refused a request beside the stream; `status` is what it said."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status

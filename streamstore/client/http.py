@@ -1,0 +1,108 @@
+"""The transport over real sockets: httpx, and what its errors mean.
+
+Knows httpx and the protocol of `transport.py`; no store and no policy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from ..errors import CallerError
+from .answers import CREDENTIALS
+from .faults import ConnectionLost
+from .transport import Request
+
+if TYPE_CHECKING:
+    import httpx
+
+
+class HttpxTransport:
+    """Makes requests with httpx.
+
+    Args:
+        client: an `httpx.AsyncClient` of the caller's, who closes it; by default one of its own,
+            without time limits: the watchdog is the only one.
+        options: for that own client (`verify`, `proxy`, `limits`, `http2`, ...).
+
+    Raises:
+        CallerError: httpx is not installed.
+    """
+
+    def __init__(self, client: httpx.AsyncClient | None = None, **options: Any) -> None:
+        httpx = _httpx()
+        self._own = client is None
+        self._client = client or httpx.AsyncClient(**{"timeout": None, **options})
+
+    async def open(self, request: Request) -> HttpxResponse:
+        """Send a request and wait for the head of its answer; see `Transport.open`."""
+        httpx = _httpx()
+        client = self._client
+        # Compressed, an event waits until a block is full.
+        headers = {"accept-encoding": "identity", **request.headers}
+        pairs = [(name.encode("ascii"), text.encode("utf-8")) for name, text in headers.items()]
+        try:
+            built = client.build_request(
+                request.method, request.url, headers=pairs, content=request.body, timeout=None
+            )
+            auth: Any = httpx.USE_CLIENT_DEFAULT
+            if not request.credentials:
+                auth = None
+                for name in CREDENTIALS:
+                    built.headers.pop(name, None)
+            response = await client.send(built, stream=True, follow_redirects=False, auth=auth)
+        except (httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.LocalProtocolError) as error:
+            raise CallerError(f"the request cannot be sent: {error}") from error
+        except httpx.HTTPError as error:
+            unsent = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
+            raise ConnectionLost(_said(error), sent=not unsent) from error
+        return HttpxResponse(response)
+
+    async def aclose(self) -> None:
+        """Close the own client; one that was given stays open."""
+        if self._own:
+            await self._client.aclose()
+
+
+class HttpxResponse:
+    """An answer of httpx; see `Response`."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        self._response = response
+
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+        return self._response.status_code
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """By name in any case."""
+        return self._response.headers
+
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
+        """The body as it comes."""
+        httpx = _httpx()
+        try:
+            async for chunk in self._response.aiter_bytes():
+                yield chunk
+        except (httpx.HTTPError, httpx.StreamError) as error:
+            raise ConnectionLost(_said(error)) from error
+
+    async def aclose(self) -> None:
+        """Give it up."""
+        await self._response.aclose()
+
+
+def _said(error: Exception) -> str:
+    return str(error) or type(error).__name__
+
+
+def _httpx() -> Any:
+    try:
+        import httpx
+    except ImportError:
+        raise CallerError(
+            "connecting needs httpx: pip install 'chat-streamstore[client]'"
+        ) from None
+    return httpx

@@ -1,0 +1,433 @@
+"""opencode end to end: its event stream, its state over REST, and what a user does in a session.
+
+Follow `/event` (one directory) or `/global/event`; at the opening and after each drop the state is
+read: sessions, messages page by page, status (a session that is not named is idle), todos, file
+changes, permissions and questions. Live events that come while it is read are newer and win; the
+store sees to that. Knows opencode's paths and the wire objects of its adapter; not how to connect.
+
+Sources: the paths and schemas of the published SDK (1.19.3), V1.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import quote
+
+from ..errors import CallerError
+from ..events import BlockReplaced, MessageOpened, MessageRollback
+from ..pipeline import StreamStore
+from .answers import origin_of
+from .asking import Reply, ask
+from .connection import Connection, connect
+from .faults import ConnectionLost, RequestFailed
+from .opencode_ids import AscendingIds
+from .policy import Policy
+from .resuming import with_query
+from .resync import Read
+from .transport import AsyncioClock, Clock, Request, Transport
+
+#: Clocks of one machine differ by less, and an HTTP date is cut to a second.
+_SKEW_MS = 2_000
+#: Pages of one session's messages: so many, and no more are read.
+_PAGES = 10_000
+
+
+class OpencodeClient:
+    """An opencode server, followed into a store, and what can be done there.
+
+    - follow: `connect`, or `async with client as connection`
+    - read: `fetch`, which `connect` uses for every resync
+    - act: `create_session`, `prompt`, `abort`, `reply_permission`, `reply_question`,
+      `reject_question`
+
+    Args:
+        base_url: where the server is, such as `http://127.0.0.1:4096`.
+        store: takes everything in; the client runs in the event loop of its owner.
+        directory, workspace: which project; None: the one the server was started in.
+        global_events: follow `/global/event`, which brings the events of every project.
+        follow: whether the messages of a session are read, by its info; None: of every session.
+            What is live comes for every session.
+        diffs: whether the file changes of those sessions are read, too; they may be large.
+        page: messages of one read.
+        reads: requests at a time.
+        headers: for every request, credentials for instance.
+        policy, transport, clock, chance: as for `connect`.
+
+    Raises:
+        CallerError: the address is none, or httpx is needed and not installed.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        store: StreamStore,
+        directory: str | None = None,
+        workspace: str | None = None,
+        global_events: bool = False,
+        follow: Callable[[Mapping[str, Any]], bool] | None = None,
+        diffs: bool = True,
+        page: int = 200,
+        reads: int = 4,
+        headers: Mapping[str, str] | None = None,
+        policy: Policy | None = None,
+        transport: Transport | None = None,
+        clock: Clock | None = None,
+        chance: Callable[[], float] | None = None,
+    ) -> None:
+        if origin_of(base_url) is None:
+            raise CallerError(f"an http or https address is needed, not {base_url[:80]!r}")
+        if page < 1 or reads < 1:
+            raise CallerError("page and reads must be at least 1")
+        self._base = base_url.rstrip("/")
+        self._store = store
+        self._query = {
+            name: value
+            for name, value in (("directory", directory), ("workspace", workspace))
+            if value is not None
+        }
+        self._global = global_events
+        self._follow = follow
+        self._details = ("todo", "diff") if diffs else ("todo",)
+        self._page = page
+        self._reads = reads
+        self._headers = {name.lower(): value for name, value in (headers or {}).items()}
+        self._policy = policy or Policy()
+        self._own_transport = transport is None
+        if transport is None:
+            from .http import HttpxTransport
+
+            transport = HttpxTransport()
+        self._transport = transport
+        self._clock = clock or AsyncioClock()
+        self._chance = chance or random.random
+        self._ids = AscendingIds(self._chance)
+        self._ahead_ms = 0.0  # the server's clock before ours
+        self._connection: Connection | None = None
+
+    def connect(self) -> Connection:
+        """A connection to the event stream, for `async with`; ends when the block is left."""
+        return connect(
+            self._request("GET", "/global/event" if self._global else "/event").url,
+            store=self._store,
+            protocol="opencode",
+            headers=self._headers,
+            snapshot=self.fetch,
+            # The server listens before it sends its first event, and not before it answers.
+            live_after="first event",
+            policy=self._policy,
+            transport=self._transport,
+            clock=self._clock,
+            chance=self._chance,
+        )
+
+    async def __aenter__(self) -> Connection:
+        if self._connection is not None:
+            raise CallerError("this client is entered already; connect() makes further connections")
+        self._connection = self.connect()
+        return await self._connection.__aenter__()
+
+    async def __aexit__(self, *error: Any) -> None:
+        connection, self._connection = self._connection, None
+        try:
+            if connection is not None:
+                await connection.aclose()
+        finally:
+            await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the own transport."""
+        if self._own_transport:
+            await self._transport.aclose()
+
+    # -- reading -----------------------------------------------------------------------------------
+
+    async def fetch(self, read: Read) -> list[Any]:
+        """The server's state as wire objects of the protocol; what `connect` merges.
+
+        Everything is read before anything is handed over: a read that fails changes nothing.
+        """
+        # Tokens before the first request. A session that is not known yet needs none: what comes
+        # of it came since the stream was opened, and counts as newer.
+        known = await read.session_ids()
+        tokens = {session_id: await read.token(session_id) for session_id in known}
+        infos = _objects(await self._get("/session"), "/session")
+        listed = {_id(info, "/session"): info for info in infos}
+        gone = []
+        for session_id in known:
+            if session_id in listed or not session_id.startswith("ses"):
+                continue
+            # A list may be cut; one that is asked for by name is there or is not.
+            info = await self._get(_path("session", session_id), missing=True)
+            if info is None:
+                gone.append(session_id)
+            else:
+                listed[session_id] = info
+        wire: dict[str, Any] = {"readFrom": tokens}
+        for name, path in (
+            ("status", "/session/status"),
+            ("permission", "/permission"),
+            ("question", "/question"),
+        ):
+            found = await self._get(path, optional=True)
+            if found is not None:
+                wire[name] = found
+        followed = [
+            session_id
+            for session_id, info in listed.items()
+            if (not read.sessions or session_id in read.sessions)
+            and (self._follow is None or self._follow(info))
+        ]
+        messages, details = await self._read_sessions(followed)
+        wire["sessions"] = [info for session_id, info in listed.items() if session_id not in gone]
+        wire["messages"] = messages
+        wire.update((name, found) for name, found in details.items() if found)
+        for session_id in (*gone, *(sid for sid in followed if sid not in messages)):
+            # Deleted while it was read, or before: a full event brings it back, if there is one.
+            wire["sessions"] = [info for info in wire["sessions"] if info["id"] != session_id]
+            wire.get("status", {}).pop(session_id, None)
+        removed = [
+            {"type": "session.deleted", "properties": {"sessionID": session_id}}
+            for session_id in gone
+        ]
+        return [wire, *removed]
+
+    async def _read_sessions(
+        self, session_ids: Sequence[str]
+    ) -> tuple[dict[str, list[Any]], dict[str, dict[str, list[Any]]]]:
+        """Messages, todos and diffs of sessions, several at a time, without those that are gone."""
+        import asyncio
+
+        waiting = list(reversed(session_ids))
+        messages: dict[str, list[Any]] = {}
+        details: dict[str, dict[str, list[Any]]] = {name: {} for name in self._details}
+
+        async def work() -> None:
+            while waiting:
+                session_id = waiting.pop()
+                found = await self._read_messages(session_id)
+                if found is None:
+                    continue
+                messages[session_id] = found
+                for name, read in details.items():
+                    value = await self._get(_path("session", session_id, name), optional=True)
+                    if value is not None:
+                        read[session_id] = value
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(min(self._reads, len(waiting))):
+                    group.create_task(work())
+        except BaseExceptionGroup as errors:
+            raise errors.exceptions[0] from None
+        # In the order of the list, whichever came first.
+        return {sid: messages[sid] for sid in session_ids if sid in messages}, details
+
+    async def _read_messages(self, session_id: str) -> list[Any] | None:
+        """All messages of a session, page by page from the latest back; None when it is gone."""
+        path = _path("session", session_id, "message")
+        pages: list[list[Any]] = []
+        query = {"limit": str(self._page)}
+        seen: set[str] = set()
+        for _ in range(_PAGES):
+            reply = await self._ask("GET", path, query=query)
+            if reply.status == 404:
+                return None
+            pages.append(_objects(_checked(reply, path), path))
+            cursor = reply.headers.get("x-next-cursor")
+            if not cursor:
+                break
+            if cursor in seen:
+                raise RequestFailed(f"{path}: its pages go round in a circle", reply.status)
+            seen.add(cursor)
+            query = {**query, "before": cursor}
+        else:
+            raise RequestFailed(f"{path}: more than {_PAGES} pages", 200)
+        # A message may move to the next page while the pages are read: each once, the latest read.
+        found: dict[str, Any] = {}
+        for page in reversed(pages):
+            for entry in page:
+                info = entry.get("info")
+                found[_id(info if isinstance(info, dict) else {}, path)] = entry
+        return list(found.values())
+
+    # -- acting ------------------------------------------------------------------------------------
+
+    async def create_session(self, title: str | None = None, parent_id: str | None = None) -> str:
+        """Make a session; its id. The stream brings the rest.
+
+        Raises:
+            RequestFailed: the server refuses. ConnectionLost: it did not answer.
+        """
+        body = {"title": title, "parentID": parent_id}
+        given = {name: value for name, value in body.items() if value is not None}
+        reply = await self._act("/session", given)
+        return _id(reply.json(), "/session")
+
+    async def prompt(
+        self,
+        session_id: str,
+        text: str | None = None,
+        *,
+        parts: Iterable[Mapping[str, Any]] = (),
+        **options: Any,
+    ) -> str:
+        """Send a user's message; its id. It is shown at once, the stream confirms it.
+
+        `parts` are further parts as opencode takes them (`file`, `agent`, ...); `options` further
+        members of the request (`agent`, `model`, `system`, ...). Confirmed part by part: what the
+        server takes over stays. On any error, and when cancelled, what it has not confirmed is
+        taken back; if it had got the message all the same, the stream brings it.
+
+        Raises:
+            RequestFailed: the server refuses. ConnectionLost: it did not answer.
+            CallerError: there is neither text nor part.
+        """
+        store = self._store
+        now = self._clock.wall() + self._ahead_ms
+        wire_parts = [dict(part) for part in parts]
+        if text is not None:
+            wire_parts.insert(0, {"type": "text", "text": text})
+        if not wire_parts:
+            raise CallerError("a prompt needs text= or parts=")
+        message_id = self._ids.next("msg", now, (m.id for m in store.messages(session_id)))
+        for part in wire_parts:
+            part.setdefault("id", self._ids.next("prt", now))
+        orders = [m.order for m in store.messages(session_id) if m.order is not None]
+        store.apply(
+            MessageOpened(
+                session_id=session_id,
+                message_id=message_id,
+                role="user",
+                order=max([int(now), *orders]),
+                local=True,
+                client_id=message_id,
+            )
+        )
+        try:
+            for part in wire_parts:
+                fields = {n: v for n, v in part.items() if n not in ("id", "type", "text")}
+                store.apply(
+                    BlockReplaced(
+                        session_id=session_id,
+                        message_id=message_id,
+                        block_index=part["id"],
+                        kind=part["type"],
+                        text=part.get("text"),
+                        whole=True,
+                        status="closed",
+                        fields=fields,
+                    )
+                )
+            body = {**options, "messageID": message_id, "parts": wire_parts}
+            await self._act(_path("session", session_id, "prompt_async"), body)
+        except BaseException:
+            store.apply(MessageRollback(session_id=session_id, message_id=message_id))
+            raise
+        return message_id
+
+    async def abort(self, session_id: str) -> None:
+        """Stop what the session does; the stream says what became of it."""
+        await self._act(_path("session", session_id, "abort"), None)
+
+    async def reply_permission(
+        self, request_id: str, reply: str, message: str | None = None
+    ) -> None:
+        """Answer a permission: `once`, `always` or `reject`, with a reason if you like."""
+        if reply not in ("once", "always", "reject"):
+            raise CallerError("a permission is answered by once, always or reject")
+        body = {"reply": reply} if message is None else {"reply": reply, "message": message}
+        await self._act(_path("permission", request_id, "reply"), body)
+
+    async def reply_question(self, request_id: str, answers: Sequence[Sequence[str]]) -> None:
+        """Answer a question: for each of its questions the labels that were chosen."""
+        await self._act(
+            _path("question", request_id, "reply"),
+            {"answers": [list(answer) for answer in answers]},
+        )
+
+    async def reject_question(self, request_id: str) -> None:
+        """Turn a question down."""
+        await self._act(_path("question", request_id, "reject"), None)
+
+    # -- requests ----------------------------------------------------------------------------------
+
+    def _request(
+        self, method: str, path: str, query: Mapping[str, str] | None = None, body: Any = None
+    ) -> Request:
+        headers = {"accept": "application/json", **self._headers}
+        data = None
+        if method == "POST":
+            headers["content-type"] = "application/json"
+            data = json.dumps({} if body is None else body, ensure_ascii=False).encode(
+                "utf-8", "surrogatepass"
+            )
+        request = Request(method=method, url=self._base + path, headers=headers, body=data)
+        given = {**self._query, **(query or {})}
+        return with_query(request, given) if given else request
+
+    async def _ask(
+        self, method: str, path: str, *, query: Mapping[str, str] | None = None, body: Any = None
+    ) -> Reply:
+        request = self._request(method, path, query, body)
+        reply = await ask(self._transport, request, self._policy, self._clock)
+        self._note_date(reply.headers.get("date"))
+        return reply
+
+    async def _act(self, path: str, body: Any) -> Reply:
+        reply = await self._ask("POST", path, body=body)
+        if not 200 <= reply.status < 300:
+            raise RequestFailed(f"{path}: the server answered {reply.status}", reply.status)
+        if reply.data and not reply.is_json:
+            raise RequestFailed(f"{path}: the server does not know this request", reply.status)
+        return reply
+
+    async def _get(self, path: str, *, optional: bool = False, missing: bool = False) -> Any:
+        """What a read gave. `optional`: None where the server has no such path, or nothing there;
+        `missing`: None where there is no such thing."""
+        reply = await self._ask("GET", path)
+        if reply.status == 404 and (optional or missing):
+            return None
+        if optional and reply.status == 200 and not reply.is_json:
+            return None  # old servers answer what they do not know with their web page
+        return _checked(reply, path)
+
+    def _note_date(self, value: str | None) -> None:
+        if value is None:
+            return
+        try:
+            ahead = parsedate_to_datetime(value).timestamp() * 1000 - self._clock.wall()
+        except (ValueError, TypeError, OverflowError, IndexError):
+            return
+        self._ahead_ms = ahead if abs(ahead) > _SKEW_MS else 0.0
+
+
+def _path(*parts: str) -> str:
+    return "".join("/" + quote(part, safe="") for part in parts)
+
+
+def _checked(reply: Reply, path: str) -> Any:
+    if reply.status in (408, 425, 429) or reply.status >= 500:
+        raise ConnectionLost(f"{path}: the server answered {reply.status}")
+    if reply.status != 200:
+        raise RequestFailed(f"{path}: the server answered {reply.status}", reply.status)
+    if not reply.is_json:
+        raise RequestFailed(f"{path}: the server does not know this request", reply.status)
+    return reply.json()
+
+
+def _objects(value: Any, path: str) -> list[dict[str, Any]]:
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        raise RequestFailed(f"{path}: the answer is no list of objects", 200)
+    return value
+
+
+def _id(value: Any, path: str) -> str:
+    found = value.get("id") if isinstance(value, dict) else None
+    if type(found) is not str or not found:
+        raise RequestFailed(f"{path}: an entry has no id", 200)
+    return found

@@ -1,0 +1,159 @@
+"""How a request says where to go on: a position of the store, in the protocol's own words.
+
+Each of these reads a position from a stream and puts it into the next request. What they hand out
+is the store's resume position (contract, section 1): before the first missing operation, or behind
+the last one received. Knows requests, streams and adapters; no transport, task or time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Protocol
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+
+import attrs
+
+from ..adapters.openai_responses import OpenAIResponsesAdapter
+from ..adapters.openai_responses import Resume as ResponsePosition
+from ..errors import CallerError
+from ..pipeline import Stream, StreamStore
+from .transport import Request
+
+
+class Resume(Protocol):
+    """One way to resume; `LastEventId`, `AfterSeq` and `StartingAfter` are the known ones.
+
+    Attributes:
+        live: `position` costs little and says which event was the last, so that it may be asked
+            after each chunk; what it says then is tied to the generation of that moment.
+    """
+
+    @property
+    def live(self) -> bool: ...
+
+    def position(self, store: StreamStore, stream: Stream) -> Hashable:
+        """Where to go on after what came; None where there is no position."""
+        ...
+
+    def request(self, base: Request, position: Hashable) -> Request:
+        """The request that goes on there."""
+        ...
+
+    def done(self, store: StreamStore, stream: Stream, clean: bool) -> bool:
+        """Whether all has come, so that nothing need be asked for; `clean`: the body ended."""
+        ...
+
+
+@attrs.frozen
+class LastEventId:
+    """By event-stream ids: the header `Last-Event-ID`. Source: HTML standard, section 9.2."""
+
+    live = True
+
+    def position(self, store: StreamStore, stream: Stream) -> Hashable:
+        """The id before the first missing operation, else the last one."""
+        return stream.position.event_id or None
+
+    def request(self, base: Request, position: Hashable) -> Request:
+        """With the id as a header, in UTF-8."""
+        return attrs.evolve(base, headers={**base.headers, "last-event-id": str(position)})
+
+    def done(self, store: StreamStore, stream: Stream, clean: bool) -> bool:
+        """Never: such a stream goes on for ever."""
+        return False
+
+
+@attrs.frozen
+class AfterSeq:
+    """By the seq of one session: a query parameter, for opencode's V2 session logs `after`.
+
+    For streams with `session` sequencing, whose store knows the seq up to which all has come.
+    """
+
+    session_id: str
+    name: str = "after"
+    live = False
+
+    def position(self, store: StreamStore, stream: Stream) -> Hashable:
+        """The last seq before the first missing one."""
+        seq: int | None = store.health.resume.get("sessions", {}).get(self.session_id)
+        return seq if seq is not None and seq >= 0 else None
+
+    def request(self, base: Request, position: Hashable) -> Request:
+        """With the seq in the query, in the place of what stood there."""
+        return with_query(base, {self.name: str(position)})
+
+    def done(self, store: StreamStore, stream: Stream, clean: bool) -> bool:
+        """Never: more of the session may come."""
+        return False
+
+
+@attrs.frozen
+class StartingAfter:
+    """By the number of a background response's last event: OpenAI's `starting_after`.
+
+    The first request makes the response (`POST .../responses` with `background` and `stream`), or
+    follows one (`GET .../responses/{id}?stream=true`); after a drop the latest response that has
+    not ended is followed, or the one with `response_id`. When it has ended, so has the connection.
+    """
+
+    response_id: str | None = None
+    live = False
+
+    def position(self, store: StreamStore, stream: Stream) -> Hashable:
+        """The response, and the number up to which all of it has come."""
+        return self._resume(stream)
+
+    def request(self, base: Request, position: Hashable) -> Request:
+        """`GET .../responses/{id}?stream=true&starting_after={number}`, without a body."""
+        assert isinstance(position, ResponsePosition)
+        parts = urlsplit(base.url)
+        path = parts.path.rstrip("/")
+        if base.method != "GET":
+            path = f"{path}/{quote(position.response_id, safe='')}"
+        headers = {name: value for name, value in base.headers.items() if name != "content-type"}
+        url = parts._replace(path=path).geturl()
+        query = {"stream": "true"}
+        if position.starting_after is not None:
+            query["starting_after"] = str(position.starting_after)
+        return with_query(
+            attrs.evolve(base, method="GET", url=url, headers=headers, body=None), query
+        )
+
+    def done(self, store: StreamStore, stream: Stream, clean: bool) -> bool:
+        """The response has ended, whether or not the connection broke off behind its end."""
+        if stream.received == 0 or self._resume(stream) is not None:
+            return False
+        if clean:
+            return True
+        # A response that the wire never named cannot be resumed, nor is it at its end.
+        store.flush()
+        return all(
+            message.status != "open"
+            for session_id in store.session_ids()
+            for message in store.messages(session_id)
+        )
+
+    def _resume(self, stream: Stream) -> ResponsePosition | None:
+        adapter = stream.adapter
+        if not isinstance(adapter, OpenAIResponsesAdapter):
+            raise CallerError(
+                "StartingAfter is for the protocol 'openai-responses', not "
+                f"{stream.protocol or 'auto'!r}: name it in protocol="
+            )
+        return adapter.resume(self.response_id)
+
+
+def with_query(request: Request, query: dict[str, str]) -> Request:
+    """A request with further query parameters; one of the same name is replaced.
+
+    >>> with_query(Request(url="http://h/p?a=1&b=2"), {"b": "3"}).url
+    'http://h/p?a=1&b=3'
+    """
+    parts = urlsplit(request.url)
+    pairs = [
+        pair for pair in parse_qsl(parts.query, keep_blank_values=True) if pair[0] not in query
+    ]
+    return attrs.evolve(
+        request, url=parts._replace(query=urlencode([*pairs, *query.items()])).geturl()
+    )

@@ -1,0 +1,225 @@
+"""Resync: fetch the server's state while a new stream is open, and let the store merge both.
+
+- Subscribe first: a fetch starts when a stream is open and live.
+- Requests while one runs, or within `Policy.resync_pause_ms`, are one further run behind it: a
+  storm of reconnects ends in one trailing resync.
+- One that fails is tried again after a wait that grows; nothing of it was taken in, and whoever
+  waits for it (the resume position, above all) goes on waiting.
+
+Knows the store and how to wait; not how a state is fetched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import attrs
+
+from ..errors import CallerError
+from ..pipeline import Stream, StreamStore
+from .faults import PoisonedStream, SnapshotRefused
+from .owning import Owner
+from .policy import Backoff, Policy
+from .transport import Clock
+from .watch import Silence, watched
+
+if TYPE_CHECKING:
+    import asyncio
+
+
+@attrs.frozen
+class Read:
+    """What a function that fetches a state is given.
+
+    Attributes:
+        reason: why the state is fetched.
+        sessions: those that the store itself asked for, with its reasons; empty: everything.
+    """
+
+    reason: str
+    sessions: Mapping[str, str]
+    _store: StreamStore
+    _owner: Owner
+
+    async def token(self, session_id: str) -> str:
+        """`StreamStore.begin_read`: take it before the request, hand it on as `readFrom`."""
+        return await self._owner.run(lambda: self._store.begin_read(session_id))
+
+    async def session_ids(self) -> tuple[str, ...]:
+        """The sessions that the store knows."""
+        return await self._owner.run(self._store.session_ids)
+
+
+#: Fetches a state: the wire objects that the stream's protocol knows as fetched states.
+Fetch: TypeAlias = Callable[[Read], Coroutine[Any, Any, Iterable[Any]]]
+
+
+class Resync:
+    """The resyncs of one connection, one at a time.
+
+    Attributes:
+        error: why the last one failed, None when it did not.
+        runs: how many were begun.
+    """
+
+    def __init__(
+        self,
+        fetch: Fetch,
+        store: StreamStore,
+        owner: Owner,
+        policy: Policy,
+        clock: Clock,
+        chance: Callable[[], float],
+        changed: Callable[[], None],
+        merged: Callable[[], None],
+    ) -> None:
+        import asyncio
+
+        self._fetch = fetch
+        self._store = store
+        self._owner = owner
+        self._policy = policy
+        self._clock = clock
+        self._chance = chance
+        self._changed = changed
+        self._merged = merged
+        self._stream: Stream | None = None
+        self._live = asyncio.Event()
+        self._wake = asyncio.Event()
+        self._looking = False
+        self._asked: dict[str, str] = {}
+        self._everything = False
+        self._reason = ""
+        self._requested = 0
+        self._done = 0
+        self._over = False
+        self._finished: asyncio.Future[None] | None = None
+        self.error: Exception | None = None
+        self.runs = 0
+
+    @property
+    def owed(self) -> bool:
+        """Whether one was requested that has not succeeded yet."""
+        return self._requested > self._done
+
+    def live(self, stream: Stream | None) -> None:
+        """A stream is open and what the server does from now on comes through it; None: no more."""
+        self._stream = stream
+        if stream is None:
+            self._live.clear()
+        else:
+            self._live.set()
+
+    def request(self, reason: str, sessions: Mapping[str, str] | None = None) -> int:
+        """Ask for one; those that wait are one. Its number, for `finished`."""
+        self._requested += 1
+        self._reason = reason
+        if sessions:
+            self._asked.update(sessions)
+        else:
+            self._everything = True
+        self._wake.set()
+        return self._requested
+
+    def look(self) -> None:
+        """Events came: ask the store soon whether it wants a session fetched again."""
+        if not self._looking:
+            self._looking = True
+            self._wake.set()
+
+    async def finished(self, number: int) -> None:
+        """Come back when the resync with this number has succeeded, or none will any more."""
+        import asyncio
+
+        while self._done < number and not self._over:
+            if self._finished is None:
+                self._finished = asyncio.get_running_loop().create_future()
+            await asyncio.shield(self._finished)
+
+    def abandon(self) -> None:
+        """The connection has ended: nobody need wait any longer."""
+        self._over = True
+        self._tell()
+
+    def _tell(self) -> None:
+        if self._finished is not None and not self._finished.done():
+            self._finished.set_result(None)
+        self._finished = None
+
+    async def run(self) -> None:
+        """Do what is requested; never returns.
+
+        Raises:
+            PoisonedStream: the store refused `Policy.same_place` fetched states in a row.
+            CallerError: the fetching function says that it cannot work at all.
+        """
+        backoff = Backoff(self._policy)
+        refused = 0
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self.owed or self._looking:
+                await self._live.wait()
+                if not self.owed:
+                    await self._look()
+                    continue
+                number = self._requested
+                try:
+                    applied = await self._once()
+                except CallerError:
+                    raise
+                except Exception as error:  # whoever fetches may use any library
+                    self.error = error
+                    refused = refused + 1 if isinstance(error, SnapshotRefused) else 0
+                    if refused >= self._policy.same_place:
+                        raise PoisonedStream(
+                            f"{refused} fetched states in a row were refused: {error}"
+                        ) from error
+                    self._everything = True
+                    self._changed()
+                    await self._clock.sleep(backoff.next(self._chance()))
+                    continue
+                if not applied:
+                    self._everything = True
+                    continue  # the stream has ended meanwhile; the next one owes it
+                backoff.reset()
+                refused = 0
+                self.error = None
+                self._done = number
+                await self._owner.run(self._merged)
+                self._tell()
+                self._changed()
+                await self._clock.sleep(self._policy.resync_pause_ms)
+
+    async def _look(self) -> None:
+        # After a pause: what the events of a second ask for is one request.
+        await self._clock.sleep(self._policy.resync_pause_ms)
+        self._looking = False
+        asked = await self._owner.run(lambda: dict(self._store.resync))
+        if asked:
+            self.request(next(iter(asked.values())), asked)
+
+    async def _once(self) -> bool:
+        self.runs += 1
+        sessions = {} if self._everything else dict(self._asked)
+        self._everything, self._asked = False, {}
+        read = Read(self._reason, sessions, self._store, self._owner)
+        deadline = Silence(
+            self._clock, self._policy.snapshot_ms, "fetching the state did not come to an end"
+        )
+        wires = list(await watched(self._fetch(read), deadline))
+        return await self._owner.run(lambda: self._apply(wires))
+
+    def _apply(self, wires: list[Any]) -> bool:
+        stream = self._stream
+        if stream is None or stream.ended:
+            return False
+        for place, verdict in stream.ingest_many(wires):
+            if verdict.kind in ("malformed", "unknown", "refused") and verdict.reason != "removed":
+                said = verdict.detail or verdict.reason
+                raise SnapshotRefused(
+                    f"the store refused part {place + 1} of {len(wires)} of the fetched state: "
+                    f"{verdict.kind}: {said}"
+                )
+        return True

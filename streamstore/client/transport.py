@@ -1,0 +1,117 @@
+"""What a connection needs of a network and of a clock: a few small protocols.
+
+`HttpxTransport` (`http.py`) is the one for real sockets; tests bring their own. Knows no store, no
+policy and no event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping
+from typing import Protocol
+
+import attrs
+
+
+@attrs.frozen(kw_only=True)
+class Request:
+    """One HTTP request.
+
+    Attributes:
+        method: upper case.
+        url: absolute, `http` or `https`.
+        headers: names in lower case.
+        body: None for none.
+        credentials: False once a redirect left the origin that the credentials are for: the
+            transport must not add any of its own either.
+    """
+
+    method: str = "GET"
+    url: str
+    headers: Mapping[str, str] = attrs.field(factory=dict)
+    body: bytes | None = None
+    credentials: bool = True
+
+
+class Response(Protocol):
+    """One answer: its head is here, its body may still come."""
+
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+        ...
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """By name in lower case; several of one name joined by a comma."""
+        ...
+
+    def chunks(self) -> AsyncGenerator[bytes, None]:
+        """The body as it comes, without its transfer and content encodings; once.
+
+        Ends where the body ends.
+
+        Raises:
+            ConnectionLost: it broke off.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Give the connection up, whatever is left of the body; again does nothing."""
+        ...
+
+
+class Transport(Protocol):
+    """Makes one request at a time or several; follows no redirect, repeats nothing."""
+
+    async def open(self, request: Request) -> Response:
+        """Send a request and wait for the head of its answer.
+
+        Cancelled, it leaves no socket behind.
+
+        Raises:
+            ConnectionLost: there is no answer; `sent` says whether the server may have seen it.
+            CallerError: the request itself is wrong.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Close what is kept open between requests; again does nothing."""
+        ...
+
+
+class Clock(Protocol):
+    """Time, so that tests can have their own. All in ms."""
+
+    def now(self) -> float:
+        """Ms on a clock that never goes back."""
+        ...
+
+    def wall(self) -> float:
+        """Ms since the epoch, for dates that servers name."""
+        ...
+
+    async def sleep(self, ms: float) -> None:
+        """Come back after so many ms."""
+        ...
+
+
+class AsyncioClock:
+    """The time of the running event loop, and the system's date."""
+
+    def now(self) -> float:
+        """Ms on the loop's clock."""
+        import asyncio
+
+        return asyncio.get_running_loop().time() * 1000
+
+    def wall(self) -> float:
+        """Ms since the epoch."""
+        import time
+
+        return time.time() * 1000
+
+    async def sleep(self, ms: float) -> None:
+        """Come back after so many ms."""
+        import asyncio
+
+        await asyncio.sleep(ms / 1000)

@@ -1,0 +1,873 @@
+"""A connection over drops, silence, redirects and refusals, in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+from collections import Counter
+from random import Random
+from typing import Any
+
+import pytest
+from virtual import EVENT_STREAM, Answer, VirtualClock, VirtualTransport, events, run, served
+
+from streamstore import CallerError, StreamStore, UnknownProtocol
+from streamstore.client import (
+    AfterSeq,
+    Connection,
+    ConnectionLost,
+    PoisonedStream,
+    Policy,
+    Read,
+    Request,
+    StartingAfter,
+    StreamRefused,
+    TooManyRedirects,
+    connect,
+)
+from streamstore.ticks import ManualTicks
+
+URL = "http://server/events"
+
+
+def delta(seq: int, text: str | None = None, **members: Any) -> dict[str, Any]:
+    return {
+        "type": "block.delta", "sessionId": "s", "messageId": "m", "blockIndex": 0, "seq": seq,
+        "text": f"{seq} " if text is None else text, **members,
+    }  # fmt: skip
+
+
+def frame(wire: dict[str, Any], id: Any = None) -> bytes:
+    head = "" if id is None else f"id: {id}\n"
+    return f"{head}data: {json.dumps(wire)}\n\n".encode()
+
+
+def frames(first: int, last: int) -> list[bytes]:
+    return [frame(delta(seq), seq) for seq in range(first, last + 1)]
+
+
+def text_of(store: StreamStore) -> str:
+    store.flush()
+    part = store.part("s", "m", 0)
+    return "" if part is None else part.text
+
+
+def make(
+    transport: VirtualTransport, store: StreamStore | None = None, **options: Any
+) -> Connection:
+    options.setdefault("clock", VirtualClock())
+    options.setdefault("chance", lambda: 0.0)
+    options.setdefault("protocol", "native")
+    return connect(
+        URL, store=store if store is not None else StreamStore(), transport=transport, **options
+    )
+
+
+async def ended(connection: Connection) -> BaseException | None:
+    """The error with which a connection ends, None for none."""
+    async with connection:
+        try:
+            await connection.wait()
+        except Exception as error:
+            assert error is connection.error
+            return error
+    return None
+
+
+async def after(connection: Connection, ms: float) -> Connection:
+    async with connection:
+        await asyncio.sleep(ms / 1000)
+    return connection
+
+
+# --- opening --------------------------------------------------------------------------------------
+
+
+def test_events_of_a_stream_reach_the_store() -> None:
+    async def main() -> None:
+        store = StreamStore()
+        transport = VirtualTransport(served(events(*frames(1, 3), drop=False)))
+        async with make(transport, store) as connection:
+            await connection.opened()
+            await asyncio.sleep(1)
+            assert text_of(store) == "1 2 3 "
+            assert connection.state == "open" and connection.position == "3"
+        assert transport.open_now == 0 and connection.state == "ended"
+        assert connection.error is None
+
+    run(main())
+
+
+@pytest.mark.parametrize("status", [204, 400, 401, 403, 404, 409, 410, 412, 422])
+def test_204_and_4xx_end_at_once_with_a_clear_error(status: int) -> None:
+    transport = VirtualTransport(served(Answer(status, {})))
+    error = run(ended(make(transport)))
+    assert isinstance(error, StreamRefused) and error.status == status
+    assert str(status) in str(error) and len(transport.requests) == 1 and transport.open_now == 0
+
+
+def test_200_of_another_type_is_never_fed() -> None:
+    body = [b'{"type":"block.delta"}\n']
+    store = StreamStore()
+    transport = VirtualTransport(served(Answer(200, {"content-type": "text/html"}, body)))
+    assert isinstance(run(ended(make(transport, store))), StreamRefused)
+    assert store.health.counts["verdicts"] == {}
+
+
+@pytest.mark.parametrize("status", [408, 425, 429, 500, 503])
+def test_what_passes_is_asked_again_after_what_retry_after_says(status: int) -> None:
+    transport = VirtualTransport(
+        served(Answer(status, {"retry-after": "90"}), events(*frames(1, 1), drop=False))
+    )
+    run(after(make(transport), 100_000))
+    assert transport.times == [0, 90_000]
+
+
+def test_a_date_in_retry_after_is_held_against_the_injected_wall_clock() -> None:
+    clock = VirtualClock(wall=0.0)
+    headers = {"retry-after": "Thu, 01 Jan 1970 00:02:00 GMT"}
+    transport = VirtualTransport(served(Answer(503, headers, after_ms=20_000), events(drop=False)))
+    run(after(make(transport, clock=clock), 130_000))
+    assert transport.times == [0, 120_000]
+
+
+def test_redirects_are_followed_up_to_ten_and_the_next_attempt_starts_anew() -> None:
+    hops = [Answer(307, {"location": f"/{n}"}) for n in range(10)]
+    transport = VirtualTransport(served(*hops, events(*frames(1, 1)), events(drop=False)))
+    run(after(make(transport), 5_000))
+    assert [request.url.rpartition("/")[2] for request in transport.requests] == [
+        "events", *map(str, range(10)), "events",
+    ]  # fmt: skip
+    assert transport.open_now == 0
+
+
+def test_an_eleventh_redirect_ends() -> None:
+    transport = VirtualTransport(served(Answer(302, {"location": "/again"})))
+    assert isinstance(run(ended(make(transport))), TooManyRedirects)
+    assert len(transport.requests) == 11 and transport.open_now == 0
+
+
+def test_credentials_are_not_sent_across_origins_but_again_to_their_own() -> None:
+    secrets = {"Authorization": "a", "Cookie": "b", "Proxy-Authorization": "c", "X-Mine": "d"}
+    transport = VirtualTransport(
+        served(
+            Answer(307, {"location": "http://other/e"}), events(*frames(1, 1)), events(drop=False)
+        )
+    )
+    run(after(make(transport, headers=secrets), 5_000))
+    first, other, again = transport.requests
+    assert other.url == "http://other/e" and not other.credentials
+    assert {"authorization", "cookie", "proxy-authorization"}.isdisjoint(other.headers)
+    assert other.headers["x-mine"] == "d"
+    assert first.headers["cookie"] == again.headers["cookie"] == "b"
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["server/events", "ftp://h/", "", "http://", "http://h:x/", "http://h:99999/", "http://[h/"],
+)
+def test_what_is_no_address_is_the_callers_fault(url: str) -> None:
+    with pytest.raises(CallerError):
+        connect(url, store=StreamStore(), transport=VirtualTransport(served(Answer())))
+
+
+def test_an_unknown_protocol_is_said_at_once() -> None:
+    with pytest.raises(UnknownProtocol):
+        connect(URL, store=StreamStore(), protocol="nope", transport=VirtualTransport(served(0)))
+
+
+# --- drops, and going on --------------------------------------------------------------------------
+
+
+def test_after_a_drop_it_goes_on_behind_the_last_event_and_doubles_nothing() -> None:
+    """The server sends two events again, and the first connection is cut inside one."""
+    store = StreamStore()
+    transport = VirtualTransport(
+        served(events(*frames(1, 3), b"id: 4\ndata: {"), events(*frames(2, 5), drop=False))
+    )
+    connection = run(after(make(transport, store), 5_000))
+    assert [request.headers.get("last-event-id") for request in transport.requests] == [None, "3"]
+    assert text_of(store) == "1 2 3 4 5 "
+    assert transport.times == [0, 1_000] and connection.reconnects == 1
+    assert connection.unrepaired == 0
+
+
+def test_the_position_lies_before_the_first_missing_operation() -> None:
+    """Operation 3 is missing when the stream is cut: going on behind 4 would lose it."""
+    store = StreamStore()
+    opened = frame({"type": "stream.opened", "sequencing": "block"})
+    lost = [frame(delta(seq), f"e{seq}") for seq in (1, 2, 4)]
+    rest = [frame(delta(seq), f"e{seq}") for seq in (3, 4, 5)]
+    transport = VirtualTransport(served(events(opened, *lost), events(opened, *rest, drop=False)))
+    run(after(make(transport, store), 5_000))
+    assert transport.requests[1].headers["last-event-id"] == "e2"
+    assert text_of(store) == "1 2 3 4 5 "
+
+
+def test_the_id_is_kept_over_connections_that_bring_none_and_forgotten_when_the_server_says_so() -> (
+    None
+):
+    forget = b"id:\ndata: " + json.dumps(delta(2)).encode() + b"\n\n"
+    transport = VirtualTransport(
+        served(
+            events(*frames(1, 1)),
+            events(),
+            events(b": hello\n\n"),
+            events(forget),
+            events(drop=False),
+        )
+    )
+    run(after(make(transport), 60_000))
+    sent = [request.headers.get("last-event-id") for request in transport.requests]
+    assert sent == [None, "1", "1", "1", None]
+
+
+def test_retry_is_kept_over_connections() -> None:
+    transport = VirtualTransport(served(events(b"retry: 5000\n\n"), events(), events(drop=False)))
+    run(after(make(transport), 60_000))
+    assert transport.times == [0, 5_000, 15_000]
+
+
+def test_the_end_of_the_body_is_a_drop_like_any_other() -> None:
+    transport = VirtualTransport(served(lambda: Answer(body=frames(1, 1)), events(drop=False)))
+    run(after(make(transport), 2_000))
+    assert transport.times == [0, 1_000]
+
+
+def test_a_loaded_store_goes_on_where_it_was_saved() -> None:
+    store = StreamStore()
+    stream = store.open("native")
+    stream.feed(b"".join(frames(1, 7)))
+    loaded = StreamStore.load(store.save())
+    transport = VirtualTransport(served(events(*frames(8, 9), drop=False)))
+    run(after(make(transport, loaded), 1_000))
+    assert transport.requests[0].headers["last-event-id"] == "7"
+    assert text_of(loaded) == "".join(f"{n} " for n in range(1, 10))
+
+
+def test_only_a_minute_of_health_makes_the_next_wait_a_first_one() -> None:
+    def lasting(ms: float) -> Any:
+        return lambda: Answer(body=[b": hi\n", ms, b": hi\n", 1.0, ConnectionLost("cut")])
+
+    transport = VirtualTransport(
+        served(
+            ConnectionLost("no"),
+            ConnectionLost("no"),
+            lasting(30_000),
+            lasting(44_000),
+            events(drop=False),
+        )
+    )
+    run(after(make(transport, policy=Policy(healthy_ms=40_000)), 200_000))
+    waits = [
+        later - sooner for sooner, later in zip(transport.times, transport.times[1:], strict=False)
+    ]
+    assert waits[:4] == pytest.approx([1_000, 2_000, 30_001 + 4_000, 44_001 + 1_000])
+
+
+def test_a_connection_that_died_of_silence_was_healthy_only_until_its_last_byte() -> None:
+    quiet = lambda: Answer(body=[b": hi\n", None])  # noqa: E731
+    transport = VirtualTransport(served(ConnectionLost("no"), quiet, events(drop=False)))
+    run(after(make(transport, policy=Policy(healthy_ms=40_000)), 100_000))
+    assert transport.times[:3] == [0, 1_000, 1_000 + 45_000 + 2_000]
+
+
+def test_states_are_told_one_after_the_other() -> None:
+    async def main() -> None:
+        transport = VirtualTransport(served(events(*frames(1, 1)), Answer(404, {})))
+        seen = []
+        async with make(transport) as connection:
+            async for status in connection:
+                seen.append((status.state, status.wait_ms, status.reconnects))
+        assert seen[-1] == ("ended", 0, 1)
+        assert [state for state, *_ in seen if state != "connecting"] == [
+            "open",
+            "waiting",
+            "ended",
+        ]
+        assert ("waiting", 1_000, 0) in seen
+
+    run(main())
+
+
+# --- the watchdog ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("heartbeat", "limit"), [(None, 45_000), (10_000, 25_000)])
+def test_a_silent_connection_is_given_up(heartbeat: float | None, limit: float) -> None:
+    transport = VirtualTransport(served(lambda: Answer(body=[b"data", None]), events(drop=False)))
+    connection = make(transport, policy=Policy(heartbeat_ms=heartbeat))
+    run(after(connection, limit + 2_000))
+    assert transport.times == [0, limit + 1_000] and transport.open_now == 0
+
+
+def test_any_byte_keeps_it_alive_also_half_a_comment() -> None:
+    body = [piece for _ in range(100) for piece in (b":", 44_999)]
+    transport = VirtualTransport(served(lambda: Answer(body=[*body, None])))
+    run(after(make(transport), 100 * 44_999))
+    assert len(transport.requests) == 1
+
+
+def test_a_head_that_does_not_come_is_silence_too() -> None:
+    transport = VirtualTransport(served(Answer(after_ms=10**9), events(drop=False)))
+    run(after(make(transport), 47_000))
+    assert transport.times == [0, 46_000]
+
+
+# --- storms ---------------------------------------------------------------------------------------
+
+
+def test_a_thousand_clients_of_a_server_that_accepts_and_drops_form_no_storm() -> None:
+    """Dropped together, they come back ever thinner.
+
+    Each wait adds a chance of its own to when a client comes back, and no sum of chances is denser
+    than its widest: once the doubling has ended (waits of 20 to 30 s) that is a tenth of the
+    clients in a second, and no client comes twice in 20 s.
+    """
+
+    async def main() -> Counter[int]:
+        asked: Counter[int] = Counter()
+
+        def serve(request: Request) -> Answer:
+            asked[int(asyncio.get_running_loop().time())] += 1
+            return Answer(body=[b": hello\n\n", ConnectionLost("dropped")])
+
+        transport = VirtualTransport(serve)
+        clients = [make(transport, chance=Random(n).random) for n in range(1000)]
+        for client in clients:
+            client.start()
+        await asyncio.sleep(150)
+        for client in clients:
+            await client.aclose()
+        return asked
+
+    asked = run(main())
+    assert asked[0] == 1000
+    settled = [asked[second] for second in range(75, 150)]
+    assert sum(settled) <= 1000 * (75 / 20 + 1)
+    assert max(settled) <= 1.3 * 1000 / 10
+    # Before, the widest chance is half a second, and twice as much with each further attempt.
+    assert max(asked[second] for second in range(15, 75)) <= 1.3 * 1000 / 4
+
+
+# --- the server's position, or none ---------------------------------------------------------------
+
+
+def snapshot_of(*upto: int, calls: list[Read] | None = None) -> Any:
+    """Fetches the state up to one seq after the other, in 50 ms each."""
+    left = list(upto)
+
+    async def fetch(read: Read) -> list[Any]:
+        if calls is not None:
+            calls.append(read)
+        seq = left.pop(0) if len(left) > 1 else left[0]
+        text = "".join(f"{n} " for n in range(1, seq + 1))
+        token = await read.token("s")
+        await asyncio.sleep(0.05)
+        part = {"blockIndex": 0, "kind": "text", "text": text}
+        return [
+            {
+                "type": "snapshot", "sessionId": "s", "seq": seq, "complete": True,
+                "readFrom": token, "messages": [{"info": {"id": "m", "role": "assistant"}, "parts": [part]}],
+            }
+        ]  # fmt: skip
+
+    return fetch
+
+
+def test_the_state_is_fetched_when_a_stream_is_open_and_not_before() -> None:
+    calls: list[Read] = []
+    store = StreamStore()
+    transport = VirtualTransport(
+        served(ConnectionLost("no"), events(100, *frames(5, 6), drop=False))
+    )
+    connection = make(transport, store, snapshot=snapshot_of(5, calls=calls))
+    run(after(connection, 3_000))
+    assert len(calls) == 1 and calls[0].reason == "the connection is new"
+    assert text_of(store) == "1 2 3 4 5 6 "
+
+
+@pytest.mark.parametrize("status", [409, 410, 412])
+def test_a_position_that_is_too_old_is_dropped_and_the_state_fetched(status: int) -> None:
+    store = StreamStore()
+    calls: list[Read] = []
+    transport = VirtualTransport(
+        served(
+            events(*frames(1, 3), 100.0),
+            Answer(status, {}),
+            events(frame(delta(9), 9), 10_000, frame(delta(10), 10), drop=False),
+        )
+    )
+    connection = make(transport, store, snapshot=snapshot_of(2, 9, calls=calls))
+    run(after(connection, 1_900))
+    sent = [request.headers.get("last-event-id") for request in transport.requests]
+    assert sent == [None, "3", None]
+    assert transport.times == [0, 1_100, 1_100]
+    assert text_of(store) == "1 2 3 4 5 6 7 8 9 "
+    assert connection.position == "9"
+
+
+def test_a_failed_fetch_is_tried_again_and_no_position_is_sent_before_one_succeeds() -> None:
+    """What came meanwhile has positions of its own; going on from there would jump over a hole."""
+    store = StreamStore()
+    at: list[float] = []
+    good = snapshot_of(2, 10)
+
+    async def fetch(read: Read) -> Any:
+        at.append(asyncio.get_running_loop().time())
+        if 2 <= len(at) <= 5:
+            raise OSError("down")
+        return await good(read)
+
+    positions = []
+
+    async def main() -> None:
+        transport = VirtualTransport(
+            served(
+                events(*frames(1, 3), 100.0),
+                Answer(410, {}),
+                events(frame(delta(9), 9), 4_000),  # cut before a fetch succeeds
+                events(frame(delta(9), 9), frame(delta(10), 10), drop=False),
+            )
+        )
+        store.ingest(delta(0, ""))
+        connection = make(transport, store, snapshot=fetch)
+        async with connection:
+            for _ in range(400):
+                await asyncio.sleep(0.1)
+                positions.append((connection.status.synced, connection.position))
+        assert [r.headers.get("last-event-id") for r in transport.requests] == [
+            None,
+            "3",
+            None,
+            None,
+        ]
+
+    run(main())
+    assert len(at) == 6
+    assert {position for synced, position in positions if not synced} <= {None, "3"}
+    assert positions[-1] == (True, "10")
+    assert text_of(store) == "1 2 3 4 5 6 7 8 9 10 "
+
+
+def test_waits_between_failed_fetches_grow_to_thirty_seconds() -> None:
+    at: list[float] = []
+
+    async def fetch(read: Read) -> Any:
+        at.append(asyncio.get_running_loop().time())
+        raise OSError("down")
+
+    transport = VirtualTransport(
+        served(lambda: Answer(body=[piece for _ in range(1000) for piece in (b":\n", 10_000)]))
+    )
+    connection = make(transport, snapshot=fetch)
+    run(after(connection, 200_000))
+    waits = [round(later - sooner) for sooner, later in itertools.pairwise(at)]
+    assert waits[:6] == [1, 2, 4, 8, 16, 20] and set(waits[6:]) == {20}
+    assert isinstance(connection.status.resync_error, OSError)
+
+
+def test_a_fetch_that_never_ends_has_failed() -> None:
+    calls = []
+
+    async def fetch(read: Read) -> Any:
+        calls.append(asyncio.get_running_loop().time())
+        await asyncio.Event().wait()
+
+    transport = VirtualTransport(
+        served(lambda: Answer(body=[piece for _ in range(1000) for piece in (b":\n", 10_000)]))
+    )
+    run(after(make(transport, snapshot=fetch), 125_000))
+    assert calls == [0, 121]
+
+
+def test_a_storm_of_reconnects_ends_in_one_trailing_resync() -> None:
+    """Ten connections within the 20 s of one fetch: that fetch, and one more."""
+    runs: list[float] = []
+    now = 0
+
+    async def fetch(read: Read) -> Any:
+        nonlocal now
+        now += 1
+        assert now == 1, "never two at once"
+        runs.append(asyncio.get_running_loop().time())
+        await asyncio.sleep(20)
+        now -= 1
+        return []
+
+    flapping = [events(b": hi\n\n", 100.0) for _ in range(10)]
+    transport = VirtualTransport(
+        served(
+            *flapping, lambda: Answer(body=[piece for _ in range(99) for piece in (b":\n", 9_000)])
+        )
+    )
+    connection = make(transport, snapshot=fetch, policy=Policy(most_delay_ms=1_000))
+    run(after(connection, 120_000))
+    assert connection.reconnects == 10
+    assert len(runs) == 2 and connection.status.synced
+
+
+def test_what_the_store_asks_for_is_fetched_within_a_second_and_asked_once() -> None:
+    """A hole in a session's seq: shown at once, and the session fetched."""
+    calls: list[Read] = []
+    store = StreamStore()
+    opened = frame({"type": "stream.opened", "sequencing": "session"})
+    transport = VirtualTransport(
+        served(
+            events(
+                opened, *frames(1, 2), 5_000, *frames(5, 5), *[20.0] * 10, *frames(6, 6), drop=False
+            )
+        )
+    )
+    connection = make(transport, store, snapshot=snapshot_of(2, 6, calls=calls))
+    run(after(connection, 20_000))
+    reasons = [(read.reason, dict(read.sessions)) for read in calls]
+    assert len(reasons) == 2 and list(reasons[1][1]) == ["s"]
+    assert text_of(store) == "1 2 3 4 5 6 " and not store.health.gaps
+
+
+def test_however_often_it_is_asked_for_a_state_is_fetched_once_a_second() -> None:
+    calls: list[Read] = []
+
+    async def main() -> None:
+        transport = VirtualTransport(served(events(*frames(1, 2), drop=False)))
+        async with make(transport, snapshot=snapshot_of(2, calls=calls)) as connection:
+            for _ in range(1000):
+                connection.request_resync()
+                await asyncio.sleep(0.01)
+
+    run(main())
+    assert 9 <= len(calls) <= 11
+
+
+def test_states_that_the_store_refuses_again_and_again_end_with_a_reason() -> None:
+    async def fetch(read: Read) -> Any:
+        return [{"type": "snapshot", "sessionId": "s", "messages": 7}]
+
+    transport = VirtualTransport(
+        served(lambda: Answer(body=[piece for _ in range(99) for piece in (b":\n", 9_000)]))
+    )
+    error = run(ended(make(transport, snapshot=fetch)))
+    assert isinstance(error, PoisonedStream) and "messages" in str(error)
+    assert transport.open_now == 0
+
+
+def test_resync_comes_back_when_the_state_is_merged() -> None:
+    async def main() -> None:
+        store = StreamStore()
+        calls: list[Read] = []
+        transport = VirtualTransport(served(events(*frames(1, 2), drop=False)))
+        async with make(transport, store, snapshot=snapshot_of(2, 3, calls=calls)) as connection:
+            await asyncio.sleep(0.2)
+            await connection.resync()
+            assert text_of(store) == "1 2 3 " and connection.status.synced
+        with pytest.raises(CallerError):
+            await connection.resync()
+
+    run(main())
+
+
+def test_who_waits_for_a_resync_hears_when_the_connection_ends() -> None:
+    async def main() -> None:
+        transport = VirtualTransport(served(lambda: Answer(body=[b":\n", 100.0]), Answer(404, {})))
+
+        async def fetch(read: Read) -> Any:
+            raise OSError("down")
+
+        async with make(transport, snapshot=fetch) as connection:
+            await connection.opened()
+            with pytest.raises(StreamRefused):
+                await connection.resync()
+
+    run(main())
+
+
+def test_without_a_snapshot_function_a_loss_is_counted() -> None:
+    transport = VirtualTransport(
+        served(events(frame(delta(1))), events(frame(delta(2))), events(drop=False))
+    )
+    connection = run(after(make(transport), 5_000))
+    assert connection.unrepaired == 2
+    with pytest.raises(CallerError, match="snapshot="):
+        connection.require_snapshot()
+
+
+# --- generations ----------------------------------------------------------------------------------
+
+
+def opening(generation: str) -> bytes:
+    return frame({"type": "stream.opened", "sequencing": "sparse", "generation": generation})
+
+
+def test_a_position_of_another_generation_is_not_sent() -> None:
+    """The server started again: its first event says so and has no id, then the connection drops."""
+    store = StreamStore()
+    calls: list[Read] = []
+    transport = VirtualTransport(
+        served(
+            events(opening("a"), *frames(1, 3), 100.0),
+            events(opening("b")),
+            events(opening("b"), frame(delta(1, "new "), "b1"), drop=False),
+        )
+    )
+    connection = make(transport, store, snapshot=snapshot_of(1, calls=calls))
+    run(after(connection, 10_000))
+    sent = [request.headers.get("last-event-id") for request in transport.requests]
+    assert sent == [None, "3", None]
+    assert len(calls) >= 2 and connection.position == "b1"
+
+
+def test_within_one_chunk_nobody_can_tell_whose_an_id_is_so_it_is_not_sent() -> None:
+    transport = VirtualTransport(
+        served(
+            events(opening("a"), *frames(1, 3)),
+            events(frames(4, 4)[0] + opening("b")),
+            events(opening("b"), *frames(1, 2)),
+            events(drop=False),
+        )
+    )
+    run(after(make(transport), 20_000))
+    sent = [request.headers.get("last-event-id") for request in transport.requests]
+    assert sent == [None, "3", None, "2"]
+
+
+# --- poison ---------------------------------------------------------------------------------------
+
+
+def test_the_same_poison_event_again_and_again_ends_with_a_reason() -> None:
+    poison = b"id: 4\ndata: {"
+    transport = VirtualTransport(served(events(*frames(1, 3), poison), events(poison)))
+    error = run(ended(make(transport)))
+    assert isinstance(error, PoisonedStream)
+    assert "'3'" in str(error) and "5 connections" in str(error)
+    assert len(transport.requests) == 6
+
+
+def test_progress_between_is_no_poison() -> None:
+    number = 0
+
+    def serve(request: Request) -> Answer:
+        nonlocal number
+        number += 1
+        return Answer(body=[*frames(number, number), b"data: {", ConnectionLost("cut")])
+
+    transport = VirtualTransport(serve)
+    connection = run(after(make(transport), 600_000))
+    assert connection.state == "ended" and connection.error is None and connection.reconnects > 20
+
+
+def test_a_server_that_greets_and_drops_is_no_poison_but_waited_for() -> None:
+    transport = VirtualTransport(served(events(*frames(1, 3)), events(b": hello\n\n")))
+    connection = run(after(make(transport), 600_000))
+    assert connection.error is None and connection.reconnects > 20
+
+
+def test_what_no_adapter_knows_ends_with_the_stores_reason() -> None:
+    odd = b"".join(b'data: {"odd": 1}\n\n' for _ in range(64))
+    transport = VirtualTransport(served(events(odd, drop=False)))
+    assert isinstance(run(ended(make(transport, protocol="auto"))), UnknownProtocol)
+    assert transport.open_now == 0
+
+
+def test_a_store_that_was_closed_ends_the_connection() -> None:
+    store = StreamStore()
+
+    async def main() -> None:
+        transport = VirtualTransport(
+            served(events(*frames(1, 1), 1_000, *frames(2, 2), drop=False))
+        )
+        async with make(transport, store) as connection:
+            await asyncio.sleep(0.5)
+            store.close()
+            with pytest.raises(CallerError):
+                await connection.wait()
+        assert transport.open_now == 0
+
+    run(main())
+
+
+# --- questions, which must not be asked twice -----------------------------------------------------
+
+
+def test_a_post_that_was_answered_is_not_repeated() -> None:
+    store = StreamStore()
+    transport = VirtualTransport(served(events(frame(delta(1)))))
+    error = run(ended(make(transport, store, json={"q": 1})))
+    assert isinstance(error, ConnectionLost) and len(transport.requests) == 1
+    assert transport.requests[0].method == "POST" and transport.requests[0].body == b'{"q":1}'
+    assert text_of(store) == "1 "
+
+
+def test_the_end_of_its_answer_is_the_end() -> None:
+    transport = VirtualTransport(served(lambda: Answer(body=frames(1, 2))))
+    store = StreamStore()
+    assert run(ended(make(transport, store, json={}))) is None
+    assert text_of(store) == "1 2 " and len(transport.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "first",
+    [ConnectionLost("refused", sent=False), Answer(429, {"retry-after": "1"}), Answer(503, {})],
+)
+def test_a_post_that_surely_was_not_acted_on_is_repeated(first: Any) -> None:
+    transport = VirtualTransport(served(first, lambda: Answer(body=frames(1, 1))))
+    assert run(ended(make(transport, json={}))) is None
+    assert len(transport.requests) == 2
+
+
+@pytest.mark.parametrize("first", [ConnectionLost("gone"), Answer(500, {}), Answer(502, {})])
+def test_a_post_that_may_have_been_acted_on_is_not(first: Any) -> None:
+    transport = VirtualTransport(served(first))
+    assert run(ended(make(transport, json={}))) is first or len(transport.requests) == 1
+    assert len(transport.requests) == 1
+
+
+# --- other ways to resume -------------------------------------------------------------------------
+
+
+def test_after_goes_on_behind_the_last_seq_before_a_hole() -> None:
+    opened = frame({"type": "stream.opened", "sequencing": "session"})
+
+    def log(*seqs: int) -> list[bytes]:
+        return [opened, *(frame(delta(seq)) for seq in seqs)]
+
+    store = StreamStore()
+    transport = VirtualTransport(
+        served(events(*log(1, 2, 4)), events(*log(3, 4, 5)), events(drop=False))
+    )
+    connection = connect(
+        URL + "?follow=1&after=0", store=store, protocol="native", resume=AfterSeq("s"),
+        transport=transport, clock=VirtualClock(), chance=lambda: 0.0,
+    )  # fmt: skip
+    run(after(connection, 10_000))
+    asked = [request.url.partition("?")[2] for request in transport.requests]
+    assert asked == ["follow=1&after=0", "follow=1&after=2", "follow=1&after=5"]
+    assert text_of(store) == "1 2 3 4 5 "
+
+
+def response_events() -> list[bytes]:
+    """A background response of one message."""
+    response = {"id": "resp_1", "object": "response", "status": "in_progress", "output": []}
+    item = {
+        "id": "msg_1",
+        "type": "message",
+        "role": "assistant",
+        "status": "in_progress",
+        "content": [],
+    }
+    part = {"type": "output_text", "text": "", "annotations": []}
+    at = {"item_id": "msg_1", "output_index": 0, "content_index": 0}
+    full = {**part, "text": "Hello there"}
+    done = {**item, "status": "completed", "content": [full]}
+    wires: list[dict[str, Any]] = [
+        {"type": "response.created", "response": response},
+        {"type": "response.in_progress", "response": response},
+        {"type": "response.output_item.added", "output_index": 0, "item": item},
+        {"type": "response.content_part.added", **at, "part": part},
+        *(
+            {"type": "response.output_text.delta", **at, "delta": text, "logprobs": []}
+            for text in ("Hel", "lo", " the", "re")
+        ),
+        {"type": "response.output_text.done", **at, "text": "Hello there", "logprobs": []},
+        {"type": "response.content_part.done", **at, "part": full},
+        {"type": "response.output_item.done", "output_index": 0, "item": done},
+        {
+            "type": "response.completed",
+            "response": {**response, "status": "completed", "output": [done]},
+        },
+    ]
+    return [
+        f"event: {wire['type']}\ndata: {json.dumps({**wire, 'sequence_number': n})}\n\n".encode()
+        for n, wire in enumerate(wires)
+    ]
+
+
+@pytest.mark.parametrize("cut", range(1, 12))
+def test_a_background_response_is_resumed_by_its_numbers_and_ends_when_it_has_ended(
+    cut: int,
+) -> None:
+    sent = response_events()
+
+    def serve(request: Request) -> Answer:
+        if request.method == "POST":
+            return Answer(body=[*sent[:cut], sent[cut][:20], ConnectionLost("cut")])
+        query = request.url.partition("?")[2]
+        assert query == f"stream=true&starting_after={cut - 1}"
+        assert request.url.startswith("http://api/v1/responses/resp_1?") and request.body is None
+        return Answer(body=sent[cut:])
+
+    store = StreamStore()
+    transport = VirtualTransport(serve)
+    connection = connect(
+        "http://api/v1/responses", store=store, protocol="openai-responses",
+        json={"background": True, "stream": True}, resume=StartingAfter(),
+        transport=transport, clock=VirtualClock(), chance=lambda: 0.0,
+    )  # fmt: skip
+    assert run(ended(connection)) is None
+    assert [request.method for request in transport.requests] == ["POST", "GET"]
+    store.flush()
+    [session] = store.session_ids()
+    [message] = store.messages(session)
+    assert [part.text for part in store.parts(session, message.id)] == ["Hello there"]
+    assert message.status == "completed"
+
+
+def test_a_cut_behind_the_end_of_a_response_is_no_loss() -> None:
+    transport = VirtualTransport(served(events(*response_events())))
+    connection = connect(
+        "http://api/v1/responses", store=StreamStore(), protocol="openai-responses", json={},
+        resume=StartingAfter(), transport=transport, clock=VirtualClock(),
+    )  # fmt: skip
+    assert run(ended(connection)) is None
+    assert len(transport.requests) == 1
+
+
+# --- ticks ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["none", "each", "manual", "asyncio", "scheduler"])
+def test_every_kind_of_ticks_works(kind: str) -> None:
+    async def main() -> None:
+        ticks: Any = {"none": None, "scheduler": ManualTicks(interval_ms=16)}.get(kind, kind)
+        store = StreamStore(ticks=ticks)
+        seen: list[str] = []
+
+        def hear(changes: Any) -> None:
+            seen.extend(edit.text for edit in changes.text.values())
+
+        store.subscribe(hear)
+        transport = VirtualTransport(
+            served(events(*frames(1, 3)), events(*frames(2, 5), drop=False))
+        )
+        async with make(transport, store):
+            await asyncio.sleep(5)
+            if kind == "scheduler":
+                ticks.run()
+            if kind == "manual":
+                assert seen == []
+                store.flush()
+            assert "".join(seen) == "1 2 3 4 5 "
+
+    run(main())
+
+
+def test_a_subscriber_that_raises_does_not_end_the_connection() -> None:
+    reported = []
+    store = StreamStore(on_error=lambda error, subscription: reported.append(error))
+
+    def hear(changes: Any) -> None:
+        raise ValueError("mine")
+
+    store.subscribe(hear)
+    transport = VirtualTransport(served(events(*frames(1, 3), drop=False)))
+    connection = run(after(make(transport, store), 1_000))
+    assert connection.error is None and reported and text_of(store) == "1 2 3 "
+
+
+def test_the_head_of_a_request_says_what_is_wanted() -> None:
+    transport = VirtualTransport(served(Answer(404, EVENT_STREAM)))
+    run(ended(make(transport, headers={"Accept": "text/event-stream, */*"})))
+    assert transport.requests[0].headers == {
+        "accept": "text/event-stream, */*", "cache-control": "no-store",
+    }  # fmt: skip

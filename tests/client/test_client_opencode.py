@@ -1,0 +1,501 @@
+"""opencode end to end against a virtual server that plays recordings and drops connections."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from opencode_server import OpencodeServer
+from virtual import JSON, Answer, VirtualClock, VirtualTransport, run
+
+from streamstore import ChangeSet, StreamStore
+from streamstore.adapters.opencode import OpencodeAdapter
+from streamstore.client import ConnectionLost, OpencodeClient, RequestFailed
+
+DATA = Path(__file__).resolve().parent.parent / "data" / "opencode"
+
+Wire = dict[str, Any]
+
+
+def recording(name: str) -> list[Wire]:
+    lines = (DATA / name / "events.jsonl").read_bytes().split(b"\n")[:-1]
+    return [json.loads(line) for line in lines]
+
+
+def client_of(server: OpencodeServer, store: StreamStore, **options: Any) -> OpencodeClient:
+    transport = VirtualTransport(server.serve)
+    return OpencodeClient(
+        "http://server", store=store, transport=transport, clock=VirtualClock(),
+        chance=server.random.random, **options,
+    )  # fmt: skip
+
+
+def encoded(store: StreamStore) -> Wire:
+    state: Any = OpencodeAdapter().encode(store)
+    return dict(state)
+
+
+def initial(name: str) -> Wire | None:
+    """What the server had stored when the recording began."""
+    file = DATA / name / "initial.json"
+    return json.loads(file.read_bytes()) if file.exists() else None
+
+
+def clean_fold(events: list[Wire], before: Wire | None = None) -> Wire:
+    store = StreamStore("opencode")
+    if before is not None:
+        store.ingest_many([before])
+    store.ingest_many(events)
+    return encoded(store)
+
+
+def texts(state: Wire) -> dict[str, str]:
+    return {
+        part["id"]: part.get("text", "")
+        for messages in state["messages"].values()
+        for message in messages
+        for part in message["parts"]
+    }
+
+
+class Watching:
+    """At every tick: edits alone give the text, and it is a prefix of what it became.
+
+    A part with a known gap may lack text; what was shown of it before is not held against it, nor
+    is what a rewrite announced to be another text.
+    """
+
+    def __init__(self, store: StreamStore, final: dict[str, str]) -> None:
+        self.store = store
+        self.final = final
+        self.shown: dict[Any, str] = {}
+        self.ticks = 0
+        self.gapped = 0
+        store.subscribe(self.safely)
+        self.errors: list[BaseException] = []
+
+    def safely(self, changes: ChangeSet) -> None:
+        try:
+            self.hear(changes)
+        except BaseException as error:  # a subscriber's errors are reported, not raised
+            self.errors.append(error)
+
+    def hear(self, changes: ChangeSet) -> None:
+        self.ticks += 1
+        assert not changes.reset
+        for gone in changes.removed:
+            place = tuple(gone)
+            self.shown = {
+                at: text for at, text in self.shown.items() if at[0][: len(place)] != place
+            }
+        for (key, field), edit in changes.text.items():
+            before = self.shown.get((key, field), "")
+            assert 0 <= edit.start <= len(before)
+            assert edit.rewritten or edit.start == len(before)
+            text = self.shown[key, field] = before[: edit.start] + edit.text
+            part = self.store.part(key.session_id, key.message_id, key.block_index)
+            assert part is not None and (field != "text" or part.text == text)
+            if part.gap:
+                self.gapped += 1
+            elif field == "text" and key.block_index in self.final:
+                assert self.final[key.block_index].startswith(text), f"{text!r} at {key}"
+
+
+CASES = [
+    "text_plain",
+    "tools",
+    "permission_ask",
+    "question",
+    "remove_revert",
+    "global_event",
+    "join_late",
+]
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("name", CASES)
+def test_drops_at_random_bytes_lose_and_double_nothing(name: str, seed: int) -> None:
+    """The final state is that of the clean recording, before and after a last read of the state."""
+    events, before = recording(name), initial(name)
+    expected = clean_fold(events, before)
+
+    async def main() -> None:
+        random = Random(f"{name}{seed}")
+        server = OpencodeServer(random, drops=random.choice((2_000, 10_000, 60_000)))
+        server.lag = random.choice((0.0, 1.0))
+        if before is not None:
+            server.state.load(before)
+        store = StreamStore(ticks="asyncio" if seed % 2 else None)
+        watching = Watching(store, texts(expected))
+        client = client_of(server, store, global_events=name == "global_event")
+        async with client as connection:
+            for event in events:
+                server.publish(event)
+                if random.random() < 0.3:
+                    await asyncio.sleep(random.random() * 0.3)
+            server.drops = None
+            await asyncio.sleep(120)
+            for _ in range(2):
+                assert connection.state == "open" and connection.status.synced
+                store.flush()
+                got = encoded(store)
+                for part in ("sessions", "messages", "status", "todo", "permission", "question"):
+                    assert got[part] == expected[part], part
+                await connection.resync()
+            assert not store.health.gaps
+        assert not watching.errors, watching.errors
+        assert watching.ticks > 1
+        assert connection.reconnects == server.connections - 1
+
+    run(main())
+
+
+def test_without_drops_nothing_is_gapped_and_the_state_is_read_once() -> None:
+    events = recording("tools")
+
+    async def main() -> None:
+        server = OpencodeServer(Random(1))
+        store = StreamStore()
+        watching = Watching(store, texts(clean_fold(events)))
+        async with client_of(server, store):
+            await asyncio.sleep(1)
+            for event in events:
+                server.publish(event)
+                await asyncio.sleep(0.02)
+            await asyncio.sleep(1)
+        assert server.reads.count("/session") == 1
+        assert encoded(store) == clean_fold(events)
+        assert watching.gapped == 0 and not watching.errors
+
+    run(main())
+
+
+def test_the_state_is_read_when_the_server_listens_and_not_when_it_answers() -> None:
+    """What is published in between would be in neither the read state nor the stream."""
+    events = recording("text_plain")
+
+    async def main() -> None:
+        server = OpencodeServer(Random(1))
+        server.lag = 5.0
+        store = StreamStore()
+        async with client_of(server, store):
+            await asyncio.sleep(0.4)
+            assert server.subscribers == [] and server.reads == []
+            for event in events:
+                server.publish(event)
+            await asyncio.sleep(6)
+            assert encoded(store)["messages"] == clean_fold(events)["messages"]
+
+    run(main())
+
+
+def test_who_joins_late_reads_every_page_and_all_that_waits() -> None:
+    events = recording("permission_ask")
+    asked = next(n for n, wire in enumerate(events) if wire["type"] == "permission.asked") + 1
+
+    async def main() -> None:
+        server = OpencodeServer(Random(1), page=1)
+        for event in events[:asked]:
+            server.publish(event)
+        store = StreamStore()
+        async with client_of(server, store) as connection:
+            await asyncio.sleep(5)
+            [session_id] = store.session_ids()
+            session = store.session(session_id)
+            assert session is not None and len(session.permissions) == 1
+            assert session.status is not None and session.status.type == "busy"
+            assert len(store.messages(session_id)) == len(server.state.read(session_id)) >= 2
+            assert server.reads.count(f"/session/{session_id}/message") == len(
+                store.messages(session_id)
+            )
+            assert connection.status.synced
+
+    run(main())
+
+
+def test_a_session_that_the_status_does_not_name_is_idle() -> None:
+    """It went idle while nobody was connected."""
+    events = recording("text_plain")
+    busy = next(n for n, w in enumerate(events) if w["type"] == "session.status") + 1
+
+    async def main() -> None:
+        server = OpencodeServer(Random(1))
+        store = StreamStore()
+        async with client_of(server, store) as connection:
+            await asyncio.sleep(1)
+            for event in events[:busy]:
+                server.publish(event)
+            await asyncio.sleep(1)
+            [session_id] = store.session_ids()
+            assert store.session(session_id).status.type == "busy"  # type: ignore[union-attr]
+            server.subscribers.clear()
+            for event in events[busy:]:
+                server.publish(event)
+            await connection.resync()
+            assert store.session(session_id).status.type == "idle"  # type: ignore[union-attr]
+            server.subscribers.append(asyncio.Queue())
+
+    run(main())
+
+
+def test_a_session_that_was_deleted_meanwhile_is_gone_and_one_beyond_the_list_is_not() -> None:
+    events = recording("text_plain")
+    info = next(w for w in events if w["type"] == "session.created")["properties"]["info"]
+    other = {**info, "id": "ses_other"}
+
+    async def main() -> None:
+        server = OpencodeServer(Random(1))
+        for event in events:
+            server.publish(event)
+        server.publish(
+            {"type": "session.created", "properties": {"sessionID": "ses_other", "info": other}}
+        )
+        store = StreamStore()
+        async with client_of(server, store) as connection:
+            await asyncio.sleep(5)
+            assert set(store.session_ids()) == {info["id"], "ses_other"}
+            del server.state.sessions["ses_other"]
+            short = Answer(200, JSON, [b"[]"])  # a list that is cut
+            server.fail = lambda path: short if path == "/session" else None
+            await connection.resync()
+            assert store.session_ids() == (info["id"],)
+
+    run(main())
+
+
+def test_a_read_that_fails_changes_nothing_and_is_made_again() -> None:
+    events = recording("text_plain")
+    failures = iter(
+        [
+            Answer(500, {}),
+            ConnectionLost("reset"),
+            Answer(200, JSON, [b"[{]"]),
+            Answer(200, JSON, [b"{}"]),
+        ]
+    )
+
+    async def main() -> None:
+        server = OpencodeServer(Random(1))
+        for event in events:
+            server.publish(event)
+        server.fail = lambda path: next(failures, None) if path.endswith("/message") else None
+        store = StreamStore()
+        async with client_of(server, store) as connection:
+            await asyncio.sleep(0.9)
+            assert store.session_ids() == () and connection.status.resync_error is not None
+            await asyncio.sleep(60)
+            assert connection.status.synced and connection.status.resync_error is None
+            assert encoded(store)["messages"] == clean_fold(events)["messages"]
+        assert server.reads.count("/session") == 5
+
+    run(main())
+
+
+def test_an_old_server_answers_what_it_does_not_know_with_a_page() -> None:
+    events = recording("text_plain")
+    page = lambda: Answer(200, {"content-type": "text/html"}, [b"<html>"])  # noqa: E731
+
+    async def main() -> None:
+        server = OpencodeServer(Random(1))
+        for event in events:
+            server.publish(event)
+        server.fail = lambda path: page() if path in ("/question", "/permission") else None
+        store = StreamStore()
+        async with client_of(server, store) as connection:
+            await asyncio.sleep(5)
+            assert connection.status.synced and store.session_ids()
+
+    run(main())
+
+
+# --- acting ---------------------------------------------------------------------------------------
+
+
+def user_events(session_id: str, message_id: str, parts: list[Wire]) -> list[Wire]:
+    info = {
+        "id": message_id, "sessionID": session_id, "role": "user", "time": {"created": 5},
+        "agent": "build", "model": {"providerID": "p", "modelID": "m"},
+    }  # fmt: skip
+    whole = [{**part, "sessionID": session_id, "messageID": message_id} for part in parts]
+    return [
+        {"type": "message.updated", "properties": {"sessionID": session_id, "info": info}},
+        *(
+            {
+                "type": "message.part.updated",
+                "properties": {"sessionID": session_id, "part": part, "time": 5},
+            }
+            for part in whole
+        ),
+    ]
+
+
+def shown(store: StreamStore, session_id: str) -> list[tuple[str, list[str]]]:
+    store.flush()
+    return [
+        (m.role, [p.text for p in store.parts(session_id, m.id)])
+        for m in store.messages(session_id)
+    ]
+
+
+def test_a_prompt_is_shown_at_once_and_confirmed_part_by_part() -> None:
+    async def main() -> None:
+        server = OpencodeServer(Random(1))
+        store = StreamStore()
+        client = client_of(server, store)
+        async with client:
+            await asyncio.sleep(1)
+            server.on_post = lambda path, body: Answer(204, {}, after_ms=500)
+            extra = [{"type": "file", "mime": "text/plain", "url": "file:///x"}]
+            sending = asyncio.create_task(client.prompt("ses_1", "hi", parts=extra, agent="build"))
+            await asyncio.sleep(0.1)
+            assert shown(store, "ses_1") == [("user", ["hi", ""])]
+            message_id = await sending
+            [(path, body)] = server.posts
+            assert path == "/session/ses_1/prompt_async" and body["agent"] == "build"
+            assert body["messageID"] == message_id and len(body["parts"]) == 2
+            confirmed = user_events("ses_1", message_id, body["parts"])
+            for event in confirmed[:2]:
+                server.publish(event)
+            await asyncio.sleep(0.1)
+            assert shown(store, "ses_1") == [("user", ["hi", ""])]
+            for event in confirmed[2:]:
+                server.publish(event)
+            await asyncio.sleep(0.1)
+            assert shown(store, "ses_1") == [("user", ["hi", ""])]
+            # Confirmed, it is the server's: a rollback takes nothing back.
+            from streamstore.events import MessageRollback
+
+            store.apply(MessageRollback(session_id="ses_1", message_id=message_id))
+            assert shown(store, "ses_1") == [("user", ["hi", ""])]
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        Answer(400, JSON, [b"{}"]),
+        ConnectionLost("reset"),
+        Answer(200, {"content-type": "text/html"}, [b"<html>"]),
+    ],
+)
+def test_a_prompt_that_fails_is_taken_back(failure: Any) -> None:
+    async def main() -> None:
+        server = OpencodeServer(Random(1))
+        store = StreamStore()
+        client = client_of(server, store)
+        async with client:
+            server.on_post = lambda path, body: failure
+            with pytest.raises((RequestFailed, ConnectionLost)):
+                await client.prompt("ses_1", "hi")
+            assert shown(store, "ses_1") == []
+
+    run(main())
+
+
+def test_only_what_was_not_confirmed_is_taken_back_and_the_stream_may_bring_it_again() -> None:
+    """The server took the first part over, then the answer was lost."""
+
+    async def main() -> None:
+        server = OpencodeServer(Random(1))
+        store = StreamStore()
+        client = client_of(server, store)
+
+        def post(path: str, body: Wire) -> Any:
+            for event in user_events("ses_1", body["messageID"], body["parts"])[:2]:
+                server.publish(event)
+            return Answer(204, {}, after_ms=10**6)
+
+        async with client:
+            await asyncio.sleep(1)
+            server.on_post = post
+            sending = asyncio.create_task(
+                client.prompt("ses_1", "hi", parts=[{"type": "text", "text": "there"}])
+            )
+            await asyncio.sleep(1)
+            assert shown(store, "ses_1") == [("user", ["hi", "there"])]
+            sending.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await sending
+            assert shown(store, "ses_1") == [("user", ["hi"])]
+            body = server.posts[0][1]
+            for event in user_events("ses_1", body["messageID"], body["parts"]):
+                server.publish(event)
+            await asyncio.sleep(1)
+            assert shown(store, "ses_1") == [("user", ["hi", "there"])]
+
+    run(main())
+
+
+def test_a_message_that_waits_for_the_server_outlives_a_read_of_the_state() -> None:
+    async def main() -> None:
+        server = OpencodeServer(Random(1))
+        for event in recording("text_plain"):
+            server.publish(event)
+        [session_id] = server.state.sessions
+        store = StreamStore()
+        client = client_of(server, store)
+        async with client as connection:
+            await asyncio.sleep(2)
+            before = shown(store, session_id)
+            server.on_post = lambda path, body: Answer(204, {}, after_ms=5_000)
+            sending = asyncio.create_task(client.prompt(session_id, "and?"))
+            await asyncio.sleep(0.1)
+            await connection.resync()
+            assert shown(store, session_id) == [*before, ("user", ["and?"])]
+            await sending
+
+    run(main())
+
+
+def test_ids_are_made_by_the_servers_clock_when_ours_is_wrong() -> None:
+    """A clock that is an hour late would sort the question before the answers it follows."""
+
+    async def main() -> None:
+        server = OpencodeServer(Random(1))
+        headers = {**JSON, "date": "Sun, 09 Sep 2001 02:46:40 GMT"}  # an hour ahead
+        server.fail = lambda path: Answer(200, headers, [b"[]"]) if path == "/session" else None
+        store = StreamStore()
+        client = client_of(server, store)
+        async with client:
+            await asyncio.sleep(2)
+            message_id = await client.prompt("ses_1", "hi")
+        late = int(message_id[4:16], 16) // 4096
+        assert late - (1_000_000_000_000 % 2**36) == pytest.approx(3_600_000, abs=10_000)
+
+    run(main())
+
+
+def test_what_else_a_user_does() -> None:
+    async def main() -> None:
+        server = OpencodeServer(Random(1))
+        client = client_of(server, StreamStore(), directory="/a b")
+        created = Answer(200, JSON, [b'{"id": "ses_9"}'])
+        server.on_post = lambda path, body: created if path == "/session" else None
+        assert await client.create_session("mine") == "ses_9"
+        await client.abort("ses_9")
+        await client.reply_permission("per_1", "once")
+        await client.reply_permission("per/2", "reject", "no")
+        await client.reply_question("que_1", [["yes"], []])
+        await client.reject_question("que_2")
+        assert server.posts == [
+            ("/session", {"title": "mine"}),
+            ("/session/ses_9/abort", {}),
+            ("/permission/per_1/reply", {"reply": "once"}),
+            ("/permission/per/2/reply", {"reply": "reject", "message": "no"}),
+            ("/question/que_1/reply", {"answers": [["yes"], []]}),
+            ("/question/que_2/reject", {}),
+        ]
+        requests = client._transport.requests  # type: ignore[attr-defined]
+        assert all(request.url.endswith("?directory=%2Fa+b") for request in requests)
+        assert "per%2F2" in requests[3].url
+        server.on_post = lambda path, body: Answer(404, JSON, [b"{}"])
+        with pytest.raises(RequestFailed, match="404") as caught:
+            await client.abort("ses_none")
+        assert caught.value.status == 404
+
+    run(main())

@@ -1,0 +1,337 @@
+"""The same over real sockets: httpx against a tiny server on 127.0.0.1, and the blocking twin."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+import pytest
+from test_client_connection import delta, frame, frames, text_of
+
+from streamstore import CallerError, Limits, StreamStore
+from streamstore.client import (
+    ConnectionLost,
+    HttpxTransport,
+    Policy,
+    Read,
+    Request,
+    StreamRefused,
+    connect,
+    connect_blocking,
+)
+
+QUICK = Policy(first_delay_ms=10, most_delay_ms=50, resync_pause_ms=10)
+HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+
+
+def head(status: str, *headers: str) -> bytes:
+    return "\r\n".join([f"HTTP/1.1 {status}", *headers, "content-length: 0", "", ""]).encode()
+
+
+def chunk(data: bytes) -> bytes:
+    return b"%x\r\n%s\r\n" % (len(data), data)
+
+
+class Server:
+    """Gives each request one of these answers, in order, then the last one again and again.
+
+    An answer: pieces of bytes, or seconds to wait; a stream is cut behind its last piece, or held
+    open by `None`.
+    """
+
+    def __init__(self, *answers: list[Any]) -> None:
+        self.answers = list(answers)
+        self.asked: list[tuple[str, dict[str, str]]] = []
+        self.open_now = 0
+        self.server: asyncio.Server | None = None
+
+    @property
+    def url(self) -> str:
+        assert self.server is not None
+        return f"http://127.0.0.1:{self.server.sockets[0].getsockname()[1]}"
+
+    async def __aenter__(self) -> Server:
+        self.server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        return self
+
+    async def __aexit__(self, *error: Any) -> None:
+        assert self.server is not None
+        self.server.close()
+        for _ in range(200):
+            if not self.open_now:
+                break
+            await asyncio.sleep(0.01)
+        assert not self.open_now, "a socket was left behind"
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.open_now += 1
+        try:
+            lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+            pairs = (line.split(": ", 1) for line in lines[1:] if line)
+            self.asked.append((lines[0], {name.lower(): value for name, value in pairs}))
+            answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+            for piece in answer:
+                if piece is None:
+                    await reader.read()
+                elif isinstance(piece, bytes):
+                    writer.write(piece)
+                    await writer.drain()
+                else:
+                    await asyncio.sleep(piece)
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.close()
+            self.open_now -= 1
+
+
+async def until(done: Callable[[], object], seconds: float = 10) -> None:
+    async with asyncio.timeout(seconds):
+        while not done():
+            await asyncio.sleep(0.005)
+
+
+def streamed(*pieces: bytes, hold: bool = False) -> list[Any]:
+    return [HEAD, *map(chunk, pieces), *([None] if hold else [])]
+
+
+def test_a_stream_that_is_cut_in_the_middle_goes_on_with_nothing_lost_or_doubled() -> None:
+    async def main() -> None:
+        first = streamed(*frames(1, 3), b"id: 4\ndata: {")
+        store = StreamStore()
+        async with Server(first, streamed(*frames(2, 5), hold=True)) as server:
+            async with connect(
+                server.url, store=store, protocol="native", policy=QUICK
+            ) as connection:
+                await until(lambda: text_of(store) == "1 2 3 4 5 ")
+                assert connection.reconnects == 1 and connection.state == "open"
+            asked = [headers.get("last-event-id") for _, headers in server.asked]
+            assert asked == [None, "3"]
+            assert server.asked[0][1]["accept"] == "text/event-stream"
+
+    asyncio.run(main())
+
+
+def test_an_id_that_is_no_ascii_goes_back_as_it_came() -> None:
+    async def main() -> None:
+        store = StreamStore()
+        async with Server(streamed(frame(delta(1), "ü€")), [None]) as server:
+            async with connect(server.url, store=store, protocol="native", policy=QUICK):
+                await until(lambda: len(server.asked) == 2)
+            # Raw UTF-8, as the standard has it; the server above decodes it so.
+            assert server.asked[1][1]["last-event-id"] == "ü€"
+
+    asyncio.run(main())
+
+
+def test_a_redirect_to_another_origin_takes_no_credentials_along() -> None:
+    async def main() -> None:
+        store = StreamStore()
+        async with Server(streamed(*frames(1, 1), hold=True)) as other:
+            moved = head("307 Temporary Redirect", f"location: {other.url}/there")
+            async with Server([moved]) as server:
+                secrets = {"authorization": "Bearer x", "cookie": "a=b"}
+                own = httpx.AsyncClient(headers={**secrets, "x-api-key": "k"}, auth=("u", "p"))
+                for options in (
+                    {"headers": secrets},
+                    {"transport": HttpxTransport(own)},
+                ):
+                    store = StreamStore()
+                    async with connect(server.url, store=store, protocol="native", **options):  # type: ignore[arg-type]
+                        await until(lambda store=store: text_of(store) == "1 ")
+                await own.aclose()
+            assert all("authorization" in headers for _, headers in server.asked)
+            for line, headers in other.asked:
+                assert line == "GET /there HTTP/1.1"
+                assert {"authorization", "cookie", "x-api-key"}.isdisjoint(headers)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("status", ["204 No Content", "401 Unauthorized", "404 Not Found"])
+def test_a_refusal_ends_it(status: str) -> None:
+    async def main() -> None:
+        async with Server([head(status)]) as server:
+            async with connect(server.url, store=StreamStore()) as connection:
+                with pytest.raises(StreamRefused, match=status[:3]):
+                    await connection.wait()
+            assert len(server.asked) == 1
+
+    asyncio.run(main())
+
+
+def test_nobody_listens_and_then_somebody_does() -> None:
+    async def main() -> None:
+        store = StreamStore()
+        async with Server(streamed(*frames(1, 1), hold=True)) as server:
+            url = server.url
+        port = int(url.rpartition(":")[2])
+        async with connect(url, store=store, protocol="native", policy=QUICK) as connection:
+            await until(lambda: connection.reconnects >= 2)
+            again = Server(streamed(*frames(1, 1), hold=True))
+            again.server = await asyncio.start_server(again._serve, "127.0.0.1", port)
+            await until(lambda: text_of(store) == "1 ")
+        await again.__aexit__()
+
+    asyncio.run(main())
+
+
+def test_what_failed_before_it_was_sent_says_so() -> None:
+    async def main() -> None:
+        async with Server([None]) as server:
+            url = server.url
+        transport = HttpxTransport()
+        with pytest.raises(ConnectionLost) as caught:
+            await transport.open(Request(url=url))
+        assert not caught.value.sent
+        async with Server([]) as server:
+            server.answers = [[b""]]
+            with pytest.raises(ConnectionLost) as caught:
+                await transport.open(Request(url=server.url))
+        assert caught.value.sent
+        with pytest.raises(CallerError):
+            await transport.open(Request(url="http://h/\x00"))
+        await transport.aclose()
+
+    asyncio.run(main())
+
+
+# --- from a thread --------------------------------------------------------------------------------
+
+
+@contextmanager
+def serving(*answers: list[Any]) -> Iterator[Server]:
+    """A server in a thread of its own."""
+    server = Server(*answers)
+    loop = asyncio.new_event_loop()
+    started = threading.Event()
+    stop = asyncio.Event()
+
+    async def main() -> None:
+        async with server:
+            started.set()
+            await stop.wait()
+
+    thread = threading.Thread(target=lambda: loop.run_until_complete(main()))
+    thread.start()
+    assert started.wait(10)
+    try:
+        yield server
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join(10)
+        assert not thread.is_alive()
+        loop.close()
+
+
+def poll_until(connection: Any, done: Callable[[], object]) -> None:
+    until = time.monotonic() + 10
+    while not done():
+        assert time.monotonic() < until
+        connection.poll(0.01)
+
+
+def threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if "streamstore" in thread.name]
+
+
+def test_the_blocking_twin_follows_through_a_drop_and_leaves_no_thread() -> None:
+    first = streamed(*frames(1, 3), b"id: 4\ndata: {")
+    with serving(first, streamed(*frames(2, 5), hold=True)) as server:
+        store = StreamStore()
+        with connect_blocking(
+            server.url, store=store, protocol="native", policy=QUICK
+        ) as connection:
+            poll_until(connection, lambda: text_of(store) == "1 2 3 4 5 ")
+            assert connection.state == "open" and connection.reconnects == 1
+            assert threads()
+        assert not threads() and connection.state == "ended" and not store._streams
+        assert server.asked[1][1]["last-event-id"] == "3"
+
+
+def test_the_blocking_twin_ends_with_the_servers_reason() -> None:
+    with (
+        serving([head("403 Forbidden")]) as server,
+        connect_blocking(server.url, store=StreamStore()) as connection,
+        pytest.raises(StreamRefused, match="403"),
+    ):
+        connection.wait()
+    assert not threads()
+
+
+def test_the_blocking_twin_waits_only_as_long_as_it_is_told() -> None:
+    with serving([None]) as server:
+        with connect_blocking(server.url, store=StreamStore()) as connection:
+            assert connection.wait(timeout=0.05) is False
+            with pytest.raises(CallerError, match="snapshot="):
+                connection.resync()
+        assert not threads()
+
+
+def test_a_full_inbox_makes_the_server_wait_and_loses_nothing() -> None:
+    many = frames(1, 300)
+    with serving(streamed(*many, hold=True)) as server:
+        store = StreamStore(limits=Limits(inbox_bytes=2_000))
+        with connect_blocking(
+            server.url, store=store, protocol="native", policy=QUICK
+        ) as connection:
+            poll_until(connection, lambda: text_of(store).endswith("300 "))
+            assert text_of(store) == "".join(f"{n} " for n in range(1, 301))
+            assert connection.reconnects == 0
+
+
+def test_a_state_is_fetched_in_the_thread_and_merged_by_the_owner() -> None:
+    owner = threading.get_ident()
+    merged: list[int] = []
+
+    async def fetch(read: Read) -> Any:
+        assert threading.get_ident() != owner
+        token = await read.token("s")
+        part = {"blockIndex": 0, "kind": "text", "text": "1 2 3 "}
+        message = {"info": {"id": "m", "role": "assistant"}, "parts": [part]}
+        return [
+            {"type": "snapshot", "sessionId": "s", "seq": 3, "complete": True, "readFrom": token,
+             "messages": [message]},
+        ]  # fmt: skip
+
+    with serving(streamed(b": hi\n\n", hold=True)) as server:
+        store = StreamStore()
+        store.subscribe(lambda changes: merged.append(threading.get_ident()))
+        with connect_blocking(
+            server.url, store=store, protocol="native", policy=QUICK, snapshot=fetch
+        ) as connection:
+            poll_until(connection, lambda: text_of(store) == "1 2 3 ")
+            poll_until(connection, lambda: connection.status.synced)
+            connection.resync()
+            poll_until(connection, lambda: connection.status.synced)
+        assert set(merged) == {owner}
+
+
+@pytest.mark.parametrize("ticks", [None, "asyncio", "manual"])
+def test_with_a_way_in_the_owner_need_not_poll(ticks: Any) -> None:
+    """The owner's own loop takes everything in: no poll at all."""
+
+    async def main(url: str, ticks: Any) -> None:
+        store = StreamStore(ticks=ticks)
+        loop = asyncio.get_running_loop()
+        with connect_blocking(
+            url, store=store, protocol="native", policy=QUICK, post=loop.call_soon_threadsafe
+        ) as connection:
+            await until(lambda: text_of(store) == "1 2 3 ")
+        # Left in the owner's thread, whose loop runs nothing meanwhile.
+        assert connection.state == "ended" and not threads()
+
+    with serving(streamed(*frames(1, 3), hold=True)) as server:
+        asyncio.run(main(server.url, ticks))
+
+
+def test_wrong_arguments_are_said_where_they_are_given() -> None:
+    with pytest.raises(CallerError):
+        connect_blocking("nowhere", store=StreamStore())
+    with pytest.raises(TypeError):
+        connect_blocking("http://h/", store=StreamStore(), colour="red")
