@@ -13,6 +13,7 @@ import threading
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
 from types import MappingProxyType
 from typing import Any, Literal, TypeAlias, cast
 
@@ -779,7 +780,7 @@ class Stream:
             assert message is not None and block is not None and event.seq is not None
             if len(block.held) > held_before:
                 block.holes_at[event.seq] = (self, self._before)
-                store._holding[block.key] = block
+                store._hold(block)
                 block.cool()
                 store._reducer.expect(session, message, block)
             return verdict
@@ -853,7 +854,7 @@ class Stream:
             if block.close_seq > block.mark:
                 # A close tells of a hole as well as an operation behind it; no seq is -1.
                 block.holes_at.setdefault(-1, (self, self._before))
-                store._holding[block.key] = block
+                store._hold(block)
             else:
                 block.holes_at.pop(-1, None)
             if not block.holes_at:
@@ -1132,6 +1133,7 @@ class StreamStore:
         # What adapters remember from stream to stream, by protocol and session.
         self._memory: dict[str, dict[str, dict[str, Any]]] = {}
         self._holding: dict[PartKey, BlockRow] = {}
+        self._sweep_at = 64
         self._holding_sessions: dict[str, SessionRow] = {}
         self._removed: dict[str, None] = {}
         self._last_opened = 0
@@ -1357,6 +1359,8 @@ class StreamStore:
         taken = self._coalescer.take()
         touched = {id(session): session for session in (_session_of(row) for row, _ in taken)}
         changes = self._tables.publish(taken, self._resume(touched.values()))
+        if len(self._removed) > self.limits.removed_sessions:
+            self._forget_removed()
         if not changes:
             return self._nothing()
         self._counts.work["ticks"] += 1
@@ -1600,6 +1604,13 @@ class StreamStore:
             first = self._positions[stream] = self._first_held(stream)
         return first if first.events < taken.events else taken
 
+    def _hold(self, block: BlockRow) -> None:
+        """Note a block with holes; now and then those without one any more go. Amortized."""
+        self._holding[block.key] = block
+        if len(self._holding) > self._sweep_at:
+            self._holding = {key: row for key, row in self._holding.items() if row.holes_at}
+            self._sweep_at = 2 * len(self._holding) + 64
+
     def _first_held(self, stream: Stream) -> Position:
         """The position before the first hole that a stream ran into. Linear in the holes."""
         first = _BEHIND_ALL
@@ -1637,17 +1648,24 @@ class StreamStore:
 
     def _note_removed(self, session: SessionRow) -> None:
         """Remember a removed session; over the bound the oldest is forgotten, with its ids."""
-        removed = self._removed
-        removed.pop(session.id, None)
-        removed[session.id] = None
-        while len(removed) > self.limits.removed_sessions:
-            oldest = self._sessions[next(iter(removed))]
-            del removed[oldest.id]
-            if oldest.removed_now and oldest.shown is None:
-                del self._sessions[oldest.id]
-                self._resync.pop(oldest.id, None)
+        self._removed.pop(session.id, None)
+        self._removed[session.id] = None
+        self._forget_removed()
+
+    def _forget_removed(self) -> None:
+        over = max(0, len(self._removed) - self.limits.removed_sessions)
+        for session_id in list(islice(self._removed, over)):
+            session = self._sessions[session_id]
+            if session.removed_now:
+                if session.shown is not None:
+                    continue  # the next tick takes it away, and comes here again
+                del self._sessions[session_id]
+                self._resync.pop(session_id, None)
+                self._holding_sessions.pop(session_id, None)
+                self._positions.clear()
                 for stream in self._streams:
-                    stream._sessions.pop(oldest.id, None)
+                    stream._sessions.pop(session_id, None)
+            del self._removed[session_id]
 
     def _session_row(self, session_id: str) -> SessionRow:
         session = self._sessions.get(session_id)
@@ -1799,6 +1817,7 @@ class StreamStore:
             rows = [row for row, _ in loaded]
             leaving = [row for _, rows in loaded for row in rows]
             store._sessions = {row.id: row for row in rows}
+            store._removed = {row.id: None for row in rows if row.removed_now}
             gaps = load_gaps(saved["gaps"])
             store._tables.restore(rows, saved["shown"], saved["tick"], gaps, leaving)
             for row in rows:

@@ -6,6 +6,7 @@ operations up to them make. The tests then drop, repeat, shuffle and cut it.
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -39,7 +40,7 @@ def pieces(draw: Any, max_size: int = 5) -> list[str]:
     edges = [0, *cuts, size]
     return [
         units[2 * start : 2 * stop].decode("utf-16-le", "surrogatepass")
-        for start, stop in zip(edges, edges[1:], strict=False)
+        for start, stop in itertools.pairwise(edges)
     ]
 
 
@@ -260,7 +261,7 @@ def chunked(draw: Any, data: bytes) -> list[bytes]:
     """Bytes cut anywhere, also inside a character."""
     cuts = draw(st.lists(st.integers(0, len(data)), max_size=6).map(sorted))
     edges = [0, *cuts, len(data)]
-    return [data[start:stop] for start, stop in zip(edges, edges[1:], strict=False)]
+    return [data[start:stop] for start, stop in itertools.pairwise(edges)]
 
 
 #: How the bytes of a log look on a wire.

@@ -193,7 +193,7 @@ def test_held_operations_are_saved_and_the_hole_is_filled_after_a_load(data):
 @given(st.data())
 def test_the_position_lies_before_the_first_event_that_waits_behind_a_hole(data):
     log = data.draw(disturbed(data.draw(logs("block"))))
-    store, stream = fresh("block")
+    _store, stream = fresh("block")
     taken, before = 0, []
     for count, event in enumerate(log, start=1):
         before.append(taken)
@@ -227,7 +227,7 @@ DELTA = {"type": "block.delta", **KEY, "text": "x"}
 
 
 def test_the_position_is_that_of_the_last_event_when_nothing_is_missing():
-    store, stream = fresh("block")
+    _store, stream = fresh("block")
     stream.ingest_many([{**DELTA, "seq": 1}, {**DELTA, "seq": 2}])
     stream.ingest({"type": "never.heard.of"})
     stream.ingest({**DELTA, "seq": None})

@@ -166,7 +166,9 @@ class TestGrowingText:
             text.raw()
         assert text.raw() == "".join(f"{place} " for run in runs for place in range(run))
 
-    @given(st.lists(st.tuples(st.text(max_size=4), st.integers(0, 40), st.booleans()), max_size=130))
+    @given(
+        st.lists(st.tuples(st.text(max_size=4), st.integers(0, 40), st.booleans()), max_size=130)
+    )
     def test_a_cut_text_grows_on_its_own(self, steps: list[tuple[str, int, bool]]) -> None:
         text, expected = GrowingText(), ""
         kept: list[tuple[GrowingText, str]] = []

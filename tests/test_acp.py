@@ -1,0 +1,478 @@
+"""The ACP adapter: recorded sessions against the package's accumulator, replays, both directions.
+
+What the package made of each session is recorded beside it (`tests/data/acp/README.md`).
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from wires import (
+    JSON,
+    assert_chunks_do_not_show,
+    assert_detection_is_sure,
+    assert_every_tick_is_a_prefix,
+    assert_no_law_broken,
+    assert_saves_resume,
+    assert_total,
+    encoded,
+    fold,
+    logged,
+    mutated,
+    shown,
+    verdicts,
+)
+
+from streamstore import PartKey, StreamStore
+from streamstore.adapters.acp import AcpAdapter
+from streamstore.adapters.base import Context
+from streamstore.testing import LAWS
+
+Wire = dict[str, Any]
+PROTOCOL = "acp"
+DATA = Path(__file__).resolve().parent / "data" / PROTOCOL
+NAMES = sorted(file.stem for file in DATA.glob("*.jsonl"))
+CASES = {name: logged(PROTOCOL, f"{name}.jsonl") for name in NAMES}
+EVENTS = [wire for wires in CASES.values() for wire in wires]
+each_case = pytest.mark.parametrize("name", NAMES)
+
+
+def snapshot_of(name: str) -> Any:
+    return json.loads((DATA / f"{name}.snapshot.json").read_bytes())
+
+
+def update(kind: str, session: str = "s1", /, **members: Any) -> Wire:
+    params = {"sessionId": session, "update": {"sessionUpdate": kind, **members}}
+    return {"jsonrpc": "2.0", "method": "session/update", "params": params}
+
+
+def chunk(text: str, kind: str = "agent_message", session: str = "s1", **members: Any) -> Wire:
+    content = {"type": "text", "text": text}
+    return update(f"{kind}_chunk", session, content=content, **members)
+
+
+def call(call_id: str = "c1", **members: Any) -> Wire:
+    return update("tool_call", toolCallId=call_id, **{"title": "Read", **members})
+
+
+def change(call_id: str = "c1", **members: Any) -> Wire:
+    return update("tool_call_update", toolCallId=call_id, **members)
+
+
+def request(id: Any, method: str, session: str = "s1", **params: Any) -> Wire:
+    params = {"sessionId": session, **params}
+    return {"jsonrpc": "2.0", "id": id, "method": f"session/{method}", "params": params}
+
+
+def answer(id: Any, **result: Any) -> Wire:
+    return {"jsonrpc": "2.0", "id": id, "result": result}
+
+
+def fed(*wires: Any) -> StreamStore:
+    return fold(PROTOCOL, copy.deepcopy(list(wires)))
+
+
+def texts(store: StreamStore, session: str = "s1") -> list[list[str]]:
+    store.flush()
+    return [
+        [part.text for part in store.parts(session, message.id) if part.kind != "tool"]
+        for message in store.messages(session)
+    ]
+
+
+def tool_of(store: StreamStore, call_id: str = "c1") -> Any:
+    store.flush()
+    (found,) = (
+        part.tool
+        for message in store.messages("s1")
+        for part in store.parts("s1", message.id)
+        if part.fields.get("callId") == call_id
+    )
+    return found
+
+
+def says(updates: list[Wire], kind: str) -> str:
+    """All text of one kind of chunk."""
+    contents = (item["content"] for item in updates if item["sessionUpdate"] == kind)
+    return "".join(content.get("text", "") for content in contents)
+
+
+# --- recorded sessions ----------------------------------------------------------------------------
+
+
+def test_no_case_is_lost() -> None:
+    assert NAMES == ["bare", "message-ids", "turn"]
+
+
+@each_case
+def test_the_bytes_end_in_what_the_package_makes_of_them(name: str) -> None:
+    store = StreamStore()
+    stream = store.open(PROTOCOL, session_id="s1")
+    stream.feed((DATA / f"{name}.jsonl").read_bytes())
+    stream.end()
+    store.flush()
+    assert verdicts(store) == {"accepted": len(CASES[name])}
+    expected = snapshot_of(name)
+    updates = [wire["update"] for wire in encoded(store, PROTOCOL)]
+    tools = {item["toolCallId"]: item for item in updates if item["sessionUpdate"] == "tool_call"}
+    assert tools.keys() == expected["tool_calls"].keys()
+    members = {"title": "title", "kind": "kind", "status": "status", "content": "content"}
+    members.update(locations="locations", raw_input="rawInput", raw_output="rawOutput")
+    for call_id, tool in expected["tool_calls"].items():
+        for theirs, mine in members.items():
+            assert tools[call_id].get(mine) == tool.get(theirs)
+    for kind, listed in (
+        ("user_message_chunk", "user_messages"),
+        ("agent_message_chunk", "agent_messages"),
+        ("agent_thought_chunk", "agent_thoughts"),
+    ):
+        if name != "message-ids" or kind != "agent_message_chunk":
+            chunks = [{"sessionUpdate": kind, **item} for item in expected[listed]]
+            assert says(updates, kind) == says(chunks, kind)
+    by_kind = {item["sessionUpdate"]: item for item in updates}
+    if expected["plan_entries"]:
+        assert by_kind["plan"]["entries"] == expected["plan_entries"]
+        assert by_kind["current_mode_update"]["currentModeId"] == expected["current_mode_id"]
+        commands = by_kind["available_commands_update"]["availableCommands"]
+        assert commands == expected["available_commands"]
+
+
+@each_case
+def test_what_is_given_back_replays_the_session(name: str) -> None:
+    first = fed(*CASES[name])
+    again = fed(*encoded(first, PROTOCOL))
+    assert encoded(again, PROTOCOL) == encoded(first, PROTOCOL)
+    assert texts(again) == texts(first)
+
+
+@each_case
+def test_what_is_shown_is_a_prefix_of_what_it_becomes(name: str) -> None:
+    assert_every_tick_is_a_prefix(PROTOCOL, CASES[name])
+
+
+@each_case
+def test_chunks_do_not_show(name: str) -> None:
+    assert_chunks_do_not_show(PROTOCOL, CASES[name])
+
+
+@each_case
+def test_saved_at_any_cut(name: str) -> None:
+    assert_saves_resume(PROTOCOL, CASES[name])
+
+
+@each_case
+def test_no_law_is_broken(name: str) -> None:
+    outcomes = assert_no_law_broken(CASES[name])
+    assert set(outcomes) == set(LAWS)
+    assert outcomes["L3"] == outcomes["L4"] == outcomes["L6"] == "kept"
+
+
+def test_ours_are_recognised() -> None:
+    assert_detection_is_sure(PROTOCOL)
+    assert AcpAdapter.detects(chunk("a"))
+    assert AcpAdapter.detects(chunk("a")["params"])
+    assert AcpAdapter.detects(request(1, "prompt", prompt=[]))
+    assert not AcpAdapter.detects({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {}})
+    assert not AcpAdapter.detects({"sessionId": "s", "update": {}})
+
+
+def test_the_short_way_agrees_with_the_long_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    wires = [*EVENTS, *EVENTS]
+    first = fed(*wires).state()
+    monkeypatch.setattr(AcpAdapter, "plain", lambda self, wire: None)
+    assert fed(*wires).state() == first
+
+
+def test_plain_chunks_take_the_short_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded: list[Any] = []
+    decode = AcpAdapter.decode
+    monkeypatch.setattr(
+        AcpAdapter, "decode", lambda self, wire: (decoded.append(wire), decode(self, wire))[1]
+    )
+    store = fed(chunk("a"), chunk("b"), chunk("c")["params"], chunk("d", session="s2"), chunk("e"))
+    assert texts(store) == [["abce"]] and texts(store, "s2") == [["d"]]
+    assert len(decoded) == 2
+
+
+@pytest.mark.parametrize(
+    "wire",
+    [
+        chunk("x", session="s2"),
+        chunk("x", "agent_thought"),
+        chunk("x", messageId="m"),
+        chunk("x")["params"] | {"method": "x"},
+        {"params": chunk("x")["params"]},
+        update("agent_message_chunk", content={"type": "image", "text": "x"}),
+        update("agent_message_chunk", content={"type": "text", "text": None}),
+        {},
+        [],
+        None,
+    ],
+)
+def test_the_short_way_takes_nothing_else(wire: Any) -> None:
+    adapter = AcpAdapter(Context())
+    adapter.decode(chunk("a"))
+    found = adapter.plain(chunk("x"))
+    assert found is not None and found == (PartKey("s1", "local-1", 0), "x", None)
+    try:
+        assert adapter.plain(wire) is None
+    except (KeyError, TypeError, AttributeError):
+        pass
+
+
+def test_a_stream_that_went_on_elsewhere_sends_the_other_the_long_way() -> None:
+    store = StreamStore()
+    one, two = store.open(PROTOCOL), store.open(PROTOCOL)
+    one.ingest_many([chunk("a"), chunk("b")])
+    two.ingest(chunk("thought", "agent_thought"))
+    one.ingest(chunk("c"))
+    assert texts(store) == [["ab", "thought", "c"]]
+
+
+# --- messages -------------------------------------------------------------------------------------
+
+
+def test_a_message_ends_where_the_role_changes_or_a_prompt_comes() -> None:
+    store = fed(
+        chunk("hi", "user_message"),
+        chunk("hm", "agent_thought"),
+        chunk("a"),
+        call(),
+        chunk("b"),
+        request(1, "prompt", prompt=[]),
+        chunk("c"),
+    )
+    assert texts(store) == [["hi"], ["hm", "a", "b"], ["c"]]
+    assert [message.role for message in store.messages("s1")] == ["user", "assistant", "assistant"]
+    kinds = [part.kind for part in store.parts("s1", "local-2")]
+    assert kinds == ["reasoning", "text", "tool", "text"]
+    statuses = [part.status for part in store.parts("s1", "local-2")]
+    assert statuses == ["closed", "closed", "open", "open"]
+
+
+def test_chunks_that_name_their_message_find_it() -> None:
+    store = fed(
+        chunk("a", messageId="m1"),
+        chunk("b", messageId="m2"),
+        call(),
+        chunk("c", messageId="m1"),
+        chunk("d", messageId="m2"),
+    )
+    assert texts(store) == [["ac"], ["b", "d"]]
+    assert [message.id for message in store.messages("s1")] == ["m1", "m2"]
+
+
+def test_a_replay_after_session_load_takes_the_place_of_what_was_there() -> None:
+    wires = CASES["message-ids"]
+    store = fed(*wires)
+    before = texts(store)
+    stream = store.open(PROTOCOL)
+    stream.ingest_many([request(7, "load"), *wires, answer(7)])
+    assert texts(store) == before
+    # Without the request it cannot be told from more of the same: chunks append.
+    store.open(PROTOCOL).ingest_many(wires)
+    assert texts(store) != before
+    # And those that do not name their message stand beside it, while tools stand once.
+    store = fed(*CASES["bare"])
+    stream = store.open(PROTOCOL)
+    stream.ingest_many(CASES["bare"])
+    assert len(texts(store)) == 4
+    assert tool_of(store).status == "completed"
+
+
+def test_sessions_do_not_mix() -> None:
+    store = fed(chunk("a"), chunk("b", session="s2"), call(), chunk("c", session="s2"))
+    assert texts(store) == [["a"]] and texts(store, "s2") == [["bc"]]
+    stream = store.open(PROTOCOL, session_id="s1")
+    assert stream.ingest(chunk("d", session="s2")).reason == "foreign"
+
+
+# --- tools ----------------------------------------------------------------------------------------
+
+
+def test_an_update_sets_what_it_carries_and_null_says_nothing() -> None:
+    content = [{"type": "content", "content": {"type": "text", "text": "out"}}]
+    store = fed(
+        call(rawInput={"path": "a"}, kind="read", locations=[{"path": "a"}]),
+        change(status="in_progress", title=None, rawInput=None),
+        change(content=content, title="Reading"),
+    )
+    tool = tool_of(store)
+    assert (tool.name, tool.call_id, tool.status, tool.title) == (
+        "read",
+        "c1",
+        "running",
+        "Reading",
+    )
+    assert (tool.input, tool.output) == ({"path": "a"}, content)
+    (wire,) = encoded(store, PROTOCOL)
+    assert wire["update"] == {
+        "sessionUpdate": "tool_call",
+        "toolCallId": "c1",
+        "title": "Reading",
+        "kind": "read",
+        "status": "in_progress",
+        "content": content,
+        "locations": [{"path": "a"}],
+        "rawInput": {"path": "a"},
+    }
+
+
+def test_what_ended_does_not_begin_again_but_by_a_new_call() -> None:
+    store = fed(
+        call(), change(status="completed", rawOutput=1), change(status="in_progress", title="T")
+    )
+    assert (tool_of(store).status, tool_of(store).output, tool_of(store).title) == (
+        "completed",
+        1,
+        "T",
+    )
+    store = fed(call(), change(status="failed", rawOutput="no"), call(status="pending"))
+    assert (tool_of(store).status, tool_of(store).output) == ("pending", None)
+
+
+def test_an_update_of_a_tool_that_never_started_is_shown() -> None:
+    tool = tool_of(fed(change(status="failed", rawOutput="why")))
+    assert (tool.status, tool.error) == ("error", "why")
+
+
+def test_a_permission_is_asked_for_and_answered() -> None:
+    options = [{"optionId": "y", "name": "Yes", "kind": "allow_once"}]
+    asked = request(5, "request_permission", toolCall={"toolCallId": "c1"}, options=options)
+    store = fed(call(), asked)
+    session = store.session("s1")
+    assert session is not None
+    (permission,) = session.permissions.values()
+    assert (permission.call_id, permission.payload["options"]) == ("c1", options)
+    assert tool_of(store).status == "waiting"
+    store = fed(call(), asked, answer(5, outcome={"outcome": "cancelled"}), change(status="failed"))
+    session = store.session("s1")
+    assert session is not None and not session.permissions
+    assert tool_of(store).status == "error"
+    # An id that is a string is another one.
+    session = fed(call(), asked, answer("5", outcome={})).session("s1")
+    assert session is not None and len(session.permissions) == 1
+
+
+# --- turns and the session ------------------------------------------------------------------------
+
+
+def test_a_turn_from_its_prompt_to_its_answer() -> None:
+    prompt = request(1, "prompt", prompt=[])
+    statuses = []
+    for end in (
+        answer(1, stopReason="end_turn"),
+        answer(1, stopReason="cancelled"),
+        {"jsonrpc": "2.0", "id": 1, "error": {"code": -1, "message": "why"}},
+    ):
+        store = fed(prompt, chunk("a"))
+        session = store.session("s1")
+        assert session is not None and session.status is not None
+        assert session.status.type == "busy"
+        store = fed(prompt, chunk("a"), end)
+        session = store.session("s1")
+        assert session is not None and session.status is not None
+        assert session.status.type == "idle"
+        statuses.append(store.messages("s1")[0].status)
+    assert statuses == ["completed", "aborted", "error"]
+    assert session.errors[0]["message"] == "why"
+
+
+def test_a_turn_is_held_back_where_delivery_is_buffered() -> None:
+    store = StreamStore(delivery="buffered")
+    stream = store.open(PROTOCOL)
+    stream.ingest_many([request(1, "prompt", prompt=[]), chunk("a"), chunk("b")])
+    assert texts(store) == [[""]]
+    stream.ingest(answer(1, stopReason="end_turn"))
+    assert texts(store) == [["ab"]]
+
+
+def test_plans() -> None:
+    items = {"type": "items", "id": "p1", "entries": [{"content": "x"}]}
+    store = fed(
+        update("plan_update", plan=items),
+        update("plan_update", plan={"type": "markdown", "id": "p2", "content": "# x"}),
+    )
+    session = store.session("s1")
+    assert session is not None and session.todo == [{"content": "x"}]
+    assert [wire["update"]["plan"]["id"] for wire in encoded(store, PROTOCOL)] == ["p1", "p2"]
+    store.open(PROTOCOL).ingest(update("plan_removed", id="p1"))
+    store.flush()
+    session = store.session("s1")
+    assert session is not None and session.todo == [] and list(session.info["plans"]) == ["p2"]
+
+
+def test_what_is_not_known_is_counted() -> None:
+    store = fed(update("new_thing"), {"jsonrpc": "2.0", "method": "odd"}, {"method": "initialize"})
+    assert verdicts(store) == {"unknown": 2, "accepted": 1}
+    store = fed(update("tool_call", toolCallId=7), update("tool_call", toolCallId="c"), {"id": 1})
+    assert verdicts(store) == {"malformed": 3}
+
+
+# --- the package ----------------------------------------------------------------------------------
+
+WHY = "agent-client-protocol is no part of the dev extra: pip install agent-client-protocol"
+
+
+@each_case
+def test_the_package_reads_what_is_given_back(name: str) -> None:
+    schema = pytest.importorskip("acp.schema", reason=WHY)
+    state = pytest.importorskip("acp.contrib.session_state", reason=WHY)
+
+    def folded(wires: list[Wire]) -> Any:
+        accumulator = state.SessionAccumulator()
+        for wire in wires:
+            accumulator.apply(schema.SessionNotification.model_validate(wire))
+        return accumulator.snapshot()
+
+    sent = [wire.get("params", wire) for wire in CASES[name]]
+    theirs = folded([params for params in sent if "update" in params])
+    mine = folded(encoded(fed(*CASES[name]), PROTOCOL))
+    for member in ("tool_calls", "plan_entries", "current_mode_id", "available_commands"):
+        assert getattr(mine, member) == getattr(theirs, member)
+    assert len(mine.agent_messages) <= len(theirs.agent_messages)
+
+
+# --- hostile input --------------------------------------------------------------------------------
+
+
+@given(st.lists(mutated(EVENTS) | JSON, max_size=5), st.integers(0, 14), st.sampled_from(NAMES))
+def test_anything_is_events_or_a_reason(wires: list[Any], at: int, name: str) -> None:
+    assert_total(PROTOCOL, wires, CASES[name][:at])
+
+
+@given(st.lists(mutated(EVENTS), max_size=6), st.integers(0, 14), st.sampled_from(NAMES))
+def test_the_short_way_agrees_on_anything(wires: list[Any], at: int, name: str) -> None:
+    wires = [*CASES[name][:at], *wires, *CASES[name][at:]]
+    states = []
+    for plain in (AcpAdapter.plain, lambda self, wire: None):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(AcpAdapter, "plain", plain)
+            states.append(shown(fold(PROTOCOL, wires)))
+    assert states[0] == states[1]
+
+
+def test_memory_does_not_grow_with_the_deltas() -> None:
+    context = Context()
+    adapter = AcpAdapter(context)
+    wires = [chunk("some"), change(status="in_progress")]
+    for wire in [call(), *wires]:
+        adapter.decode(wire)
+    before = len(json.dumps([context.own, context.shared]))
+    for _ in range(100):
+        for wire in wires:
+            adapter.decode(wire)
+    assert len(json.dumps([context.own, context.shared])) == before
+    for number in range(600):
+        adapter.decode(call(f"c{number}"))
+        adapter.decode(chunk("a", messageId=f"m{number}"))
+        adapter.decode(request(number, "prompt"))
+    memory = context.of_session("s1")
+    assert (len(memory["messages"]), len(memory["calls"])) == (64, 256)
+    assert len(context.own["requests"]) == 256

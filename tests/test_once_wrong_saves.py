@@ -1,0 +1,222 @@
+"""Positions and saved states that once went wrong: L4 at cuts that hurt, holes, ids, ended streams."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from one_stream import Bench, delta, fetched, frame, line, through_json
+
+from streamstore import Limits, Position, StreamStore
+from streamstore.events import BlockReplaced, MessageOpened
+
+Wire = dict[str, Any]
+
+
+def text_of(store: StreamStore, session: str = "s") -> str:
+    part = store.part(session, "m", 0)
+    return "" if part is None else part.text
+
+
+# -- what a loaded store goes on with --------------------------------------------------------------
+
+
+def test_ids_made_go_on_in_a_loaded_store():
+    store = StreamStore("native")
+    for text in ("first question", "second question"):
+        made = store.new_id()
+        store.apply(MessageOpened(session_id="s", message_id=made, role="user", local=True))
+        store.apply(BlockReplaced(session_id="s", message_id=made, block_index=0, text=text))
+        store.flush()
+        store = through_json(store)
+    found = [(m.id, store.part("s", m.id, 0).text) for m in store.messages("s")]
+    assert found == [("local-1", "first question"), ("local-2", "second question")]
+    assert store.new_id() == "local-3"
+
+
+@pytest.mark.parametrize("cut", [1, 2, 3])
+def test_a_loaded_stream_counts_as_its_opening_said(cut):
+    events = [{"type": "stream.opened", "sequencing": "block"}]
+    events += [delta("a", 1), delta("c", 3), delta("b", 2)]
+    store = StreamStore("native")
+    for event in events[:cut]:
+        store.ingest(event)
+    store.flush()
+    again = through_json(store)
+    stream = again.open("native")
+    assert stream.sequencing == "block"
+    stream.ingest_many(events[stream.position.events :])
+    assert (text_of(again), again.part("s", "m", 0).gap) == ("abc", False)
+
+
+def test_an_argument_outweighs_the_saved_sequencing():
+    bench = Bench("block")
+    bench.delta(1, "a")
+    assert through_json(bench.store).open("native", sequencing="none").sequencing == "none"
+
+
+def test_text_since_the_stream_opened_is_newer_than_a_fetch_in_a_loaded_store_too():
+    bench = Bench("none")
+    bench.take("block.opened", kind="text")
+    bench.delta(None, "hello world")
+    bench.store.flush()
+    again = through_json(bench.store)
+    again.open("native", sequencing="none").ingest(
+        {
+            "type": "snapshot",
+            "sessionId": "s",
+            "complete": True,
+            "messages": [fetched("m", (0, "help"))],
+        }
+    )
+    again.flush()
+    assert text_of(again) == "hello world"
+
+
+def test_the_end_of_a_loaded_stream_shows_what_was_held_back():
+    bench = Bench("none", delivery="buffered")
+    bench.delta(None, "held text")
+    bench.store.flush()
+    again = through_json(bench.store)
+    stream = again.open("native", sequencing="none")
+    assert text_of(again) == ""
+    stream.end()
+    again.flush()
+    assert text_of(again) == "held text"
+
+
+# -- holes and positions ---------------------------------------------------------------------------
+
+
+def test_a_hole_of_one_stream_moves_no_position_of_another():
+    store = StreamStore("native", ticks="manual")
+    events = [delta(f"{number},", sessionId="B") for number in range(10)]
+    fed = 0
+    for stop in (5, 8, 10):
+        holed = store.open("native", sequencing="block")
+        whole = store.open("native", sequencing="none")
+        if stop == 5:
+            holed.ingest_many([delta("a", 1, sessionId="A"), delta("c", 3, sessionId="A")])
+        assert (holed.position.events, whole.position.events) == (1, fed)
+        whole.ingest_many(events[whole.position.events : stop])
+        fed = stop
+        store.flush()
+        store = through_json(store, ticks="manual")
+    assert text_of(store, "B") == "0,1,2,3,4,5,6,7,8,9,"
+
+
+@pytest.mark.parametrize("cut", [1, 2, 3, 4])
+def test_the_hole_of_a_session_holds_the_position_in_a_loaded_store_too(cut):
+    events = [delta("a", 1), delta("b", 2), delta("d", 4), delta("e", 5)]
+    store = StreamStore("native")
+    stream = store.open("native", sequencing="session")
+    for number, event in enumerate(events[:cut], start=1):
+        stream.feed(frame(number, event))
+    again = through_json(store)
+    stream = again.open("native", sequencing="session")
+    assert stream.position == Position(min(cut, 2), str(min(cut, 2)))
+    for number in range(stream.position.events, 4):
+        stream.feed(frame(number + 1, events[number]))
+    assert stream.position == Position(2, "2")
+    assert again.health.resume == {"sessions": {"s": 2}, "eventId": "2"}
+    stream.feed(frame(5, delta("c", 3)))
+    assert (stream.position.event_id, text_of(again)) == ("5", "abcde")
+
+
+def test_saved_streams_are_found_by_the_session_that_they_were_opened_for():
+    store = StreamStore("native")
+    events = {name: [delta(str(n), sessionId=name) for n in range(9)] for name in "AB"}
+    for name, number in (("A", 2), ("B", 6)):
+        stream = store.open("native", session_id=name, sequencing="none")
+        stream.ingest_many(events[name][:number])
+    again = through_json(store)
+    for name, number in (("B", 6), ("A", 2)):
+        stream = again.open("native", session_id=name, sequencing="none")
+        assert stream.position.events == number
+        stream.ingest_many(events[name][number:])
+    assert [text_of(again, name) for name in "AB"] == ["012345678"] * 2
+
+
+# -- event ids -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("saved", [True, False])
+def test_the_id_of_an_ended_stream_is_kept_until_its_successor_inherits_it(saved):
+    store = StreamStore("native")
+    stream = store.open("native", sequencing="none")
+    stream.feed(frame(7, delta("abc")))
+    stream.end()
+    assert store.health.resume == {"eventId": "7"}
+    if saved:
+        store = through_json(store)
+        assert store.health.resume == {"eventId": "7"}
+    other = store.open("native", session_id="other", sequencing="none")
+    assert other.position == Position(0, "")
+    successor = store.open("native", sequencing="none")
+    assert successor.position == Position(0, "7")
+    successor.feed(frame(8, delta("def")))
+    assert store.health.resume == {"eventId": "8"}
+    assert store.open("native", sequencing="none").position == Position(0, "")
+
+
+def test_positions_of_ended_streams_are_bounded_and_the_oldest_goes():
+    store = StreamStore("native", limits=Limits(ended_streams=4))
+    for number in range(20):
+        stream = store.open("native", session_id=f"s{number}", sequencing="none")
+        stream.feed(frame(number, delta("x", sessionId=f"s{number}")))
+        stream.end()
+    left = [entry["sessionId"] for entry in store.save()["streams"]]
+    assert left == ["s16", "s17", "s18", "s19"]
+
+
+def test_with_a_tick_per_event_the_saved_id_belongs_to_what_is_shown():
+    store = StreamStore("native", ticks="each")
+    stream = store.open("native", sequencing="none")
+    heard: list[Any] = []
+    saves: list[Any] = []
+    store.subscribe(lambda changes: heard.append(changes.resume["eventId"]))
+    store.subscribe(lambda _: saves.append(json.loads(json.dumps(store.save()))))
+    frames = [frame(number, delta(text)) for number, text in enumerate("abc", start=1)]
+    stream.feed(b"".join(frames))
+    assert heard == ["1", "2", "3"]
+    for number, saved in enumerate(saves, start=1):
+        again = StreamStore.load(saved)
+        stream = again.open("native", sequencing="none")
+        assert stream.position == Position(number, str(number))
+        stream.feed(b"".join(frames[number:]))
+        assert text_of(again) == "abc"
+
+
+def test_ids_of_skipped_events_and_of_events_without_data_move_the_position():
+    store = StreamStore("native", limits=Limits(event_line_bytes=300))
+    stream = store.open("native")
+    stream.feed(frame(1, delta("a")))
+    stream.feed(b"id: 2\ndata: " + b"x" * 400 + b"\n\n")
+    assert stream.position == Position(2, "2")
+    stream.feed(b"id: 3\n\n")
+    assert stream.position == Position(2, "3")
+    stream.feed(b": a comment\nid: 4\n\n")
+    assert stream.position == Position(2, "4")
+    assert store.health.counts["verdicts"] == {"accepted": 1, "malformed:over_limit": 1}
+
+
+def test_an_id_of_a_repetition_moves_no_position():
+    store = StreamStore("native")
+    stream = store.open("native", sequencing="sparse")
+    stream.feed(frame(1, delta("a", 1)))
+    stream.feed(frame("again", delta("a", 1)))
+    assert stream.position == Position(1, "1")
+    stream.feed(frame(2, delta("b", 2)))
+    assert stream.position == Position(3, "2")
+
+
+def test_lines_and_frames_that_follow_a_loaded_position_bring_the_rest():
+    store = StreamStore("native")
+    stream = store.open("native", sequencing="none")
+    stream.feed(line(delta("a")) + line(delta("b")))
+    again = through_json(store)
+    stream = again.open("native", sequencing="none")
+    assert stream.position == Position(2, "")
+    stream.feed(line(delta("c")))
+    assert (text_of(again), stream.position) == ("abc", Position(3, ""))

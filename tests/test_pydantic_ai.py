@@ -1,0 +1,574 @@
+"""The pydantic-ai adapter: recorded runs against the package's own messages, and its parts manager.
+
+What the package made of each stream is recorded beside it (`tests/data/pydantic-ai/README.md`).
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from wires import (
+    JSON,
+    assert_chunks_do_not_show,
+    assert_detection_is_sure,
+    assert_every_tick_is_a_prefix,
+    assert_no_law_broken,
+    assert_saves_resume,
+    assert_total,
+    encoded,
+    fold,
+    logged,
+    mutated,
+    shown,
+    verdicts,
+)
+
+from streamstore import PartKey, StreamStore
+from streamstore.adapters.base import Context
+from streamstore.adapters.pydantic_ai import PydanticAIAdapter
+from streamstore.testing import LAWS
+
+Wire = dict[str, Any]
+PROTOCOL = "pydantic-ai"
+DATA = Path(__file__).resolve().parent / "data" / PROTOCOL
+NAMES = sorted(file.stem for file in DATA.glob("*.jsonl"))
+CASES = {name: logged(PROTOCOL, f"{name}.jsonl") for name in NAMES}
+EVENTS = [wire for wires in CASES.values() for wire in wires]
+
+each_case = pytest.mark.parametrize("name", NAMES)
+each_policy = pytest.mark.parametrize("policy", ["lenient", "strict"])
+
+
+def final_of(name: str) -> Any:
+    return json.loads((DATA / f"{name}.messages.json").read_bytes())
+
+
+def start(index: int, part_kind: str = "text", previous: str | None = None, **part: Any) -> Wire:
+    part = {"content": "", **part} if part_kind in ("text", "thinking") else part
+    return {
+        "index": index,
+        "part": {**part, "part_kind": part_kind},
+        "previous_part_kind": previous,
+        "event_kind": "part_start",
+    }
+
+
+def delta(index: int, part_delta_kind: str = "text", **members: Any) -> Wire:
+    return {
+        "index": index,
+        "delta": {**members, "part_delta_kind": part_delta_kind},
+        "event_kind": "part_delta",
+    }
+
+
+def text(content: str, index: int = 0) -> Wire:
+    return delta(index, content_delta=content)
+
+
+def end(index: int, part_kind: str = "text", following: str | None = None, **part: Any) -> Wire:
+    return {
+        "index": index,
+        "part": {**part, "part_kind": part_kind},
+        "next_part_kind": following,
+        "event_kind": "part_end",
+    }
+
+
+def call(index: int, args: Any = None, call_id: str = "c1", **members: Any) -> Wire:
+    return start(index, "tool-call", tool_name="read", args=args, tool_call_id=call_id, **members)
+
+
+def args(value: Any, index: int = 0) -> Wire:
+    return delta(index, "tool_call", args_delta=value)
+
+
+def result(content: Any, call_id: str = "c1", **part: Any) -> Wire:
+    part = {"tool_name": "read", "content": content, "tool_call_id": call_id, **part}
+    return {"part": {"part_kind": "tool-return", **part}, "event_kind": "function_tool_result"}
+
+
+def opened(policy: Any = "lenient", **options: Any) -> tuple[StreamStore, Any]:
+    store = StreamStore(**options)
+    return store, store.open(PROTOCOL, session_id="s", policy=policy)
+
+
+def fed(*wires: Any, policy: Any = "lenient") -> StreamStore:
+    store, stream = opened(policy)
+    stream.ingest_many(copy.deepcopy(list(wires)))
+    store.flush()
+    return store
+
+
+def made(store: StreamStore) -> Any:
+    store.flush()
+    return encoded(store, PROTOCOL)
+
+
+def texts(store: StreamStore, session_id: str = "s") -> list[list[str]]:
+    return [
+        [part.text for part in store.parts(session_id, message.id)]
+        for message in store.messages(session_id)
+    ]
+
+
+def tool_of(store: StreamStore, index: int = 0, message_id: str = "local-1") -> Any:
+    store.flush()
+    part = store.part("s", message_id, index)
+    assert part is not None and part.tool is not None
+    return part.tool
+
+
+# --- recorded streams -----------------------------------------------------------------------------
+
+
+def test_no_case_is_lost() -> None:
+    assert NAMES == ["all-parts", "approval", "replaced-part", "run-with-tools"]
+
+
+@each_case
+@each_policy
+@pytest.mark.parametrize("framing", ["frames", "lines"])
+def test_the_bytes_end_in_the_messages_of_the_package(name: str, policy: Any, framing: str) -> None:
+    lines = (DATA / f"{name}.jsonl").read_bytes().splitlines()
+    store, stream = opened(policy)
+    for line in lines:
+        stream.feed(b"data: " + line + b"\n\n" if framing == "frames" else line + b"\n")
+    stream.end()
+    store.flush()
+    assert made(store) == final_of(name)
+    assert verdicts(store) == {"accepted": len(lines)}
+    assert {message.status for message in store.messages("s")} == {"completed"}
+    assert store.health.gaps == ()
+
+
+@each_case
+def test_what_is_shown_is_a_prefix_of_what_it_becomes(name: str) -> None:
+    assert_every_tick_is_a_prefix(PROTOCOL, CASES[name])
+
+
+@each_case
+def test_chunks_do_not_show(name: str) -> None:
+    assert_chunks_do_not_show(PROTOCOL, CASES[name])
+
+
+@each_case
+def test_saved_at_any_cut(name: str) -> None:
+    assert_saves_resume(PROTOCOL, CASES[name])
+
+
+@each_case
+def test_no_law_is_broken(name: str) -> None:
+    outcomes = assert_no_law_broken(CASES[name])
+    assert set(outcomes) == set(LAWS)
+    assert outcomes["L3"] == outcomes["L4"] == outcomes["L6"] == "kept"
+
+
+def test_ours_are_recognised() -> None:
+    assert_detection_is_sure(PROTOCOL)
+    assert PydanticAIAdapter.detects(final_of("run-with-tools"))
+    assert not PydanticAIAdapter.detects({"kind": "response", "parts": [{}]})
+    assert not PydanticAIAdapter.detects({"kind": "response", "parts": []})
+
+
+@each_case
+@each_policy
+def test_the_short_way_agrees_with_the_long_one(
+    name: str, policy: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wires = [*CASES[name], *CASES[name]]
+    first = fed(*wires, policy=policy).state()
+    monkeypatch.setattr(PydanticAIAdapter, "plain", lambda self, wire: None)
+    assert fed(*wires, policy=policy).state() == first
+
+
+def test_plain_deltas_take_the_short_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded: list[Any] = []
+    decode = PydanticAIAdapter.decode
+    monkeypatch.setattr(
+        PydanticAIAdapter,
+        "decode",
+        lambda self, wire: (decoded.append(wire), decode(self, wire))[1],
+    )
+    fed(*CASES["run-with-tools"])
+    deltas = [wire["delta"] for wire in decoded if wire["event_kind"] == "part_delta"]
+    # What is left has a signature or is the input of a tool.
+    assert {found["part_delta_kind"] for found in deltas} == {"thinking", "tool_call"}
+    assert all(found.get("content_delta") is None for found in deltas)
+    assert len(decoded) < len(CASES["run-with-tools"]) - 8
+
+
+@pytest.mark.parametrize(
+    "wire",
+    [
+        text("x", 1),
+        {**text("x"), "index": False},
+        {**text("x"), "index": [0]},
+        delta(0, content_delta=None),
+        delta(0, "thinking", content_delta="x"),
+        delta(0, content_delta="x", provider_name="p"),
+        delta(0, content_delta="x", provider_details={}),
+        delta(0, content_delta="x", citations_delta=[]),
+        {"event_kind": "part_delta"},
+        {"event_kind": "part_delta", "index": 0, "delta": []},
+        {},
+        [],
+        None,
+        "text",
+    ],
+)
+def test_the_short_way_takes_nothing_else(wire: Any) -> None:
+    adapter = PydanticAIAdapter(Context())
+    adapter.decode(start(0))
+    found = adapter.plain(text("x"))
+    assert found is not None and found == (PartKey("main", "local-1", 0), "x", None)
+    try:
+        assert adapter.plain(wire) is None
+    except (KeyError, TypeError, AttributeError):
+        pass
+
+
+# --- responses ------------------------------------------------------------------------------------
+
+
+def test_a_response_begins_at_a_part_that_was_ended() -> None:
+    answer = [start(0, content="a"), text("b"), end(0, content="ab")]
+    store = fed(*answer, *answer)
+    assert texts(store) == [["ab"], ["ab"]]
+    assert [message.order for message in store.messages("s")] == [1, 2]
+    # A part that was not ended, or follows another one, is the same part anew.
+    assert texts(fed(start(0, content="a"), text("b"), start(0, content="c"))) == [["c"]]
+    again = start(0, previous="text", content="c")
+    assert texts(fed(*answer, again, text("d"))) == [["cd"]]
+
+
+def test_a_response_begins_after_its_tools_were_called() -> None:
+    store = fed(call(0, "{}"), result(1), start(0, content="done"))
+    assert texts(store) == [[""], ["done"]]
+    assert [message.status for message in store.messages("s")] == ["completed", "open"]
+
+
+def test_a_full_replay_stands_as_further_messages() -> None:
+    """Nothing on the wire says that it is a replay: the documented behaviour."""
+    wires = CASES["run-with-tools"]
+    store = StreamStore()
+    for _ in range(2):
+        stream = store.open(PROTOCOL, session_id="s")
+        stream.ingest_many(wires)
+        stream.end()
+    store.flush()
+    once = fed(*wires)
+    assert texts(store) == [*texts(once), *texts(once)]
+
+
+def test_a_cut_text_is_gapped() -> None:
+    store, stream = opened()
+    stream.ingest_many([start(0, content="a"), text("b")])
+    stream.end()
+    store.flush()
+    (part,) = store.parts("s", "local-1")
+    assert part.gap and part.text == "ab"
+
+
+def test_what_comes_before_its_start_is_shown() -> None:
+    store, stream = opened()
+    stream.ingest_many([text("b"), delta(1, "thinking", content_delta="t"), args('{"a"', 2)])
+    store.flush()
+    first, second, third = store.parts("s", "local-1")
+    assert [part.kind for part in (first, second, third)] == ["text", "reasoning", "tool"]
+    assert (first.text, second.text, third.field_text("input")) == ("b", "t", '{"a"')
+    assert first.gap and second.gap
+    stream.ingest_many(
+        [start(0, id="i"), text("c"), call(2, "", previous="thinking"), args(":1}", 2)]
+    )
+    stream.ingest_many([end(0, content="abc"), end(5, content="new")])
+    store.flush()
+    assert [part.text for part in store.parts("s", "local-1")] == ["abc", "t", "", "new"]
+    assert made(store)[0]["parts"][2]["args"] == '{"a":1}'
+    assert tool_of(store, 2).name == "read"
+
+
+def test_a_strict_stream_stops_where_the_manager_raises() -> None:
+    for before, wire in (
+        ([], text("a")),
+        ([start(0)], text("a", 1)),
+        ([start(0)], delta(0, "thinking", content_delta="a")),
+        ([start(0)], args("{}")),
+        ([call(0, "{")], args({})),
+        ([call(0, {"a": 1})], args("}")),
+        ([start(0)], delta(0, content_delta=None)),
+    ):
+        store, stream = opened("strict")
+        stream.ingest_many(before)
+        expected = made(store)
+        assert stream.ingest(wire).kind in ("refused", "malformed")
+        assert stream.ingest(start(1)).reason == "stopped"
+        assert made(store) == expected
+        _, stream = opened()
+        stream.ingest_many(before)
+        assert stream.ingest(wire).kind == (
+            "accepted" if wire["index"] or not before else "malformed"
+        )
+        assert stream.ingest(start(1)).kind == "accepted"
+
+
+def test_text_after_the_end_of_a_part_is_refused_and_citations_are_not() -> None:
+    store, stream = opened()
+    stream.ingest_many([start(0, content="a"), end(0, content="a")])
+    assert stream.ingest(text("b")).reason == "sealed"
+    late = delta(0, content_delta="", citations_delta=[{"url": "u"}], provider_details={"n": 1})
+    assert stream.ingest(late).kind == "accepted"
+    (part,) = made(store)[0]["parts"]
+    assert part == {
+        "content": "a",
+        "citations": [{"url": "u"}],
+        "provider_details": {"n": 1},
+        "part_kind": "text",
+    }
+
+
+def test_a_part_that_becomes_another_kind() -> None:
+    store = fed(start(0, content="a"), start(0, "thinking", content="b"), start(1), call(1, "{}"))
+    first, second = store.parts("s", "local-1")
+    assert (first.kind, first.text, second.kind, second.tool and second.tool.name) == (
+        "reasoning",
+        "b",
+        "tool",
+        "read",
+    )
+
+
+def test_the_transcript_of_speech() -> None:
+    store = fed(
+        start(0, "speech", speaker="assistant", transcript=None),
+        delta(0, "speech", transcript_delta="Hel"),
+        delta(0, "speech", transcript_delta="lo", timestamps=[{"text": "Hello"}]),
+    )
+    assert texts(store) == [["Hello"]]
+    store, stream = opened()
+    stream.ingest_many([start(0, "speech", transcript="Hi"), delta(0, "speech", transcript="Ho")])
+    stream.ingest(delta(0, "speech", transcript_delta="!", timestamps=[{"n": 1}]))
+    stream.ingest(delta(0, "speech", timestamps=[{"n": 2}]))
+    assert made(store)[0]["parts"] == [
+        {"transcript": "Ho!", "timestamps": [{"n": 1}, {"n": 2}], "part_kind": "speech"}
+    ]
+
+
+# --- tools ----------------------------------------------------------------------------------------
+
+
+def test_a_tool_from_its_call_to_its_result() -> None:
+    store, stream = opened(ticks="each")
+    stream.ingest_many([call(0, '{"path"'), args(': "a"')])
+    part = store.part("s", "local-1", 0)
+    assert part is not None and part.field_text("input") == '{"path": "a"'
+    whole = {"tool_name": "read", "args": '{"path": "a"}', "tool_call_id": "c1"}
+    stream.ingest_many([args("}"), end(0, "tool-call", **whole)])
+    assert (tool_of(store).status, tool_of(store).input) == ("pending", {"path": "a"})
+    stream.ingest({"part": {**whole, "part_kind": "tool-call"}, "event_kind": "function_tool_call"})
+    assert tool_of(store).status == "running"
+    stream.ingest(result(["text"]))
+    assert (tool_of(store).status, tool_of(store).output) == ("completed", ["text"])
+    assert tool_of(store).input == {"path": "a"}
+    _, request = made(store)
+    assert request["parts"] == [result(["text"])["part"]]
+
+
+OUTCOMES = {
+    "failed": ("error", {"outcome": "failed"}),
+    "retried": ("error", {"outcome": "retried"}),
+    "denied": ("denied", {"outcome": "denied"}),
+    "an earlier version's retry": ("error", {"part_kind": "retry-prompt"}),
+}
+
+
+@pytest.mark.parametrize(("status", "part"), OUTCOMES.values(), ids=OUTCOMES)
+def test_a_tool_that_did_not_succeed(status: str, part: Wire) -> None:
+    store = fed(call(0, "{}"), result("why", **part))
+    assert (tool_of(store).status, tool_of(store).error) == (status, "why")
+    # The result may come first, and under the name that it had.
+    late = {"event_kind": "function_tool_result", "result": result("why", **part)["part"]}
+    assert tool_of(fed(late, call(0, "{}"))).status == status
+
+
+def test_arguments_that_are_an_object() -> None:
+    store = fed(call(0, {"a": "é"}), args({"b": 2}))
+    part = store.part("s", "local-1", 0)
+    assert part is not None and part.field_text("input") == '{"a": "é", "b": 2}'
+    assert made(store)[0]["parts"][0]["args"] == {"a": "é", "b": 2}
+
+
+def test_an_approval_is_asked_for_and_answered() -> None:
+    wires = CASES["approval"]
+    store, stream = opened()
+    stream.ingest_many(wires)
+    store.flush()
+    session = store.session("s")
+    assert session is not None and list(session.permissions) == ["c1"]
+    assert session.permissions["c1"].payload["tool_name"] == "rm"
+    assert tool_of(store, 1).status == "waiting"
+    stream.end()
+    # The answer is given to a new run, whose first event is the result.
+    stream = store.open(PROTOCOL, session_id="s")
+    stream.ingest(result("gone", "c1"))
+    store.flush()
+    session = store.session("s")
+    assert session is not None and not session.permissions
+    assert tool_of(store, 1).status == "completed"
+    store, stream = opened()
+    answers = {"calls": {}, "approvals": {"c1": True}}
+    stream.ingest_many([*wires, {"results": answers, "event_kind": "deferred_tool_results"}])
+    store.flush()
+    session = store.session("s")
+    assert session is not None and not session.permissions
+
+
+# --- whole messages -------------------------------------------------------------------------------
+
+
+def test_a_history_is_taken_in_and_given_back() -> None:
+    history = [
+        {
+            "kind": "request",
+            "parts": [{"content": "hi", "part_kind": "user-prompt"}],
+            "run_id": "r",
+        },
+        {
+            "kind": "request",
+            "parts": [
+                {"content": ["see", {"url": "u", "kind": "image-url"}], "part_kind": "user-prompt"}
+            ],
+        },
+        *final_of("run-with-tools"),
+        *final_of("all-parts"),
+    ]
+    store = fed(history)
+    assert made(store) == history
+    assert [message.role for message in store.messages("s")[:4]] == [
+        "user",
+        "user",
+        "assistant",
+        "tool",
+    ]
+    assert texts(store)[1] == ["see"]
+    assert tool_of(store, 2, "local-3").output == 3
+    # A response that names itself stands once.
+    named = {**history[2], "provider_response_id": "resp_1"}
+    assert made(fed(named, named)) == [named]
+
+
+# --- the package ----------------------------------------------------------------------------------
+
+WHY = "pydantic-ai-slim is no part of the dev extra: pip install pydantic-ai-slim"
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_random_responses_end_in_the_parts_of_the_manager(seed: int) -> None:
+    """Driven as a model class drives it, after each event the parts are the manager's."""
+    messages = pytest.importorskip("pydantic_ai.messages", reason=WHY)
+    models = pytest.importorskip("pydantic_ai.models", reason=WHY)
+    manager_of = pytest.importorskip("pydantic_ai._parts_manager", reason=WHY)
+    from pydantic import TypeAdapter
+
+    events_of = TypeAdapter(messages.AgentStreamEvent)
+    parts_of = TypeAdapter(list[messages.ModelResponsePart])
+    draw = random.Random(seed)
+    manager = manager_of.ModelResponsePartsManager(models.ModelRequestParameters())
+    store, stream = opened("strict")
+    kinds: dict[str, str] = {}
+    count = 0
+    for _ in range(40):
+        vendor = draw.choice(["a", "b", "c", f"new {draw.random()}"])
+        kind = kinds.setdefault(vendor, draw.choice(["text", "thinking", "call", "object"]))
+        word = draw.choice(["one ", "é", "\U0001f600", '{"', "\u2028", ""])
+        details = draw.choice([None, None, None, {}, {"n": draw.random()}])
+        given: Any = {"vendor_part_id": vendor, "provider_details": details}
+        given["provider_name"] = draw.choice([None, "p"])
+        if kind == "text":
+            found: Any = manager.handle_text_delta(content=word, **given)
+        elif kind == "thinking":
+            signature = draw.choice([None, None, "s"])
+            found = manager.handle_thinking_delta(content=word, signature=signature, **given)
+        else:
+            arguments = word if kind == "call" else {word: draw.random()}
+            name = draw.choice([None, "tool"])
+            found = manager.handle_tool_call_delta(
+                tool_name=name, args=arguments, tool_call_id=vendor, **given
+            )
+        for event in [found] if found is None or hasattr(found, "event_kind") else list(found):
+            if event is None:
+                continue
+            wire = json.loads(events_of.dump_json(event))
+            assert stream.ingest(wire).kind == "accepted"
+            count += 1
+        expected = json.loads(parts_of.dump_json(manager.get_parts()))
+        assert (made(store) or [{"parts": []}])[0]["parts"] == expected
+    assert count > 20
+
+
+def test_a_run_of_an_agent_ends_in_its_messages() -> None:
+    pytest.importorskip("pydantic_ai", reason=WHY)
+    import asyncio
+
+    from pydantic import TypeAdapter
+    from pydantic_ai import Agent
+    from pydantic_ai.messages import AgentStreamEvent
+    from pydantic_ai.models.test import TestModel
+
+    agent = Agent(TestModel())
+
+    @agent.tool_plain
+    def add(a: int, b: int) -> int:
+        return a + b
+
+    store, stream = opened()
+    events_of: Any = TypeAdapter(AgentStreamEvent)
+
+    async def run() -> Any:
+        async with agent.run_stream_events("hi") as events:
+            async for event in events:
+                if event.event_kind == "agent_run_result":
+                    return json.loads(event.result.all_messages_json())
+                assert stream.ingest(json.loads(events_of.dump_json(event))).kind == "accepted"
+
+    history = asyncio.run(run())
+    expected = [message["parts"] for message in history[1:]]
+    assert [message["parts"] for message in made(store)] == expected
+    assert len(expected) == 3
+
+
+# --- hostile input --------------------------------------------------------------------------------
+
+
+@given(st.lists(mutated(EVENTS) | JSON, max_size=5), st.integers(0, 12), st.sampled_from(NAMES))
+def test_anything_is_events_or_a_reason(wires: list[Any], at: int, name: str) -> None:
+    assert_total(PROTOCOL, wires, CASES[name][:at])
+
+
+@given(st.lists(mutated(EVENTS), max_size=6), st.integers(0, 12), st.sampled_from(NAMES))
+def test_the_short_way_agrees_on_anything(wires: list[Any], at: int, name: str) -> None:
+    wires = [*CASES[name][:at], *wires, *CASES[name][at:]]
+    states = []
+    for plain in (PydanticAIAdapter.plain, lambda self, wire: None):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(PydanticAIAdapter, "plain", plain)
+            states.append(shown(fold(PROTOCOL, wires)))
+    assert states[0] == states[1]
+
+
+def test_memory_does_not_grow_with_the_deltas() -> None:
+    context = Context()
+    adapter = PydanticAIAdapter(context)
+    for wire in (start(0), call(1, "{"), text("x"), args('"', 1)):
+        adapter.decode(wire)
+    before = len(json.dumps([context.own, context.shared]))
+    for _ in range(300):
+        adapter.decode(text("some"))
+        adapter.decode(args("some", 1))
+    assert len(json.dumps([context.own, context.shared])) == before
