@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-Blame = Literal["remote", "caller", "limit"]
+Blame = Literal["remote", "caller", "limit", "disk"]
 
 
 class StreamStoreError(Exception):

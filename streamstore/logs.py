@@ -14,7 +14,7 @@ import json
 import re
 import sys
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from itertools import chain
 from pathlib import Path
@@ -26,6 +26,10 @@ from .decoding import decode_json
 from .errors import CallerError, MalformedEvent
 from .framing import framing_of
 from .keys import is_number, is_order
+from .log.faults import LogError
+from .log.lines import STARTS, NoLog, Scan, looks_like_log
+from .log.opening import is_sqlite, read_log
+from .log.records import Loss, Record
 
 #: Standard input, as a log's name.
 STDIN = "-"
@@ -66,6 +70,38 @@ class Log:
     """A log, or a fetched state, by its name; read anew with each call."""
 
     name: str
+    connection: int | None = None
+    on_loss: Callable[[Loss], object] | None = None
+
+    def _open(self) -> tuple[Iterator[Record] | None, Iterator[bytes]]:
+        """Its records, where this library wrote it, else its bytes."""
+        if is_sqlite(self.name):
+            return self._records(iter(())), iter(())
+        head, chunks = _peek(self._raw(), max(map(len, STARTS)))
+        return (self._records(chunks), iter(())) if looks_like_log(head) else (None, chunks)
+
+    def _records(self, chunks: Iterator[bytes]) -> Iterator[Record]:
+        try:
+            if is_sqlite(self.name):
+                with read_log(self.name) as log:
+                    found = log.read(on_loss=self._tell)
+                    yield from (record for record in found if self._wanted(record))
+                return
+            for item in Scan(chunks):
+                if isinstance(item, Loss):
+                    self._tell(item)
+                elif self._wanted(item):
+                    yield item
+        except (LogError, NoLog, OSError) as error:
+            raise UnreadableLog(self.name, _problem(error)) from error
+
+    def _wanted(self, record: Record) -> bool:
+        return self.connection in (None, record.connection)
+
+    def _tell(self, loss: Loss) -> None:
+        if self.on_loss is None:
+            raise UnreadableLog(self.name, str(loss))
+        self.on_loss(loss)
 
     @property
     def is_state(self) -> bool:
@@ -78,6 +114,10 @@ class Log:
         Raises:
             UnreadableLog: there is no such file, or it breaks off or is broken as gzip.
         """
+        records, chunks = self._open()
+        yield from chunks if records is None else (record.frame() for record in records)
+
+    def _raw(self) -> Iterator[bytes]:
         try:
             yield from _read(self.name)
         except (OSError, EOFError, zlib.error) as error:
@@ -89,10 +129,16 @@ class Log:
         Times are those of the file `arrival_ms.json` beside it, else the events' own `time` where
         two that follow one another have one, else `STEP_MS` apart.
         """
-        arrivals = iter(self._arrivals())
+        records, chunks = self._open()
         at: float = 0
+        if records is not None:
+            for record in records:
+                at = max(at, record.time_ms or 0)
+                yield TimedEvent(record.frame(), record.data, at)
+            return
+        arrivals = iter(self._arrivals())
         last: int | None = None
-        for data, says in _cut(self.chunks()):
+        for data, says in _cut(chunks):
             if says is None:
                 yield TimedEvent(data, says, at)
                 return
@@ -166,6 +212,17 @@ def _read(name: str) -> Iterator[bytes]:
         while head:
             yield head
             head = file.read1(_CHUNK)
+
+
+def _peek(chunks: Iterator[bytes], size: int) -> tuple[bytes, Iterator[bytes]]:
+    """The first bytes, and all of them; no more is read than tells a log of ours from another."""
+    held, head = [], b""
+    for chunk in chunks:
+        held.append(chunk)
+        head += chunk[:size]
+        if len(head) >= size or not any(start.startswith(head) for start in STARTS):
+            break
+    return head, chain(held, chunks)
 
 
 def _problem(error: Exception) -> str:

@@ -9,6 +9,7 @@ append.
 
 from __future__ import annotations
 
+import os
 import threading
 import traceback
 from collections import deque
@@ -1753,12 +1754,25 @@ class StreamStore:
 
     # -- saved states ------------------------------------------------------------------------------
 
-    def save(self) -> dict[str, Any]:
+    def save(self, path: str | os.PathLike[str] | None = None) -> dict[str, Any]:
         """The whole store as plain JSON: one cut of marks, text, what waits, and positions.
 
         `load` gives a store that shows the same, and that the rest of the log, from the saved
-        position on, brings to the same state. Shows nothing early. Linear in what is stored.
+        position on, brings to the same state. With a `path` it is written there, too: the file
+        holds the old state or the new one whole, whatever happens meanwhile. Shows nothing early.
+        Linear in what is stored.
+
+        Raises:
+            DiskError: it could not be written (`streamstore.log`); the file is what it was.
         """
+        saved = self._saved()
+        if path is not None:
+            from .log.states import write_state
+
+            write_state(saved, path)
+        return saved
+
+    def _saved(self) -> dict[str, Any]:
         self._coalescer.settle_all()
         return {
             "version": VERSION,
@@ -1781,7 +1795,7 @@ class StreamStore:
     @classmethod
     def load(
         cls,
-        saved: Mapping[str, Any],
+        saved: Mapping[str, Any] | str | os.PathLike[str],
         *,
         ticks: Ticks | Literal["each", "manual", "asyncio"] | None = None,
         limits: Limits | None = None,
@@ -1789,12 +1803,18 @@ class StreamStore:
         decoder: Literal["standard", "orjson"] = "standard",
         on_error: OnError | None = None,
     ) -> StreamStore:
-        """The store that `save` wrote. Open a stream and feed it from the saved position on.
+        """The store that `save` wrote, or the path it wrote to.
+
+        Open a stream and feed it from the saved position on.
 
         Raises:
-            UnsupportedState: it has another version, or is no saved store.
+            UnsupportedState: it has another version, is damaged, or is no saved store.
             UnknownProtocol: the adapter of its protocol is not installed.
         """
+        if isinstance(saved, str | os.PathLike):
+            from .log.states import read_state
+
+            saved = read_state(saved)
         if not isinstance(saved, Mapping) or saved.get("version") != VERSION:
             raise UnsupportedState(
                 f"a saved store of version {VERSION} is needed, "

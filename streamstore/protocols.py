@@ -10,6 +10,7 @@ from functools import cache
 from importlib import metadata
 from typing import Any
 
+from .adapters.a2a import A2aAdapter
 from .adapters.acp import AcpAdapter
 from .adapters.ag_ui import AgUiAdapter
 from .adapters.anthropic import AnthropicAdapter
@@ -46,6 +47,7 @@ _OWN: tuple[type[Adapter], ...] = (
     PydanticAIAdapter,
     LangChainAdapter,
     AcpAdapter,
+    A2aAdapter,
 )
 
 

@@ -17,6 +17,8 @@ _LONE = re.compile("[\ud800-\udfff]")
 # level, the number of pieces stays below 100 per level, and no merge but a read holds the whole
 # text twice. 13 bytes a character become about 1.
 _RADIX = 100
+# Pieces of so many characters are merged no further: each merge holds its text twice.
+_LARGE = 32_768
 
 
 def has_surrogate(text: str) -> bool:
@@ -113,7 +115,7 @@ class GrowingText:
         if counts[-1] < _RADIX:
             return
         level = len(counts) - 1
-        while level >= 0 and counts[level] >= _RADIX:
+        while level >= 0 and counts[level] >= _RADIX and len(self._pieces[-1]) < _LARGE:
             run = counts[level]
             if run == len(self._pieces):
                 self._drop_over()

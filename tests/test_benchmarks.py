@@ -335,7 +335,7 @@ def test_a_goal_is_reached_or_missed_by_what_was_measured():
 
     assert "| ≤ 1.4 | 1.40 | reached |" in goals(reached)
     assert "| ≤ 1.4 | 1.41 | missed |" in goals(missed)
-    assert "| ≤ 1.4 | 1.40 to 1.41 | reached in 1 of 2 |" in goals(reached, missed)
+    assert "| ≤ 1.4 | 1.40 to 1.41 | reached in 1 of 2: first |" in goals(reached, missed)
     assert page.cell(reached).endswith("✓") and page.cell(missed).endswith("✗")
 
 

@@ -199,6 +199,21 @@ def test_plain_chunks_take_the_short_way(form: str, monkeypatch: pytest.MonkeyPa
     assert len(decoded) == 1
 
 
+def test_plain_deltas_of_the_agent_protocol_take_it_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded: list[Any] = []
+    decode = LangChainAdapter.decode
+    monkeypatch.setattr(
+        LangChainAdapter, "decode", lambda self, wire: (decoded.append(wire), decode(self, wire))[1]
+    )
+    deltas = [
+        agent("content-block-delta", index=0, delta={"type": "text-delta", "text": word})
+        for word in ("a", "b", "c")
+    ]
+    started = agent("message-start", role="ai", id="m1")
+    assert texts(fed(started, *deltas, started, *deltas)) == [["abc"]]
+    assert decoded == [started, deltas[0], started, deltas[0]]
+
+
 @pytest.mark.parametrize(
     "wire",
     [

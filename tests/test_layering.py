@@ -55,10 +55,11 @@ ROWS = (
     ),
     Row("the adapters by name", "adapters protocols"),
     Row("change sets to await", "iterating"),
+    Row("files: logs and saved states", "log.*", family=True),
     Row("the wiring", "pipeline"),
     Row("the public names", "__init__"),
     Row("what a terminal may be shown", "terminal", pure=True),
-    Row("logs and saved states on disk", "log log.*", family=True),
+    Row("logs and saved states on disk", "log"),
     Row("recorded logs, transcripts", "logs transcript"),
     Row("logs into a store", "feeding"),
     Row(

@@ -1,0 +1,596 @@
+"""ACP, the agent client protocol: `session/update` notifications to canonical events and back.
+
+- Identity: `sessionId` on every notification, `toolCallId` on tools, `messageId` on chunks where an
+  agent gives it. Chunks without one belong to the message that is open: another role, or a prompt,
+  begins the next. Ids that are missing are ours. What an agent says, thinks and calls in between
+  stands in one message, each run of chunks of one kind as a part.
+- Seq: none, and no event ids. A single notification that is sent twice counts twice.
+- Resume: none. An agent answers `session/load` with its whole history as the same notifications:
+  so that request, fed to the stream as it was sent, clears the session first. Without it a replay
+  stands beside what is there, but for tools and for chunks that name their message, which append.
+- Snapshots: none to fetch.
+- Order: messages stand in order of arrival (1, 2, 3, ...), and so do parts.
+- Chunks append. `tool_call` sets all of a tool, `tool_call_update` what it carries and is not null;
+  a status that is behind the one that is known is refused, other members are not.
+- A stream may hold both directions: requests for a permission and their answers, prompts (a turn of
+  the session) and theirs. Other requests and answers say nothing about the session.
+- A prompt itself is no message: agents that echo it send it as `user_message_chunk`.
+
+Sources: the schema and `SessionAccumulator` of the published Python package
+(agent-client-protocol 0.12.1), and sessions folded by it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, TypeAlias
+
+from ..errors import UnknownEvent
+from ..events import (
+    BlockClosed,
+    BlockDelta,
+    BlockOpened,
+    BlockUpdated,
+    Event,
+    MessageClosed,
+    MessageOpened,
+    PermissionAsked,
+    PermissionReplied,
+    SessionError,
+    SessionRemoved,
+    SessionStatus,
+    SessionUpdated,
+    TodoUpdated,
+    TurnCompleted,
+    TurnStarted,
+)
+from ..keys import PartKey, is_number
+from ..model import TOOL_RANKS, Json, Part, thaw
+from .base import Context, Declaration, DeltaShape, PlainDelta, Reads
+from .members import (
+    Members,
+    a_string,
+    an_event,
+    an_id,
+    an_object,
+    maybe_id,
+    maybe_object,
+    objects,
+    wrong,
+)
+
+Handler: TypeAlias = Callable[["AcpAdapter", str, Members, str], Sequence[Event]]
+
+#: Messages, tools and plans of a session that are remembered, and requests of a stream.
+_MESSAGES, _CALLS, _PLANS, _REQUESTS = 64, 256, 64, 256
+
+_CHUNKS: Mapping[str, tuple[str, str]] = {
+    "user_message_chunk": ("user", "text"),
+    "agent_message_chunk": ("assistant", "text"),
+    "agent_thought_chunk": ("assistant", "reasoning"),
+}
+_CHUNK_OF: Mapping[tuple[str, str], str] = {kind: chunk for chunk, kind in _CHUNKS.items()}
+_STATUSES: Mapping[str, str] = {
+    "pending": "pending",
+    "in_progress": "running",
+    "completed": "completed",
+    "failed": "error",
+}
+#: Members of a tool that are remembered, to say its state whole.
+_STATED = ("title", "kind", "status", "rawInput", "rawOutput")
+#: Members of a tool that are fields of its part as they came.
+_FIELDS = ("content", "locations")
+#: Requests and answers that say nothing about a session.
+_SILENT = ("initialize", "authenticate", "logout", "session/", "fs/", "terminal/", "$/", "_")
+
+_WIRE = "wire"
+
+
+class AcpAdapter:
+    """ACP notifications in, and out: those that would replay the sessions.
+
+    - `{"jsonrpc", "method": "session/update", "params": {"sessionId", "update"}}`, or the params
+      alone;
+    - requests and answers of `session/prompt`, `session/request_permission` and `session/load`.
+
+    Remembers of each session the last messages (of each how many parts it has and which is open)
+    and tools (their state), and per stream which requests wait for an answer.
+    """
+
+    declaration: ClassVar[Declaration] = Declaration(
+        name="acp",
+        sequencing="none",
+        identity="session id; message id where an agent gives it; tool call id",
+    )
+    delta: ClassVar[DeltaShape | None] = None
+
+    def __init__(self, context: Context) -> None:
+        self._session = context.session_id
+        self._new_id = context.new_id
+        self._own = context.own
+        self._of_session = context.of_session
+        # Made as chunks come: by session the kind and message id of the open part's chunks, and
+        # its key, so that a plain chunk makes no tuple; good until the session moves on.
+        self._plain: dict[str, tuple[str, str | None, PartKey, Members, int]] = {}
+
+    @classmethod
+    def detects(cls, wire: Any) -> bool:
+        """A notification of an update, or another request of a session."""
+        if not isinstance(wire, dict):
+            return False
+        method = wire.get("method")
+        params: Any = wire
+        if method is not None:
+            params = wire.get("params")
+            if wire.get("jsonrpc") != "2.0" or not isinstance(params, dict):
+                return False
+            if method in ("session/prompt", "session/load", "session/request_permission"):
+                return type(params.get("sessionId")) is str
+            if method != "session/update":
+                return False
+        update = params.get("update")
+        return (
+            type(params.get("sessionId")) is str
+            and isinstance(update, dict)
+            and type(update.get("sessionUpdate")) is str
+        )
+
+    def plain(self, wire: Any) -> PlainDelta | None:
+        """The short way of a chunk of text for the part that is open."""
+        method = wire.get("method")
+        if method is not None and method != "session/update":
+            return None
+        params = wire if method is None else wire["params"]
+        update = params["update"]
+        kind, message_id, key, memory, moves = self._plain[params["sessionId"]]
+        content = update["content"]
+        text = content["text"]
+        if (
+            update["sessionUpdate"] == kind
+            and update.get("messageId") == message_id
+            and content["type"] == "text"
+            and text.__class__ is str
+            and memory.get("moves") == moves  # no other stream went on to another part
+        ):
+            return PlainDelta(key, text)
+        return None
+
+    def decode(self, wire: Any) -> Sequence[Event]:
+        """The events of one JSON-RPC object; none for what changes no session."""
+        wire = an_event(wire)
+        method = wire.get("method")
+        if method is None:
+            return self._update(wire, "") if "update" in wire else self._answer(wire)
+        if type(method) is not str:
+            raise wrong(wire, "method", "", "a string")
+        if method == "session/update":
+            return self._update(an_object(wire, "params"), "params")
+        if method == "session/prompt":
+            return self._prompt(wire)
+        if method == "session/request_permission":
+            return self._permission(wire)
+        if method == "session/load":
+            return self._load(wire)
+        if method.startswith(_SILENT):
+            return ()
+        raise UnknownEvent(method)
+
+    def encode(self, reads: Reads) -> Json:
+        """The notifications that replay all sessions, in order: what `session/load` is answered.
+
+        Each part is one chunk, each tool one `tool_call` with all that is known of it; then what
+        the session itself has. Linear in what is stored.
+        """
+        found: list[Json] = []
+        for session_id in reads.session_ids():
+            updates: list[Json] = []
+            for message in reads.messages(session_id):
+                for part in reads.parts(session_id, message.id):
+                    update = _wire_update(part, message.role or "assistant")
+                    named = message.info.get("messageId")
+                    if named is not None and part.kind != "tool":
+                        update["messageId"] = named
+                    updates.append(update)
+            session = reads.session(session_id)
+            if session is not None:
+                updates += _wire_session(thaw(session.info), thaw(session.todo))
+            found += [{"sessionId": session_id, "update": update} for update in updates]
+        return found
+
+    # -- messages and their parts --------------------------------------------------------------
+
+    def _update(self, params: Members, at: str) -> Sequence[Event]:
+        session_id = an_id(params, "sessionId", at)
+        update = an_object(params, "update", at)
+        at = f"{at}.update" if at else "update"
+        kind = an_id(update, "sessionUpdate", at)
+        if kind in _CHUNKS:
+            return self._chunk(session_id, update, at)
+        handle = _UPDATES.get(kind)
+        if handle is None:
+            raise UnknownEvent(kind)
+        return handle(self, session_id, update, at)
+
+    def _message(
+        self, session_id: str, role: str, given: str | None, inner: bool = False
+    ) -> tuple[str, Members, list[Event]]:
+        """The message that something belongs to, made when it is new; its memory and opening.
+
+        What is `inner`, a tool, has no message id: it belongs to what the agent last said.
+        """
+        memory = self._of_session(session_id)
+        messages: dict[str, Members] = memory.setdefault("messages", {})
+        before = memory.get("current")
+        current = messages.get(memory.get("current", ""))
+        same = current is not None and current["role"] == role and not memory.get("bounded")
+        if given is not None and given in messages and messages[given]["role"] == role:
+            memory["current"] = given
+            memory["bounded"] = False
+            if given != before:
+                self._move(memory)
+            return given, messages[given], []
+        if current is not None and same and (inner or current["named"] == given):
+            return memory["current"], current, []
+        message_id = given if given is not None and given not in messages else self._new_id()
+        memory["count"] = order = memory.get("count", 0) + 1
+        memory["current"], memory["bounded"] = message_id, False
+        self._move(memory)
+        known = {"role": role, "named": given, "parts": 0, "open": None}
+        messages[message_id] = known
+        if len(messages) > _MESSAGES:
+            del messages[next(iter(messages))]
+        opened = MessageOpened(
+            session_id=session_id,
+            message_id=message_id,
+            role=role,
+            order=order,
+            info=None if given is None else {"messageId": given},
+        )
+        return message_id, known, [opened]
+
+    @staticmethod
+    def _move(memory: Members) -> None:
+        """What comes next does not belong to the part that was open."""
+        memory["moves"] = memory.get("moves", 0) + 1
+
+    def _next_part(self, at: dict[str, Any], known: Members, kind: str | None) -> list[Event]:
+        """Count a part of a message; what ends the one that was open."""
+        self._move(self._of_session(at["session_id"]))
+        before = known["open"]
+        at["block_index"] = number = known["parts"]
+        known["parts"] = number + 1
+        known["open"] = None if kind is None else [number, kind]
+        if before is None:
+            return []
+        return [BlockClosed(**{**at, "block_index": before[0]})]
+
+    def _chunk(self, session_id: str, update: Members, at: str) -> Sequence[Event]:
+        role, kind = _CHUNKS[update["sessionUpdate"]]
+        content = an_object(update, "content", at)
+        type_ = an_id(content, "type", f"{at}.content")
+        given = maybe_id(update, "messageId", at)
+        text = a_string(content, "text", f"{at}.content") if type_ == "text" else None
+        message_id, known, events = self._message(session_id, role, given)
+        where: dict[str, Any] = {"session_id": session_id, "message_id": message_id}
+        if text is None:
+            closed = self._next_part(where, known, None)
+            fields = {_WIRE: {"chunk": update["sessionUpdate"], "content": content}}
+            ours = "file" if type_ in _FILES else "unknown"
+            return [
+                *events,
+                BlockOpened(**where, kind=ours, order=where["block_index"], fields=fields),
+                BlockClosed(**where),
+                *closed,
+            ]
+        if known["open"] is not None and known["open"][1] == kind:
+            where["block_index"] = known["open"][0]
+            events.append(BlockDelta(**where, text=text))
+        else:
+            closed = self._next_part(where, known, kind)
+            rest = {name: value for name, value in content.items() if name not in ("type", "text")}
+            opened = BlockOpened(
+                **where,
+                kind=kind,
+                order=where["block_index"],
+                fields={_WIRE: {"content": rest}} if rest else {},
+            )
+            events += [opened, BlockDelta(**where, text=text), *closed]
+        key = PartKey(session_id, message_id, where["block_index"])
+        memory = self._of_session(session_id)
+        self._plain[session_id] = (
+            update["sessionUpdate"],
+            given,
+            key,
+            memory,
+            memory.setdefault("moves", 0),
+        )
+        return events
+
+    # -- tools ---------------------------------------------------------------------------------
+
+    def _tool_call(self, session_id: str, update: Members, at: str) -> Sequence[Event]:
+        call_id = an_id(update, "toolCallId", at)
+        a_string(update, "title", at)
+        said = _read_tool(update, at)
+        return self._tool(session_id, call_id, said, update, whole=True)
+
+    def _tool_update(self, session_id: str, update: Members, at: str) -> Sequence[Event]:
+        call_id = an_id(update, "toolCallId", at)
+        said = _read_tool(update, at)
+        return self._tool(session_id, call_id, said, update, whole=False)
+
+    def _tool(
+        self,
+        session_id: str,
+        call_id: str,
+        said: Members,
+        update: Members,
+        whole: bool,
+        waiting: bool = False,
+    ) -> list[Event]:
+        memory = self._of_session(session_id)
+        calls: dict[str, Members] = memory.setdefault("calls", {})
+        known = calls.get(call_id)
+        events: list[Event] = []
+        where: dict[str, Any] = {"session_id": session_id}
+        closed: list[Event] = []
+        if known is None:
+            message_id, message, events = self._message(session_id, "assistant", None, inner=True)
+            where["message_id"] = message_id
+            closed = self._next_part(where, message, None)
+            known = {"message": message_id, "block": where["block_index"], "said": {}}
+            calls[call_id] = known
+            if len(calls) > _CALLS:
+                del calls[next(iter(calls))]
+            new = True
+        else:
+            where.update(message_id=known["message"], block_index=known["block"])
+            new = False
+        merged = dict(said) if whole else {**known["said"], **said}
+        rank = TOOL_RANKS[_STATUSES.get(merged.get("status", ""), "pending")]
+        behind = TOOL_RANKS[_STATUSES.get(known["said"].get("status", ""), "pending")]
+        if not whole and rank < behind:
+            merged["status"] = known["said"]["status"]  # what ended does not begin again
+        known["said"] = {name: value for name, value in merged.items() if name in _STATED}
+        fields: Members = {name: said[name] for name in _FIELDS if name in said}
+        output = merged.get("rawOutput", merged.get("content"))
+        fields["state"] = _state(known["said"], output, waiting)
+        fields["callId"] = call_id
+        if type(merged.get("kind")) is str:
+            fields["tool"] = merged["kind"]
+        wire = {name: known["said"][name] for name in ("kind", "status") if name in known["said"]}
+        fields[_WIRE] = {**wire, "raw": [name for name in _STATED[3:] if name in known["said"]]}
+        if new:
+            order = where["block_index"]
+            events.append(BlockOpened(**where, kind="tool", order=order, fields=fields))
+        else:
+            events.append(BlockUpdated(**where, kind="tool", whole=whole, fields=fields))
+        if rank == TOOL_RANKS["completed"]:
+            events.append(BlockClosed(**where))
+        return [*events, *closed]
+
+    # -- the session ---------------------------------------------------------------------------
+
+    def _info(self, session_id: str, info: Members) -> list[Event]:
+        return [SessionUpdated(session_id=session_id, info=info)]
+
+    def _plan(self, session_id: str, update: Members, at: str) -> Sequence[Event]:
+        return (TodoUpdated(session_id=session_id, todo=objects(update, "entries", at)),)
+
+    def _plan_update(self, session_id: str, update: Members, at: str) -> Sequence[Event]:
+        plan = an_object(update, "plan", at)
+        plan_id = an_id(plan, "id", f"{at}.plan")
+        entries = objects(plan, "entries", f"{at}.plan") if "entries" in plan else None
+        plans: dict[str, Members] = self._of_session(session_id).setdefault("plans", {})
+        plans[plan_id] = plan
+        if len(plans) > _PLANS:
+            del plans[next(iter(plans))]
+        events = self._info(session_id, {"plans": dict(plans)})
+        if entries is not None:
+            events.append(TodoUpdated(session_id=session_id, todo=entries))
+        return events
+
+    def _plan_removed(self, session_id: str, update: Members, at: str) -> Sequence[Event]:
+        plan_id = an_id(update, "id", at)
+        plans: dict[str, Members] = self._of_session(session_id).setdefault("plans", {})
+        gone = plans.pop(plan_id, {})
+        events = self._info(session_id, {"plans": dict(plans)})
+        if "entries" in gone:
+            events.append(TodoUpdated(session_id=session_id, todo=[]))
+        return events
+
+    def _session_info(self, session_id: str, update: Members, at: str) -> Sequence[Event]:
+        rest = {name: value for name, value in update.items() if name != "sessionUpdate"}
+        if update["sessionUpdate"] == "usage_update":
+            rest = {"usage": rest}
+        return self._info(session_id, rest)
+
+    def _load(self, wire: Members) -> Sequence[Event]:
+        """The agent will send its whole history: what is there goes first."""
+        session_id = an_id(an_object(wire, "params"), "sessionId", "params")
+        memory = self._of_session(session_id)
+        moves = memory.get("moves", 0) + 1
+        memory.clear()
+        memory["moves"] = moves
+        return (
+            SessionRemoved(session_id=session_id),
+            SessionUpdated(session_id=session_id, whole=True),
+        )
+
+    def _prompt(self, wire: Members) -> Sequence[Event]:
+        session_id = an_id(an_object(wire, "params"), "sessionId", "params")
+        name = _request_name(wire)
+        self._await(name, ["prompt", session_id])
+        memory = self._of_session(session_id)
+        memory["bounded"] = True
+        self._move(memory)
+        return (
+            TurnStarted(session_id=session_id),
+            SessionStatus(session_id=session_id, status="busy"),
+        )
+
+    def _await(self, name: str, what: list[str]) -> None:
+        waiting: dict[str, list[str]] = self._own.setdefault("requests", {})
+        waiting[name] = what
+        if len(waiting) > _REQUESTS:
+            del waiting[next(iter(waiting))]
+
+    def _permission(self, wire: Members) -> Sequence[Event]:
+        params = an_object(wire, "params")
+        session_id = an_id(params, "sessionId", "params")
+        call = an_object(params, "toolCall", "params")
+        call_id = an_id(call, "toolCallId", "params.toolCall")
+        said = _read_tool(call, "params.toolCall")
+        name = _request_name(wire)
+        self._await(name, ["permission", session_id])
+        events = self._tool(session_id, call_id, said, call, whole=False, waiting=True)
+        known = self._of_session(session_id)["calls"][call_id]
+        asked = PermissionAsked(
+            session_id=session_id,
+            request_id=name,
+            message_id=known["message"],
+            call_id=call_id,
+            payload={member: value for member, value in params.items() if member != "sessionId"},
+        )
+        return [*events, asked]
+
+    def _answer(self, wire: Members) -> Sequence[Event]:
+        if "result" not in wire and "error" not in wire:
+            raise wrong(wire, "method", "", "a string")
+        name = _request_name(wire)
+        error = maybe_object(wire, "error")
+        waiting: dict[str, list[str]] = self._own.get("requests", {})
+        what, session_id = waiting.pop(name, ("", ""))
+        result = wire.get("result")
+        result = result if isinstance(result, dict) else {}
+        if what == "permission":
+            payload = {"outcome": result.get("outcome")}
+            return (PermissionReplied(session_id=session_id, request_id=name, payload=payload),)
+        if what != "prompt":
+            return ()
+        memory = self._of_session(session_id)
+        memory["bounded"] = True
+        self._move(memory)
+        said: Members | None = None
+        events: list[Event] = []
+        if error is not None:
+            text = error.get("message")
+            said = {"name": "error", "message": text if type(text) is str else "", "data": error}
+            events.append(SessionError(session_id=session_id, error=said))
+        known = memory.get("messages", {}).get(memory.get("current", ""))
+        if known is not None and known["role"] == "assistant":
+            stopped = "aborted" if result.get("stopReason") == "cancelled" else "completed"
+            closed = MessageClosed(
+                session_id=session_id,
+                message_id=memory["current"],
+                status="error" if said is not None else stopped,
+                error=said,
+            )
+            events.append(closed)
+        idle = SessionStatus(session_id=session_id, status="idle")
+        return [*events, TurnCompleted(session_id=session_id), idle]
+
+
+_UPDATES: Mapping[str, Handler] = {
+    "tool_call": AcpAdapter._tool_call,
+    "tool_call_update": AcpAdapter._tool_update,
+    "plan": AcpAdapter._plan,
+    "plan_update": AcpAdapter._plan_update,
+    "plan_removed": AcpAdapter._plan_removed,
+    "available_commands_update": AcpAdapter._session_info,
+    "current_mode_update": AcpAdapter._session_info,
+    "config_option_update": AcpAdapter._session_info,
+    "session_info_update": AcpAdapter._session_info,
+    "usage_update": AcpAdapter._session_info,
+}
+
+
+# --- the wire -------------------------------------------------------------------------------------
+
+_FILES = frozenset(("image", "audio", "resource", "resource_link"))
+#: Members of the session's info, and the update that says each.
+_SAID: Mapping[str, str] = {
+    "availableCommands": "available_commands_update",
+    "currentModeId": "current_mode_update",
+    "configOptions": "config_option_update",
+}
+
+
+def _request_name(wire: Members) -> str:
+    """What a JSON-RPC request is called: its id, which may be a number, as JSON."""
+    given = wire.get("id")
+    if type(given) is str and given:
+        return json.dumps(given)
+    if is_number(given):
+        return str(given)
+    raise wrong(wire, "id", "", "a string or a number")
+
+
+def _read_tool(update: Members, at: str) -> Members:
+    """What an update says of a tool; null says nothing."""
+    for name in ("title", "kind", "status"):
+        if update.get(name) is not None:
+            a_string(update, name, at)
+    for name in _FIELDS:
+        if update.get(name) is not None:
+            objects(update, name, at)
+    return {name: update[name] for name in (*_STATED, *_FIELDS) if update.get(name) is not None}
+
+
+def _state(said: Members, output: Json, waiting: bool) -> Members:
+    status = _STATUSES.get(said.get("status", ""), "pending")
+    if waiting and TOOL_RANKS[status] < TOOL_RANKS["completed"]:
+        status = "waiting"
+    state: Members = {"status": status}
+    if "title" in said:
+        state["title"] = said["title"]
+    if "rawInput" in said:
+        state["input"] = said["rawInput"]
+    if output is not None:
+        state["output"] = output
+        if status == "error":
+            state["error"] = output
+    return state
+
+
+def _wire_update(part: Part, role: str) -> Members:
+    fields: Members = thaw(part.fields)
+    wire = fields.get(_WIRE)
+    wire = wire if isinstance(wire, dict) else {}
+    if part.kind == "tool":
+        state = fields.get("state")
+        state = state if isinstance(state, dict) else {}
+        update: Members = {"sessionUpdate": "tool_call", "toolCallId": fields.get("callId")}
+        update["title"] = state.get("title", "")
+        update.update((name, wire[name]) for name in ("kind", "status") if name in wire)
+        update.update((name, fields[name]) for name in _FIELDS if name in fields)
+        raw = wire.get("raw") or []
+        if "rawInput" in raw:
+            update["rawInput"] = state.get("input")
+        if "rawOutput" in raw:
+            update["rawOutput"] = state.get("output")
+        return update
+    if type(wire.get("chunk")) is str:
+        return {"sessionUpdate": wire["chunk"], "content": wire.get("content")}
+    kind = part.kind if part.kind == "reasoning" and role != "user" else "text"
+    chunk = _CHUNK_OF.get((role, kind), "agent_message_chunk")
+    rest = wire.get("content") or {}
+    content = {**rest, "type": "text", "text": part.view.raw()}
+    return {"sessionUpdate": chunk, "content": content}
+
+
+def _wire_session(info: Members, todo: Json) -> list[Members]:
+    updates: list[Members] = []
+    plans = info.pop("plans", None) or {}
+    if todo is not None and not any("entries" in plan for plan in plans.values()):
+        updates.append({"sessionUpdate": "plan", "entries": todo})
+    updates += [{"sessionUpdate": "plan_update", "plan": plan} for plan in plans.values()]
+    if "usage" in info:
+        updates.append({"sessionUpdate": "usage_update", **info.pop("usage")})
+    for name, kind in _SAID.items():
+        if name in info:
+            updates.append({"sessionUpdate": kind, name: info.pop(name)})
+    if info:
+        updates.append({"sessionUpdate": "session_info_update", **info})
+    return updates

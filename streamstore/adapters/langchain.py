@@ -1,0 +1,1358 @@
+"""LangChain and LangGraph: message chunks, a graph's event stream, the agent protocol; and back.
+
+- Identity: a chunk's `id` names its message, `index` a content block or a tool call inside it; the
+  agent protocol names a message in its start alone, one at a time in each namespace. Nothing names
+  the session. Some chunks of one message carry the provider's id and others the run's
+  (`lc_run-...`), so one that has the other sort of id than the message that is open in its
+  namespace belongs to that one; so does one without an id. A final message that is sent under an
+  id of its own stands beside its chunks.
+- Seq: none in chunks. The agent protocol's `seq` only grows: what a message has had is a duplicate,
+  also on another stream; everything else about order is the order of arrival. The ids of event
+  stream events are no one's own and prove nothing.
+- Resume: an event stream resumes at its last id, the agent protocol at `since`; a new stream goes
+  on with the messages it finds. A replay of chunks from the start cannot be told from a resume and
+  doubles its text, until the graph's `values` or `messages/complete` says what it is.
+- Snapshots: none to merge. A message that comes whole (any that is no chunk) takes the place of
+  what was streamed for it (a rewrite that shows nothing where nothing differs).
+- Order: messages stand in order of arrival (1, 2, 3, ...), content blocks in theirs, tools behind.
+- Chunks add up as in the package: text and arguments append, metadata merges (strings append,
+  numbers add up, but for ids and times), usage adds up. The name of a tool does not append: some
+  servers send it with each chunk; a strict stream appends it, as the package does. So it is with
+  what the package refuses to add (two types under one name): the later holds, strict stops.
+- The `tool_calls` that some providers repeat in `additional_kwargs` are not kept: they are those
+  of `tool_call_chunks`. Its `reasoning_content` is a part of its own.
+- Blocks of a tool's call inside the content are kept as `data`: the call is the tool part.
+
+Sources: the message classes and `ChatModelStream` of the published package (langchain-core 1.8.3),
+the protocol's types (langchain-protocol 0.0.20), and messages added up by them.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, TypeAlias
+
+import attrs
+
+from ..decoding import decode_json
+from ..errors import MalformedEvent, ProtocolStopped, RepeatedEvent, UnknownEvent
+from ..events import (
+    BlockClosed,
+    BlockDelta,
+    BlockOpened,
+    BlockReplaced,
+    BlockUpdated,
+    Event,
+    MessageClosed,
+    MessageOpened,
+    MessageRemoved,
+    MessageReset,
+    MessageUpdated,
+    QuestionAsked,
+    SessionError,
+    SessionState,
+    SessionStatus,
+    ToolResult,
+)
+from ..keys import PartKey, is_id
+from ..model import Json, Message, Part, thaw
+from ..partialjson import partial_json
+from .base import Context, Declaration, DeltaShape, PlainDelta, Reads
+from .members import (
+    Members,
+    a_number,
+    a_string,
+    an_id,
+    an_object,
+    are_objects,
+    describe,
+    maybe_id,
+    maybe_object,
+    objects,
+    path_to,
+    wrong,
+)
+
+Handler: TypeAlias = Callable[["LangChainAdapter", Members, str, "int | None"], Sequence[Event]]
+
+#: Messages of a session that are remembered, and ids that stand for another.
+_MESSAGES, _ALIASES = 256, 256
+#: Places of parts that follow the content.
+_BEHIND = 1_000_000
+
+_ROLES: Mapping[str, str] = {
+    "ai": "assistant",
+    "AIMessageChunk": "assistant",
+    "human": "user",
+    "HumanMessageChunk": "user",
+    "user": "user",
+    "system": "system",
+    "SystemMessageChunk": "system",
+    "developer": "system",
+    "tool": "tool",
+    "ToolMessageChunk": "tool",
+    "function": "tool",
+    "FunctionMessageChunk": "tool",
+    "chat": "assistant",
+    "ChatMessageChunk": "assistant",
+}
+#: Types by class, for messages in the form that the package loads again.
+_CLASSES: Mapping[str, str] = {
+    "AIMessage": "ai",
+    "HumanMessage": "human",
+    "SystemMessage": "system",
+    "ToolMessage": "tool",
+    "FunctionMessage": "function",
+    "ChatMessage": "chat",
+    "RemoveMessage": "remove",
+}
+_TEXTS = ("text", "thinking", "reasoning")
+_INPUTS = ("partial_json", "args", "arguments", "input")
+_KINDS: Mapping[str, str] = {
+    "text": "text",
+    "thinking": "reasoning",
+    "reasoning": "reasoning",
+    "reasoning_content": "reasoning",
+    "image": "file",
+    "image_url": "file",
+    "audio": "file",
+    "video": "file",
+    "file": "file",
+    "tool_call": "tool",
+    "tool_call_chunk": "tool",
+    "invalid_tool_call": "tool",
+    "server_tool_call": "tool",
+    "server_tool_call_chunk": "tool",
+}
+#: Metadata of a graph's node that tells the messages of parallel nodes apart.
+_NAMESPACES = ("langgraph_checkpoint_ns", "checkpoint_ns")
+_WIRE, _INPUT, _REASONING = "wire", "input", "reasoning_content"
+#: The first event of a graph's run, whose name is not known while the protocol is not.
+_RUN, _NAMED = frozenset(("run_id", "attempt")), frozenset(("event", "data"))
+#: Events of a graph that change no message.
+_SILENT = frozenset(
+    "messages/metadata custom debug checkpoints tasks events feedback heartbeat".split()
+)
+
+
+class LangChainAdapter:
+    """LangChain messages, in and out: the dumps of chunks added up.
+
+    - `{"type": "AIMessageChunk", "content", "id", "tool_call_chunks", ...}`: a chunk, also in the
+      forms `{"lc": 1, "kwargs": ...}` and `{"type", "data": ...}`; any other message is whole;
+    - `[chunk, metadata]`, or a list of messages;
+    - `{"event": name, "data": ...}`: an event of a graph's event stream, by its name: `messages`,
+      `messages/partial`, `messages/complete`, `values`, `updates`, `metadata`, `error`, `end`;
+    - `{"type": "event", "method", "params": {"namespace", "data"}, "seq"?}` and the bare data of
+      its method `messages` (`{"event": "message-start", ...}`): the agent protocol.
+
+    Remembers the last 256 messages of a session while they grow: of each block its index, id and
+    what it has beside its text.
+    """
+
+    declaration: ClassVar[Declaration] = Declaration(
+        name="langchain",
+        sequencing="none",
+        resumes=True,
+        event_names=True,
+        sentinels=("[DONE]",),
+        identity="message id, on some chunks the run's instead; block index",
+    )
+    delta: ClassVar[DeltaShape | None] = None
+
+    def __init__(self, context: Context) -> None:
+        self._session = context.session_id
+        self._strict = context.strict
+        self._new_id = context.new_id
+        self._own = context.own
+        self._shared = context.of_session()
+        # Made of the memory: by id of a message its text's key, the metadata that each chunk may
+        # repeat, and the namespace it is open in, so that a plain delta makes no tuple.
+        self._plain: dict[str, tuple[PartKey, Members, str, Members]] = {}
+        # As deltas of the agent protocol come: by index a block's key and its message's memory.
+        self._texts: dict[int, tuple[PartKey, Members]] = {}
+        for scope, message_id in self._own.get("current", {}).items():
+            self._learn(message_id, scope)
+
+    @classmethod
+    def detects(cls, wire: Any) -> bool:
+        """A chunk, a whole message of LangChain's types, or an event of the agent protocol."""
+        if isinstance(wire, list) and wire:
+            wire = wire[0]
+        if not isinstance(wire, dict):
+            return False
+        if wire.keys() == _NAMED and type(wire["event"]) is str:
+            wire = wire["data"]
+            if isinstance(wire, list) and wire:
+                wire = wire[0]
+            if not isinstance(wire, dict):
+                return False
+        kind = wire.get("type")
+        if wire.keys() == _RUN:
+            return type(wire["run_id"]) is str and type(wire["attempt"]) is int
+        if wire.get("lc") == 1:
+            return isinstance(wire.get("kwargs"), dict)
+        if kind == "event":
+            return type(wire.get("method")) is str and isinstance(wire.get("params"), dict)
+        event = wire.get("event")
+        if type(event) is str and type(kind) is not str:
+            return event in _AGENT and ("delta" in wire or "id" in wire or "content" in wire)
+        return (
+            type(kind) is str
+            and (kind in _ROLES)
+            and isinstance(wire.get("content"), str | list)
+            and ("additional_kwargs" in wire or kind == "AIMessageChunk")
+        )
+
+    def plain(self, wire: Any) -> PlainDelta | None:
+        """The short way of a chunk that brings text to the end of a content, and nothing else."""
+        metadata: Any = None
+        if wire.__class__ is dict and wire.get("event") == "content-block-delta":
+            return self._plain_delta(wire)
+        if wire.__class__ is list or (wire.get("data").__class__ is list):
+            pair = wire if wire.__class__ is list else wire["data"]
+            if len(pair) != 2 or (wire.__class__ is dict and wire["event"] != "messages"):
+                return None
+            wire, metadata = pair
+            if metadata.__class__ is not dict or not _is_metadata(metadata):
+                return None
+        if wire["type"] == "AIMessageChunk":
+            key, repeated, scope, known = self._plain[wire["id"]]
+            text, said = wire["content"], wire.get("response_metadata")
+            if (
+                text.__class__ is str
+                and text
+                and wire.get("tool_call_chunks") in (None, [])
+                and wire.get("additional_kwargs") in (None, {})
+                and wire.get("usage_metadata") is None
+                and wire.get("chunk_position") is None
+                and wire.get("name") is None
+                and (said in (None, {}) or said == repeated)
+                and _scope_of(metadata) == scope
+                and known["last"] == key.block_index  # another stream may have gone on
+                and not known["closed"]
+                and self._shared["messages"].get(wire["id"]) is known
+            ):
+                return PlainDelta(key, text)
+        return None
+
+    def _plain_delta(self, wire: Any) -> PlainDelta | None:
+        """The same of a bare delta of the agent protocol; in its envelope a number is noted."""
+        delta, index = wire["delta"], wire["index"]
+        member = _DELTAS[delta["type"]]
+        key, known = self._texts[index]
+        text = delta[member]
+        if (
+            text.__class__ is str
+            and index.__class__ is int  # true is no index 1
+            and "data" not in wire
+            and wire.get("type") != "event"
+            and str(index) in known["agent"]
+            and not known["closed"]
+            and self._own["current"].get("") == key.message_id
+            and self._shared["messages"].get(key.message_id) is known
+        ):
+            return PlainDelta(key, text)
+        return None
+
+    def decode(self, wire: Any) -> Sequence[Event]:
+        """The events of one wire object; none for what changes no message."""
+        if isinstance(wire, list):
+            return self._list(wire, "")
+        if not isinstance(wire, dict):
+            raise MalformedEvent("", f"must be an object, not {describe(wire)}")
+        event, kind = wire.get("event"), wire.get("type")
+        if type(event) is str and "data" in wire and wire.keys() <= {"event", "data", "id"}:
+            return self._named(event, wire["data"])
+        if kind == "event":
+            return self._envelope(wire)
+        if type(event) is str and event in _AGENT:
+            return _AGENT[event](self, wire, "", None)
+        if kind == "success":
+            return ()
+        if wire.keys() == _RUN:
+            return self._named("metadata", wire)
+        if kind == "error":
+            return self._error(wire)
+        return self._take([_message_of(wire, "")], "", final=True)
+
+    def encode(self, reads: Reads) -> Json:
+        """The messages of all sessions, in order, as the package dumps them.
+
+        Chunks that were streamed stand added up; what was whole stands as it came. Linear in what
+        is stored.
+
+        Raises:
+            CallerError: a tool's arguments are unfinished, and the extra `partial` is missing.
+        """
+        return [
+            _wire_message(message, reads.parts(session_id, message.id))
+            for session_id in reads.session_ids()
+            for message in reads.messages(session_id)
+        ]
+
+    # -- what a graph's event stream says ------------------------------------------------------
+
+    def _list(self, values: list[Any], scope: str) -> Sequence[Event]:
+        if len(values) == 2 and isinstance(values[1], dict) and _is_metadata(values[1]):
+            message = _message_of(values[0], "0")
+            return self._take([message], scope or _scope_of(values[1]), final=True)
+        found = [_message_of(value, str(place)) for place, value in enumerate(values)]
+        return self._take(found, scope, final=True)
+
+    def _named(self, name: str, data: Any) -> Sequence[Event]:
+        name, _, scope = name.partition("|")
+        if isinstance(data, dict) and data.get("type") == "event":
+            return self._envelope(data)
+        if isinstance(data, dict) and type(data.get("event")) is str and data["event"] in _AGENT:
+            return _AGENT[data["event"]](self, data, scope, None)
+        if name in ("messages/partial", "messages/complete"):
+            if not isinstance(data, list):
+                raise MalformedEvent("data", f"must be an array, not {describe(data)}")
+            found = [_message_of(value, f"data.{place}") for place, value in enumerate(data)]
+            return self._take(found, scope, final=name == "messages/complete")
+        if name == "messages" and isinstance(data, list):
+            return self._list(data, scope)
+        if name == "message" or name == "messages":
+            return self.decode(data)
+        if name == "values":
+            return self._values(data, scope)
+        if name == "updates":
+            return self._updates(data, scope)
+        if name == "metadata":
+            return (SessionStatus(session_id=self._session, status="busy"),)
+        if name == "end":
+            return self._idle()
+        if name == "error":
+            return self._error(data if isinstance(data, dict) else {"message": data})
+        if name in _SILENT:
+            return ()
+        raise UnknownEvent(name)
+
+    def _values(self, data: Any, scope: str) -> Sequence[Event]:
+        if not isinstance(data, dict):
+            raise MalformedEvent("data", f"must be an object, not {describe(data)}")
+        messages = data.get("messages")
+        events: list[Event] = []
+        if isinstance(messages, list) and are_objects(messages):
+            found = [
+                _message_of(value, f"data.messages.{place}") for place, value in enumerate(messages)
+            ]
+            events += self._take(found, scope, final=True)
+            data = {name: value for name, value in data.items() if name != "messages"}
+        if not scope:  # the state of the graph itself, not that of one below it
+            events.append(SessionState(session_id=self._session, state=data))
+        return events
+
+    def _updates(self, data: Any, scope: str) -> Sequence[Event]:
+        if not isinstance(data, dict):
+            raise MalformedEvent("data", f"must be an object, not {describe(data)}")
+        found: list[Members] = []
+        for node, update in data.items():
+            messages = update.get("messages") if isinstance(update, dict) else None
+            for place, value in enumerate(messages if isinstance(messages, list) else ()):
+                found.append(_message_of(value, f"data.{node[:80]}.messages.{place}"))
+        return self._take(found, scope, final=True)
+
+    def _error(self, error: Members) -> Sequence[Event]:
+        name = error.get("error")
+        text = error.get("message")
+        name = name if type(name) is str and name else "error"
+        said = {"name": name, "message": text if type(text) is str else name, "data": error}
+        return self._failed(said)
+
+    def _failed(self, said: Members) -> list[Event]:
+        recorded = SessionError(session_id=self._session, error=said)
+        return [recorded, *self._close_all("error", said)]
+
+    def _idle(self) -> list[Event]:
+        """The run is over, and with it every message that was open."""
+        idle = SessionStatus(session_id=self._session, status="idle")
+        return [idle, *self._close_all("completed", None)]
+
+    def _close_all(self, status: str, error: Json) -> list[Event]:
+        events: list[Event] = []
+        for message_id in self._own.pop("open", {}):
+            known = self._shared["messages"].get(message_id)
+            if known is not None and not known["closed"]:
+                known["closed"] = True
+                events.append(
+                    MessageClosed(
+                        session_id=self._session, message_id=message_id, status=status, error=error
+                    )
+                )
+        self._plain = {}
+        return events
+
+    # -- messages ------------------------------------------------------------------------------
+
+    def _take(self, messages: list[Members], scope: str, final: bool) -> list[Event]:
+        """Messages that were read, chunks or whole: those of a list stand together."""
+        before = copy.deepcopy((self._own, self._shared)) if len(messages) > 1 else None
+        events: list[Event] = []
+        try:
+            for message in messages:
+                if message["type"] == "remove":
+                    events += self._removed(message)
+                elif message["type"].endswith("Chunk"):
+                    events += self._chunk(message, scope)
+                else:
+                    events += self._whole(message, scope, final)
+        except (MalformedEvent, ProtocolStopped):
+            if before is not None:  # what came of those before it is not kept either
+                for memory, was in zip((self._own, self._shared), before, strict=True):
+                    memory.clear()
+                    memory.update(was)
+                self._plain = {}
+            raise
+        return events
+
+    def _removed(self, message: Members) -> list[Event]:
+        given = an_id(message, "id")
+        known = self._shared.get("messages", {})
+        gone = list(known) if given == "__remove_all__" else [self._alias(given) or given]
+        for message_id in gone:
+            known.pop(message_id, None)
+            self._plain.pop(message_id, None)
+        return [MessageRemoved(session_id=self._session, message_id=id_) for id_ in gone]
+
+    def _alias(self, given: str) -> str | None:
+        """The message an id stands for, None for none that is known."""
+        if given in self._shared.get("messages", {}):
+            return given
+        found: str | None = self._shared.get("aliases", {}).get(given)
+        return found
+
+    def _resolve(self, given: str | None, scope: str, role: str = "") -> str | None:
+        """The message that something belongs to, None for a new one; without a role by id alone."""
+        found = None if given is None else self._alias(given)
+        if found is not None or not role:
+            return found
+        current: str | None = self._own.get("current", {}).get(scope)
+        known = self._shared.get("messages", {}).get(current)
+        if current is None or known is None or known["closed"] or known["role"] != role:
+            return None
+        if given is None:
+            return current
+        if known["twin"] or _is_provided(given) == _is_provided(known["id"]):
+            return None
+        return current
+
+    def _enter(
+        self, given: str | None, scope: str, role: str, whole: bool = False
+    ) -> tuple[str, Members, list[Event]]:
+        """The message that something belongs to, made when it is new; its memory and opening."""
+        messages: dict[str, Members] = self._shared.setdefault("messages", {})
+        message_id = self._resolve(given, scope, "" if whole else role)
+        events: list[Event] = []
+        if message_id is None:
+            message_id = given or self._new_id()
+            self._shared["count"] = order = self._shared.get("count", 0) + 1
+            messages[message_id] = {"id": message_id, "order": order, "role": role, **_fresh()}
+            if len(messages) > _MESSAGES:
+                del messages[next(iter(messages))]
+            events.append(
+                MessageOpened(
+                    session_id=self._session, message_id=message_id, role=role, order=order
+                )
+            )
+        known = messages.setdefault(
+            message_id, {"id": message_id, "order": None, "role": role, **_fresh()}
+        )
+        if given is not None and given != message_id and self._alias(given) is None:
+            aliases = self._shared.setdefault("aliases", {})
+            aliases[given] = message_id
+            if len(aliases) > _ALIASES:
+                del aliases[next(iter(aliases))]
+            known["twin"] = True
+            if _is_provided(given):
+                known["id"] = given
+                known[_WIRE]["id"] = given
+        opened = self._own.setdefault("open", {})
+        opened[message_id] = True
+        if len(opened) > _MESSAGES:
+            del opened[next(iter(opened))]
+        current = self._own.setdefault("current", {})
+        if current.get(scope) != message_id:
+            self._plain.pop(current.get(scope, ""), None)
+            current.pop(scope, None)
+            current[scope] = message_id
+            if len(current) > _MESSAGES:
+                self._plain.pop(current.pop(next(iter(current))), None)
+        return message_id, known, events
+
+    def _learn(self, message_id: str, scope: str) -> None:
+        """Have the short way take text at the end of a message's content."""
+        known = self._shared.get("messages", {}).get(message_id)
+        self._plain.pop(message_id, None)
+        if known is None or known["closed"] or known["last"] is None:
+            return
+        said = known[_WIRE].get("response_metadata") or {}
+        repeated = {name: value for name, value in said.items() if name == "model_provider"}
+        key = PartKey(self._session, message_id, known["last"])
+        self._plain[message_id] = (key, repeated, scope, known)
+
+    def _at(self, message_id: str, block: int | str) -> dict[str, Any]:
+        return {"session_id": self._session, "message_id": message_id, "block_index": block}
+
+    def _about(self, message_id: str, known: Members) -> MessageUpdated:
+        return MessageUpdated(
+            session_id=self._session, message_id=message_id, info={_WIRE: {**known[_WIRE]}}
+        )
+
+    # -- chunks --------------------------------------------------------------------------------
+
+    def _chunk(self, chunk: Members, scope: str) -> list[Event]:
+        given, tools, extra = _check(chunk)
+        role = _ROLES[chunk["type"]]
+        message_id, known = self._known_copy(given, scope, role)
+        about = known[_WIRE]
+        before = dict(about)
+        about["type"] = chunk["type"]
+        for name in _ABOUT if role == "assistant" else (*_ABOUT, *_ABOUT_TOOLS):
+            if chunk.get(name) is not None:
+                about[name] = chunk[name]
+        for name, value in (
+            ("response_metadata", maybe_object(chunk, "response_metadata") or {}),
+            ("additional_kwargs", {k: v for k, v in extra.items() if k != _REASONING}),
+        ):
+            if value:
+                about[name] = self._merged(about.get(name) or {}, value)
+        usage = maybe_object(chunk, "usage_metadata")
+        if usage is not None:
+            about["usage_metadata"] = self._added(about.get("usage_metadata") or {}, usage)
+        texts: list[Event] = []
+        # The id is made, and the memory changed, when nothing can fail any more.
+        target = message_id if message_id is not None else given or ""
+        if type(extra.get(_REASONING)) is str:
+            texts += self._append_reasoning(target, known, extra[_REASONING])
+        texts += self._content(target, known, chunk["content"])
+        for tool in tools:
+            texts += self._tool(target, known, tool)
+
+        final, memory, opened = self._enter(given, scope, role)
+        if memory[_WIRE].get("id") is not None:
+            about["id"] = memory[_WIRE]["id"]
+        known.update(id=memory["id"], order=memory["order"], twin=memory["twin"])
+        known["role"] = memory["role"]
+        ended = chunk.get("chunk_position") == "last"
+        known["closed"] = known["closed"] or ended
+        memory.clear()
+        memory.update(known)
+        if final != target:  # its id is ours, and was not known before
+            texts = [_moved(event, final) for event in texts]
+        events = [*opened, *texts]
+        if about != before or not events:
+            events.append(self._about(final, memory))
+        if ended:
+            events.append(MessageClosed(session_id=self._session, message_id=final))
+        self._learn(final, scope)
+        return events
+
+    def _known_copy(self, given: str | None, scope: str, role: str) -> tuple[str | None, Members]:
+        """A copy of the memory of the message that a chunk belongs to: nothing is changed yet."""
+        message_id = self._resolve(given, scope, role)
+        known = self._shared.get("messages", {}).get(message_id)
+        if known is None:
+            return message_id, {"id": given, "order": None, "role": role, **_fresh()}
+        copied = {**known, _WIRE: {**known[_WIRE]}, "agent": {**known["agent"]}}
+        for name in ("blocks", "tools"):
+            copied[name] = [{**block} for block in known[name]]
+        return message_id, copied
+
+    def _merged(self, left: Members, right: Members) -> Members:
+        """Metadata added up as the package does; what it refuses stops a strict stream."""
+        merged = dict(left)
+        for name, value in right.items():
+            was = merged.get(name)
+            if was is None:
+                merged[name] = value
+            elif value is None or (was == value and not isinstance(value, str | int)):
+                continue
+            elif type(was) is not type(value) or isinstance(was, bool):
+                if was != value and self._strict:
+                    raise ProtocolStopped(f"the chunks' {name[:80]} cannot be added up")
+                merged[name] = value
+            elif isinstance(value, str):
+                same = name in ("id", "output_version", "model_provider") and was == value
+                kept = same or (name == "index" and was.startswith("lc_"))
+                merged[name] = was if kept else was + value
+            elif isinstance(value, dict):
+                merged[name] = self._merged(was, value)
+            elif isinstance(value, list):
+                merged[name] = self._listed(was, value)
+            elif was == value:
+                continue
+            elif isinstance(value, int) and name not in ("index", "created", "timestamp"):
+                merged[name] = was + value
+            elif isinstance(value, int) or not self._strict:
+                merged[name] = value
+            else:
+                raise ProtocolStopped(f"the chunks' {name[:80]} cannot be added up")
+        return merged
+
+    def _listed(self, left: list[Any], right: list[Any]) -> list[Any]:
+        merged = list(left)
+        for item in right:
+            place = _place_of(merged, item)
+            if place is None:
+                merged.append(item)
+            else:
+                rest = {name: value for name, value in item.items() if name != "type"}
+                merged[place] = self._merged(merged[place], rest)
+        return merged
+
+    def _added(self, left: Members, right: Members) -> Members:
+        """Usage: numbers add up, at any depth."""
+        total = dict(left)
+        for name, value in right.items():
+            was = total.get(name)
+            if isinstance(value, dict):
+                total[name] = self._added(was if isinstance(was, dict) else {}, value)
+            elif type(value) is int and type(was) is int:
+                total[name] = was + value
+            elif value is not None:
+                total[name] = value
+        return total
+
+    def _append_reasoning(self, message_id: str, known: Members, text: str) -> list[Event]:
+        at = self._at(message_id, _REASONING)
+        events: list[Event] = []
+        if not known["reasons"]:
+            known["reasons"] = True
+            wire = {"in": "additional_kwargs"}
+            events.append(BlockOpened(**at, kind="reasoning", order=-1, fields={_WIRE: wire}))
+        return [*events, BlockDelta(**at, text=text)]
+
+    def _content(self, message_id: str, known: Members, content: Json) -> list[Event]:
+        if isinstance(content, str):
+            if known["last"] is not None:
+                return [BlockDelta(**self._at(message_id, known["last"]), text=content)]
+            if known[_WIRE].get("form") is None:
+                known[_WIRE]["form"] = "text"
+            return self._string(message_id, known, content) if content else []
+        if known[_WIRE].get("form") == "text" and not known["blocks"]:
+            known[_WIRE]["lead"] = True  # an empty text before the list
+        known[_WIRE]["form"] = "list"
+        events: list[Event] = []
+        for piece in content:
+            if isinstance(piece, str):
+                events += self._string(message_id, known, piece)
+            else:
+                events += self._piece(message_id, known, piece)
+        return events
+
+    def _string(self, message_id: str, known: Members, text: str) -> list[Event]:
+        block = _content_block(known, {})
+        known["last"] = block["key"]
+        at = self._at(message_id, block["key"])
+        opened = BlockOpened(
+            **at, kind="text", order=block["order"], fields={_WIRE: {"in": "content"}}
+        )
+        return [opened, BlockDelta(**at, text=text)]
+
+    def _piece(self, message_id: str, known: Members, piece: Members) -> list[Event]:
+        """A block of the content, added to the one of its index."""
+        place = _place_of(known["blocks"], piece)
+        text, source, rest = _split(piece)
+        if place is None:
+            block = _content_block(known, {name: rest[name] for name in _KEYS if name in rest})
+            block[_WIRE] = {"in": "content", "rest": rest, "member": text, "source": source}
+            known["last"] = None  # a text behind it is another one
+            kind = _piece_kind(piece)
+            opened = BlockOpened(
+                **self._at(message_id, block["key"]),
+                kind=kind,
+                order=block["order"],
+                fields={_WIRE: block[_WIRE]},
+            )
+            events: list[Event] = [opened]
+        else:
+            block = known["blocks"][place]
+            wire = {**block[_WIRE]}
+            wire["member"], wire["source"] = wire["member"] or text, wire["source"] or source
+            if text is not None and text != wire["member"]:  # it grows under another name
+                rest[text], text = piece[text], None
+            if source is not None and source != wire["source"]:
+                rest[source], source = piece[source], None
+            rest.pop("type", None)
+            wire["rest"] = self._merged(wire["rest"], rest)
+            changed = wire != block[_WIRE]
+            block[_WIRE] = wire
+            for name in _KEYS:
+                if wire["rest"].get(name) is not None:
+                    block[name] = wire["rest"][name]
+            events = []
+            if changed:
+                at = self._at(message_id, block["key"])
+                events.append(BlockUpdated(**at, fields={_WIRE: wire}))
+        at = self._at(message_id, block["key"])
+        if text is not None:
+            events.append(BlockDelta(**at, text=piece[text]))
+        if source is not None:
+            events.append(BlockDelta(**at, field=_INPUT, text=piece[source]))
+        return events
+
+    def _tool(self, message_id: str, known: Members, chunk: Members) -> list[Event]:
+        place = _place_of(known["tools"], chunk)
+        name, args, call_id = (chunk.get(member) for member in ("name", "args", "id"))
+        if place is None:
+            number = len(known["tools"])
+            tool: Members = {"key": f"tool/{number}", "name": None, "args": False, "id": None}
+            tool["index"] = chunk.get("index")
+            known["tools"].append(tool)
+            order: int | None = _BEHIND + number
+        else:
+            tool, order = known["tools"][place], None
+        before = dict(tool)
+        if name is not None and (tool["name"] is None or (self._strict or not tool["name"])):
+            tool["name"] = (tool["name"] or "") + name
+        tool["id"] = tool["id"] or call_id
+        tool["args"] = tool["args"] or args is not None
+        fields: Members = {_WIRE: {"in": "tools", "index": tool["index"], "args": tool["args"]}}
+        if tool["id"] is not None:
+            fields[_WIRE]["id"] = tool["id"]
+        if tool["name"]:
+            fields["tool"] = tool["name"]
+        if tool["id"]:
+            fields["callId"] = tool["id"]
+        at = self._at(message_id, tool["key"])
+        events: list[Event] = []
+        if order is not None:
+            fields["state"] = {"status": "pending"}
+            events.append(BlockOpened(**at, kind="tool", order=order, fields=fields))
+        elif tool != before:
+            events.append(BlockUpdated(**at, fields=fields))
+        if args:
+            events.append(BlockDelta(**at, field=_INPUT, text=args))
+        return events
+
+    # -- whole messages ------------------------------------------------------------------------
+
+    def _whole(self, message: Members, scope: str, final: bool) -> list[Event]:
+        given, _, _ = _check(message)
+        calls = message.get("tool_calls")
+        calls = calls if isinstance(calls, list) and are_objects(calls) else []
+        inputs = [_dumped(call.get("args"), "tool_calls") for call in calls]
+        call_id = maybe_id(message, "tool_call_id")
+        role = _ROLES[message["type"]]
+        message_id, known, _ = self._enter(given, scope, role, whole=True)
+        memory: Members = _fresh()
+        memory.update(id=known["id"], order=known["order"], role=role, twin=known["twin"])
+        memory["closed"] = final
+        about = {
+            name: value for name, value in message.items() if name not in ("content", "tool_calls")
+        }
+        about["form"] = "text" if isinstance(message["content"], str) else "list"
+        about["whole"] = "tool_calls" in message
+        memory[_WIRE] = about
+        known.clear()
+        known.update(memory)
+        self._plain.pop(message_id, None)
+        status = "closed" if final else "open"
+        events: list[Event] = [
+            MessageUpdated(
+                session_id=self._session,
+                message_id=message_id,
+                info={_WIRE: dict(about)},
+                whole=True,
+                role=role,
+                order=known["order"],
+            )
+        ]
+        if final:
+            events.append(MessageReset(session_id=self._session, message_id=message_id))
+        content = message["content"]
+        for piece in [content] if isinstance(content, str) else content:
+            if piece == "" and isinstance(content, str):
+                continue
+            block = _content_block(known, {} if isinstance(piece, str) else piece)
+            at = self._at(message_id, block["key"])
+            whole: dict[str, Any] = {"order": block["order"], "whole": True, "status": status}
+            if isinstance(piece, str):
+                fields: Members = {_WIRE: {"in": "content"}}
+                events.append(BlockReplaced(**at, kind="text", text=piece, fields=fields, **whole))
+                continue
+            text, source, rest = _split(piece)
+            block[_WIRE] = {"in": "content", "rest": rest, "member": text, "source": source}
+            events.append(
+                BlockReplaced(
+                    **at,
+                    kind=_piece_kind(piece),
+                    text=None if text is None else piece[text],
+                    fields={_WIRE: block[_WIRE]},
+                    **whole,
+                )
+            )
+            if source is not None:
+                events.append(BlockDelta(**at, field=_INPUT, text=piece[source]))
+        for number, (call, args) in enumerate(zip(calls, inputs, strict=True)):
+            fields = {"state": {"status": "pending"}, _WIRE: {"in": "calls", "call": call}}
+            if is_id(call.get("name")):
+                fields["tool"] = call["name"]
+            if is_id(call.get("id")):
+                fields["callId"] = call["id"]
+            at = self._at(message_id, f"tool/{number}")
+            order = _BEHIND + number
+            # Not whole: its result may be there already.
+            events.append(BlockUpdated(**at, kind="tool", order=order, fields=fields))
+            events += _set_input(at, args)
+            events.append(BlockClosed(**at))
+        if call_id is not None:
+            failed = message.get("status") == "error"
+            state: Members = {"status": "error" if failed else "completed"}
+            state["error" if failed else "output"] = message["content"]
+            events.append(
+                ToolResult(session_id=self._session, call_id=call_id, fields={"state": state})
+            )
+        if final:
+            events.append(MessageClosed(session_id=self._session, message_id=message_id))
+        return events
+
+    # -- the agent protocol --------------------------------------------------------------------
+
+    def _envelope(self, wire: Members) -> Sequence[Event]:
+        method = wire.get("method")
+        if type(method) is not str:
+            raise wrong(wire, "method", "", "a string")
+        params = an_object(wire, "params")
+        seq = None if wire.get("seq") is None else a_number(wire, "seq")
+        names = params.get("namespace")
+        names = names if isinstance(names, list) else []
+        scope = "/".join(name for name in names if type(name) is str)
+        data = params.get("data")
+        if method == "messages":
+            if isinstance(data, list):
+                return self._list(data, scope)
+            data = an_object(params, "data", "params")
+            event = data.get("event")
+            if type(event) is str and event in _AGENT:
+                return _AGENT[event](self, data, scope, seq)
+            if event is None:
+                return self.decode(data)
+            raise UnknownEvent(str(event))
+        if method == "values":
+            return self._values(data, scope)
+        if method == "updates":
+            values = data.get("values") if isinstance(data, dict) else None
+            return self._updates({"values": values}, scope)
+        if method == "tools":
+            return self._tools(an_object(params, "data", "params"))
+        if method == "lifecycle":
+            return self._lifecycle(an_object(params, "data", "params"), scope)
+        if method == "input.requested":
+            data = an_object(params, "data", "params")
+            request = an_id(data, "interrupt_id", "params.data")
+            payload = {"payload": data.get("payload")}
+            return (QuestionAsked(session_id=self._session, request_id=request, payload=payload),)
+        if method in ("checkpoints", "custom", "tasks") or method.startswith("custom:"):
+            return ()
+        raise UnknownEvent(method)
+
+    def _tools(self, data: Members) -> Sequence[Event]:
+        event = data.get("event")
+        if event == "tool-output-delta":
+            return ()
+        states: Mapping[str, Members] = {
+            "tool-started": {"status": "running"},
+            "tool-finished": {"status": "completed", "output": data.get("output")},
+            "tool-error": {"status": "error", "error": data.get("message")},
+        }
+        if type(event) is not str or event not in states:
+            raise UnknownEvent(str(event)[:80])
+        call_id = an_id(data, "tool_call_id", "params.data")
+        fields = {"state": states[event]}
+        return (ToolResult(session_id=self._session, call_id=call_id, fields=fields),)
+
+    def _lifecycle(self, data: Members, scope: str) -> Sequence[Event]:
+        event = data.get("event")
+        if scope:
+            return ()
+        if event in ("started", "running"):
+            return (SessionStatus(session_id=self._session, status="busy"),)
+        events: list[Event] = []
+        if event == "failed":
+            events += self._error({"error": "failed", "message": data.get("error")})
+        return [*events, *self._idle()]
+
+    def _started(self, data: Members, scope: str, seq: int | None) -> Sequence[Event]:
+        given, role = an_id(data, "id"), data.get("role")
+        metadata = maybe_object(data, "metadata") or {}
+        known = self._shared.get("messages", {}).get(given)
+        repeated = known is not None and seq is not None and seq <= known["seq"]
+        ours = _ROLES.get(role, "assistant") if type(role) is str else "assistant"
+        message_id, memory, events = self._enter(given, scope, ours, whole=True)
+        self._shared.setdefault("heads", {})[scope] = message_id
+        if len(self._shared["heads"]) > _ALIASES:
+            del self._shared["heads"][next(iter(self._shared["heads"]))]
+        if repeated:  # what follows is known, up to the last that was taken in
+            return [self._about(message_id, memory)]
+        fresh = _fresh()
+        fresh["seq"] = memory["seq"] if seq is None else seq
+        kept = {name: memory[name] for name in ("id", "order", "role", "twin")}
+        memory.clear()
+        memory.update({**fresh, **kept})
+        about = memory[_WIRE]
+        about.update({"type": role, "form": "blocks", "id": given})
+        said = {"model_provider": metadata.get("provider"), "model_name": metadata.get("model")}
+        about["response_metadata"] = {
+            name: value for name, value in said.items() if value is not None
+        }
+        about["start_metadata"] = metadata
+        self._plain.pop(message_id, None)
+        if not events:  # the same message again: its blocks are rebuilt
+            events.append(MessageReset(session_id=self._session, message_id=message_id))
+        return [self._about(message_id, memory), *events]
+
+    def _in_message(self, scope: str, seq: int | None) -> tuple[str, Members, list[Event]]:
+        """The message that is open in a namespace, here or on an earlier stream."""
+        current = self._own.get("current", {}).get(scope)
+        head = current or self._shared.get("heads", {}).get(scope)
+        known = self._shared.get("messages", {}).get(head)
+        if known is not None and seq is not None:
+            if seq <= known["seq"]:
+                raise RepeatedEvent("the message has had this seq")
+        if known is None or known["closed"]:
+            head = None
+        message_id, memory, events = self._enter(head, scope, "assistant")
+        memory[_WIRE].setdefault("form", "blocks")
+        memory[_WIRE].setdefault("type", "ai")
+        if seq is not None:
+            memory["seq"] = seq
+        return message_id, memory, events
+
+    def _block_started(self, data: Members, scope: str, seq: int | None) -> Sequence[Event]:
+        index, block, kind, fields = _agent_block(data)
+        message_id, known, events = self._in_message(scope, seq)
+        known["agent"][str(index)] = {"type": block["type"], _WIRE: fields[_WIRE], _INPUT: False}
+        at = self._at(message_id, index)
+        events.append(BlockOpened(**at, kind=kind, fields=fields))
+        args = block.get("args")
+        if kind == "tool" and type(args) is str and args:
+            known["agent"][str(index)][_INPUT] = True
+            events.append(BlockDelta(**at, field=_INPUT, text=args))
+        return events
+
+    def _block_delta(self, data: Members, scope: str, seq: int | None) -> Sequence[Event]:
+        index, delta = a_number(data, "index"), an_object(data, "delta")
+        kind = delta.get("type")
+        change: tuple[str, str] | None = None
+        fields: Members = {}
+        if type(kind) is str and kind in _DELTAS:
+            change = ("text", a_string(delta, _DELTAS[kind], "delta"))
+        elif kind == "tool-call-delta":
+            change = (_INPUT, a_string(delta, "args", "delta"))
+        elif kind == "data-delta":
+            change = ("data", a_string(delta, "data", "delta"))
+        elif kind == "block-delta":
+            fields = an_object(delta, "fields", "delta")
+        elif type(kind) is not str:
+            raise wrong(delta, "type", "delta", "a string")
+        else:
+            raise UnknownEvent(kind)
+        message_id, known, events = self._in_message(scope, seq)
+        at = self._at(message_id, index)
+        implied = {"text": "text", _INPUT: "tool_call_chunk"}.get(change[0] if change else "", "")
+        if kind == "reasoning-delta":
+            implied = "reasoning"
+        block = known["agent"].get(str(index))
+        if block is None:
+            type_ = implied or fields.get("type", "data")
+            type_ = type_ if is_id(type_) else "data"
+            block = {"type": type_, _WIRE: {"in": "agent", "block": {"type": type_}}}
+            block[_INPUT] = False
+            known["agent"][str(index)] = block
+            if change is not None:
+                events.append(BlockDelta(**at, field=change[0], text=change[1]))
+            events.append(BlockUpdated(**at, kind=_agent_kind(type_), fields={_WIRE: block[_WIRE]}))
+        elif change is not None:
+            events.append(BlockDelta(**at, field=change[0], text=change[1]))
+        if change is not None:
+            if change[0] == "text" and not scope:
+                key = PartKey(self._session, message_id, index)
+                self._texts[index] = (key, known)
+                if len(self._texts) > _MESSAGES:
+                    del self._texts[next(iter(self._texts))]
+            block[_INPUT] = block[_INPUT] or change[0] == _INPUT
+            return events
+        said = {name: value for name, value in fields.items() if value is not None}
+        args = said.pop("args", None) if _agent_kind(block["type"]) == "tool" else None
+        wire = {**block[_WIRE], "block": {**block[_WIRE]["block"], **said}}
+        block[_WIRE] = wire
+        events.append(BlockUpdated(**at, fields={**_call_fields(said), _WIRE: wire}))
+        if type(args) is str:  # the whole of it so far
+            if block[_INPUT]:
+                events.append(BlockUpdated(**at, fields={_INPUT: args}))
+            elif args:
+                events.append(BlockDelta(**at, field=_INPUT, text=args))
+                block[_INPUT] = True
+        return events
+
+    def _block_finished(self, data: Members, scope: str, seq: int | None) -> Sequence[Event]:
+        index, block, kind, fields = _agent_block(data)
+        args = block.get("args")
+        text = args if type(args) is str else _dumped(args, "content.args")
+        message_id, known, events = self._in_message(scope, seq)
+        memory = known["agent"].setdefault(str(index), {_INPUT: False})
+        memory.update({"type": block["type"], _WIRE: fields[_WIRE]})
+        at = self._at(message_id, index)
+        if kind != "tool":
+            fields[_WIRE]["block"].setdefault("index", index)
+            member = block["type"] if block["type"] in ("text", "reasoning") else ""
+            content = block.get(member, "") if member else None
+            events.append(
+                BlockReplaced(
+                    **at,
+                    kind=kind,
+                    text=content if type(content) is str else None,
+                    whole=True,
+                    status="closed",
+                    fields=fields,
+                )
+            )
+            if block["type"] == "server_tool_result" and is_id(block.get("tool_call_id")):
+                failed = block.get("status") == "error"
+                state: Members = {"status": "error" if failed else "completed"}
+                state["error" if failed else "output"] = block.get("output")
+                events.append(
+                    ToolResult(
+                        session_id=self._session,
+                        call_id=block["tool_call_id"],
+                        fields={"state": state},
+                    )
+                )
+            return events
+        fields.pop("state", None)
+        if block["type"] == "invalid_tool_call":
+            fields["state"] = {"status": "error", "error": block.get("error")}
+        events.append(BlockUpdated(**at, kind="tool", fields=fields))
+        if text is not None and memory[_INPUT]:
+            if type(args) is str:
+                events.append(BlockUpdated(**at, fields={_INPUT: text}))
+        else:
+            events += _set_input(at, text)
+            memory[_INPUT] = memory[_INPUT] or text is not None
+        return [*events, BlockClosed(**at)]
+
+    def _finished(self, data: Members, scope: str, seq: int | None) -> Sequence[Event]:
+        metadata = maybe_object(data, "metadata") or {}
+        extra = maybe_object(data, "additional_kwargs")
+        usage = maybe_object(data, "usage")
+        message_id, known, events = self._in_message(scope, seq)
+        about = known[_WIRE]
+        about["response_metadata"] = {
+            **(about.get("response_metadata") or {}), **metadata, "output_version": "v1"
+        }  # fmt: skip
+        about["usage_metadata"] = usage
+        if extra:
+            about["additional_kwargs"] = extra
+        known["closed"] = True
+        known["agent"] = {}
+        closed = MessageClosed(session_id=self._session, message_id=message_id)
+        return [*events, self._about(message_id, known), closed]
+
+    def _broken(self, data: Members, scope: str, seq: int | None) -> Sequence[Event]:
+        text = a_string(data, "message")
+        code = data.get("code")
+        name = code if is_id(code) else "error"
+        return self._failed({"name": name, "message": text, "data": data})
+
+
+_AGENT: Mapping[str, Handler] = {
+    "message-start": LangChainAdapter._started,
+    "content-block-start": LangChainAdapter._block_started,
+    "content-block-delta": LangChainAdapter._block_delta,
+    "content-block-finish": LangChainAdapter._block_finished,
+    "message-finish": LangChainAdapter._finished,
+    "error": LangChainAdapter._broken,
+}
+
+
+# --- messages of the wire -------------------------------------------------------------------------
+
+#: What carries the text of a delta of the agent protocol, by its type.
+_DELTAS: Mapping[str, str] = {"text-delta": "text", "reasoning-delta": "reasoning"}
+#: Members of chunks that the last one sets, and those that chunks of tools have beside them.
+_ABOUT = ("name", "chunk_position")
+_ABOUT_TOOLS = ("tool_call_id", "status", "artifact")
+#: Members by which blocks are told apart.
+_KEYS = ("index", "id")
+
+
+def _fresh() -> Members:
+    """The memory of a message that nothing is known of but its id."""
+    return {
+        "twin": False, "closed": False, "last": None, "blocks": [], "tools": [], "agent": {},
+        "reasons": False, "seq": -1, _WIRE: {},
+    }  # fmt: skip
+
+
+def _is_provided(message_id: str) -> bool:
+    """Whether an id is the provider's, not one of a run."""
+    return not message_id.startswith(("lc_", "run-"))
+
+
+def _is_metadata(value: Members) -> bool:
+    return "type" not in value and "content" not in value and "lc" not in value
+
+
+def _scope_of(metadata: Any) -> str:
+    """The namespace of a graph's node, "" for none."""
+    if isinstance(metadata, dict):
+        for name in _NAMESPACES:
+            if type(metadata.get(name)) is str:
+                scope: str = metadata[name]
+                return scope
+    return ""
+
+
+def _message_of(value: Any, at: str) -> Members:
+    """A message in any of its forms, with its type among its members."""
+    if not isinstance(value, dict):
+        raise MalformedEvent(at, f"must be an object, not {describe(value)}")
+    message = value
+    if value.get("lc") == 1:
+        names = value.get("id")
+        name = names[-1] if isinstance(names, list) and names else None
+        type_ = _CLASSES.get(name, name) if type(name) is str else None
+        message = {"type": type_, **an_object(value, "kwargs", at)}
+        if type(message["type"]) is str and message["type"] in _CLASSES:
+            message["type"] = _CLASSES[message["type"]]
+    elif isinstance(value.get("data"), dict) and "content" not in value:
+        message = {**value["data"], "type": value.get("type")}
+    kind = message.get("type")
+    if type(kind) is not str:
+        raise wrong(message, "type", at, "a string")
+    if kind == "remove":
+        return message
+    if kind not in _ROLES:
+        raise UnknownEvent(kind)
+    content = message.get("content")
+    if not isinstance(content, str):
+        if not isinstance(content, list):
+            raise wrong(message, "content", at, "a string or an array")
+        for place, piece in enumerate(content):
+            if not isinstance(piece, str | dict):
+                where = f"{path_to(at, 'content')}.{place}"
+                raise MalformedEvent(where, f"must be a string or an object, not {describe(piece)}")
+    return message
+
+
+def _check(message: Members) -> tuple[str | None, list[Members], Members]:
+    """A message's id, its chunks of tools and its further members; all may fail here alone."""
+    given = None if message.get("id") == "" else maybe_id(message, "id")
+    tools: list[Members] = []
+    if message.get("tool_call_chunks") is not None:
+        tools = objects(message, "tool_call_chunks")
+        for number, tool in enumerate(tools):
+            for name in ("name", "args", "id"):
+                if tool.get(name) is not None:
+                    a_string(tool, name, f"tool_call_chunks.{number}")
+    for name in ("response_metadata", "usage_metadata"):
+        maybe_object(message, name)
+    extra = maybe_object(message, "additional_kwargs") or {}
+    return given, tools, {name: value for name, value in extra.items() if name != "tool_calls"}
+
+
+def _place_of(blocks: list[Any], piece: Any) -> int | None:
+    """The place of the block that a piece is added to: that of its index, if their ids agree."""
+    if not isinstance(piece, dict):
+        return None
+    index = piece.get("index")
+    if type(index) is not int and not (isinstance(index, str) and index.startswith("lc_")):
+        return None
+    for place, block in enumerate(blocks):
+        if isinstance(block, dict) and block.get("index") == index:
+            mine, theirs = block.get("id") or None, piece.get("id") or None
+            if mine is None or theirs is None or mine == theirs:
+                return place
+    return None
+
+
+def _content_block(known: Members, keys: Members) -> Members:
+    """A new block of a message's content, in its memory."""
+    number = len(known["blocks"])
+    block = {name: keys.get(name) for name in _KEYS}
+    block.update({"key": f"content/{number}", "order": number})
+    known["blocks"].append(block)
+    return block
+
+
+def _split(piece: Members) -> tuple[str | None, str | None, Members]:
+    """The members of a piece that grow as text and as a tool's input, and the rest."""
+    text = next((name for name in _TEXTS if type(piece.get(name)) is str), None)
+    source = next((name for name in _INPUTS if type(piece.get(name)) is str), None)
+    rest = {name: value for name, value in piece.items() if name not in (text, source)}
+    return text, source, rest
+
+
+def _piece_kind(piece: Members) -> str:
+    type_ = piece.get("type")
+    kind = _KINDS.get(type_, "") if type(type_) is str else ""
+    if kind == "tool":
+        return "data"
+    text = next((name for name in _TEXTS if type(piece.get(name)) is str), None)
+    return kind or ("data" if text is None else "text" if text == "text" else "reasoning")
+
+
+def _agent_kind(type_: str) -> str:
+    return _KINDS.get(type_, "data")
+
+
+def _agent_block(data: Members) -> tuple[int, Members, str, Members]:
+    """The index and the block of a start or finish, its kind and the fields of its part."""
+    index = a_number(data, "index")
+    name = "content_block" if "content" not in data and "content_block" in data else "content"
+    block = an_object(data, name)
+    type_ = an_id(block, "type", name)
+    kind = _agent_kind(type_)
+    dropped = {"text": "text", "reasoning": "reasoning"}.get(type_, "")
+    if kind == "tool":
+        dropped = "args" if type(block.get("args")) is str else ""
+    rest = {member: value for member, value in block.items() if member != dropped}
+    fields: Members = {_WIRE: {"in": "agent", "block": rest}}
+    if kind == "tool":
+        fields.update(_call_fields(block))
+        fields["state"] = {"status": "pending"}
+    return index, block, kind, fields
+
+
+def _call_fields(block: Members) -> Members:
+    fields: Members = {}
+    if is_id(block.get("name")):
+        fields["tool"] = block["name"]
+    if is_id(block.get("id")):
+        fields["callId"] = block["id"]
+    return fields
+
+
+def _dumped(args: Json, at: str) -> str | None:
+    if args is None:
+        return None
+    try:
+        return json.dumps(args, ensure_ascii=False)
+    except ValueError as error:  # a number with more digits than Python writes
+        raise MalformedEvent(at, "cannot be written") from error
+
+
+def _set_input(at: dict[str, Any], text: str | None) -> list[Event]:
+    """Sets what a tool was asked, whatever was streamed before it."""
+    if text is None:
+        return []
+    # A field that deltas append to is made by a delta, and then set.
+    return [BlockDelta(**at, field=_INPUT, text=""), BlockUpdated(**at, fields={_INPUT: text})]
+
+
+def _moved(event: Event, message_id: str) -> Event:
+    """An event of a message whose id was not known yet."""
+    change: dict[str, Any] = {"message_id": message_id}
+    return attrs.evolve(event, **change)
+
+
+# --- back to the wire -----------------------------------------------------------------------------
+
+
+def _wire_message(message: Message, parts: Sequence[Part]) -> Members:
+    rest = thaw(message.info.get(_WIRE))
+    about: Members = rest if isinstance(rest, dict) else {}
+    form, lead = about.pop("form", None), about.pop("lead", False)
+    whole = about.pop("whole", False)
+    about.pop("start_metadata", None)
+    content: list[Json] = [""] if lead else []
+    chunks: list[Members] = []
+    calls: list[Members] = []
+    for part in parts:
+        wire = thaw(part.fields.get(_WIRE))
+        wire = wire if isinstance(wire, dict) else {}
+        place = wire.get("in")
+        if place == "tools":
+            chunks.append(_wire_chunk(part, wire))
+        elif place == "calls":
+            calls.append(wire.get("call") or {})
+        elif place == "additional_kwargs":
+            about["additional_kwargs"] = {
+                **(about.get("additional_kwargs") or {}), _REASONING: part.view.raw()
+            }  # fmt: skip
+        elif place == "agent":
+            content.append(_wire_block(part, wire.get("block") or {}))
+        elif "rest" in wire:
+            piece = {**wire["rest"]}
+            if wire.get("member"):
+                piece[wire["member"]] = part.view.raw()
+            if wire.get("source"):
+                piece[wire["source"]] = _input_of(part)
+            content.append(piece)
+        elif part.kind == "text":
+            content.append(part.view.raw())
+    about.setdefault("type", {"user": "human", "assistant": "ai"}.get(message.role, message.role))
+    about.setdefault("id", message.id)
+    if form == "blocks":
+        if type(about["type"]) is not str or about["type"] not in _ROLES:
+            about["type"] = "ai"
+        calls = [
+            {name: block.get(name) for name in ("id", "name", "args")} | {"type": "tool_call"}
+            for block in content
+            if isinstance(block, dict) and block.get("type") == "tool_call"
+        ]
+        return {**about, "content": content, "tool_calls": calls}
+    text = "".join(piece for piece in content if isinstance(piece, str))
+    wired: Members = {**about, "content": content if form == "list" else text}
+    if whole or calls:
+        wired["tool_calls"] = calls
+    if chunks:
+        wired["tool_call_chunks"] = chunks
+        wired["tool_calls"], wired["invalid_tool_calls"] = _calls(chunks)
+    return wired
+
+
+def _input_of(part: Part) -> str:
+    streamed = part.others.get(_INPUT)
+    return "" if streamed is None else streamed.raw()
+
+
+def _wire_chunk(part: Part, wire: Members) -> Members:
+    name = part.fields.get("tool")
+    return {
+        "name": name if type(name) is str else None,
+        "args": _input_of(part) if wire.get("args") else None,
+        "id": wire.get("id"),
+        "index": wire.get("index"),
+        "type": "tool_call_chunk",
+    }
+
+
+def _wire_block(part: Part, block: Members) -> Members:
+    type_ = block.get("type")
+    if type_ in ("text", "reasoning"):
+        return {**block, type_: part.view.raw()}
+    if part.kind == "tool" and "args" not in block:
+        return {**block, "args": _input_of(part)}
+    data = part.others.get("data")
+    if data is not None and "data" not in block and part.status == "open":
+        return {**block, "data": data.raw()}
+    return block
+
+
+def _calls(chunks: Sequence[Members]) -> tuple[list[Members], list[Members]]:
+    """The calls that chunks of tools come to, and those that are none."""
+    calls: list[Members] = []
+    invalid: list[Members] = []
+    for chunk in chunks:
+        text, args = chunk["args"], None
+        try:
+            args = decode_json(text) if text else {}
+        except MalformedEvent:
+            try:
+                args = partial_json(text)
+            except ValueError:
+                args = None
+        named = {"name": chunk["name"], "id": chunk["id"]}
+        if isinstance(args, dict):
+            named = {**named, "name": chunk["name"] or ""}
+            calls.append({**named, "args": args, "type": "tool_call"})
+        else:
+            call = {**named, "args": text, "error": None, "type": "invalid_tool_call"}
+            invalid.append(call)
+    return calls, invalid

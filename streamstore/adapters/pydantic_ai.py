@@ -1,0 +1,787 @@
+"""pydantic-ai: the events of an agent's run or of one response to canonical events and back.
+
+Each event is the JSON dump of one of the agent's stream events, told apart by `event_kind`.
+
+- Identity: `index` names a part inside its response, `tool_call_id` a call; nothing names a
+  response or a run, so each response gets an id of ours. A response begins at a start whose index
+  was ended before, or after a tool was called, and only where the start names no previous part;
+  any other second start at an index is the same part anew, which it replaces.
+- Seq: none, and no event ids. A single event that is sent twice counts twice, and a full replay
+  stands as further messages.
+- Resume: none. After a drop the text of what was open may be cut (`part.gap`).
+- Snapshots: none to merge. A whole `ModelResponse` or `ModelRequest`, or a list of them, is taken
+  in as further messages: nothing says which are there already. A response that names its
+  `provider_response_id` stands once.
+- Order: messages stand in order of arrival (1, 2, 3, ...), parts in order of their index.
+- The end of a part carries all of it: its text takes the place of what was streamed (no rewrite
+  where it is the same) and later text is refused. The last end of a response, which names no next
+  part, closes the message.
+- Arguments of a tool stream into the field `input`, those that come as an object as its JSON text;
+  they are read on demand and never parsed here.
+- Strict refuses what `ModelResponsePartsManager.apply_event` refuses: a delta of a part that never
+  started, or of another kind, or of arguments that are an object in one place and text in the
+  other, stops the stream.
+- Audio is not kept; its transcript is.
+
+Sources: the event and message classes of the published Python package (2.68.0), and responses
+folded by its parts manager.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple, TypeAlias
+
+from ..decoding import decode_json
+from ..errors import MalformedEvent, ProtocolStopped, UnknownEvent
+from ..events import (
+    BlockClosed,
+    BlockDelta,
+    BlockOpened,
+    BlockRemoved,
+    BlockReplaced,
+    BlockUpdated,
+    Event,
+    MessageClosed,
+    MessageOpened,
+    MessageReset,
+    MessageUpdated,
+    PermissionAsked,
+    PermissionReplied,
+    SessionStatus,
+    ToolResult,
+)
+from ..keys import PartKey, is_id
+from ..model import Json, Message, Part, thaw
+from .base import Context, Declaration, DeltaShape, PlainDelta, Reads
+from .members import (
+    Members,
+    a_number,
+    a_string,
+    an_event,
+    an_id,
+    an_object,
+    are_objects,
+    maybe_object,
+    objects,
+    path_to,
+    wrong,
+)
+
+Handler: TypeAlias = Callable[["PydanticAIAdapter", Members], Sequence[Event]]
+
+#: Kinds of parts, by the wire's; those with a text name the member that holds it.
+_KINDS: Mapping[str, tuple[str, str]] = {
+    "text": ("text", "content"),
+    "thinking": ("reasoning", "content"),
+    "speech": ("text", "transcript"),
+    "compaction": ("compaction", "content"),
+    "user-prompt": ("text", "content"),
+    "system-prompt": ("text", "content"),
+    "retry-prompt": ("data", ""),
+    "tool-call": ("tool", ""),
+    "builtin-tool-call": ("tool", ""),
+    "tool-return": ("data", ""),
+    "builtin-tool-return": ("data", ""),
+    "file": ("file", ""),
+}
+#: Parts that come whole in their start: no end follows.
+_WHOLE = frozenset(("compaction", "file", "data", "unknown"))
+_RETURNS = frozenset(("tool-return", "builtin-tool-return", "retry-prompt"))
+#: The part a delta belongs to, by its kind, where its start never came.
+_DELTAS: Mapping[str, str] = {
+    "text": "text",
+    "thinking": "thinking",
+    "tool_call": "tool-call",
+    "speech": "speech",
+}
+#: Parts that a delta fits beside the one it is named after.
+_FITS: Mapping[str, frozenset[str]] = {"tool_call": frozenset(("tool-call", "builtin-tool-call"))}
+#: Part kinds by ours, where the field `wire` does not name one.
+_TYPES: Mapping[str, str] = {"text": "text", "reasoning": "thinking", "tool": "tool-call"}
+_OUTCOMES: Mapping[str, str] = {"success": "completed", "denied": "denied"}
+
+_WIRE, _RETURN, _INPUT = "wire", "return", "input"
+
+
+class PydanticAIAdapter:
+    """pydantic-ai events in, and a list of its messages, in and out.
+
+    - `{"event_kind", ...}`: an event of a response (`part_start`, `part_delta`, `part_end`,
+      `final_result`) or of a run (`function_tool_call`, `function_tool_result`, their output
+      twins, `deferred_tool_requests`, `deferred_tool_results`, `agent_run_result`);
+    - `{"kind": "response" or "request", "parts": [...], ...}`, or a list of them: whole messages.
+
+    Remembers the parts of one response per stream (of each its kind and what it has beside its
+    text, and arguments while they are an object that grows), and per session the number of
+    messages and which calls wait for an approval.
+    """
+
+    declaration: ClassVar[Declaration] = Declaration(
+        name="pydantic-ai",
+        sequencing="none",
+        sentinels=("[DONE]",),
+        identity="index of a part inside its response, tool call id; nothing names the response",
+    )
+    delta: ClassVar[DeltaShape | None] = None
+
+    def __init__(self, context: Context) -> None:
+        self._session = context.session_id
+        self._strict = context.strict
+        self._new_id = context.new_id
+        self._own = context.own
+        self._shared = context.of_session()
+        # Made of the memory: by index of a part the kind of its text deltas and its key, so that
+        # a plain delta makes no tuple.
+        self._plain: dict[int, tuple[str, PartKey]] = {}
+        for index, block in self._own.get("blocks", {}).items():
+            self._learn_texts(int(index), block)
+
+    @classmethod
+    def detects(cls, wire: Any) -> bool:
+        """An event with its `event_kind`, or a message of parts that name their kinds."""
+        if isinstance(wire, list) and wire:
+            wire = wire[0]
+        if not isinstance(wire, dict):
+            return False
+        kind = wire.get("event_kind")
+        if type(kind) is str:
+            return kind in _HANDLERS or kind in _IGNORED
+        parts = wire.get("parts")
+        return (
+            wire.get("kind") in ("request", "response")
+            and isinstance(parts, list)
+            and bool(parts)
+            and all(isinstance(part, dict) and "part_kind" in part for part in parts)
+        )
+
+    def plain(self, wire: Any) -> PlainDelta | None:
+        """The short way of a delta of text or thinking, and nothing else in it."""
+        if wire["event_kind"] == "part_delta":
+            delta, index = wire["delta"], wire["index"]
+            kind, key = self._plain[index]
+            text = delta["content_delta"]
+            if (
+                delta["part_delta_kind"] == kind
+                and text.__class__ is str
+                and index.__class__ is int  # true is no index 1
+                and delta.get("provider_details") is None
+                and delta.get("provider_name") is None
+                and delta.get(_BESIDE[kind]) is None
+            ):
+                return PlainDelta(key, text)
+        return None
+
+    def decode(self, wire: Any) -> Sequence[Event]:
+        """The events of one wire object; none for what changes nothing.
+
+        A delta whose part never started is shown all the same; one that does not fit its part is
+        malformed.
+        """
+        if isinstance(wire, list):
+            return self._history(wire)
+        wire = an_event(wire)
+        kind = wire.get("event_kind")
+        if kind is None and wire.get("kind") in ("request", "response"):
+            return self._history([wire])
+        if type(kind) is not str:
+            raise wrong(wire, "event_kind", "", "a string")
+        if kind in _IGNORED:
+            return ()
+        handle = _HANDLERS.get(kind)
+        if handle is None:
+            raise UnknownEvent(kind)
+        return handle(self, wire)
+
+    def encode(self, reads: Reads) -> Json:
+        """The messages of all sessions, in order, as a history holds them; linear in their size.
+
+        The returns of the tools that a streamed response called follow it as a request. What an
+        application added beside the wire is left out, unless it is a text of the user.
+        """
+        messages: list[Json] = []
+        for session_id in reads.session_ids():
+            for message in reads.messages(session_id):
+                parts = reads.parts(session_id, message.id)
+                messages.append(_wire_message(message, parts))
+                returns = [
+                    part.fields[_RETURN]
+                    for part in parts
+                    if isinstance(part.fields.get(_RETURN), dict)
+                ]
+                if returns:
+                    messages.append({"kind": "request", "parts": thaw(returns)})
+        return messages
+
+    # -- the response that a stream is in ------------------------------------------------------
+
+    def _open(self, role: str, message_id: str) -> MessageOpened:
+        self._shared["count"] = count = self._shared.get("count", 0) + 1
+        return MessageOpened(
+            session_id=self._session, message_id=message_id, role=role, order=count
+        )
+
+    def _respond(self) -> list[Event]:
+        """Begin a response; the one before, where it is open, has ended."""
+        message_id = self._new_id()
+        events: list[Event] = [self._open("assistant", message_id)]
+        self._own.update(message=message_id, blocks={}, over=False, closed=False)
+        self._plain = {}
+        return events
+
+    def _close(self) -> list[Event]:
+        """The response has ended, if there is one."""
+        if self._own.get("closed", True):
+            return []
+        self._own["closed"] = True
+        return [MessageClosed(session_id=self._session, message_id=self._own["message"])]
+
+    def _over(self) -> list[Event]:
+        """The response has ended, and what starts next is another's."""
+        if "message" in self._own:
+            self._own["over"] = True
+        return self._close()
+
+    def _at(self, index: int) -> dict[str, Any]:
+        return {
+            "session_id": self._session,
+            "message_id": self._own["message"],
+            "block_index": index,
+        }
+
+    def _learn_texts(self, index: int, block: Members) -> None:
+        """Have the short way take the text deltas of a part, while it is open."""
+        self._plain.pop(index, None)
+        # Details that are an empty object become null at the next delta, so that one is seen.
+        plain = block["kind"] in _BESIDE and not block["ended"]
+        if plain and block[_WIRE].get("provider_details") != {}:
+            key = PartKey(self._session, self._own["message"], index)
+            self._plain[index] = (block["kind"], key)
+
+    def _known(self, index: int) -> Members | None:
+        known: Members | None = self._own.get("blocks", {}).get(str(index))
+        return known
+
+    def _remember(self, index: int, part: _Part, ended: bool) -> Members:
+        known: Members = self._own["blocks"].setdefault(str(index), {_INPUT: False})
+        known.update({"kind": part.type, _WIRE: part.wire, "ended": ended})
+        known["name"] = part.name
+        for name in ("args", "implied"):
+            known.pop(name, None)
+        if part.type in _TOOLS and isinstance(part.args, dict) and not ended:
+            known["args"] = part.args
+        self._learn_texts(index, known)
+        return known
+
+    # -- parts ---------------------------------------------------------------------------------
+
+    def _part_start(self, wire: Members) -> Sequence[Event]:
+        index = a_number(wire, "index")
+        part = _read_part(an_object(wire, "part"), "part")
+        known = self._known(index)
+        events: list[Event] = []
+        ended: list[Event] = []
+        if "message" not in self._own or (
+            wire.get("previous_part_kind") is None
+            and (self._own["over"] or (known is not None and known["ended"]))
+        ):
+            ended = self._close()
+            known, events = None, self._respond()
+        at = self._at(index)
+        if known is None:
+            if part.text:
+                events.append(
+                    BlockReplaced(
+                        **at, kind=part.kind, text=part.text, status="open", fields=part.fields
+                    )
+                )
+            else:
+                events.append(BlockOpened(**at, kind=part.kind, fields=part.fields))
+        elif known.get("implied") and _kind_of(known["kind"]) == part.kind:
+            # Deltas came before it: what they said is newer than what it starts with.
+            events.append(BlockOpened(**at, kind=part.kind, fields=part.fields))
+            part = part._replace(args=None if known[_INPUT] else part.args)
+        else:
+            events += self._anew(at, known, part, "open")
+            known[_INPUT] = False
+        known = self._remember(index, part, ended=False)
+        events += self._input(at, known, part.args)
+        if part.kind in _WHOLE:
+            events.append(BlockClosed(**at))
+        events += self._returned(part)
+        # What ends the one before stands last: the first event's verdict is the wire object's.
+        return [*events, *ended]
+
+    def _anew(self, at: Members, known: Members, part: _Part, status: str) -> list[Event]:
+        """The part in the place of what is there, which may be of another kind."""
+        events: list[Event] = []
+        if _kind_of(known["kind"]) != part.kind:
+            events.append(BlockRemoved(**at))
+        replaced = BlockReplaced(
+            **at, kind=part.kind, text=part.text, whole=True, status=status, fields=part.fields
+        )
+        return [*events, replaced]
+
+    def _input(self, at: Members, known: Members, args: Json) -> list[Event]:
+        """What sets the arguments of a tool; the first text makes the field, others set it."""
+        if args is None:
+            return []
+        text = args if type(args) is str else _dumped(args)
+        first, known[_INPUT] = not known[_INPUT], True
+        if first:
+            return [BlockDelta(**at, field=_INPUT, text=text)]
+        return [BlockUpdated(**at, fields={_INPUT: text})]
+
+    def _returned(self, part: _Part) -> list[Event]:
+        """The result of the call that a part returns to."""
+        if part.type not in _RETURNS or not is_id(part.wire.get("tool_call_id")):
+            return []
+        return [
+            ToolResult(
+                session_id=self._session,
+                call_id=part.wire["tool_call_id"],
+                fields={"state": _outcome(part.wire)},
+            )
+        ]
+
+    def _part_end(self, wire: Members) -> Sequence[Event]:
+        index = a_number(wire, "index")
+        part = _read_part(an_object(wire, "part"), "part")
+        events = [] if "message" in self._own else self._respond()
+        at, known = self._at(index), self._known(index)
+        if part.kind == "tool" and (known is None or _kind_of(known["kind"]) == "tool"):
+            # Not whole: a result of the call may be there already.
+            fields = part.fields
+            if known is not None:
+                fields = {name: value for name, value in fields.items() if name != "state"}
+            events.append(BlockUpdated(**at, kind=part.kind, fields=fields))
+            events += self._input(at, self._remember(index, part, ended=True), part.args)
+            events.append(BlockClosed(**at))
+        else:
+            events += self._anew(at, known or {"kind": part.type}, part, "closed")
+            known = self._remember(index, part, ended=True)
+            events += self._input(at, known, part.args)
+        if wire.get("next_part_kind") is None:
+            events += self._close()
+        return events
+
+    def _part_delta(self, wire: Members) -> Sequence[Event]:
+        index = a_number(wire, "index")
+        delta = an_object(wire, "delta")
+        kind = delta.get("part_delta_kind")
+        if type(kind) is not str:
+            raise wrong(delta, "part_delta_kind", "delta", "a string")
+        if kind not in _DELTAS:
+            raise UnknownEvent(kind)
+        known = self._known(index)
+        implied = known is None
+        if known is None:
+            if self._strict:
+                raise ProtocolStopped(f"part {index} was never started")
+            type_ = _DELTAS[kind]
+            known = {"kind": type_, _WIRE: {"part_kind": type_}, "name": "", "implied": True}
+            known.update({"ended": False, _INPUT: False})
+        elif known["kind"] not in _FITS.get(kind, (kind,)):
+            problem = f"does not fit a part of kind {known['kind'][:80]}"
+            if self._strict:
+                raise ProtocolStopped(f"a delta of part {index} {problem}")
+            raise MalformedEvent("delta.part_delta_kind", problem)
+        details = maybe_object(delta, "provider_details", "delta")
+        provider = _maybe_string(delta, "provider_name")
+        change = _CHANGES[kind](delta, known, self._strict)
+
+        new: Members = {}
+        if provider or (provider is not None and kind == "thinking"):
+            new["provider_name"] = provider
+        emptied = kind != "tool_call" and known[_WIRE].get("provider_details") == {}
+        if details or emptied:
+            new["provider_details"] = {
+                **(known[_WIRE].get("provider_details") or {}), **(details or {})
+            } or None  # fmt: skip
+        new.update(change.wire)
+
+        events = [] if "message" in self._own else self._respond()
+        at = self._at(index)
+        known = self._own["blocks"].setdefault(str(index), known)
+        known["name"] = change.fields.get("tool", known["name"])
+        ours = _kind_of(known["kind"])
+        if change.whole is not None:
+            events.append(BlockReplaced(**at, text=change.whole, status="open"))
+        elif change.text is not None:
+            field = _INPUT if ours == "tool" else "text"
+            known[_INPUT] = known[_INPUT] or ours == "tool"
+            events.append(BlockDelta(**at, field=field, text=change.text))
+        if change.args is not None:
+            known["args"] = change.args
+            events += self._input(at, known, change.args)
+        if new or change.fields or implied:
+            known[_WIRE] = {**known[_WIRE], **new}
+            fields = {**change.fields, _WIRE: known[_WIRE]}
+            events.append(BlockUpdated(**at, kind=ours, fields=fields))
+        self._learn_texts(index, known)
+        return events
+
+    # -- the run around the responses ----------------------------------------------------------
+
+    def _final_result(self, wire: Members) -> Sequence[Event]:
+        if "message" not in self._own:
+            return ()
+        said = {name: value for name, value in wire.items() if name != "event_kind"}
+        return (
+            MessageUpdated(
+                session_id=self._session,
+                message_id=self._own["message"],
+                info={"final_result": said},
+            ),
+        )
+
+    def _tool_call(self, wire: Members) -> Sequence[Event]:
+        call_id = an_id(an_object(wire, "part"), "tool_call_id", "part")
+        events: list[Event] = []
+        if "args_valid" not in wire or wire["args_valid"] is not None:  # else it is not executed
+            events.append(self._result(call_id, {"state": {"status": "running"}}))
+        return [*events, *self._over()]
+
+    def _tool_result(self, wire: Members) -> Sequence[Event]:
+        name = "result" if "part" not in wire and "result" in wire else "part"  # before 2.0
+        part = an_object(wire, name)
+        call_id = an_id(part, "tool_call_id", name)
+        events: list[Event] = [self._result(call_id, {"state": _outcome(part), _RETURN: part})]
+        events += self._answered(call_id, {})
+        return [*events, *self._over()]
+
+    def _result(self, call_id: str, fields: Members) -> ToolResult:
+        return ToolResult(session_id=self._session, call_id=call_id, fields=fields)
+
+    def _answered(self, call_id: str, payload: Members) -> list[Event]:
+        asked: list[str] = self._shared.get("asked", [])
+        if call_id not in asked:
+            return []
+        asked.remove(call_id)
+        return [PermissionReplied(session_id=self._session, request_id=call_id, payload=payload)]
+
+    def _deferred(self, wire: Members) -> Sequence[Event]:
+        requests = an_object(wire, "requests")
+        approvals = objects(requests, "approvals", "requests")
+        ids = [
+            an_id(part, "tool_call_id", f"requests.approvals.{number}")
+            for number, part in enumerate(approvals)
+        ]
+        events: list[Event] = []
+        for call_id, part in zip(ids, approvals, strict=True):
+            asked: list[str] = self._shared.setdefault("asked", [])
+            if call_id not in asked:
+                asked.append(call_id)
+                del asked[:-_ASKED]
+            events += [
+                self._result(call_id, {"state": {"status": "waiting"}}),
+                PermissionAsked(
+                    session_id=self._session,
+                    request_id=call_id,
+                    message_id=self._own.get("message"),
+                    call_id=call_id,
+                    payload=part,
+                ),
+            ]
+        return [*events, *self._over()]
+
+    def _resolved(self, wire: Members) -> Sequence[Event]:
+        approvals = maybe_object(an_object(wire, "results"), "approvals", "results") or {}
+        events: list[Event] = []
+        for call_id, answer in approvals.items():
+            events += self._answered(call_id, {"answer": answer})
+        return events
+
+    def _run_result(self, wire: Members) -> Sequence[Event]:
+        result = maybe_object(wire, "result") or {}
+        events: list[Event] = []
+        if "message" in self._own and "output" in result:
+            events.append(
+                MessageUpdated(
+                    session_id=self._session,
+                    message_id=self._own["message"],
+                    info={"output": result["output"]},
+                )
+            )
+        idle = SessionStatus(session_id=self._session, status="idle")
+        return [*events, *self._over(), idle]
+
+    # -- whole messages ------------------------------------------------------------------------
+
+    def _history(self, wires: list[Any]) -> Sequence[Event]:
+        if not are_objects(wires):
+            raise MalformedEvent("", "must be a list of messages")
+        read: list[tuple[Members, list[_Part]]] = []
+        for number, wire in enumerate(wires):
+            at = f"{number}" if len(wires) > 1 else ""
+            if wire.get("kind") not in ("request", "response"):
+                raise wrong(wire, "kind", at, "request or response")
+            parts_at = path_to(at, "parts")
+            parts = [
+                _read_part(part, f"{parts_at}.{place}")
+                for place, part in enumerate(objects(wire, "parts", at))
+            ]
+            read.append((wire, parts))
+        events: list[Event] = []
+        for wire, parts in read:
+            events += self._message(wire, parts)
+        return events
+
+    def _message(self, wire: Members, parts: Sequence[_Part]) -> list[Event]:
+        named = wire.get("provider_response_id")
+        message_id = named if is_id(named) else self._new_id()
+        role = "assistant" if wire["kind"] == "response" else "user"
+        if all(part.type in _RETURNS for part in parts) and parts:
+            role = "tool"
+        rest = {name: value for name, value in wire.items() if name != "parts"}
+        opened = self._open(role, message_id)
+        events: list[Event] = [
+            opened,
+            MessageUpdated(
+                session_id=self._session, message_id=message_id, info={_WIRE: rest}, whole=True
+            ),
+            MessageReset(session_id=self._session, message_id=message_id),
+        ]
+        results: list[Event] = []
+        for index, part in enumerate(parts):
+            at: dict[str, Any] = {
+                "session_id": self._session,
+                "message_id": message_id,
+                "block_index": index,
+            }
+            events.append(
+                BlockReplaced(
+                    **at,
+                    kind=part.kind,
+                    text=part.text,
+                    whole=True,
+                    status="closed",
+                    fields=part.fields,
+                )
+            )
+            events += self._input(at, {_INPUT: False}, part.args)
+            results += self._returned(part)
+        closed = MessageClosed(session_id=self._session, message_id=message_id)
+        return [*events, *results, closed]
+
+
+_HANDLERS: Mapping[str, Handler] = {
+    "part_start": PydanticAIAdapter._part_start,
+    "part_delta": PydanticAIAdapter._part_delta,
+    "part_end": PydanticAIAdapter._part_end,
+    "final_result": PydanticAIAdapter._final_result,
+    "function_tool_call": PydanticAIAdapter._tool_call,
+    "output_tool_call": PydanticAIAdapter._tool_call,
+    "function_tool_result": PydanticAIAdapter._tool_result,
+    "output_tool_result": PydanticAIAdapter._tool_result,
+    "deferred_tool_requests": PydanticAIAdapter._deferred,
+    "deferred_tool_results": PydanticAIAdapter._resolved,
+    "agent_run_result": PydanticAIAdapter._run_result,
+}
+#: Events that say nothing about a response or its tools.
+_IGNORED = frozenset(
+    "enqueued_messages tool_availability_delta capability_load_delta model_settings_delta "
+    "builtin_tool_call builtin_tool_result custom capability "
+    "realtime_turn_complete realtime_input_speech_start realtime_input_speech_end "
+    "realtime_output_speech_start realtime_output_speech_end realtime_response_interrupted "
+    "realtime_input_transcription_error realtime_session_reconnect realtime_session_error".split()
+)
+#: Calls of a session that wait for an approval, at most.
+_ASKED = 256
+_TOOLS = frozenset(("tool-call", "builtin-tool-call"))
+#: What a delta of the short way may carry beside its text and must not, by its kind.
+_BESIDE: Mapping[str, str] = {"text": "citations_delta", "thinking": "signature_delta"}
+
+
+# --- parts of the wire ----------------------------------------------------------------------------
+
+
+class _Part(NamedTuple):
+    """A part of the wire: `wire` is what it has beside its text and its arguments."""
+
+    type: str
+    kind: str
+    text: str | None
+    wire: Members
+    fields: Members
+    name: str = ""
+    args: Json = None
+
+
+def _kind_of(type_: str) -> str:
+    """The canonical kind of a part kind."""
+    return _KINDS.get(type_, ("unknown", ""))[0]
+
+
+def _read_part(part: Members, at: str) -> _Part:
+    type_ = an_id(part, "part_kind", at)
+    kind, member = _KINDS.get(type_, ("unknown", ""))
+    wire = dict(part)
+    if member:
+        text = part.get(member)
+        if type(text) is str:
+            del wire[member]
+        elif text is not None and type_ != "user-prompt":
+            raise wrong(part, member, at, "a string")
+        else:  # several pieces, which stay as they are beside what they read
+            pieces = text if isinstance(text, list) else []
+            text = "".join(piece for piece in pieces if type(piece) is str)
+        return _Part(type_, kind, text, wire, {_WIRE: wire})
+    if kind != "tool":
+        fields: Members = {_WIRE: wire}
+        if kind == "unknown":
+            fields["originalKind"] = type_
+        return _Part(type_, kind, None, wire, fields)
+    name, args = a_string(part, "tool_name", at), part.get("args")
+    if args is not None and type(args) is not str and not isinstance(args, dict):
+        raise wrong(part, "args", at, "a string or an object")
+    del wire["tool_name"]
+    if args is not None:
+        del wire["args"]
+    if args == "":
+        wire["args"], args = args, None
+    if isinstance(args, dict):
+        wire["args"] = {}  # what is streamed is the text of an object
+        _dumped(args, path_to(at, "args"))
+    fields = {"state": {"status": "pending"}, _WIRE: wire}
+    if name:
+        fields["tool"] = name
+    if is_id(wire.get("tool_call_id")):
+        fields["callId"] = wire.pop("tool_call_id")
+    return _Part(type_, kind, None, wire, fields, name, args)
+
+
+def _dumped(args: Json, at: str = "delta.args_delta") -> str:
+    """Arguments as JSON text."""
+    try:
+        return json.dumps(args, ensure_ascii=False)
+    except ValueError as error:  # a number with more digits than Python writes
+        raise MalformedEvent(at, "cannot be written") from error
+
+
+def _outcome(part: Members) -> Members:
+    """The state of the tool that a part returns to."""
+    outcome = part.get("outcome", "success")
+    if part.get("part_kind") == "retry-prompt":
+        outcome = "retried"
+    status = _OUTCOMES.get(outcome, "error") if type(outcome) is str else "completed"
+    content = part.get("content")
+    return {"status": status, "output" if status == "completed" else "error": content}
+
+
+# --- deltas ---------------------------------------------------------------------------------------
+
+
+class _Change(NamedTuple):
+    """What a delta comes to: text to append, or all of it; arguments; what else of the part."""
+
+    text: str | None = None
+    whole: str | None = None
+    args: Members | None = None
+    wire: Members = {}
+    fields: Members = {}
+
+
+def _maybe_string(delta: Members, name: str) -> str | None:
+    return None if delta.get(name) is None else a_string(delta, name, "delta")
+
+
+def _text_delta(delta: Members, known: Members, strict: bool) -> _Change:
+    text = a_string(delta, "content_delta", "delta")
+    citations = delta.get("citations_delta")
+    if citations is None:
+        return _Change(text)
+    return _Change(text or None, wire={"citations": citations})
+
+
+def _thinking_delta(delta: Members, known: Members, strict: bool) -> _Change:
+    signature = _maybe_string(delta, "signature_delta")
+    wire = {} if signature is None else {"signature": signature}
+    return _Change(_maybe_string(delta, "content_delta"), wire=wire)
+
+
+def _speech_delta(delta: Members, known: Members, strict: bool) -> _Change:
+    timestamps = delta.get("timestamps")
+    wire = {}
+    if timestamps is not None:
+        new = objects(delta, "timestamps", "delta")
+        wire["timestamps"] = [*(known[_WIRE].get("timestamps") or ()), *new]
+    whole = _maybe_string(delta, "transcript")
+    return _Change(_maybe_string(delta, "transcript_delta"), whole, wire=wire)
+
+
+def _tool_delta(delta: Members, known: Members, strict: bool) -> _Change:
+    name, args = _maybe_string(delta, "tool_name_delta"), delta.get("args_delta")
+    call_id = _maybe_string(delta, "tool_call_id")
+    fields: Members = {}
+    if name:
+        fields["tool"] = known["name"] + name
+    if call_id:
+        fields["callId"] = call_id
+    if args is None:
+        return _Change(fields=fields)
+    was_object = isinstance(known[_WIRE].get("args"), dict)
+    if not isinstance(args, str | dict):
+        raise wrong(delta, "args_delta", "delta", "a string or an object")
+    had_args = known[_INPUT] or known[_WIRE].get("args") is not None
+    if had_args and isinstance(args, dict) != was_object:
+        problem = "mixes text with an object"
+        if strict:
+            raise ProtocolStopped(f"the arguments of a tool {problem}")
+        raise MalformedEvent("delta.args_delta", problem)
+    if isinstance(args, str):
+        first = not known[_INPUT] and known[_WIRE].get("args") is None
+        return _Change(args or None, wire={"args": ""} if first else {}, fields=fields)
+    merged = {**known.get("args", {}), **args}
+    _dumped(merged)
+    return _Change(args=merged, wire={"args": {}}, fields=fields)
+
+
+_CHANGES: Mapping[str, Callable[[Members, Members, bool], _Change]] = {
+    "text": _text_delta,
+    "thinking": _thinking_delta,
+    "speech": _speech_delta,
+    "tool_call": _tool_delta,
+}
+
+
+# --- back to the wire -----------------------------------------------------------------------------
+
+
+def _wire_message(message: Message, parts: Sequence[Part]) -> Members:
+    rest = thaw(message.info.get(_WIRE))
+    wire: Members = rest if isinstance(rest, dict) else {}
+    if wire.get("kind") not in ("request", "response"):
+        wire["kind"] = "response" if message.role in ("", "assistant") else "request"
+    return {**wire, "parts": [_wire_part(part, wire["kind"]) for part in parts]}
+
+
+def _wire_part(part: Part, kind: str) -> Members:
+    rest = thaw(part.fields.get(_WIRE))
+    wire: Members = rest if isinstance(rest, dict) else {}
+    if type(wire.get("part_kind")) is not str:
+        wire["part_kind"] = _TYPES.get(part.kind, part.kind)
+        if kind == "request" and part.kind == "text":
+            wire["part_kind"] = "user-prompt"
+    ours, member = _KINDS.get(wire["part_kind"], ("unknown", ""))
+    if member:
+        text = part.view.raw()
+        if member not in wire or (text and not isinstance(wire[member], list)):
+            wire[member] = text
+    elif ours == "tool":
+        name, call_id = part.fields.get("tool"), part.fields.get("callId")
+        wire["tool_name"] = name if type(name) is str else ""
+        if call_id is not None:
+            wire["tool_call_id"] = call_id
+        streamed = part.others.get(_INPUT)
+        if streamed is not None and (text := streamed.raw()):
+            wire["args"] = _parsed(text) if isinstance(wire.get("args"), dict) else text
+    return wire
+
+
+def _parsed(text: str) -> Json:
+    try:
+        return decode_json(text)
+    except MalformedEvent:
+        return text

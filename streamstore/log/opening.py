@@ -1,0 +1,56 @@
+"""Which kind of log a path is: told by its name, `.sqlite`, `.sqlite3` and `.db` are SQLite.
+
+Knows both kinds; SQLite, which not every Python has, only when it is asked for.
+"""
+
+from __future__ import annotations
+
+import os
+
+from .disk import DISK, Disk, PathLike
+from .jsonl import JsonLinesLog, JsonLinesReader
+from .reading import LogReader
+from .writing import LogWriter
+
+_SQLITE = (".sqlite", ".sqlite3", ".db")
+
+
+def open_log(path: PathLike, *, disk: Disk = DISK) -> LogWriter:
+    """Open a log to append to it, or make it; its one writer.
+
+    What an interrupted writer left is repaired, and told in `recovered`. JSON lines are read for
+    it from end to end, SQLite is not.
+
+    Raises:
+        LogLocked: it has a writer.
+        UnsupportedLog: the file is something else, of an unknown version, or gzipped; it is left
+            as it is.
+        DiskError: it cannot be opened, read or repaired.
+        FileNotFoundError: there is no such folder.
+    """
+    if is_sqlite(path):
+        from .sqlite import SqliteLog
+
+        return SqliteLog(path, disk=disk)
+    return JsonLinesLog(path, disk=disk)
+
+
+def read_log(path: PathLike, *, disk: Disk = DISK) -> LogReader:
+    """Open a log to read it: whole, gzipped (JSON lines), or still being written.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        UnsupportedLog: it is no log, or of an unknown version.
+        DamagedLog: nothing of it can be read.
+        DiskError: it cannot be opened.
+    """
+    if is_sqlite(path):
+        from .sqlite import SqliteReader
+
+        return SqliteReader(path)
+    return JsonLinesReader(path, disk=disk)
+
+
+def is_sqlite(path: PathLike) -> bool:
+    """Whether a name is one of a SQLite log."""
+    return os.fspath(path).lower().endswith(_SQLITE)
