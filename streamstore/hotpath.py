@@ -26,23 +26,31 @@ IngestMany: TypeAlias = Callable[[Iterable[Any]], list[tuple[int, Verdict]]]
 
 
 class Door(NamedTuple):
-    """Both ways in, for one stream."""
+    """Both ways in, for one stream, and how many wire objects took them to the end."""
 
     ingest: Ingest
     ingest_many: IngestMany
+    taken: Callable[[], int]
 
 
 # {take} is what both functions do with one wire object; it leaves by {done} when it was a plain
 # delta in order, and falls through otherwise.
 _MODULE = '''
-def make(stream, hot, wake, relieve, slow, plain):
+def make(hot, wake, relieve, slow, plain):
+    count, limit = 0, 1024
+
+    def taken():
+        return count
+
     def ingest(wire):
         """Take in one wire object (decoded JSON) and say what became of it."""
+        nonlocal count, limit
         {take_one}
         return slow(wire)
 
     def ingest_many(wires):
         """Take in wire objects; those not plainly accepted, with their place."""
+        nonlocal count, limit
         notable = []
         place = -1
         for wire in wires:
@@ -53,7 +61,7 @@ def make(stream, hot, wake, relieve, slow, plain):
                 notable.append((place, verdict))
         return notable
 
-    return ingest, ingest_many
+    return ingest, ingest_many, taken
 '''
 
 # A row that is missing raises, as a member of the wire does: the long way says what it is. The
@@ -65,7 +73,7 @@ try:
         row = hot.last
         block = body[{block}]
         if (
-            block != row.index
+            (block is not row.index and block != row.index)
             or body[{message}] != row.message_id
             or body[{session}] != row.session_id
         ):
@@ -73,8 +81,8 @@ try:
         text = body[{text}]
         {read}
         fits = (
-            text.__class__ is str
-            and block.__class__ is row.index_class
+            type(text) is str
+            and (block is row.index or block.__class__ is row.index_class)
             and (len(body) == {size} or plain(body))
             {fits}
         )
@@ -85,10 +93,11 @@ except (KeyError, TypeError, AttributeError):
 if fits:
     {mark}
     row.fresh.append(text)
-    count = stream.received = stream.received + 1
+    count += 1
     if not row.dirty:
         wake(row)
-    elif not count & 1023:
+    elif count > limit:
+        limit = count + 1024
         relieve()
     {done}
 """
@@ -100,9 +109,9 @@ _READ = {
     "none": "event_id = wire.get({id})\nids = row.ids",
 }
 _FITS = {
-    "block": "and seq.__class__ is int and seq == row.mark + 1",
-    "sparse": f"and seq.__class__ is int and row.mark < seq <= {MAX_NUMBER}",
-    "session": f"and seq.__class__ is int and row.mark < seq <= {MAX_NUMBER} and row.follow(seq)",
+    "block": "and type(seq) is int and seq == row.mark + 1",
+    "sparse": f"and type(seq) is int and row.mark < seq <= {MAX_NUMBER}",
+    "session": f"and type(seq) is int and row.mark < seq <= {MAX_NUMBER} and row.follow(seq)",
     "none": (
         "and (event_id is None or event_id.__class__ is str and event_id\n"
         "     and event_id not in ids.young and event_id not in ids.old)"
@@ -125,7 +134,6 @@ def door(
     shape: DeltaShape,
     mode: Sequencing,
     *,
-    stream: Any,
     hot: HotTable,
     wake: Callable[[BlockRow], None],
     relieve: Callable[[], None],
@@ -134,7 +142,6 @@ def door(
     """The functions through which a stream takes wire objects in.
 
     Args:
-        stream: has `received`, a count of wire objects; the long way counts its own.
         hot: the blocks that the stream delivers in order.
         wake: told of a row that had nothing waiting.
         relieve: called now and then while nothing is committed, to merge what waits.
@@ -162,14 +169,13 @@ def door(
                 return False
         return known.issuperset(body)
 
-    return Door(*_compiled(shape, mode)(stream, hot, wake, relieve, slow, plain))
+    return Door(*_compiled(shape, mode)(hot, wake, relieve, slow, plain))
 
 
 def plain_door(
     plain: Callable[[Any], PlainDelta | None],
     mode: Sequencing,
     *,
-    stream: Any,
     hot: HotTable,
     wake: Callable[[BlockRow], None],
     relieve: Callable[[], None],
@@ -177,11 +183,17 @@ def plain_door(
 ) -> Door:
     """`door` for a protocol whose adapter finds a delta's key itself: one call more per delta."""
     counted = mode == "sparse"
+    count, limit = 0, 1024
+
+    def taken() -> int:
+        return count
+
     if mode not in ("sparse", "none"):
-        return Door(slow, _one_by_one(slow))
+        return Door(slow, _one_by_one(slow), taken)
 
     def ingest(wire: Any) -> Verdict:
         """Take in one wire object (decoded JSON) and say what became of it."""
+        nonlocal count, limit
         try:
             found = plain(wire)
         except (KeyError, TypeError, AttributeError):
@@ -200,15 +212,16 @@ def plain_door(
                 row.mark = seq
                 row.seqs.append(seq)
             row.fresh.append(text)
-            count = stream.received = stream.received + 1
+            count += 1
             if not row.dirty:
                 wake(row)
-            elif not count & 1023:
+            elif count > limit:
+                limit = count + 1024
                 relieve()
             return ACCEPTED
         return slow(wire)
 
-    return Door(ingest, _one_by_one(ingest))
+    return Door(ingest, _one_by_one(ingest), taken)
 
 
 def _one_by_one(ingest: Ingest) -> IngestMany:
@@ -243,7 +256,9 @@ def _known(shape: DeltaShape, mode: Sequencing) -> frozenset[str]:
 
 
 @cache
-def _compiled(shape: DeltaShape, mode: Sequencing) -> Callable[..., tuple[Ingest, IngestMany]]:
+def _compiled(
+    shape: DeltaShape, mode: Sequencing
+) -> Callable[..., tuple[Ingest, IngestMany, Callable[[], int]]]:
     names = {
         name: repr(getattr(shape, name))
         for name in ("type", "session", "message", "block", "text", "seq", "id", "field")
@@ -267,7 +282,7 @@ def _compiled(shape: DeltaShape, mode: Sequencing) -> Callable[..., tuple[Ingest
     )
     scope: dict[str, Any] = {"ACCEPTED": ACCEPTED}
     exec(compile(source, f"<deltas of {shape.type}, {mode}>", "exec"), scope)
-    made: Callable[..., tuple[Ingest, IngestMany]] = scope["make"]
+    made: Callable[..., Any] = scope["make"]
     return made
 
 

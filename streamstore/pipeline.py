@@ -165,20 +165,18 @@ class Stream:
             became of it. A delta that comes in order costs a lookup, a comparison and an
             append, whatever the length of its text and the size of the store. Commits nothing
             with `ticks=None`.
-        received: how many wire objects came so far.
         position: where this stream can be resumed.
         protocol: the protocol's name, None until `auto` has recognised it.
     """
 
     # The hot path reads a dozen of these per delta: slots are faster than a large dict.
     __slots__ = (
-        "__weakref__", "_adapter", "_asked", "_before", "_default_session", "_each",
-        "_event_id", "_feeding", "_framer", "_generation", "_hot", "_id_before", "_lead",
-        "_lead_at", "_local", "_memory", "_mode", "_name",
-        "_named", "_ordered", "_policy", "_repeats_from", "_repeats_to", "_rest", "_sentinels",
-        "_session_id", "_sessions", "_shape",
-        "_stopped", "_store", "_take_many", "_touched", "_undetected", "_unique", "ended",
-        "epoch", "ingest", "received",
+        "__weakref__", "_adapter", "_asked", "_before", "_default_session", "_each", "_event_id",
+        "_feeding", "_framer", "_generation", "_hot", "_id_before", "_lead", "_lead_at", "_local",
+        "_memory", "_mode", "_name", "_named", "_ordered", "_policy", "_received", "_repeats_from",
+        "_repeats_to", "_rest", "_sentinels", "_session_id", "_sessions", "_shape", "_stopped",
+        "_store", "_take_many", "_taken_in", "_touched", "_undetected", "_unique", "ended", "epoch",
+        "ingest",
     )  # fmt: skip
 
     def __init__(
@@ -215,7 +213,8 @@ class Stream:
         self._hot = HotTable(counts=False)
         self._touched: dict[PartKey, BlockRow] = {}
         self._sessions: dict[str, SessionRow] = {}
-        self.received = 0
+        self._received = 0
+        self._taken_in: Callable[[], int] = _none
         self._event_id = ""
         # The run of duplicates at the end, as offsets: a resume position does not move over it.
         self._repeats_from = self._repeats_to = -1
@@ -261,16 +260,17 @@ class Stream:
         store = self._store
         assert self._adapter is not None
         ways: dict[str, Any] = {
-            "stream": self,
             "hot": self._hot,
             "wake": store._wake,
             "relieve": store._coalescer.relieve,
             "slow": self._ingest_slowly,
         }
         if self._shape is not None:
-            self.ingest, self._take_many = door(self._shape, mode, **ways)
+            made = door(self._shape, mode, **ways)
         else:
-            self.ingest, self._take_many = plain_door(self._adapter.plain, mode, **ways)
+            made = plain_door(self._adapter.plain, mode, **ways)
+        self._received += self._taken_in()
+        self.ingest, self._take_many, self._taken_in = made
 
     def _cool(self) -> None:
         """Nothing takes the hot path of this stream any more, until it is warmed again."""
@@ -297,6 +297,11 @@ class Stream:
         return framer.retry if isinstance(framer, EventStreamParser) else None
 
     @property
+    def received(self) -> int:
+        """How many wire objects came so far."""
+        return self._received + self._taken_in()
+
+    @property
     def sequencing(self) -> Sequencing:
         """What a hole in this stream's seq means."""
         return self._mode
@@ -317,7 +322,7 @@ class Stream:
         self._event_id = entry["eventId"]
         if entry["ended"]:
             return
-        self.received = entry["events"]
+        self._received = entry["events"]
         self.epoch = entry["epoch"]
         sessions = self._store._sessions
         self._sessions = {name: sessions[name] for name in entry["sessions"] if name in sessions}
@@ -561,12 +566,12 @@ class Stream:
 
     def _take_text(self, text: str | bytes, name: str | None = None) -> None:
         if text in self._sentinels:
-            self.received += 1
+            self._received += 1
             return
         try:
             wire = decode_json(text, self._store._loads)
         except MalformedEvent as error:
-            self.received += 1
+            self._received += 1
             self._settle_verdict(self._malformed(error))
             return
         if name is not None and self._named:
@@ -577,7 +582,7 @@ class Stream:
 
     def _count_skipped(self, number: int) -> None:
         for _ in range(number):
-            self.received += 1
+            self._received += 1
             self._settle_verdict(Verdict("malformed", "over_limit", "a line or event is too long"))
 
     def _malformed(self, error: MalformedEvent) -> Verdict:
@@ -607,7 +612,7 @@ class Stream:
         if self._id_before is not None:
             before = attrs.evolve(before, event_id=self._id_before)
         self._before = before
-        self.received += 1
+        self._received += 1
         verdict = self._judge(wire)
         self._settle_verdict(verdict)
         if self._store._positions:
@@ -1888,6 +1893,10 @@ class StreamStore:
                 row = session.messages[key[1]].blocks[key[2]]
                 row.holes_at[seq] = (holder, before)
                 self._holding[row.key] = row
+
+
+def _none() -> int:
+    return 0
 
 
 _NOWHERE: Mapping[str, Any] = MappingProxyType({})
