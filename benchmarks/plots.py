@@ -5,6 +5,7 @@ Knows figures and, when it draws, matplotlib (the extra `bench`); no store and n
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -101,8 +102,9 @@ def _per_token(answer: Answer) -> Any:
         heights = [f.spread.median for f in table if f.column == column]
         at = [group + (place - (len(columns) - 1) / 2) * width for group in range(len(heights))]
         bars = axes.bar(at, heights, width, label=column)
-        axes.bar_label(bars, fmt="{:,.0f}", fontsize=7)
-    axes.set_xticks(range(len(kinds)), [kind.replace("`", "") for kind in kinds])
+        axes.bar_label(bars, fmt="{:,.0f}", fontsize=6)
+    names = [textwrap.fill(kind.replace("`", ""), 16) for kind in kinds]
+    axes.set_xticks(range(len(kinds)), names)
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter("{x:,g}")
     axes.grid(visible=False, axis="x")
