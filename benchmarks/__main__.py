@@ -84,7 +84,8 @@ def save(results: Results, file: Path) -> None:
 
 
 def publish(results: Results) -> None:
-    """Rewrite results, plots and page."""
+    """Rewrite results, plots and page; all from the numbers as they are stored."""
+    results = Results.from_json(results.to_json())
     names = write_plots(results, PLOTS)
     save(results, RESULTS)
     PAGE.write_text(page(results, QUESTIONS, names), encoding="utf-8")
