@@ -7,16 +7,13 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
-from typing import TypeVar
 
 from .changes import ChangeSet, Locate, MergedChanges
 from .errors import CallerError
 from .subscribers import Present, Subscription
 
-T = TypeVar("T")
 
-
-def weak(owner: T, method: Callable[..., object]) -> Callable[..., None]:
+def weak(owner: object, method: Callable[..., object]) -> Callable[..., None]:
     """A method of an object that is called as long as somebody else holds the object."""
     held = weakref.ref(owner)
 

@@ -388,10 +388,11 @@ class Stream:
                 skipped = framer.skipped
                 for frame in framer.feed(data):
                     # Before it is taken in: a commit in between shows the position behind it.
-                    self._id_before, self._event_id = self._event_id, frame.id
+                    before = self._event_id
+                    self._id_before, self._event_id = before, frame.id
                     self._take_text(frame.data, frame.event)
                     if self.received == self._repeats_to:
-                        self._event_id = self._id_before
+                        self._event_id = before
                     self._id_before = None
                 self._count_skipped(framer.skipped - skipped)
                 if self.received != self._repeats_to:

@@ -47,7 +47,7 @@ def scan_run(data: bytes) -> Run:
         return _NONE  # the parser makes U+FFFD of it, where the line ends
     scan, starts = scan_json, text.startswith
     values: list[Any] = []
-    at = used = lines = 0
+    at = used = lines = whole = 0
     try:
         while True:
             if starts(_DATA, at):

@@ -162,7 +162,7 @@ class _Run:
         self._facts = subject.facts
         self._log = subject.facts.log
         self._mode: Sequencing = self._log.sequencing or subject.facts.declaration.sequencing
-        self._first_mode = self._mode
+        self._first_mode: Sequencing = self._mode
         self._clock = ManualTicks(16) if setup.ticks == "timed" else None
         self._last_arrival: float | None = None
         ticks: Any = {"feed": None, "timed": self._clock}.get(setup.ticks, setup.ticks)
