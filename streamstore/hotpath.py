@@ -33,8 +33,7 @@ class Door(NamedTuple):
     taken: Callable[[], int]
 
 
-# {take} is what both functions do with one wire object; it leaves by {done} when it was a plain
-# delta in order, and falls through otherwise.
+# {check} looks whether one wire object is a plain delta in order for `row` and sets `fits`.
 _MODULE = '''
 def make(hot, wake, relieve, slow, plain):
     count, limit = 0, 1024
@@ -45,20 +44,105 @@ def make(hot, wake, relieve, slow, plain):
     def ingest(wire):
         """Take in one wire object (decoded JSON) and say what became of it."""
         nonlocal count, limit
-        {take_one}
+        try:
+            if wire["type"] == {type}:
+                {body}
+                row = hot.last
+                block = body[{block}]
+                if (
+                    block != row.index
+                    or body[{message}] != row.message_id
+                    or body[{session}] != row.session_id
+                ):
+                    row = hot.last = hot[body[{session}], body[{message}], block]
+                text = body[{text}]
+                {one}
+                fits = (
+                    type(text) is str
+                    {index_class}
+                    {is_text}
+                    {others}
+                    {one_fits}
+                )
+            else:
+                fits = False
+        except (KeyError, TypeError, AttributeError):
+            fits = False
+        if fits:
+            {one_mark}
+            row.fresh.append(text)
+            count += 1
+            if not row.dirty:
+                wake(row)
+            elif count > limit:
+                limit = count + 1024
+                relieve()
+            return ACCEPTED
         return slow(wire)
 
     def ingest_many(wires):
         """Take in wire objects; those not plainly accepted, with their place."""
         nonlocal count, limit
         notable = []
-        place = -1
-        for wire in wires:
-            place += 1
-            {take_many}
-            verdict = slow(wire)
-            if verdict is not ACCEPTED:
-                notable.append((place, verdict))
+        if type(wires) is not list:
+            for place, wire in enumerate(wires):
+                verdict = ingest(wire)
+                if verdict is not ACCEPTED:
+                    notable.append((place, verdict))
+            return notable
+        rest = iter(wires)
+        left = rest.__length_hint__
+        previous = None
+        for wire in rest:
+            ended = False
+            while not ended:
+                verdict = ingest(wire)
+                if verdict is not ACCEPTED:
+                    notable.append((len(wires) - left() - 1, verdict))
+                    previous = None
+                    break
+                row = hot.last
+                if row is not previous or row is None or not row.dirty{no_run}:
+                    previous = row
+                    break
+                # A run: the second delta of the same row, and what follows it.
+                index, message_id, session_id = row.index, row.message_id, row.session_id
+                index_class, fresh = row.index_class, row.fresh
+                {many_begin}
+                before = left()
+                try:
+                    for wire in rest:
+                        {body}
+                        block = body[{block}]
+                        if (
+                            block != index
+                            or body[{message}] != message_id
+                            or body[{session}] != session_id
+                            or wire["type"] != {type}
+                        ):
+                            break
+                        text = body[{text}]
+                        {many}
+                        if not (
+                            type(text) is str
+                            {many_index_class}
+                            {is_text}
+                            {others}
+                            {many_fits}
+                        ):
+                            break
+                        {many_mark}
+                        fresh.append(text)
+                    else:
+                        ended = True
+                except (KeyError, TypeError, AttributeError):
+                    pass
+                finally:
+                    {many_end}
+                    count += before - left() - (not ended)
+                    if count > limit:
+                        limit = count + 1024
+                        relieve()
         return notable
 
     return ingest, ingest_many, taken
@@ -66,68 +150,70 @@ def make(hot, wake, relieve, slow, plain):
 
 # A row that is missing raises, as a member of the wire does: the long way says what it is. The
 # usual delta has a known number of members, so that none needs to be looked for.
-_TAKE = """
-try:
-    if wire["type"] == {type}:
-        {body}
-        row = hot.last
-        block = body[{block}]
-        if (
-            (block is not row.index and block != row.index)
-            or body[{message}] != row.message_id
-            or body[{session}] != row.session_id
-        ):
-            row = hot.last = hot[body[{session}], body[{message}], block]
-        text = body[{text}]
-        {read}
-        fits = (
-            type(text) is str
-            and (block is row.index or block.__class__ is row.index_class)
-            and (len(body) == {size} or plain(body))
-            {fits}
-        )
-    else:
-        fits = False
-except (KeyError, TypeError, AttributeError):
-    fits = False
-if fits:
-    {mark}
-    row.fresh.append(text)
-    count += 1
-    if not row.dirty:
-        wake(row)
-    elif count > limit:
-        limit = count + 1024
-        relieve()
-    {done}
-"""
-
-_READ = {
-    "block": "seq = body[{seq}]",
-    "sparse": "seq = body[{seq}]",
-    "session": "seq = body[{seq}]",
-    "none": "event_id = wire.get({id})\nids = row.ids",
+_NUMBERED = {
+    "one": "seq = body[{seq}]",
+    "many_begin": "mark = row.mark",
+    "many": "seq = body[{seq}]",
+    "many_mark": "mark = seq",
+    "many_end": "row.mark = mark",
 }
-_FITS = {
-    "block": "and type(seq) is int and seq == row.mark + 1",
-    "sparse": f"and type(seq) is int and row.mark < seq <= {MAX_NUMBER}",
-    "session": f"and type(seq) is int and row.mark < seq <= {MAX_NUMBER} and row.follow(seq)",
-    "none": (
-        "and (event_id is None or event_id.__class__ is str and event_id\n"
-        "     and event_id not in ids.young and event_id not in ids.old)"
-    ),
+_LISTED = {
+    **_NUMBERED,
+    "one_mark": "row.mark = seq\nrow.seqs.append(seq)",
+    "many_begin": "mark, seqs = row.mark, row.seqs",
+    "many_mark": "mark = seq\nseqs.append(seq)",
 }
-_MARK = {
-    "block": "row.mark = seq",
-    "sparse": "row.mark = seq\nrow.seqs.append(seq)",
-    "session": "row.mark = seq\nrow.seqs.append(seq)",
-    "none": (
-        "if event_id is not None:\n"
-        "    ids.young.add(event_id)\n"
-        "    if len(ids.young) >= ids.size:\n"
-        "        ids.turn()"
-    ),
-}
+_MODES: dict[str, dict[str, str]] = {
+    "block": {
+        **_NUMBERED,
+        "one_fits": "and type(seq) is int and seq == row.mark + 1",
+        "one_mark": "row.mark = seq",
+        "many_fits": "and type(seq) is int and seq == mark + 1",
+    },
+    "sparse": {
+        **_LISTED,
+        "one_fits": f"and type(seq) is int and row.mark < seq <= {MAX_NUMBER}",
+        "many_fits": f"and type(seq) is int and mark < seq <= {MAX_NUMBER}",
+    },
+    # In a run the session's last seq is the row's: nothing else was taken in.
+    "session": {
+        **_LISTED,
+        "one_fits": f"and type(seq) is int and row.mark < seq <= {MAX_NUMBER} and row.follow(seq)",
+        "many_fits": f"and type(seq) is int and seq == mark + 1 and mark < {MAX_NUMBER}",
+        "many_end": "row.mark = row.message.session.intervals.ends[-1] = mark",
+    },
+    "none": {
+        "one": "event_id = wire.get({id})\nids = row.ids",
+        "one_fits": (
+            "and (event_id is None or type(event_id) is str and (\n"
+            "    event_id > ids.top if ids.rises\n"
+            "    else event_id and event_id not in ids.young and event_id not in ids.old))"
+        ),
+        "one_mark": (
+            "if event_id is not None:\n"
+            "    if ids.rises:\n"
+            "        ids.top = event_id\n"
+            "        ids.rising.append(event_id)\n"
+            "    else:\n"
+            "        ids.add(event_id)"
+        ),
+        "no_run": " or not row.ids.rises",
+        "many_begin": "ids = row.ids\ntop, rising = ids.top, ids.rising",
+        "many": "event_id = wire.get({id})",
+        "many_fits": (
+            "and (event_id is None or type(event_id) is str and event_id > top)"
+        ),
+        "many_mark": (
+            "if event_id is not None:\n"
+            "    top = event_id\n"
+            "    rising.append(event_id)"
+        ),
+        "many_end": "ids.top = top",
+    },
+}  # fmt: skip
+# Without ids that are unique nothing is read of them.
+_MODES["alone"] = {"one": "", "one_fits": "", "one_mark": "", "many_begin": "", "many": ""}
+_MODES["alone"] |= {"many_fits": "", "many_mark": "", "many_end": "pass"}
 
 
 def door(
@@ -259,27 +345,20 @@ def _known(shape: DeltaShape, mode: Sequencing) -> frozenset[str]:
 def _compiled(
     shape: DeltaShape, mode: Sequencing
 ) -> Callable[..., tuple[Ingest, IngestMany, Callable[[], int]]]:
-    names = {
-        name: repr(getattr(shape, name))
-        for name in ("type", "session", "message", "block", "text", "seq", "id", "field")
-    }
-    fits = _FITS[mode]
-    if shape.field_always:
-        fits = 'and body[{field}] == "text"\n' + fits
-    take = _fill(
-        _TAKE,
-        body=f"body = wire[{shape.body!r}]" if shape.body else "body = wire",
-        size=str(len(_members(shape, mode))),
-        read=_READ[mode],
-        fits=fits,
-        mark=_MARK[mode],
+    alone = mode == "none" and not shape.id
+    parts = {"no_run": "", **_MODES["alone" if alone else mode]}
+    parts["body"] = f"body = wire[{shape.body!r}]" if shape.body else "body = wire"
+    # An index that is a number may be met by `true` or `1.0`; an id only by itself.
+    numbers = not shape.block_is_id
+    parts["index_class"] = "and type(block) is row.index_class" if numbers else ""
+    parts["many_index_class"] = "and type(block) is index_class" if numbers else ""
+    parts["is_text"] = 'and body[{field}] == "text"' if shape.field_always else ""
+    parts["others"] = (
+        "" if shape.others_ignored else f"and (len(body) == {len(_members(shape, mode))} or plain(body))"
     )
-    take = _fill(take, **names)
-    source = _fill(
-        _MODULE,
-        take_one=_fill(take, done="return ACCEPTED"),
-        take_many=_fill(take, done="continue"),
-    )
+    for name in ("type", "session", "message", "block", "text", "seq", "id", "field"):
+        parts[name] = repr(getattr(shape, name))
+    source = _fill(_fill(_MODULE, **parts), **parts)
     scope: dict[str, Any] = {"ACCEPTED": ACCEPTED}
     exec(compile(source, f"<deltas of {shape.type}, {mode}>", "exec"), scope)
     made: Callable[..., Any] = scope["make"]
@@ -294,7 +373,7 @@ def _fill(source: str, /, **parts: str) -> str:
         if line.strip() == "{" + name + "}" and name in parts:
             indent = line[: len(line) - len(line.lstrip())]
             # Lines that stand inside a bracket or a block keep their own indentation behind it.
-            lines += [indent + part for part in parts[name].strip("\n").split("\n")]
+            lines += [indent + part for part in parts[name].split("\n") if part]
         else:
             for key, part in parts.items():
                 line = line.replace("{" + key + "}", part)

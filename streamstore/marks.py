@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Mapping
+from operator import lt
 from typing import Any
 
 import attrs
@@ -89,26 +90,83 @@ class Intervals:
 class EventIds:
     """Ids seen, at least the last `size` of them, at most twice as many.
 
-    Two sets that take turns: nothing is ever moved or searched for the oldest one.
+    Ids that a server counts up are each greater than all before: such a one is new without any
+    hash, and goes to the end of a sorted list. A new one that is smaller shows that they are
+    random; from there on they are kept in sets. Young and old ones take turns: nothing is ever
+    moved or searched for the oldest one.
+
+    The hot path adds to `rising` itself, so that until the next tick it may hold more; what is
+    forgotten does not depend on that.
+
+    >>> ids = EventIds(100)
+    >>> [(ids.add(name), name in ids)[1] for name in ("e1", "e3", "e2")], "e4" in ids
+    ([True, True, True], False)
+
+    Attributes:
+        rises: every id so far was greater than all before; `top` is the last of them.
+        rising, old_rising: young and old ids while that is so.
+        young, old: young and old ids since then.
     """
 
     size: int
-    young: set[str] = attrs.field(factory=set)
-    old: set[str] = attrs.field(factory=set)
+    rises: bool = attrs.field(init=False, default=True)
+    top: str = attrs.field(init=False, default="")
+    rising: list[str] = attrs.field(init=False, factory=list)
+    old_rising: list[str] = attrs.field(init=False, factory=list)
+    young: set[str] = attrs.field(init=False, factory=set)
+    old: set[str] = attrs.field(init=False, factory=set)
 
     def __contains__(self, event_id: str) -> bool:
+        self.turn()
+        if self.rises:
+            return _within(self.rising, event_id) or _within(self.old_rising, event_id)
         return event_id in self.young or event_id in self.old
 
     def add(self, event_id: str) -> None:
-        """Remember an id."""
-        self.young.add(event_id)
-        if len(self.young) >= self.size:
-            self.turn()
+        """Remember an id that is new."""
+        self.turn()
+        if self.rises and event_id > self.top:
+            self.top = event_id
+            self.rising.append(event_id)
+        else:
+            if self.rises:
+                self.rises = False
+                self.young, self.old = set(self.rising), set(self.old_rising)
+                self.rising.clear()
+                self.old_rising = []
+            self.young.add(event_id)
+        self.turn()
 
     def turn(self) -> None:
-        """The young ones are old from now on; the old ones are forgotten."""
-        self.old = self.young
-        self.young = set()
+        """Where `size` are young they are old from now on; the old ones are forgotten."""
+        size = self.size
+        while len(self.rising) >= size:
+            self.old_rising = self.rising[:size]
+            del self.rising[:size]  # in place: a run of the hot path may hold it
+        if len(self.young) >= size:
+            self.old, self.young = self.young, set()
+
+    def listed(self) -> tuple[list[str], list[str]]:
+        """The young and the old ones, each sorted."""
+        self.turn()
+        return sorted((*self.rising, *self.young)), sorted((*self.old_rising, *self.old))
+
+    @classmethod
+    def of(cls, size: int, young: list[str], old: list[str]) -> EventIds:
+        """Ids that were `listed`."""
+        ids = cls(size)
+        both = [*old, *young]
+        ids.rises = all(map(lt, both, both[1:]))
+        if ids.rises:
+            ids.rising, ids.old_rising, ids.top = young, old, both[-1] if both else ""
+        else:
+            ids.young, ids.old = set(young), set(old)
+        return ids
+
+
+def _within(ordered: list[str], event_id: str) -> bool:
+    at = bisect_left(ordered, event_id)
+    return at < len(ordered) and ordered[at] == event_id
 
 
 @attrs.define(eq=False)

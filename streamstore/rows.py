@@ -178,7 +178,6 @@ class BlockRow(Marks):
         fresh = self.fresh
         number = len(fresh)
         if number:
-            self.fresh = []
             text = fresh[0] if number == 1 else "".join(fresh)
             if len(self.ops) < len(self.seqs):
                 self.cell.append(text)
@@ -187,7 +186,9 @@ class BlockRow(Marks):
                     self.trim(window)
             else:
                 self.append_alone("text", text)
+            fresh.clear()  # in place: a run that is under way goes on with it
             self.whole_text = False
+            self.ids.turn()
         return number
 
     def append_alone(self, field: str, text: str) -> None:
@@ -308,7 +309,7 @@ class BlockRow(Marks):
     def wipe(self) -> None:
         """Forget everything but the identity, the marks and what is shown."""
         self.cool()
-        self.fresh = []
+        self.fresh.clear()
         self.ops = [None] * len(self.seqs)
         self.held = {}
         self.holes_at = {}

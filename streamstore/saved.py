@@ -269,7 +269,7 @@ def _dump(value: Any) -> Any:
     if isinstance(value, Intervals):
         return {"~intervals": [value.starts, value.ends, value.lost]}
     if isinstance(value, EventIds):
-        return {"~ids": [value.size, sorted(value.young), sorted(value.old)]}
+        return {"~ids": [value.size, *value.listed()]}
     if isinstance(value, Request):
         return {"~request": {**attrs.asdict(value, recurse=False), "payload": thaw(value.payload)}}
     if attrs.has(type(value)):
@@ -308,7 +308,9 @@ def _undump(value: Any) -> Any:
         return Intervals(_typed(starts, list), _typed(ends, list), lost)
     if kind == "~ids":
         size, young, old = inner
-        return EventIds(_typed(size, int), set(young), set(old))
+        for event_id in (*_typed(young, list), *_typed(old, list)):
+            _checked(is_id, event_id)
+        return EventIds.of(_typed(size, int), young, old)
     if kind == "~request":
         return Request(**{**inner, "payload": freeze(inner["payload"])})
     if kind == "~event":

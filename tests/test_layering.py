@@ -70,6 +70,9 @@ ROWS = (
     Row("the frameworks by name", "frontends"),
     Row("laws for the command, fixtures for pytest", "check pytest_plugin"),
     Row("the transcript in a terminal", "replay"),
+    Row("what `record` does", "recording recording.*", family=True),
+    Row("what `serve` does", "serve serve.*", family=True),
+    Row("what `watch` does", "watch watch.*", family=True),
     Row("the command", "cli cli.*", family=True),
     Row("python -m", "__main__"),
 )
@@ -103,9 +106,13 @@ MAY_USE_EXTRAS = (
     "partialjson",
     "log",
     "replay",
+    "serve",
+    "serve.*",
     "testing",
     "testing.*",
     "pytest_plugin",
+    "watch",
+    "watch.*",
 )
 
 

@@ -39,12 +39,15 @@ class DeltaShape:
         type: value of the member `type` at the top of a delta.
         body: member that holds the rest ("" when the rest is at the top, too).
         session, message, block, text: members of the body, all strings but an integer block.
+        block_is_id: the block is a string as well.
         field: member that names the field, "" where there is none; only `text` is hot.
         field_always: every delta has it.
         seq: member of the body with the seq, "" where the protocol has none.
         envelope: member that wraps a whole wire object on some endpoints, "" for none.
         id: member at the top with the event id, "" where ids are not unique.
         spare: further members, numbers, that a plain delta may carry without any effect.
+        others_ignored: whatever else a delta carries has no effect; otherwise a member that is
+            not named here sends it the long way.
     """
 
     type: str
@@ -59,6 +62,8 @@ class DeltaShape:
     id: str = ""
     spare: tuple[str, ...] = ()
     envelope: str = ""
+    block_is_id: bool = False
+    others_ignored: bool = False
 
 
 class PlainDelta(NamedTuple):

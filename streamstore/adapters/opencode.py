@@ -141,6 +141,8 @@ class OpencodeAdapter(StatelessAdapter):
         envelope="payload",
         field_always=True,
         id="id",
+        block_is_id=True,
+        others_ignored=True,
     )
 
     @classmethod
