@@ -26,7 +26,7 @@ from .events import (
 from .limits import Limits
 from .model import Delivery
 from .rows import BlockRow, MessageRow, SessionRow
-from .verdicts import ACCEPTED, Counts
+from .verdicts import Counts
 
 AnyRow: TypeAlias = SessionRow | MessageRow | BlockRow
 Edits: TypeAlias = list[tuple[str, Edit]]
@@ -93,10 +93,7 @@ class Coalescer:
             number = row.settle(self._limits.late_window)
             row.touched = self.epoch
             row.message.session.events += number
-            self._counts.add(ACCEPTED, number)
-            characters = row.cell.length - before
-            self._counts.characters["received"] += characters
-            self._counts.characters["accepted"] += characters
+            self._counts.deltas(number, row.cell.length - before)
 
     def settle_all(self) -> None:
         """Settle every row that waits."""
@@ -214,8 +211,9 @@ class Coalescer:
         taken: list[tuple[AnyRow, Edits]] = []
         for row in rows:
             row.dirty = False
-            if isinstance(row, BlockRow):
-                self.settle(row)
+            if type(row) is BlockRow:
+                if row.fresh:
+                    self.settle(row)
                 row.message.session.woken.clear()
                 taken.append((row, self._edits(row) if row.exists else []))
             else:
@@ -223,10 +221,13 @@ class Coalescer:
         return taken
 
     def _edits(self, row: BlockRow) -> Edits:
-        session = row.message.session
+        message = row.message
+        session = message.session
         edits: Edits = []
-        settled = row.message.closed_as != "open"
-        holds_back = self._buffers(session) and not settled and not row.local
+        settled = message.closed_as != "open"
+        holds_back = (
+            (session.mode or self.delivery) == "buffered" and not settled and not row.local
+        )
         if holds_back and self._spills(row):
             holds_back = False
         if holds_back and not row.released:
@@ -235,11 +236,12 @@ class Coalescer:
         part = holds_back  # what came after the release still waits
         row.reshaped |= row.withheld or row.shown_closed != row.closed
         row.withheld = row.released = False
-        session.withheld.pop(row.key, None)
+        if session.withheld:
+            session.withheld.pop(row.key, None)
         row.shown_closed = row.released_closed if part else row.closed
         final = row.shown_closed or settled
         for field, cell in row.cells():
-            if cell.waits:
+            if cell.pending or cell.cut is not None:
                 before = cell.length
                 edit = cell.publish_released(final) if part else cell.publish(final)
                 self._counts.characters["paired"] += before - cell.length

@@ -41,9 +41,18 @@ def make(hot, wake, relieve, slow, plain):
     def taken():
         return count
 
+    def woken(row):
+        nonlocal limit
+        if not row.dirty:
+            wake(row)
+        else:
+            limit = count + 1024
+            relieve()
+        return ACCEPTED
+
     def ingest(wire):
         """Take in one wire object (decoded JSON) and say what became of it."""
-        nonlocal count, limit
+        nonlocal count
         try:
             if wire["type"] == {type}:
                 {body}
@@ -57,28 +66,25 @@ def make(hot, wake, relieve, slow, plain):
                     row = hot.last = hot[body[{session}], body[{message}], block]
                 text = body[{text}]
                 {one}
-                fits = (
+                if (
                     type(text) is str
                     {index_class}
                     {is_text}
                     {others}
                     {one_fits}
-                )
+                ):
+                    {one_mark}
+                    row.fresh.append(text)
+                    count += 1
+                    if row.dirty and count < limit:
+                        return ACCEPTED
+                else:
+                    row = None
             else:
-                fits = False
+                row = None
         except (KeyError, TypeError, AttributeError):
-            fits = False
-        if fits:
-            {one_mark}
-            row.fresh.append(text)
-            count += 1
-            if not row.dirty:
-                wake(row)
-            elif count > limit:
-                limit = count + 1024
-                relieve()
-            return ACCEPTED
-        return slow(wire)
+            row = None
+        return slow(wire) if row is None else woken(row)
 
     def ingest_many(wires):
         """Take in wire objects; those not plainly accepted, with their place."""

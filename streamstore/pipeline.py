@@ -356,7 +356,8 @@ class Stream:
             CallerError: the stream has ended.
             UnknownProtocol: `auto` recognised nothing in `Limits.undetected_events` events.
         """
-        self._store._drain()
+        if self._store._inbox:
+            self._store._drain()
         self._open_only()
         if self._feeding:
             self._store._post(self, data)  # from a subscriber: behind what is being taken in
@@ -383,27 +384,36 @@ class Stream:
             self._take_texts(framer.feed(data))
             self._count_skipped(framer.skipped - skipped)
         else:
+            if len(data) >= RUN_BYTES and not framer.between:
+                # The event that the last chunk cut goes its way; behind it a run may begin.
+                end = data.find(b"\n\n") + 2
+                if end > 1:
+                    self._parse(data[:end], framer)
+                    data = data[end:]
             data = self._take_run(data, framer)
             if data:
-                skipped = framer.skipped
-                for frame in framer.feed(data):
-                    # Before it is taken in: a commit in between shows the position behind it.
-                    before = self._event_id
-                    self._id_before, self._event_id = before, frame.id
-                    self._take_text(frame.data, frame.event)
-                    if self.received == self._repeats_to:
-                        self._event_id = before
-                    self._id_before = None
-                self._count_skipped(framer.skipped - skipped)
-                if self.received != self._repeats_to:
-                    self._event_id = framer.last_event_id  # also of an event without data
+                self._parse(data, framer)
+
+    def _parse(self, data: bytes, framer: EventStreamParser) -> None:
+        skipped = framer.skipped
+        for frame in framer.feed(data):
+            # Before it is taken in: a commit in between shows the position behind it.
+            before = self._event_id
+            self._id_before, self._event_id = before, frame.id
+            self._take_text(frame.data, frame.event)
+            if self.received == self._repeats_to:
+                self._event_id = before
+            self._id_before = None
+        self._count_skipped(framer.skipped - skipped)
+        if self.received != self._repeats_to:
+            self._event_id = framer.last_event_id  # also of an event without data
 
     def _take_run(self, data: bytes, framer: EventStreamParser) -> bytes:
         """Take in whole events at the start the short way; what is left for the parser."""
         if self._rest:
             data, self._rest = self._rest + data, b""
         if (
-            len(data) < RUN_BYTES
+            (len(data) < RUN_BYTES and data[-2:] != b"\n\n")
             or len(data) > framer.limits.line
             or self._named
             or not framer.between
@@ -1295,7 +1305,8 @@ class StreamStore:
     def flush(self) -> ChangeSet:
         """Commit now: one change set, one notification pass. Shows nothing that is held back."""
         self._usable()
-        self._drain()
+        if self._inbox:
+            self._drain()
         if self._ticks is not None:
             self._ticks.committed()  # first: what subscribers feed meanwhile is a new request
         return self._commit()
@@ -1364,8 +1375,8 @@ class StreamStore:
         if not self._coalescer.waits:
             return self._nothing()
         taken = self._coalescer.take()
-        touched = {id(session): session for session in (_session_of(row) for row, _ in taken)}
-        changes = self._tables.publish(taken, self._resume(touched.values()))
+        touched = dict.fromkeys([_session_of(row) for row, _ in taken])
+        changes = self._tables.publish(taken, self._resume(touched))
         if len(self._removed) > self.limits.removed_sessions:
             self._forget_removed()
         if not changes:
@@ -1384,7 +1395,9 @@ class StreamStore:
         )
 
     def _remember(self, changes: ChangeSet) -> None:
-        size = sum(len(edit.text) for edit in changes.text.values())
+        size = 0
+        for edit in changes.text.values():
+            size += len(edit.text)
         self._history.append((changes, size))
         self._history_characters += size
         while len(self._history) > self.limits.history_changes or (
@@ -1638,13 +1651,14 @@ class StreamStore:
 
     def _resume(self, touched: Iterable[SessionRow]) -> Mapping[str, Any]:
         resume: dict[str, Any] = {}
-        sessions = {
-            session.id: session.intervals.contiguous
-            for session in touched
-            if session.intervals.starts
-        }
+        sessions: dict[str, int] = {}
+        for session in touched:
+            if session.intervals.starts:
+                sessions[session.id] = session.intervals.ends[0]
         if sessions:
-            resume["sessions"] = MappingProxyType(dict(sorted(sessions.items())))
+            if len(sessions) > 1:
+                sessions = dict(sorted(sessions.items()))
+            resume["sessions"] = MappingProxyType(sessions)
         for left in self._left:
             if left["eventId"]:
                 resume["eventId"] = left["eventId"]

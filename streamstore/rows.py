@@ -179,7 +179,9 @@ class BlockRow(Marks):
         number = len(fresh)
         if number:
             text = fresh[0] if number == 1 else "".join(fresh)
-            if len(self.ops) < len(self.seqs):
+            if not self.seqs:
+                self.cell.append(text)
+            elif len(self.ops) < len(self.seqs):
                 self.cell.append(text)
                 self.ops += fresh
                 if len(self.ops) > 2 * window:

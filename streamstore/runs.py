@@ -16,7 +16,8 @@ from .decoding import scan_json
 _DATA, _EVENT = "data: ", "event: "
 _THEN_DATA, _BLANK = "\ndata: ", "\n\n"
 
-#: A chunk shorter than this is left to the parser: looking twice at short ones costs more.
+#: A chunk shorter than this that ends inside an event is left to the parser: looking twice at
+#: short ones costs more.
 RUN_BYTES = 512
 
 

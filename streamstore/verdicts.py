@@ -52,6 +52,7 @@ RANK = Verdict("refused", "rank")
 
 # Types and members of a hostile stream are names of counts: there must be an end to them.
 _DISTINCT = 256
+_PLAIN = (ACCEPTED.kind, ACCEPTED.reason)
 
 
 def text_length(event: Any) -> int:
@@ -82,6 +83,12 @@ class Counts:
         if key not in self.verdicts and len(self.verdicts) >= _DISTINCT:
             key = (verdict.kind, "other")
         self.verdicts[key] += number
+
+    def deltas(self, number: int, characters: int) -> None:
+        """Count accepted deltas and the characters of their texts."""
+        self.verdicts[_PLAIN] += number
+        self.characters["received"] += characters
+        self.characters["accepted"] += characters
 
     def text(self, event: Any, verdict: Verdict) -> None:
         """Count the characters of an event's text, if it has one, under what became of it."""
