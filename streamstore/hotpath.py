@@ -102,10 +102,12 @@ def make(hot, wake, relieve, slow, plain):
         for wire in rest:
             ended = False
             while not ended:
+                short = count
                 verdict = ingest(wire)
                 if verdict is not ACCEPTED:
                     notable.append((len(wires) - left() - 1, verdict))
-                    previous = None
+                if count == short:
+                    previous = None  # it took the long way, of which `hot.last` says nothing
                     break
                 row = hot.last
                 if row is not previous or row is None or not row.dirty{no_run}:
@@ -181,12 +183,15 @@ _MODES: dict[str, dict[str, str]] = {
         "one_fits": f"and type(seq) is int and row.mark < seq <= {MAX_NUMBER}",
         "many_fits": f"and type(seq) is int and mark < seq <= {MAX_NUMBER}",
     },
-    # In a run the session's last seq is the row's: nothing else was taken in.
     "session": {
         **_LISTED,
         "one_fits": f"and type(seq) is int and row.mark < seq <= {MAX_NUMBER} and row.follow(seq)",
         "many_fits": f"and type(seq) is int and seq == mark + 1 and mark < {MAX_NUMBER}",
-        "many_end": "row.mark = row.message.session.intervals.ends[-1] = mark",
+        "many_begin": (
+            "mark, seqs = row.mark, row.seqs\n"
+            "ends = row.message.session.intervals.ends  # the last of which is the mark, too"
+        ),
+        "many_end": "row.mark = ends[-1] = mark",
     },
     "none": {
         "one": "event_id = wire.get({id})\nids = row.ids",
@@ -283,37 +288,99 @@ def plain_door(
     if mode not in ("sparse", "none"):
         return Door(slow, _one_by_one(slow), taken)
 
+    def take(wire: Any, found: PlainDelta | None) -> Verdict:
+        nonlocal count, limit
+        if found is None:
+            return slow(wire)
+        key, text, seq = found
+        row = hot.last
+        if row is None or row.key != key:
+            row = hot.get(key)
+            if row is None:
+                return slow(wire)
+            hot.last = row
+        if counted:
+            if seq is None or not row.mark < seq <= MAX_NUMBER:
+                return slow(wire)
+            row.mark = seq
+            row.seqs.append(seq)
+        row.fresh.append(text)
+        count += 1
+        if not row.dirty:
+            wake(row)
+        elif count > limit:
+            limit = count + 1024
+            relieve()
+        return ACCEPTED
+
     def ingest(wire: Any) -> Verdict:
         """Take in one wire object (decoded JSON) and say what became of it."""
-        nonlocal count, limit
         try:
             found = plain(wire)
         except (KeyError, TypeError, AttributeError):
             found = None
-        if found is not None:
-            key, text, seq = found
-            row = hot.last
-            if row is None or row.key != key:
-                row = hot.get(key)
-                if row is None:
-                    return slow(wire)
-                hot.last = row
-            if counted:
-                if seq is None or not row.mark < seq <= MAX_NUMBER:
-                    return slow(wire)
-                row.mark = seq
-                row.seqs.append(seq)
-            row.fresh.append(text)
-            count += 1
-            if not row.dirty:
-                wake(row)
-            elif count > limit:
-                limit = count + 1024
-                relieve()
-            return ACCEPTED
-        return slow(wire)
+        return take(wire, found)
 
-    return Door(ingest, _one_by_one(ingest), taken)
+    def ingest_many(wires: Iterable[Any]) -> list[tuple[int, Verdict]]:
+        """Take in wire objects; those not plainly accepted, with their place."""
+        nonlocal count, limit
+        if type(wires) is not list:
+            return one_by_one(wires)
+        notable = []
+        rest = iter(wires)
+        left = rest.__length_hint__
+        previous = None
+        for wire in rest:
+            try:
+                found = plain(wire)
+            except (KeyError, TypeError, AttributeError):
+                found = None
+            ended = False
+            while not ended:
+                short = count
+                verdict = take(wire, found)
+                if verdict is not ACCEPTED:
+                    notable.append((len(wires) - left() - 1, verdict))
+                if count == short:
+                    previous = None  # it took the long way, of which `hot.last` says nothing
+                    break
+                row = hot.last
+                if row is not previous or row is None or not row.dirty:
+                    previous = row
+                    break
+                # A run, as in `_MODULE`. No wire object is offered to the adapter twice: it may
+                # have noted its number.
+                own, fresh, seqs, mark = row.key, row.fresh, row.seqs, row.mark
+                before = left()
+                try:
+                    for wire in rest:
+                        found = None
+                        found = plain(wire)
+                        if found is None:
+                            break
+                        key, text, seq = found
+                        if key is not own and key != own:
+                            break
+                        if counted:
+                            if seq is None or not mark < seq <= MAX_NUMBER:
+                                break
+                            mark = seq
+                            seqs.append(seq)
+                        fresh.append(text)
+                    else:
+                        ended = True
+                except (KeyError, TypeError, AttributeError):
+                    pass
+                finally:
+                    row.mark = mark
+                    count += before - left() - (not ended)
+                    if count > limit:
+                        limit = count + 1024
+                        relieve()
+        return notable
+
+    one_by_one = _one_by_one(ingest)
+    return Door(ingest, ingest_many, taken)
 
 
 def _one_by_one(ingest: Ingest) -> IngestMany:

@@ -549,8 +549,8 @@ def test_a_text_delta_of_a_streaming_message_takes_the_short_way(
     found = asked(adapter, wire)
     assert found is not None and adapter._own == memory
     (event,) = adapter.decode(wire)
-    assert isinstance(event, BlockDelta) and event.text == found.text and found.seq is None
-    assert found.key == PartKey("t", event.message_id, event.block_index)
+    assert isinstance(event, BlockDelta) and event.text == found[1] and found[2] is None
+    assert found[0] == PartKey("t", event.message_id, event.block_index)
     assert adapter._own == memory
 
 
@@ -1778,8 +1778,8 @@ def check_total(adapter: AgUiAdapter, wire: Any) -> bool:
     assert json.loads(json.dumps([adapter._own, adapter._context.shared])) is not None
     if plain is not None:
         (event,) = events
-        assert isinstance(event, BlockDelta) and event.text == plain.text
-        assert (event.session_id, event.message_id, event.block_index) == plain.key
+        assert isinstance(event, BlockDelta) and event.text == plain[1]
+        assert (event.session_id, event.message_id, event.block_index) == plain[0]
     for event in events:
         canonical = encode_event(event)
         if not isinstance(event, RequestEvent | Snapshot | SessionStatus):

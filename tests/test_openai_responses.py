@@ -1548,7 +1548,7 @@ def test_memory_does_not_grow_with_deltas() -> None:
         wire = wires(delta("more"), start=number)[0]
         plain = bare.adapter.plain(wire)
         assert plain is not None
-        assert [plain.key.block_index, plain.text] == ["0/content/0", "more"]
+        assert [plain[0].block_index, plain[1]] == ["0/content/0", "more"]
     assert len(bare.memory) <= before + 3
 
 
@@ -1736,6 +1736,6 @@ def test_numbered_events_are_taken_in_once_whatever_is_between_them(run: list[An
             assert took(bare, wire) == decoded
         else:
             first, *others = decoded
-            assert (first.message_id, first.block_index) == plain.key[1:]
-            assert (first.text, first.seq, others) == (plain.text, plain.seq, [])
+            assert (first.message_id, first.block_index) == plain[0][1:]
+            assert (first.text, first.seq, others) == (plain[1], plain[2], [])
         assert bare.memory == slow.memory

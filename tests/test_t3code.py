@@ -28,6 +28,7 @@ from wires import (
 )
 
 from streamstore import StreamStore
+from streamstore.adapters import t3code
 from streamstore.adapters.t3code import T3CodeAdapter, milliseconds
 
 Wire = dict[str, Any]
@@ -216,10 +217,140 @@ def test_projects_and_commands_change_nothing_and_unknown_types_are_counted() ->
     assert text(store, "m") == "a"
 
 
-def test_a_revert_is_noted_for_the_fetch_that_follows() -> None:
+# --- reverts --------------------------------------------------------------------------------------
+
+
+def a_turn(server: Server, number: int) -> None:
+    """A question, an answer in two messages, an activity, a plan, and the turn's checkpoint."""
+    turn = f"turn-{number}"
+    server.ask(f"u{number}", f"Question {number}?")
+    for part in ("a", "b"):
+        server.say(f"{part}{number}", "It ", True, turnId=turn)
+        server.say(f"{part}{number}", "is.", True, turnId=turn)
+        server.say(f"{part}{number}", "", False, turnId=turn)
+    for kind, member, name in (
+        ("activity-appended", "activity", "act"),
+        ("proposed-plan-upserted", "proposedPlan", "plan"),
+    ):
+        entry = {"id": f"{name}{number}", "turnId": turn, "createdAt": at(server.sequence)}
+        server.emit(kind, **{member: entry})
+    server.emit("turn-diff-completed", turnId=turn, checkpointTurnCount=number, status="ready")
+
+
+def turns(count: int) -> Server:
     server = Server()
-    server.emit("reverted", turnCount=2)
-    assert fold(PROTOCOL, server.sent).session("t1").info == {"revertedTo": 2}  # type: ignore[union-attr]
+    server.say("s", "Be brief.", False, role="system", turnId=None)
+    server.emit("activity-appended", activity={"id": "setup", "turnId": None, "createdAt": at(2)})
+    for number in range(1, count + 1):
+        a_turn(server, number)
+    return server
+
+
+def ids(store: StreamStore) -> list[str]:
+    return sorted(message.id for message in store.messages("t1"))
+
+
+def of_turns(*numbers: int) -> list[str]:
+    names = ("u", "a", "b", "act", "plan")
+    return sorted(["s", "setup", *(f"{name}{number}" for number in numbers for name in names)])
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3])
+def test_a_revert_leaves_the_turns_up_to_its_count_and_what_is_of_none(count: int) -> None:
+    server = turns(3)
+    server.emit("reverted", turnCount=count)
+    store = fold(PROTOCOL, server.sent)
+    assert ids(store) == of_turns(*range(1, count + 1))
+    assert store.session("t1").info == {"revertedTo": count}  # type: ignore[union-attr]
+
+
+def test_a_turn_after_a_revert_is_shown_and_one_more_revert_takes_it_back() -> None:
+    server = turns(2)
+    server.emit("reverted", turnCount=1)
+    a_turn(server, 3)
+    server.sent[-1]["payload"]["checkpointTurnCount"] = 2
+    assert ids(fold(PROTOCOL, server.sent)) == of_turns(1, 3)
+    server.emit("reverted", turnCount=1)
+    assert ids(fold(PROTOCOL, server.sent)) == of_turns(1)
+
+
+def test_a_revert_behind_a_snapshot_knows_the_messages_and_checkpoints_in_it() -> None:
+    server = turns(3)
+    (thread,) = encoded(fold(PROTOCOL, server.sent), PROTOCOL)
+    thread["checkpoints"] = [
+        {"turnId": f"turn-{number}", "checkpointTurnCount": number} for number in (1, 2, 3)
+    ]
+    snapshot = {"snapshotSequence": server.sequence, "thread": thread}
+    store = fold(PROTOCOL, [snapshot, server.emit("reverted", turnCount=2)])
+    assert ids(store) == of_turns(1, 2)
+
+
+def test_without_the_checkpoints_a_revert_removes_nothing_before_the_snapshot() -> None:
+    server = turns(3)
+    events = [wire for wire in server.sent if wire["type"] != "thread.turn-diff-completed"]
+    store = fold(PROTOCOL, [*events, server.emit("reverted", turnCount=2)])
+    assert ids(store) == of_turns(1, 2, 3)
+    assert store.session("t1").info == {"revertedTo": 2}  # type: ignore[union-attr]
+
+
+def test_a_revert_that_is_replayed_takes_nothing_back_that_came_after_it() -> None:
+    server = turns(2)
+    revert = server.emit("reverted", turnCount=1)
+    a_turn(server, 3)
+    store = fold(PROTOCOL, server.sent)
+    before = shown(store)
+    store.open(PROTOCOL).ingest(revert)
+    store.flush()
+    assert shown(store)["sessions"] == before["sessions"]
+    again = fold(PROTOCOL, [*server.sent, *server.sent])
+    assert ids(again) == of_turns(1, 3)
+    store.open(PROTOCOL).ingest(server.emit("reverted", turnCount=1))
+    store.flush()
+    assert ids(store) == of_turns(1)
+
+
+def test_what_is_late_of_a_turn_that_was_taken_back_stays_away() -> None:
+    server = turns(2)
+    late = [
+        wire
+        for wire in server.sent
+        if wire["payload"].get("messageId") == "b2"
+        or wire["payload"].get("activity", {}).get("id") == "act2"
+    ]
+    assert len(late) == 4
+    events = [wire for wire in server.sent if wire not in late]
+    store = fold(PROTOCOL, [*events, server.emit("reverted", turnCount=1), *late])
+    assert ids(store) == of_turns(1)
+
+
+def test_imported_history_is_not_taken_back() -> None:
+    server = turns(1)
+    server.say("import:1:0", "Before.", False, role="user", turnId=None)
+    server.emit("reverted", turnCount=0)
+    assert ids(fold(PROTOCOL, server.sent)) == sorted(["import:1:0", *of_turns()])
+
+
+def test_a_revert_is_of_its_thread_alone_and_a_saved_state_knows_what_it_takes_back() -> None:
+    server = turns(2)
+    server.ask("u1", "Another thread's.", "t2")
+    server.emit("reverted", turnCount=1)
+    store = fold(PROTOCOL, server.sent)
+    assert ids(store) == of_turns(1)
+    assert [message.id for message in store.messages("t2")] == ["u1"]
+    assert_saves_resume(PROTOCOL, server.sent)
+    assert_every_tick_is_a_prefix(PROTOCOL, server.sent)
+    assert_chunks_do_not_show(PROTOCOL, server.sent)
+    assert_no_law_broken(server.sent)
+
+
+def test_what_a_revert_remembers_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(t3code, "_REVERTIBLE", 4)
+    monkeypatch.setattr(t3code, "_CHECKPOINTS", 2)
+    server = turns(4)
+    store = fold(PROTOCOL, server.sent)
+    memory = store.save()["memory"][PROTOCOL]["t1"]
+    assert list(memory["known"]) == ["a4", "b4", "act4", "plan4"]
+    assert memory["checkpoints"] == {"turn-3": 3, "turn-4": 4}
 
 
 # --- what the ingestion lost ----------------------------------------------------------------------

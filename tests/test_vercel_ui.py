@@ -553,7 +553,7 @@ def test_the_short_way_is_for_deltas_that_carry_nothing_else() -> None:
         adapter.plain(wire)
     adapter.decode({"type": "start", "messageId": "m"})
     adapter.decode({"type": "text-start", "id": "a"})
-    assert adapter.plain(wire) == PlainDelta(PartKey("main", "m", 0), "x")
+    assert adapter.plain(wire) == (PartKey("main", "m", 0), "x", None)
     assert adapter.plain({**wire, "providerMetadata": {}}) is None
     assert adapter.plain({**wire, "delta": 1}) is None
     with pytest.raises(KeyError):

@@ -153,7 +153,7 @@ class AcpAdapter:
             and text.__class__ is str
             and memory.get("moves") == moves  # no other stream went on to another part
         ):
-            return PlainDelta(key, text)
+            return (key, text, None)
         return None
 
     def decode(self, wire: Any) -> Sequence[Event]:

@@ -113,7 +113,7 @@ class AgUiAdapter:
             at = wire.get("timestamp")
             if len(wire) != size + 1 or at.__class__ is not int or not -_SAFE <= at <= _SAFE:
                 return None
-        return PlainDelta(key, text)
+        return (key, text, None)
 
     def decode(self, wire: Any) -> Sequence[Event]:
         """The events of one wire object; none for what changes no session."""

@@ -177,7 +177,7 @@ class AnthropicAdapter:
                     and index.__class__ is int  # true is no index 1
                     and self._latest[1] == self._delivery
                 ):
-                    return PlainDelta(key, text)
+                    return (key, text, None)
         return None
 
     def decode(self, wire: Any) -> Sequence[Event]:

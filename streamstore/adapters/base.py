@@ -7,7 +7,7 @@ store: whether an event is a duplicate, late or foreign is decided behind it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, Protocol, TypeAlias
 
 import attrs
 
@@ -66,12 +66,9 @@ class DeltaShape:
     others_ignored: bool = False
 
 
-class PlainDelta(NamedTuple):
-    """A delta of the field `text` that needs nothing but to be appended; see `Adapter.plain`."""
-
-    key: PartKey
-    text: str
-    seq: int | None = None
+#: Key, text and seq (None without one) of a delta of the field `text` that needs nothing but to
+#: be appended; see `Adapter.plain`. A bare tuple: a named one costs more than all the rest.
+PlainDelta: TypeAlias = tuple[PartKey, str, int | None]
 
 
 @attrs.frozen(kw_only=True)

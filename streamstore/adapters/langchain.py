@@ -235,7 +235,7 @@ class LangChainAdapter:
                 and not known["closed"]
                 and self._shared["messages"].get(wire["id"]) is known
             ):
-                return PlainDelta(key, text)
+                return (key, text, None)
         return None
 
     def _plain_delta(self, wire: Any) -> PlainDelta | None:
@@ -254,7 +254,7 @@ class LangChainAdapter:
             and self._own["current"].get("") == key.message_id
             and self._shared["messages"].get(key.message_id) is known
         ):
-            return PlainDelta(key, text)
+            return (key, text, None)
         return None
 
     def decode(self, wire: Any) -> Sequence[Event]:

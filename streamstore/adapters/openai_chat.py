@@ -189,7 +189,7 @@ class OpenAIChatAdapter:
                 else:
                     name, text = member, value
         if text.__class__ is str and text:
-            return PlainDelta(keys[name], text)
+            return (keys[name], text, None)
         return None
 
     def decode(self, wire: Any) -> Sequence[Event]:

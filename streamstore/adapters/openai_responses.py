@@ -311,7 +311,7 @@ class OpenAIResponsesAdapter:
         ):
             key = keys[output][index]
             ends[-1] = self._offered = number
-            return PlainDelta(key, text, self._base + _STEPS * number)
+            return (key, text, self._base + _STEPS * number)
         return None
 
     def decode(self, wire: Any) -> Sequence[Event]:

@@ -170,7 +170,7 @@ class PydanticAIAdapter:
                 and delta.get("provider_name") is None
                 and delta.get(_BESIDE[kind]) is None
             ):
-                return PlainDelta(key, text)
+                return (key, text, None)
         return None
 
     def decode(self, wire: Any) -> Sequence[Event]:

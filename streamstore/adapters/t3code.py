@@ -13,8 +13,13 @@
   give the item `readFrom`, so that it proves it. `synchronized` ends the replay.
 - Order: `createdAt` of a message's first event. `updatedAt` follows at its end, not with deltas.
 - Delivery: `assistantDeliveryMode` of `thread.turn-start-requested`, for that thread's turn alone.
-- Not here: `thread.reverted` needs the thread's checkpoints; it is kept in the session's info, the
-  snapshot that is fetched next says which messages are left. The sidebar's items are unknown.
+- Reverts: `thread.reverted` removes what the server's projector drops. Turns up to its count are
+  kept by their checkpoints, and with them their messages, activities and plans, and what is of no
+  turn; of the user's messages without a turn only as many as there are turns, the oldest. The
+  official client keeps all of those until its next snapshot. Where fewer checkpoints are known than
+  turns are kept, nothing is removed before the snapshot says so; `revertedTo` in the session's info
+  says that there was one. Checkpoints and `latestTurn` in the info are those of the last snapshot.
+- Not here: the sidebar's items are unknown.
 
 Sources: the contracts of t3code (`packages/contracts`) and its client runtime, August 2026, and its
 pull request 98 for the delivery mode.
@@ -36,6 +41,7 @@ from ..events import (
     Event,
     MessageClosed,
     MessageOpened,
+    MessageRemoved,
     SessionRemoved,
     SessionStatus,
     SessionUpdated,
@@ -43,7 +49,7 @@ from ..events import (
     StreamSynchronized,
     TurnStarted,
 )
-from ..keys import PartKey, is_number
+from ..keys import PartKey, is_id, is_number
 from ..model import DELIVERIES, Json, Message, Part, thaw
 from .base import Context, Declaration, DeltaShape, PlainDelta, Reads
 from .members import (
@@ -65,11 +71,17 @@ _SENT = "thread.message-sent"
 #: How many messages of a thread are known to stream, or to have ended.
 _REMEMBERED = 256
 
+#: How many messages, entries and checkpoints of a thread a revert knows of; the client's own caps.
+_REVERTIBLE, _CHECKPOINTS = 2_000, 500
+
+#: Ids of history that was imported, which no revert takes back.
+_IMPORTED = "import:"
+
 #: Members of a message that are not its info.
 _MESSAGE = frozenset(("threadId", "messageId", "id", "role", "text", "streaming"))
 
 #: What lies beside a thread's own members in its snapshot.
-_LISTS = ("messages", "activities", "proposedPlans")
+_LISTS = {"messages": "", "activities": "activity", "proposedPlans": "plan"}
 
 _THREAD = frozenset(("id", "session", *_LISTS))
 
@@ -79,13 +91,13 @@ _BUSY = frozenset(("starting", "running"))
 _SILENT = frozenset(
     "thread.turn-interrupt-requested thread.approval-response-requested "
     "thread.user-input-response-requested thread.checkpoint-revert-requested "
-    "thread.session-stop-requested thread.turn-diff-completed".split()
+    "thread.session-stop-requested".split()
 )
 #: Types whose payload is members of the thread.
 _META = frozenset(
     "thread.created thread.meta-updated thread.archived thread.unarchived thread.settled "
     "thread.unsettled thread.snoozed thread.unsnoozed thread.pinned thread.unpinned "
-    "thread.runtime-mode-set thread.interaction-mode-set thread.reverted".split()
+    "thread.runtime-mode-set thread.interaction-mode-set".split()
 )
 
 
@@ -157,7 +169,7 @@ class T3CodeAdapter:
         key = self._key
         if key.message_id != message or key.session_id != session:
             key = self._key = PartKey(session, message, 0)
-        return PlainDelta(key, text, seq)
+        return (key, text, seq)
 
     def decode(self, wire: Any) -> Sequence[Event]:
         """The events of one wire object; the first one has its sequence."""
@@ -197,11 +209,11 @@ class T3CodeAdapter:
         if type(streaming) is not bool:
             raise wrong(body, "streaming", at, "true or false")
         facts = {name: value for name, value in body.items() if name not in _MESSAGE}
-        foreign = self._context.bound and session != self._context.session_id
-        memory = {} if foreign else self._context.of_session(session)
+        memory = self._memory(session)
         streams = memory.setdefault("streams", {})
         known = streams.get(message_id)
         _remember(streams, message_id, streaming and known is not False)
+        gone = _note(memory, session, message_id, body, seq)
         block: dict[str, Any] = {
             "session_id": session,
             "message_id": message_id,
@@ -214,7 +226,7 @@ class T3CodeAdapter:
             if known is not None:
                 return (delta,)
             opened = self._opened(session, message_id, body, facts, at, seq)
-            return (delta, opened, BlockOpened(**block, kind="text"))
+            return (delta, opened, BlockOpened(**block, kind="text"), *gone)
         if known is not None:
             facts.pop("createdAt", None)  # when it was made stands in its first event
         whole = BlockReplaced(
@@ -226,7 +238,13 @@ class T3CodeAdapter:
             whole,
             self._opened(session, message_id, body, {}, at, seq),
             MessageClosed(session_id=session, message_id=message_id),
+            *gone,
         )
+
+    def _memory(self, session: str) -> dict[str, Any]:
+        """What is remembered of a thread; of one that is not this stream's, nothing."""
+        foreign = self._context.bound and session != self._context.session_id
+        return {} if foreign else self._context.of_session(session)
 
     def _opened(
         self, session: str, message_id: str, body: Members, info: Members, at: str, seq: int
@@ -242,12 +260,19 @@ class T3CodeAdapter:
 
     def _snapshot(self, wire: Members, at: str, read_from: str | None) -> Snapshot:
         snapshot = _read_snapshot(wire, at, read_from)
-        session = snapshot.session_id
-        if not (self._context.bound and session != self._context.session_id):
-            streams = self._context.of_session(session).setdefault("streams", {})
-            for message in snapshot.messages[-_REMEMBERED:]:
-                if message["id"] not in streams:
-                    _remember(streams, message["id"], message["status"] == "open")
+        thread, seq = wire["thread"], a_number(wire, "snapshotSequence", at)
+        session: str = thread["id"]
+        memory = self._memory(session)
+        streams = memory.setdefault("streams", {})
+        for message in snapshot.messages[-_REMEMBERED:]:
+            if message["id"] not in streams:
+                _remember(streams, message["id"], message["status"] == "open")
+        for name, role in _LISTS.items():
+            for entry in thread.get(name) or ():
+                _note(memory, session, entry["id"], {"role": role, **entry}, seq)
+        for entry in thread.get("checkpoints") or ():
+            if isinstance(entry, dict):
+                _note_checkpoint(memory, entry)
         return snapshot
 
 
@@ -256,9 +281,77 @@ _Handler: TypeAlias = Callable[[T3CodeAdapter, Members, str, int], Sequence[Even
 
 def _meta(adapter: T3CodeAdapter, body: Members, at: str, seq: int) -> Sequence[Event]:
     info = {name: value for name, value in body.items() if name != "threadId"}
-    if "turnCount" in info:
-        info = {"revertedTo": info["turnCount"]}
     return (SessionUpdated(session_id=an_id(body, "threadId", at), info=info, seq=seq),)
+
+
+def _checkpoint(adapter: T3CodeAdapter, body: Members, at: str, seq: int) -> Sequence[Event]:
+    _note_checkpoint(adapter._memory(an_id(body, "threadId", at)), body)
+    return ()
+
+
+def _reverted(adapter: T3CodeAdapter, body: Members, at: str, seq: int) -> Sequence[Event]:
+    session, count = an_id(body, "threadId", at), a_number(body, "turnCount", at)
+    memory = adapter._memory(session)
+    told = SessionUpdated(session_id=session, info={"revertedTo": count}, seq=seq)
+    kept = [turn for turn, number in memory.get("checkpoints", {}).items() if number <= count]
+    if len(kept) < count:
+        return (told,)
+    before: Members = {
+        name: known for name, known in memory.get("known", {}).items() if known[-1] < seq
+    }
+    left = _left(before, frozenset(kept), count)
+    removed = [name for name in before if name not in left]
+    for name in removed:
+        del memory["known"][name]
+        memory.get("streams", {}).pop(name, None)
+    checkpoints = memory.get("checkpoints", {})
+    memory["checkpoints"] = {turn: checkpoints[turn] for turn in kept}
+    memory["reverted"] = [seq, kept]
+    return (told, *(MessageRemoved(session_id=session, message_id=n, seq=seq) for n in removed))
+
+
+def _left(known: Members, turns: frozenset[str], count: int) -> set[str]:
+    """Which messages and entries a revert to so many turns leaves."""
+    left: set[str] = set()
+    others: dict[str, list[tuple[str, str]]] = {"user": [], "assistant": []}
+    for name, (role, turn, made, _) in known.items():
+        loose = turn is None and role not in others
+        if role == "system" or name.startswith(_IMPORTED) or loose or turn in turns:
+            left.add(name)
+        elif turn is None:
+            others[role].append((made, name))
+    for role, rest in others.items():
+        missing = count - sum(known[name][0] == role for name in left)
+        left.update(name for _, name in sorted(rest)[: max(0, missing)])
+    return left
+
+
+def _note(
+    memory: dict[str, Any], session: str, name: str, body: Members, seq: int
+) -> tuple[MessageRemoved, ...]:
+    """Remember a message or entry for a revert; its removal, where one took it back already."""
+    turn, made = body.get("turnId"), body.get("createdAt")
+    turn = turn if type(turn) is str else None
+    reverted, turns = memory.get("reverted", (0, ()))
+    known = memory.setdefault("known", {})
+    if seq < reverted and name not in known and turn is not None and turn not in turns:
+        return (MessageRemoved(session_id=session, message_id=name, seq=reverted),)
+    made = made if type(made) is str else ""
+    if name in known:
+        turn, made, seq = turn or known[name][1], known[name][2], min(seq, known[name][3])
+    known[name] = [str(body.get("role", "")), turn, made, seq]
+    while len(known) > _REVERTIBLE:
+        del known[next(iter(known))]
+    return ()
+
+
+def _note_checkpoint(memory: dict[str, Any], body: Members) -> None:
+    turn, count = body.get("turnId"), body.get("checkpointTurnCount")
+    if is_id(turn) and is_number(count):
+        table = memory.setdefault("checkpoints", {})
+        table[turn] = count
+        while len(table) > _CHECKPOINTS:
+            del table[next(iter(table))]
 
 
 def _deleted(adapter: T3CodeAdapter, body: Members, at: str, seq: int) -> Sequence[Event]:
@@ -292,6 +385,7 @@ def _entry(
     session = an_id(body, "threadId", at)
     entry, entry_at = an_object(body, member, at), path_to(at, member)
     message_id = an_id(entry, "id", entry_at)
+    gone = _note(adapter._memory(session), session, message_id, {**entry, "role": role}, seq)
     return (
         BlockUpdated(
             session_id=session,
@@ -310,6 +404,7 @@ def _entry(
         ),
         BlockClosed(session_id=session, message_id=message_id, block_index=0),
         MessageClosed(session_id=session, message_id=message_id),
+        *gone,
     )
 
 
@@ -326,6 +421,8 @@ _HANDLERS: Mapping[str, _Handler] = {
     "thread.deleted": _deleted,
     "thread.turn-start-requested": _turn_start,
     "thread.session-set": _session_set,
+    "thread.turn-diff-completed": _checkpoint,
+    "thread.reverted": _reverted,
     "thread.activity-appended": _activity,
     "thread.proposed-plan-upserted": _plan,
 }

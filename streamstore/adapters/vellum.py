@@ -475,7 +475,7 @@ class VellumV2Adapter:
         key = self._key
         if key.block_index != index or key.message_id != message_id or key.session_id != session:
             key = self._key = PartKey(session, message_id, index)
-        return PlainDelta(key, text, seq)
+        return (key, text, seq)
 
     def decode(self, wire: Any) -> Sequence[Event]:
         """The events of one envelope or fetched conversation; what rides along has no seq."""

@@ -182,7 +182,7 @@ class VercelUIAdapter:
         key = self._keys[self._open[wire["type"]][wire["id"]]]
         text = wire["delta"]
         if text.__class__ is str and len(wire) == 3:
-            return PlainDelta(key, text)
+            return (key, text, None)
         return None
 
     def decode(self, wire: Any) -> Sequence[Event]:
