@@ -426,9 +426,8 @@ def _compiled(
     parts["index_class"] = "and type(block) is row.index_class" if numbers else ""
     parts["many_index_class"] = "and type(block) is index_class" if numbers else ""
     parts["is_text"] = 'and body[{field}] == "text"' if shape.field_always else ""
-    parts["others"] = (
-        "" if shape.others_ignored else f"and (len(body) == {len(_members(shape, mode))} or plain(body))"
-    )
+    size = len(_members(shape, mode))
+    parts["others"] = "" if shape.others_ignored else f"and (len(body) == {size} or plain(body))"
     for name in ("type", "session", "message", "block", "text", "seq", "id", "field"):
         parts[name] = repr(getattr(shape, name))
     source = _fill(_fill(_MODULE, **parts), **parts)

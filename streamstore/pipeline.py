@@ -985,8 +985,11 @@ class Stream:
             if store._coalescer.touched_since(session, epoch):
                 return verdicts.REMOVED  # during the read
         steps = plan(event, messages, session, self._mode, store._coalescer.touched_since, epoch)
+        # A removal during the read is newer than what was read, whatever position that has.
+        removed = session.gone and store._coalescer.touched_since(session, epoch)
         store._coalescer.touch(session)
-        self._own_state(event, session, epoch, positioned)
+        if not (positioned and removed):
+            self._own_state(event, session, epoch, positioned)
         for step in steps:
             self._step(step, session, epoch)
         if positioned:
@@ -1037,8 +1040,6 @@ class Stream:
         """The session's own members of a snapshot; events since the read began are newer."""
         store = self._store
         seq = event.seq if positioned else None
-        if seq is not None and session.gone and store._coalescer.touched_since(session, epoch):
-            return
         if seq is not None:
             store._reducer.session_full(session, seq)
         session.gone = False
@@ -1686,6 +1687,8 @@ class StreamStore:
                 self._positions.clear()
                 for stream in self._streams:
                     stream._sessions.pop(session_id, None)
+                if self._applied is not None:
+                    self._applied._sessions.pop(session_id, None)
             del self._removed[session_id]
 
     def _session_row(self, session_id: str) -> SessionRow:
@@ -1865,7 +1868,7 @@ class StreamStore:
             store._load_holes(saved["holes"])
             for left in leaving:
                 store._coalescer.touch(left)
-            store._present(())  # what is shown can be read, or the state is refused here
+            state_of(store)  # what is shown can be read, or the state is refused here
         if store._protocol != "auto":
             adapter_named(store._protocol)
         return store

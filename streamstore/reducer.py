@@ -301,6 +301,9 @@ class Reducer:
                 for block in message.blocks.values():
                     self._undo(block)
             session.messages.clear()
+            session.closing.clear()  # with the rows go their texts
+            session.woken.clear()
+            session.withheld.clear()
             session.info.clear()
             session.own.clear()
         session.exists = not session.removed_now
@@ -724,7 +727,12 @@ class Reducer:
                 self._undo(block)
                 del message.blocks[block.key.block_index]
         if message.local:
-            self._drop(arrival.session, message)
+            session = arrival.session
+            self._drop(session, message)
+            if session.empty:
+                # Nothing but local messages ever spoke of it: it goes without a trace, too.
+                session.exists = False
+                self._touch(session)
 
     def _recount(self, message: MessageRow) -> None:
         """What counts of a message changed: a removal came late, or was undone."""

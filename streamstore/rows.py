@@ -468,6 +468,25 @@ class SessionRow(Marks):
     shown_messages: Any = None
     messages_view: Any = None
 
+    @property
+    def empty(self) -> bool:
+        """Whether nothing of it is there, and nothing of a server ever was."""
+        return not (
+            self.messages
+            or self.own_epochs
+            or self.info.values
+            or self.own.values
+            or self.errors
+            or self.permissions
+            or self.questions
+            or self.results
+            or self.intervals.starts
+            or self.tombstones
+            or self.generation
+            or self.gone
+            or max(self.mark, self.removed, self.fetched_at, self.evicted) >= 0
+        )
+
     def requests(self, name: str) -> tuple[Request, ...]:
         """The permissions or questions that wait for an answer and that no removal undid."""
         asked: dict[str, Request] = getattr(self, name)

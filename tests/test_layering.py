@@ -45,6 +45,7 @@ ROWS = (
     ),
     Row("the rows of the tables", "rows", pure=True),
     Row("the state as JSON", "state", pure=True),
+    Row("which sessions a store lets go of", "eviction", pure=True),
     Row("what adapters share", "adapters.base adapters.members", pure=True, family=True),
     Row("parts of one adapter", "adapters.ag_ui_*", pure=True, family=True),
     Row(
@@ -90,6 +91,7 @@ IMPURE_CALLS = frozenset({"__import__", "breakpoint", "input", "open", "print"})
 # (module, what it may import all the same, inside functions only): why.
 EXCEPTIONS = {
     ("ticks", "asyncio"): "the asyncio scheduler; loaded when one is made",
+    ("adapters.opencode_v2", "datetime"): "reads dates that are written out; asks no clock",
 }
 
 RUNTIME = frozenset({"attr", "attrs", "cattr", "cattrs", "sortedcontainers"})

@@ -254,7 +254,6 @@ def test_messages_as_the_servers_read_gives_them() -> None:
     assert read["sessionID"] == "ses_1"
     assert user == {
         "id": "msg_000", "type": "user", "text": "What is here?", "time": {"created": 1001},
-        "delivery": "steer",
     }  # fmt: skip
     assert first["finish"] == "stop" and first["snapshot"] == {"start": "s0"}
     assert first["time"]["created"] == 1002 < first["time"]["completed"]

@@ -43,7 +43,8 @@ class NativeAdapter(StatelessAdapter):
         """An object with a known `type` and no envelope around its members."""
         return (
             isinstance(wire, dict)
-            and wire.get("type") in EVENT_TYPES
+            and isinstance(wire.get("type"), str)
+            and wire["type"] in EVENT_TYPES
             and "properties" not in wire
             and "data" not in wire
         )

@@ -10,7 +10,9 @@
   it: a delta that comes later is refused. A delta that was lost shows until then (`part.gap`).
 - A type of a session that is not known here takes its number all the same: it is no hole.
 - Event ids (`evt_...`) are unique and ascending: what has no number is known again by them.
-- Resume: `after` is the last `durable.seq`. Where it cannot be had (`/api/event`), fetch.
+- Resume: `after` is the last `durable.seq`. Where it cannot be had (`/api/event`), fetch: first
+  the session's messages without `seq`, which marks the texts whose beginning nobody streamed and
+  takes nothing away, then the rows of its log behind `health.resume` (`.../history?after=`).
 - Order: messages by their created time, parts by the seq that began them.
 - `revert.committed` removes the messages from its target on, of those that were seen.
 
@@ -75,7 +77,11 @@ from .members import (
 #: How many running calls, and how many messages, of a session are remembered.
 _CALLS, _MESSAGES = 256, 4096
 
-_SILENT = frozenset("server.connected server.heartbeat log.hint log.sweep_required".split())
+_SILENT = frozenset(
+    "server.connected server.heartbeat log.hint log.sweep_required plugin.added catalog.updated "
+    "reference.updated integration.updated integration.connection.updated "
+    "models-dev.refreshed".split()
+)
 _OURS = ("session.", "permission.", "question.", "todo.", "server.", "log.")
 
 #: Roles of messages whose text is all they are, by the type of their event.
@@ -206,6 +212,8 @@ class OpencodeV2Adapter:
         else:
             session = an_id(body, "sessionID", at)
         time = wire.get("created") if body.get("timestamp") is None else body["timestamp"]
+        if type(time) is str:
+            time = _milliseconds(time, f"{at}.timestamp")
         if time is not None and not is_order(time):
             raise MalformedEvent(f"{at}.timestamp", f"must be a number, not {describe(time)}")
         first: dict[str, Any] = {"session_id": session, "seq": seq, "id": maybe_id(wire, "id")}
@@ -868,8 +876,19 @@ def _read_item(item: Members, place: int, ordinal: int, status: str, at: str) ->
 # --- back to the wire -----------------------------------------------------------------------------
 
 
+def _milliseconds(text: str, at: str) -> float:
+    """A time as the V1 stream writes it: an ISO date."""
+    from datetime import datetime
+
+    try:
+        return datetime.fromisoformat(text).timestamp() * 1000
+    except (ValueError, OverflowError, OSError):
+        raise MalformedEvent(at, "must be a number of ms or an ISO date") from None
+
+
 def _wire_message(message: Message, parts: Sequence[Part]) -> Members:
     info: Members = thaw(message.info)
+    info.pop("delivery", None)  # a member of the events alone
     wire: Members = {"id": message.id, "type": message.role or "assistant"}
     time: Members = info.pop("time", {})
     if "completed" in info:
@@ -911,13 +930,15 @@ def _wire_item(part: Part) -> Members:
     wire: Members = {"type": part.kind}
     if part.kind == "tool":
         wire |= {"id": fields.get("callId"), "name": fields.get("tool")}
-        provider = {**fields.get("provider", {})}
+        given = fields.get("provider")
+        provider = {**given} if isinstance(given, dict) else {}
         result = fields.get("resultProvider")
         if isinstance(result, dict):
+            own = "metadata" in provider
             provider = {**result, **provider}
             if "metadata" in result:
                 provider["resultMetadata"] = result["metadata"]
-                if "metadata" not in fields.get("provider", {}):
+                if not own:
                     provider.pop("metadata", None)
         if provider:
             wire["provider"] = provider

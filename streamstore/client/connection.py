@@ -405,7 +405,7 @@ class Connection:
     ) -> _Drop:
         redirects = 0
         while True:
-            response = await self._transport.open(request)
+            response = await self._head(request)
             try:
                 silence.beat()
                 passage.status = response.status
@@ -434,6 +434,22 @@ class Connection:
             else:
                 assert isinstance(answer, Later)
                 return _Drop(answer.reason, answer.after_ms, again=answer.untouched)
+
+    async def _head(self, request: Request) -> Response:
+        if request.method != "GET":
+            return await self._transport.open(request)
+        opened: list[Response] = []
+
+        async def opening() -> None:
+            opened.append(await self._transport.open(request))
+
+        try:
+            await watched(opening(), Silence(self._clock, self._policy.head_ms, "no answer came"))
+        except BaseException:
+            for response in opened:  # it came in the moment in which it was given up
+                await response.aclose()
+            raise
+        return opened[0]
 
     async def _read(
         self, response: Response, stream: Stream, silence: Silence, passage: _Passage

@@ -32,6 +32,9 @@ from .transport import AsyncioClock, Clock, Request, Transport
 
 #: Clocks of one machine differ by less, and an HTTP date is cut to a second.
 _SKEW_MS = 2_000
+#: The server beats every 10 s. One that was killed and started again accepts connections before
+#: it can answer any, and never answers those: its own clients give up after seconds.
+POLICY = Policy(heartbeat_ms=10_000, head_ms=5_000)
 #: Pages of one session's messages: so many, and no more are read.
 _PAGES = 10_000
 
@@ -55,7 +58,8 @@ class OpencodeClient:
         page: messages of one read.
         reads: requests at a time.
         headers: for every request, credentials for instance.
-        policy, transport, clock, chance: as for `connect`.
+        policy: as for `connect`; `POLICY` by default, with the server's own heartbeat.
+        transport, clock, chance: as for `connect`.
 
     Raises:
         CallerError: the address is none, or httpx is needed and not installed.
@@ -96,7 +100,7 @@ class OpencodeClient:
         self._page = page
         self._reads = reads
         self._headers = {name.lower(): value for name, value in (headers or {}).items()}
-        self._policy = policy or Policy()
+        self._policy = policy or POLICY
         self._own_transport = transport is None
         if transport is None:
             from .http import HttpxTransport

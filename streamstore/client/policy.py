@@ -52,6 +52,9 @@ class Policy:
             or fetched states that the store refuses, end it with a reason.
         resync_pause_ms: at least so long between two resyncs, and before the store is asked
             whether it wants one; requests meanwhile are one.
+        head_ms: how long a GET may take until the head of its answer is there: a server that is
+            being started may accept a connection and never answer it. A POST, which may think
+            before it answers, is bound by silence alone.
         snapshot_ms: how long fetching a state may take; then it has failed.
         reply_ms: how long one request beside the stream may take.
         reply_bytes: size of its answer; a larger one has failed.
@@ -70,6 +73,7 @@ class Policy:
     redirects: int = _count(10)
     same_place: int = _count(5)
     resync_pause_ms: float = _number(1_000)
+    head_ms: float = _number(20_000)
     snapshot_ms: float = _number(120_000)
     reply_ms: float = _number(30_000)
     reply_bytes: int = _count(64 * 1024 * 1024)

@@ -47,6 +47,8 @@ _PAGE = 64
 _FAR = 1 << 40
 _SMALLEST = 512  # bytes of the smallest page
 _BUSY_SECONDS = 5.0
+# The message of an error quotes the schema, which need not be UTF-8 where it is damaged.
+_FAILURES = (sqlite3.Error, UnicodeDecodeError)
 _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_TOOBIG)
 _BROKEN = "the checksum does not fit"
 _GONE = "rows are missing"
@@ -128,7 +130,7 @@ class SqliteReader(LogReader):
             db = connect(
                 uri, uri=True, isolation_level=None, timeout=_BUSY_SECONDS, check_same_thread=False
             )
-        except sqlite3.Error as error:
+        except _FAILURES as error:
             raise _told(self.path, "open it", error) from error
         db.text_factory = bytes  # a damaged text need not be UTF-8
         return db
@@ -136,9 +138,10 @@ class SqliteReader(LogReader):
     def _query(self, query: str, *values: Any) -> list[Any]:
         try:
             return self._db.execute(query, values).fetchall()
-        except sqlite3.Error as error:
-            problem = str(error)
-            if _code(error) in _DAMAGE or "malformed" in problem:
+        except _FAILURES as error:
+            problem = "its schema is damaged" if type(error) is UnicodeDecodeError else str(error)
+            damaged = type(error) is UnicodeDecodeError or _code(error) in _DAMAGE
+            if damaged or "malformed" in problem:
                 raise DamagedLog(self.path, Loss(0, None, None, problem)) from error
             raise _told(self.path, "read it", error) from error
 
@@ -146,7 +149,7 @@ class SqliteReader(LogReader):
         """The first row of what a statement says."""
         try:
             return self._db.execute(statement, values).fetchone()
-        except sqlite3.Error as error:
+        except _FAILURES as error:
             raise _told(self.path, "write it", error) from error
 
     def _last(self) -> int | None:
@@ -319,7 +322,7 @@ class SqliteLog(SqliteReader, LogWriter):
                 values = (connection, position - 1)
                 self._db.execute("INSERT OR IGNORE INTO starts VALUES (?, ?)", values)
                 self._connection = connection
-        except sqlite3.Error as error:
+        except _FAILURES as error:
             raise _told(self.path, "append to it", error) from error
         self._pending_records += 1
         self._pending_bytes += len(data)
@@ -403,12 +406,12 @@ def _has_pending(path: str) -> bool:
 # --- errors ---------------------------------------------------------------------------------------
 
 
-def _code(error: sqlite3.Error) -> int:
+def _code(error: Exception) -> int:
     """SQLite's primary result code, 0 where the error is Python's own."""
     return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
 
 
-def _told(path: str, doing: str, error: sqlite3.Error) -> LogError:
+def _told(path: str, doing: str, error: Exception) -> LogError:
     """What an error of SQLite means for a log."""
     code = _code(error)
     if code == sqlite3.SQLITE_NOTADB or "no such" in str(error):

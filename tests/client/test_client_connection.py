@@ -127,7 +127,7 @@ def test_what_passes_is_asked_again_after_what_retry_after_says(status: int) -> 
 def test_a_date_in_retry_after_is_held_against_the_injected_wall_clock() -> None:
     clock = VirtualClock(wall=0.0)
     headers = {"retry-after": "Thu, 01 Jan 1970 00:02:00 GMT"}
-    transport = VirtualTransport(served(Answer(503, headers, after_ms=20_000), events(drop=False)))
+    transport = VirtualTransport(served(Answer(503, headers, after_ms=19_000), events(drop=False)))
     run(after(make(transport, clock=clock), 130_000))
     assert transport.times == [0, 120_000]
 
@@ -311,8 +311,14 @@ def test_any_byte_keeps_it_alive_also_half_a_comment() -> None:
 
 def test_a_head_that_does_not_come_is_silence_too() -> None:
     transport = VirtualTransport(served(Answer(after_ms=10**9), events(drop=False)))
-    run(after(make(transport), 47_000))
-    assert transport.times == [0, 46_000]
+    run(after(make(transport), 22_000))
+    assert transport.times == [0, 21_000]
+
+
+def test_a_post_may_think_before_its_head() -> None:
+    transport = VirtualTransport(served(Answer(after_ms=44_000), events(drop=False)))
+    run(after(make(transport, method="POST"), 47_000))
+    assert transport.times == [0]
 
 
 # --- storms ---------------------------------------------------------------------------------------

@@ -1,0 +1,198 @@
+"""What simulation, fuzzing, a soak and a real server once found wrong, each with its smallest case."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from one_stream import Bench, fetched
+
+from streamstore import Limits, StreamStore
+from streamstore.adapters.base import Context
+from streamstore.errors import UnsupportedState
+from streamstore.events import MessageOpened, MessageRollback, SessionRemoved
+from streamstore.log import LogError, open_log, read_log
+from streamstore.protocols import adapter_named
+
+KEY = {"sessionId": "s", "messageId": "m"}
+
+
+def delta(text: str, session: str = "s") -> dict[str, Any]:
+    return {**KEY, "type": "block.delta", "sessionId": session, "blockIndex": 0, "text": text}
+
+
+# --- the doors ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("line", [b'{"type": {}}\n', b'{"type": []}\n', b'{"type": null}\n'])
+def test_no_first_line_raises_while_the_protocol_is_unknown(line: bytes) -> None:
+    store = StreamStore()
+    store.feed(line)
+    assert store.health.counts["verdicts"] == {}
+
+
+def test_a_run_that_takes_nothing_leaves_the_sessions_last_seq() -> None:
+    wires = [
+        {"type": "message.opened", **KEY, "seq": 1, "role": "assistant"},
+        {"type": "block.opened", **KEY, "blockIndex": 0, "kind": "text", "seq": 2},
+        {"type": "message.updated", **KEY, "seq": 3, "info": {"a": 1}},
+        {"type": "message.updated", **KEY, "seq": 4, "info": {"a": 2}},
+    ]
+    store = StreamStore(ticks="manual")
+    store.open("native", sequencing="session").ingest_many(wires)
+    assert store.health.resume["sessions"] == {"s": 4}
+
+
+# --- saved states and logs ------------------------------------------------------------------------
+
+
+def test_a_state_whose_shown_value_cannot_be_read_is_refused() -> None:
+    store = StreamStore("native", ticks="manual")
+    store.ingest({**delta("x"), "seq": 1})
+    store.flush()
+    saved = store.save()
+    block = saved["sessions"][0]["messages"][0]["blocks"][0]
+    block["shown"] = {"~tuple": ["text", {"~json": []}, "open", False, False, 2, ""]}
+    with pytest.raises(UnsupportedState):
+        StreamStore.load(saved)
+
+
+def test_a_log_whose_schema_is_no_text_is_damaged_not_a_decoding_error(tmp_path: Path) -> None:
+    path = tmp_path / "log.sqlite"
+    with open_log(path) as log:
+        log.append(b"{}")
+    data = bytearray(path.read_bytes())
+    at = data.index(b"CREATE TABLE")
+    for place in range(at, at + 60):
+        broken = bytearray(data)
+        broken[place] = 0xFF
+        path.write_bytes(broken)
+        try:
+            with read_log(path) as log:
+                list(log.read())
+        except LogError as error:
+            assert str(path) in str(error)
+
+
+# --- what is removed is free ----------------------------------------------------------------------
+
+
+def test_forgotten_sessions_are_held_by_no_stream_also_when_removed_by_the_application() -> None:
+    store = StreamStore("native", ticks="manual", limits=Limits(removed_sessions=2))
+    stream = store.open("native", sequencing="none")
+    for number in range(20):
+        stream.ingest(delta("x", f"s{number}"))
+        store.flush()
+        store.apply(SessionRemoved(session_id=f"s{number}"))
+        store.flush()
+    assert store._applied is not None
+    assert len(store._sessions) == len(store._applied._sessions) == 2
+
+
+def test_a_removed_session_holds_no_block() -> None:
+    store = StreamStore("native", ticks="manual")
+    stream = store.open("native", sequencing="sparse")
+    stream.ingest({**delta("x"), "seq": 1})
+    stream.ingest({**KEY, "type": "block.closed", "blockIndex": 0, "seq": 2})
+    stream.ingest({"type": "session.removed", "sessionId": "s"})
+    store.flush()
+    row = store._sessions["s"]
+    assert not (row.messages or row.closing or row.woken or row.withheld or row.calls)
+
+
+@pytest.mark.parametrize("sequencing", ["sparse", "session"])
+def test_a_read_that_began_after_a_removal_brings_the_session_back(sequencing: Any) -> None:
+    bench = Bench(sequencing)
+    bench.delta(1, "gone")
+    bench.take("session.removed")
+    bench.store.flush()
+    token = bench.store.begin_read("s")
+    state = {"messages": [fetched("m", (0, "again"))], "complete": True, "readFrom": token}
+    bench.take("snapshot", 5, **state)
+    bench.store.flush()
+    assert [part.text for part in bench.store.parts("s", "m")] == ["again"]
+
+
+@pytest.mark.parametrize("sequencing", ["sparse", "session"])
+def test_a_read_that_began_before_a_removal_does_not(sequencing: Any) -> None:
+    bench = Bench(sequencing)
+    bench.delta(1, "gone")
+    token = bench.store.begin_read("s")
+    bench.take("session.removed")
+    state = {"messages": [fetched("m", (0, "again"))], "complete": True, "readFrom": token}
+    bench.take("snapshot", 5, **state)
+    bench.store.flush()
+    assert bench.store.session_ids() == ()
+
+
+def test_a_session_that_only_a_local_message_made_goes_with_its_rollback() -> None:
+    store = StreamStore("native", ticks="manual")
+    opened = MessageOpened(
+        session_id="x", message_id="m", role="user", order=1, local=True, client_id="m"
+    )
+    store.apply(opened)
+    store.flush()
+    store.apply(MessageRollback(session_id="x", message_id="m"))
+    store.flush()
+    assert store.session_ids() == () and store.state()["sessions"] == {}
+
+
+def test_a_session_that_the_server_spoke_of_stays_when_a_local_message_is_rolled_back() -> None:
+    store = StreamStore("native", ticks="manual")
+    store.ingest({"type": "session.updated", "sessionId": "x", "info": {"title": "t"}})
+    opened = MessageOpened(
+        session_id="x", message_id="m", role="user", order=1, local=True, client_id="m"
+    )
+    store.apply(opened)
+    store.apply(MessageRollback(session_id="x", message_id="m"))
+    store.flush()
+    assert store.session_ids() == ("x",)
+
+
+# --- opencode V2, as a real server sends it -------------------------------------------------------
+
+TEXT = {"sessionID": "ses_1", "assistantMessageID": "msg_1", "textID": "text-0"}
+
+
+def v2(**options: Any) -> StreamStore:
+    return StreamStore("opencode-v2", ticks="manual", **options)
+
+
+def test_on_the_v1_stream_v2_events_write_their_time_as_a_date() -> None:
+    store = v2()
+    body = {**TEXT, "timestamp": "2026-11-25T22:08:34.911Z"}
+    started = {"id": "evt_1", "type": "session.next.text.started", "properties": body}
+    grown = {
+        "id": "evt_2",
+        "type": "session.next.text.delta",
+        "properties": {**body, "delta": "a"},
+    }
+    assert [store.ingest(wire).kind for wire in (started, grown)] == ["accepted"] * 2
+    store.flush()
+    assert [part.text for part in store.parts("ses_1", "msg_1")] == ["a"]
+    broken = {**grown, "id": "evt_3", "properties": {**body, "delta": "a", "timestamp": "soon"}}
+    verdict = store.ingest(broken)
+    assert (verdict.kind, verdict.reason) == ("malformed", "properties.timestamp")
+
+
+def test_what_concerns_no_session_is_ignored_not_unknown() -> None:
+    store = v2()
+    for kind in ("plugin.added", "catalog.updated", "reference.updated", "integration.updated"):
+        store.ingest({"id": "evt_1", "type": kind, "data": {}, "location": {}})
+    assert not any("unknown" in name for name in store.health.counts["verdicts"])
+
+
+def test_a_provider_that_is_no_object_does_not_keep_the_rest_from_being_encoded() -> None:
+    store = v2()
+    body = {**TEXT, "callID": "d", "input": {}, "provider": 8}
+    store.ingest(
+        {
+            "type": "session.next.tool.called",
+            "durable": {"aggregateID": "ses_1", "seq": 3, "version": 1},
+            "data": body,
+        }
+    )
+    store.flush()
+    (session,) = adapter_named("opencode-v2")(Context()).encode(store)
+    assert [item["id"] for item in session["data"][0]["content"]] == ["d"]
