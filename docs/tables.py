@@ -1,13 +1,14 @@
 """Writes the tables and lists that the code itself says: `python docs/tables.py`.
 
 A page holds a table between `<!-- table: NAME -->` and `<!-- end of table -->`; what stands there
-is replaced. A test asserts that the pages say what this would write. Knows declarations, limits
-and Markdown; nothing of a store.
+is replaced. A test asserts that the pages say what this would write. Knows declarations, limits,
+the table of recorded cases that differ, and Markdown; nothing of a store.
 """
 
 from __future__ import annotations
 
 import inspect
+import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -20,6 +21,9 @@ from streamstore.adapters.base import Adapter, Declaration
 from streamstore.protocols import adapters
 
 DOCS = Path(__file__).resolve().parent
+#: How many recorded cases there are, and which of them differ from their oracle; a test holds
+#: every case against it.
+_CASES = DOCS.parent / "tests" / "differences.json"
 
 _TABLE = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 
@@ -70,6 +74,57 @@ def _repetition(says: Declaration) -> str:
     return "known by " + " or ".join(ways) if ways else "of one event: not known"
 
 
+#: Who made the oracle of a protocol's recorded cases.
+_ORACLES: Mapping[str, str] = {
+    "anthropic": "the SDK's accumulator: message, error, checkpoints on the way",
+    "openai-responses": "the response of the last event, from deltas alone too; the SDK's running "
+    "one; resumed in three ways",
+    "openai-chat": "the SDK's accumulator: completion, error, checkpoints on the way",
+    "vercel-ui": "lenient `readUIMessageStream`, strict `Chat`; chats of several requests",
+    "ag-ui": "`HttpAgent`: messages, state, interrupts, whether the run failed",
+    "opencode": "what the server's REST reads gave when it was quiet",
+}
+
+
+def oracles() -> str:
+    """How many recorded cases end as the official client, or the server, has them."""
+    found = json.loads(_CASES.read_text("utf-8"))
+    rows = [("protocol", "cases", "strict", "lenient", "held against")]
+    for name, cases in found["cases"].items():
+        equal = []
+        for policy in ("strict", "lenient"):
+            differ = {
+                entry["case"]
+                for entry in found["differences"]
+                if entry["protocol"] == name and policy in entry["policies"]
+            }
+            equal.append(f"{cases['all'] - len(differ)} equal")
+        rows.append((f"`{name}`", str(cases["all"]), *equal, _ORACLES[name]))
+    return _table(rows)
+
+
+def differences() -> str:
+    """Every recorded case that ends in something else than its oracle, with the reason."""
+    rows = [("protocol", "case", "streams", "why", "reason")]
+    streams: dict[tuple[str, str], set[str]] = {}
+    entries = json.loads(_CASES.read_text("utf-8"))["differences"]
+    for entry in entries:
+        streams.setdefault((entry["protocol"], entry["case"]), set()).update(entry["policies"])
+    for (protocol, case), policies in streams.items():
+        entry = next(e for e in entries if (e["protocol"], e["case"]) == (protocol, case))
+        which = "all" if len(policies) == 2 else policies.pop()
+        row = f"`{protocol}`", f"`{case}`", which, _BECAUSE[entry["because"]], entry["reason"]
+        rows.append(row)
+    return _table(rows)
+
+
+_BECAUSE = {
+    "goes on": "the client stops",
+    "law": "by law",
+    "not on the wire": "no event says it",
+}
+
+
 def limits() -> str:
     """Every bound, its default, and what happens when it is reached."""
     meanings = _attributes(inspect.getdoc(Limits) or "")
@@ -84,6 +139,8 @@ def limits() -> str:
 #: The tables by name.
 TABLES: Mapping[str, Callable[[], str]] = {
     "protocols": protocols,
+    "oracles": oracles,
+    "differences": differences,
     "limits": limits,
     "references": references,
 }

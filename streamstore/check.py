@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from itertools import groupby
 from typing import Any, TextIO
 
 import attrs
 
 from .adapters.base import Context
 from .errors import RemoteError, StreamStoreError, UnknownProtocol
-from .feeding import connections
+from .feeding import Connection, Tell, arriving, connections, file_of
 from .logs import UnreadableLog
 from .pipeline import StreamStore
 from .protocols import adapter_named
@@ -41,13 +42,13 @@ def run(
     try:
         found = [
             _Checked(log, check_laws(log, seed=arguments.seed, runs=arguments.runs, store=store))
-            for log in _logs(arguments)
+            for log in _logs(arguments, lambda line: print(_said(line), file=err))
         ]
     except BrokenPipeError:
         raise
     except (StreamStoreError, OSError) as error:
         strerror = error.strerror if isinstance(error, OSError) else None
-        print(f"streamstore: {one_line(strerror or str(error), 500)}", file=err)
+        print(_said(strerror or str(error)), file=err)
         return _WRONG
     if arguments.json:
         json = json_text([_as_json(checked, arguments.seed) for checked in found], ascii_only=True)
@@ -73,21 +74,45 @@ class _Checked:
         return any(report.outcome == "broken" for report in self.reports)
 
 
-def _logs(arguments: argparse.Namespace) -> Iterator[Log]:
+def _said(line: str) -> str:
+    return f"streamstore: {one_line(line, 500)}"
+
+
+def _logs(arguments: argparse.Namespace, tell: Tell) -> Iterator[Log]:
+    """The logs to check; of what one file recorded, the connections that brought something."""
     protocol = arguments.protocol
     if protocol != "auto":
         adapter_named(protocol)
-    for connection in connections(arguments.logs):
-        try:
-            log = Log.of_connection(connection, protocol=protocol, sequencing=arguments.sequencing)
-        except UnknownProtocol as error:
-            raise UnreadableLog(connection.name, str(error)) from error
-        if not _knows_any(log):
-            raise UnreadableLog(
-                connection.name,
-                f"none of its events ({len(log)}) is one that {log.protocol} knows",
-            )
-        yield log
+    for _, of_file in groupby(arriving(connections(arguments.logs, tell), tell), file_of):
+        missed: _Unusable | None = None
+        found = False
+        for connection in of_file:
+            try:
+                log = _log_of(connection, arguments)
+            except _Unusable as error:
+                missed = missed or error
+            else:
+                found = True
+                yield log
+        if missed is not None and not found:
+            raise missed
+
+
+class _Unusable(UnreadableLog):
+    """Nothing that a connection brought can be used."""
+
+
+def _log_of(connection: Connection, arguments: argparse.Namespace) -> Log:
+    try:
+        log = Log.of_connection(
+            connection, protocol=arguments.protocol, sequencing=arguments.sequencing
+        )
+    except UnknownProtocol as error:
+        raise _Unusable(connection.name, str(error)) from error
+    if not _knows_any(log):
+        problem = f"none of its events ({len(log)}) is one that {log.protocol} knows"
+        raise _Unusable(connection.name, problem)
+    return log
 
 
 def _knows_any(log: Log) -> bool:

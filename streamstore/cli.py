@@ -30,7 +30,8 @@ _WRONG, _INTERRUPTED, _BROKEN_PIPE = 2, 130, 141
 _LOGS = """\
 A log holds what a server sent on one connection: the raw bytes of an event stream, or one JSON
 object a line; gzipped or not; - is standard input. Several logs are connections one after the
-other. A file named *.json is a state that was fetched beside the stream (for opencode what its
+other; so are those that a durable log holds (streamstore record), whose losses are told on standard
+error. A file named *.json is a state that was fetched beside the stream (for opencode what its
 REST reads gave): it belongs to the connection of the log behind it, or to the last one.
 """
 
@@ -61,7 +62,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _fold(arguments: argparse.Namespace) -> int:
     encoder = None if arguments.shape is None else adapter_named(arguments.shape)(Context())
     store = StreamStore(ticks="manual")
-    feed_all(store, connections(arguments.logs), arguments.protocol, arguments.sequencing)
+    recording = connections(arguments.logs, _print_error)
+    feed_all(store, recording, arguments.protocol, arguments.sequencing, tell=_print_error)
     store.flush()
     state = store.state() if encoder is None else encoder.encode(store)
     print(json_text(state, ascii_only=not _writes_unicode(sys.stdout)))
@@ -76,12 +78,13 @@ def _replay(arguments: argparse.Namespace) -> int:
     console = _console() if on_terminal else None
     view: View = PlainView(sys.stdout) if console is None else LiveView(console)
     replay(
-        connections(arguments.logs),
+        connections(arguments.logs, _print_error),
         view,
         protocol=arguments.protocol,
         sequencing=arguments.sequencing,
         session_id=arguments.session,
         speed=arguments.speed or (AS_RECORDED if on_terminal else AT_ONCE),
+        tell=_print_error,
     )
     return 0
 
@@ -152,8 +155,8 @@ def parser() -> argparse.ArgumentParser:
         description="Show the transcript as it grows, and at the end how many events, verdicts, "
         "ticks, writes and notifications there were. The store ticks 60 times per second of the "
         "recording, at any speed. In a pipe, or without rich, the transcript is plain text.",
-        epilog=_LOGS + "Times are those of a file arrival_ms.json beside the log, else the "
-        "events' own.\n",
+        epilog=_LOGS + "Times are those that a durable log holds, or a file arrival_ms.json beside "
+        "the log,\nelse the events' own.\n",
         formatter_class=_Format,
     )
     _add_logs(replay)

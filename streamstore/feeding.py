@@ -7,7 +7,8 @@ with the state afterwards, nor at what pace events come in.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator
+from itertools import groupby
 from typing import TypeAlias
 
 import attrs
@@ -20,6 +21,8 @@ from .protocols import adapter_named, adapters
 
 #: Feeds one log into its stream.
 FeedLog: TypeAlias = Callable[[Stream, Log], object]
+#: Takes a line about what a durable log lost.
+Tell: TypeAlias = Callable[[str], object]
 
 _UNUSABLE = frozenset(("malformed", "unknown"))
 
@@ -40,21 +43,27 @@ class Connection:
 
     @property
     def name(self) -> str:
-        """Name of its log, or of its last state."""
-        return (self.log or self.before[-1]).name
+        """Name of its log, with its number where that holds several; or of its last state."""
+        return (self.log or self.before[-1]).label
 
 
-def connections(names: Iterable[str]) -> tuple[Connection, ...]:
+def connections(names: Iterable[str], tell: Tell | None = None) -> tuple[Connection, ...]:
     """The connections that logs and states stand for, in order.
 
-    Each log is a connection. A state belongs to that of the *next* log: a client opens its stream
-    first and fetches then, so that nothing falls between the two. Behind the last log it belongs
-    to that one.
+    Each log is a connection, and a durable log as many as it recorded. A state belongs to that of
+    the *next* log: a client opens its stream first and fetches then, so that nothing falls between
+    the two. Behind the last log it belongs to that one.
 
     >>> [(c.name, [s.name for s in c.before]) for c in connections(["a.sse", "s.json", "b.sse"])]
     [('a.sse', []), ('b.sse', ['s.json'])]
 
-    Raises `CallerError` without a name, and for standard input given twice.
+    `tell` gets one line for each place where a durable log is damaged; without it damage is an
+    error. Which connections a log that comes once holds (standard input) shows while it is read:
+    see `arriving`. Cost: reads durable logs once.
+
+    Raises:
+        CallerError: there is no name, or standard input is named twice.
+        UnreadableLog: a durable log cannot be read, or is damaged.
     """
     logs = [Log(name) for name in names]
     if not logs:
@@ -66,8 +75,9 @@ def connections(names: Iterable[str]) -> tuple[Connection, ...]:
     for log in logs:
         if log.is_state:
             waiting.append(log)
-        else:
-            found.append(Connection(tuple(waiting), log))
+            continue
+        for recorded in log.recorded(tell):
+            found.append(Connection(tuple(waiting), recorded))
             waiting = []
     if waiting and found:
         found[-1] = attrs.evolve(found[-1], after=tuple(waiting))
@@ -76,18 +86,39 @@ def connections(names: Iterable[str]) -> tuple[Connection, ...]:
     return tuple(found)
 
 
+def arriving(recording: Iterable[Connection], tell: Tell | None = None) -> Iterator[Connection]:
+    """All connections, also those that only show while a log that comes once is read.
+
+    Each has to be taken in before the next is asked for. `tell` as for `connections`.
+    """
+    for connection in recording:
+        if connection.log is None or not connection.log.comes_once:
+            yield connection
+            continue
+        before = connection.before
+        last: Connection | None = None
+        for log in connection.log.arriving(tell):
+            if connection.after and last is not None:
+                problem = "several connections came: for a state behind them give it as a file"
+                raise UnreadableLog(connection.name, problem)
+            last = Connection(before, log, connection.after)
+            yield last
+            before = ()
+
+
 def feed_all(
     store: StreamStore,
-    recording: Sequence[Connection],
+    recording: Iterable[Connection],
     protocol: str = "auto",
     sequencing: Sequencing | None = None,
     feed: FeedLog | None = None,
+    tell: Tell | None = None,
 ) -> None:
     """Feed every connection, one after the other, each ended before the next is opened.
 
     With `auto` the first connection shows the protocol, and the others have the same. What a log
     gets wrong in single events is counted by the store. `feed` brings a log's bytes in; by default
-    as they are read.
+    as they are read. `tell` as for `connections`.
 
     Raises:
         UnreadableLog: a log cannot be read, none of its events is of the protocol, or nothing
@@ -97,30 +128,45 @@ def feed_all(
     if protocol != "auto":
         adapter_named(protocol)
     feed = feed or feed_bytes
+    names: list[str] = []
     anything = False
-    for connection in recording:
-        stream = store.open(protocol, sequencing=sequencing)
-        before = _verdicts(store)
-        for state in connection.before:
-            _feed_state(stream, state)
-        if connection.log is not None:
-            try:
-                feed(stream, connection.log)
-            except UnknownProtocol as error:
-                raise UnreadableLog(connection.name, str(error)) from error
-        for state in connection.after:
-            _feed_state(stream, state)
-        stream.end()
-        brought = {kind: n - before.get(kind, 0) for kind, n in _verdicts(store).items()}
-        number = sum(brought.values())
+    for _, of_file in groupby(arriving(recording, tell), file_of):
+        number, usable = 0, False
+        for connection in of_file:
+            stream = store.open(protocol, sequencing=sequencing)
+            before = _verdicts(store)
+            _feed_one(stream, connection, feed)
+            brought = {kind: n - before.get(kind, 0) for kind, n in _verdicts(store).items()}
+            number += sum(brought.values())
+            usable = usable or any(n for kind, n in brought.items() if kind not in _UNUSABLE)
+            protocol = stream.protocol or protocol
+            names.append(connection.name if connection.log is None else connection.log.name)
+        if number and not usable:
+            raise UnreadableLog(names[-1], _nothing_known(protocol, number))
         anything = anything or number > 0
-        if number and not any(n for kind, n in brought.items() if kind not in _UNUSABLE):
-            raise UnreadableLog(connection.name, _nothing_known(stream, number))
-        protocol = stream.protocol or protocol
     if not anything:
         raise UnreadableLog(
-            recording[0].name, "holds no events (it is neither an event stream nor JSON lines)"
+            names[0], "holds no events (it is neither an event stream nor JSON lines)"
         )
+
+
+def file_of(connection: Connection) -> object:
+    """What connections of one durable log have in common, and no others."""
+    log = connection.log
+    return object() if log is None or log.connection is None else log.name
+
+
+def _feed_one(stream: Stream, connection: Connection, feed: FeedLog) -> None:
+    for state in connection.before:
+        _feed_state(stream, state)
+    if connection.log is not None:
+        try:
+            feed(stream, connection.log)
+        except UnknownProtocol as error:
+            raise UnreadableLog(connection.name, str(error)) from error
+    for state in connection.after:
+        _feed_state(stream, state)
+    stream.end()
 
 
 def feed_bytes(stream: Stream, log: Log) -> None:
@@ -140,10 +186,10 @@ def _feed_state(stream: Stream, log: Log) -> None:
         )
 
 
-def _nothing_known(stream: Stream, number: int) -> str:
-    if stream.protocol is None:
+def _nothing_known(protocol: str, number: int) -> str:
+    if protocol == "auto":
         return f"no protocol recognised in its events ({number}); {_names()}"
-    return f"none of its events ({number}) is one that {stream.protocol} knows"
+    return f"none of its events ({number}) is one that {protocol} knows"
 
 
 def _names() -> str:

@@ -12,7 +12,8 @@ come from one text. The text holds nothing but what `DeltaShape` declares, quote
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import cache
+from functools import cache, partial
+from operator import length_hint
 from typing import Any, NamedTuple, TypeAlias
 
 from .adapters.base import DeltaShape, PlainDelta
@@ -328,7 +329,7 @@ def plain_door(
             return one_by_one(wires)
         notable = []
         rest = iter(wires)
-        left = rest.__length_hint__
+        left = partial(length_hint, rest)
         previous = None
         for wire in rest:
             try:

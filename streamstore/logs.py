@@ -1,9 +1,10 @@
 """Recorded logs for the commands: files, standard input, gzip, and when each event arrived.
 
 A log holds the events of one connection, as raw bytes of an event stream or as JSON lines; which
-of the two shows in its first byte, and gzip in its first two, never in a name. A file named
-`*.json` is not a log but one state that was fetched. Knows bytes, lines and times; of what an
-event says it reads its `time` and nothing else. May not know a store.
+of the two shows in its first byte, and gzip in its first two, never in a name. A durable log, as
+`streamstore.log` writes them, may hold several connections, with the times at which events came. A
+file named `*.json` is not a log but one state that was fetched. Knows bytes, lines and times; of
+what an event says it reads its `time` and nothing else. May not know a store.
 """
 
 from __future__ import annotations
@@ -11,14 +12,16 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
 import re
+import stat
 import sys
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from itertools import chain
+from itertools import chain, groupby
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import attrs
 
@@ -39,6 +42,7 @@ ARRIVALS = "arrival_ms.json"
 STEP_MS = 20.0
 
 _CHUNK = 64 * 1024
+_TELLING_BYTES = max(map(len, STARTS))  # of a durable log
 _GZIP = b"\x1f\x8b"
 _BOM = b"\xef\xbb\xbf"
 # `stream.2.sse` is the second connection.
@@ -65,35 +69,170 @@ class TimedEvent(NamedTuple):
     at: float
 
 
+class _Reading:
+    """A durable log while it is read, which the logs of its connections share.
+
+    Those that are read in the order of their first events cost one reading altogether; whoever
+    goes back costs another one.
+    """
+
+    def __init__(self, log: Log, spans: Mapping[int, tuple[int, int]]) -> None:
+        self._log = log
+        self._spans = spans  # of each connection: its first and its last position
+        self._end = max(last for _, last in spans.values())
+        self._records: Generator[Record] | None = None
+        self._next: Record | None = None
+
+    def of(self, connection: int) -> Iterator[Record]:
+        first, last = self._spans[connection]
+        records, record = self._records, self._next
+        # Whoever stops in the middle leaves nothing to go on with.
+        self._records = self._next = None
+        if records is None or record is None or record.position > first:
+            records = self._log._records()
+            record = next(records, None)
+        while record is not None and record.position <= last:
+            if record.connection == connection:
+                yield record
+            if record.position >= self._end:
+                break  # what was appended meanwhile is for the next time
+            record = next(records, None)
+        if last == self._end:
+            records.close()
+        else:
+            self._records, self._next = records, record
+
+
 @attrs.frozen
 class Log:
-    """A log, or a fetched state, by its name; read anew with each call."""
+    """A log, or a fetched state, by its name; read anew with each call.
+
+    Attributes:
+        name: a path, or `-`.
+        connection: the one connection of a durable log that is meant; None for all that is there.
+        on_loss: told what of a durable log cannot be read; without it that is an error.
+    """
 
     name: str
     connection: int | None = None
     on_loss: Callable[[Loss], object] | None = None
+    _reading: _Reading | None = attrs.field(default=None, eq=False, repr=False, alias="reading")
+    # What standard input holds can be had once.
+    _given: Iterator[Record] | Iterator[bytes] | None = attrs.field(
+        default=None, eq=False, repr=False, alias="given"
+    )
 
-    def _open(self) -> tuple[Iterator[Record] | None, Iterator[bytes]]:
-        """Its records, where this library wrote it, else its bytes."""
-        if is_sqlite(self.name):
-            return self._records(iter(())), iter(())
-        head, chunks = _peek(self._raw(), max(map(len, STARTS)))
-        return (self._records(chunks), iter(())) if looks_like_log(head) else (None, chunks)
+    @property
+    def label(self) -> str:
+        """Its name, and the connection that is meant, for messages."""
+        number = self.connection
+        return self.name if number is None else f"{self.name} (connection {number})"
 
-    def _records(self, chunks: Iterator[bytes]) -> Iterator[Record]:
+    @property
+    def comes_once(self) -> bool:
+        """Whether it can be read once only: standard input, a pipe with a name."""
+        if self.name == STDIN:
+            return True
+        try:
+            mode = os.stat(self.name).st_mode
+        except (OSError, ValueError):
+            return False
+        return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+    def recorded(self, tell: Callable[[str], object] | None = None) -> tuple[Log, ...]:
+        """A log for each connection of a durable log, in the order of their first events.
+
+        Itself for everything else: other logs, states, what is not there, and what comes once
+        (see `arriving`). `tell` gets a line for each place where the log is damaged, and for an
+        unfinished record at its end; without it damage is an error, and such an end is none.
+
+        Cost: reads a durable log once; the logs that are handed out read it once more altogether.
+
+        Raises:
+            UnreadableLog: it is a durable log, and nothing of it can be read; or it is damaged.
+        """
+        if self.is_state or self.comes_once or not self._is_durable():
+            return (self,)
+        told = attrs.evolve(self, on_loss=tell and (lambda loss: tell(f"{self.name}: {loss}")))
+        spans: dict[int, tuple[int, int]] = {}
+        for record in told._records(None, tell and (lambda torn: tell(f"{self.name}: {torn}"))):
+            first, _ = spans.get(record.connection, (record.position, 0))
+            spans[record.connection] = first, record.position
+        # Once is enough: what is lost was told, or there is nothing.
+        quiet = attrs.evolve(self, on_loss=_ignore if tell else None)
+        if len(spans) < 2:
+            return (quiet,)
+        reading = _Reading(quiet, spans)
+        return tuple(attrs.evolve(quiet, connection=n, reading=reading) for n in spans)
+
+    def arriving(self, tell: Callable[[str], object] | None = None) -> Iterator[Log]:
+        """As `recorded`, for what comes once: one after the other, as they come, each read once.
+
+        Raises:
+            UnreadableLog: as `recorded`; or one connection goes on behind another one, and the log
+                has to be a file.
+        """
+        told = attrs.evolve(self, on_loss=tell and (lambda loss: tell(f"{self.name}: {loss}")))
+        records, chunks = told._open(tell and (lambda torn: tell(f"{self.name}: {torn}")))
+        if records is None:
+            yield attrs.evolve(self, given=chunks)
+            return
+        seen: set[int] = set()
+        for number, group in groupby(records, lambda record: record.connection):
+            if number in seen:
+                raise UnreadableLog(self.name, "its connections take turns: give it as a file")
+            seen.add(number)
+            yield attrs.evolve(self, connection=number, given=group)
+
+    def _is_durable(self) -> bool:
+        """Whether it is a file that this library wrote; what is wrong with it is said elsewhere."""
         try:
             if is_sqlite(self.name):
+                return Path(self.name).exists()
+            return looks_like_log(_peek(self._raw(), _TELLING_BYTES)[0])
+        except (OSError, UnreadableLog):
+            return False
+
+    def _open(
+        self, on_torn: Callable[[str], object] | None = None
+    ) -> tuple[Iterator[Record] | None, Iterator[bytes]]:
+        """Its records, where this library wrote it, else its bytes."""
+        if self._given is not None:
+            if self.connection is None:
+                return None, cast("Iterator[bytes]", self._given)
+            return cast("Iterator[Record]", self._given), iter(())
+        if self._reading is not None and self.connection is not None:
+            return self._reading.of(self.connection), iter(())
+        if is_sqlite(self.name):
+            return self._records(), iter(())
+        head, chunks = _peek(self._raw(), _TELLING_BYTES)
+        if not looks_like_log(head):
+            return None, chunks
+        return self._records(chunks if self.comes_once else None, on_torn), iter(())
+
+    def _records(
+        self, chunks: Iterator[bytes] | None = None, on_torn: Callable[[str], object] | None = None
+    ) -> Generator[Record]:
+        """The records of a file, or of what comes in chunks."""
+        try:
+            if chunks is None:
                 with read_log(self.name) as log:
                     found = log.read(on_loss=self._tell)
                     yield from (record for record in found if self._wanted(record))
-                return
-            for item in Scan(chunks):
-                if isinstance(item, Loss):
-                    self._tell(item)
-                elif self._wanted(item):
-                    yield item
+                    torn = log.torn
+            else:
+                scan = Scan(chunks)
+                for item in scan:
+                    if isinstance(item, Loss):
+                        self._tell(item)
+                    elif self._wanted(item):
+                        yield item
+                torn = scan.torn
         except (LogError, NoLog, OSError) as error:
-            raise UnreadableLog(self.name, _problem(error)) from error
+            problem = _problem(error).removeprefix(f"{self.name}: ")
+            raise UnreadableLog(self.name, problem) from error
+        if torn and on_torn is not None:
+            on_torn(f"{torn} bytes at its end are left out: no whole record (yet)")
 
     def _wanted(self, record: Record) -> bool:
         return self.connection in (None, record.connection)
@@ -126,15 +265,14 @@ class Log:
     def events(self) -> Iterator[TimedEvent]:
         """Its events one by one, each as soon as it is read; linear.
 
-        Times are those of the file `arrival_ms.json` beside it, else the events' own `time` where
-        two that follow one another have one, else `STEP_MS` apart.
+        Times are those at which a durable log says that they came (ms since the epoch); else those
+        of the file `arrival_ms.json` beside it; else the events' own `time` where two that follow
+        one another have one; else `STEP_MS` apart.
         """
         records, chunks = self._open()
         at: float = 0
         if records is not None:
-            for record in records:
-                at = max(at, record.time_ms or 0)
-                yield TimedEvent(record.frame(), record.data, at)
+            yield from _arrived(records)
             return
         arrivals = iter(self._arrivals())
         last: int | None = None
@@ -173,6 +311,25 @@ class Log:
         if not isinstance(found, list) or not all(is_order(time) for time in found):
             return ()
         return found
+
+
+def _arrived(records: Iterable[Record]) -> Iterator[TimedEvent]:
+    at: float = 0
+    last: int | None = None
+    for record in records:
+        time = record.time_ms
+        if time is None:
+            at += STEP_MS
+        elif last is None:
+            at = max(at, time)
+        else:
+            at += max(0, time - last)  # a clock that was put back stands still here
+        last = time if time is not None else last
+        yield TimedEvent(record.frame(), record.data, at)
+
+
+def _ignore(_: Loss) -> None:
+    """It was told before."""
 
 
 # --- bytes ----------------------------------------------------------------------------------------

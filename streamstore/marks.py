@@ -285,6 +285,8 @@ class Marks:
         gone_id: event id of that removal, where ids are ordered.
         local: made by this client and not confirmed.
         touched: the epoch of the last event that changed it.
+        stood: which stream brought the highest seq so far, how many events it had brought and its
+            event id behind that, and the seq; None where it is not known.
     """
 
     mark: int = -1
@@ -298,6 +300,7 @@ class Marks:
     gone_id: str = ""
     local: bool = False
     touched: int = 0
+    stood: Any = None
 
     def knows(self, seq: int) -> bool | None:
         """Whether a seq at or below the mark was taken in; None when it cannot be proved."""
@@ -345,6 +348,7 @@ class Marks:
         self.fulls = []
         self.gone = False
         self.gone_id = ""
+        self.stood = None
 
 
 def trim(seqs: list[int], bound: int) -> int:

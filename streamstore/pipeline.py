@@ -36,7 +36,9 @@ from .errors import (
     UnsupportedState,
 )
 from .events import (
+    BlockDelta,
     BlockEvent,
+    BlockReplaced,
     BlockSnapshot,
     Event,
     MessageClosed,
@@ -171,12 +173,12 @@ class Stream:
 
     # The hot path reads a dozen of these per delta: slots are faster than a large dict.
     __slots__ = (
-        "__weakref__", "_adapter", "_asked", "_before", "_default_session", "_each", "_event_id",
-        "_feeding", "_framer", "_generation", "_hot", "_id_before", "_lead", "_lead_at", "_local",
-        "_memory", "_mode", "_name", "_named", "_ordered", "_policy", "_received", "_repeats_from",
-        "_repeats_to", "_rest", "_sentinels", "_session_id", "_sessions", "_shape", "_stopped",
-        "_store", "_take_many", "_taken_in", "_touched", "_undetected", "_unique", "ended", "epoch",
-        "ingest",
+        "__weakref__", "_adapter", "_asked", "_before", "_began", "_default_session", "_each",
+        "_event_id", "_feeding", "_framer", "_generation", "_hot", "_id_before", "_lead",
+        "_lead_at", "_local", "_memory", "_mode", "_name", "_named", "_ordered", "_policy",
+        "_received", "_repeats_from", "_repeats_to", "_rest", "_sentinels", "_session_id",
+        "_sessions", "_shape", "_stopped", "_store", "_take_many", "_taken_in", "_token",
+        "_touched", "_undetected", "_unique", "ended", "epoch", "ingest",
     )  # fmt: skip
 
     def __init__(
@@ -218,7 +220,8 @@ class Stream:
         self._event_id = ""
         # The run of duplicates at the end, as offsets: a resume position does not move over it.
         self._repeats_from = self._repeats_to = -1
-        self._before = Position()
+        self._before = self._began = Position()
+        self._token = object()  # says in a row who brought what, and keeps nothing alive
         self._each = store._each
         self._memory: dict[str, Any] = {} if memory is None else memory
         self._adapter: Adapter | None = None
@@ -259,9 +262,10 @@ class Stream:
         self._hot = HotTable(counts=mode in ("session", "sparse") and not unnumbered)
         store = self._store
         assert self._adapter is not None
+        wakes = {"block": self._wake_block, "session": self._wake_session}
         ways: dict[str, Any] = {
             "hot": self._hot,
-            "wake": store._wake,
+            "wake": wakes.get(mode, store._wake),
             "relieve": store._coalescer.relieve,
             "slow": self._ingest_slowly,
         }
@@ -320,9 +324,11 @@ class Stream:
     def _go_on_from(self, entry: Mapping[str, Any]) -> None:
         """Go on where another stream stood: a saved one, or one whose connection ended."""
         self._event_id = entry["eventId"]
+        if not entry["ended"]:
+            self._received = entry["events"]
+        self._began = Position(self._received, self._event_id)
         if entry["ended"]:
             return
-        self._received = entry["events"]
         self.epoch = entry["epoch"]
         sessions = self._store._sessions
         self._sessions = {name: sessions[name] for name in entry["sessions"] if name in sessions}
@@ -343,6 +349,37 @@ class Stream:
             for key, row in self._touched.items()
             if row.exists and not row.closed and row.message.closed_as == "open"
         ]
+
+    # -- where it stood ------------------------------------------------------------------------
+
+    def _wake_block(self, row: BlockRow) -> None:
+        self._stand(row, row.mark)
+        self._store._wake(row)
+
+    def _wake_session(self, row: BlockRow) -> None:
+        self._stand(row.message.session, row.mark)
+        self._store._wake(row)
+
+    def _stand(self, row: SessionRow | MessageRow | BlockRow, seq: int) -> None:
+        """Note the place behind a seq that is the highest so far."""
+        row.stood = (self._token, self.received, self._event_id, seq)
+
+    def _before_loss(self, row: SessionRow | BlockRow, top: int) -> Position:
+        """The last place before what is missing above a row's highest seq so far.
+
+        What was lost came after that one and before the event that shows it, among the events of
+        other blocks and sessions. Where as many events came as seqs there were none of those.
+        """
+        stood = row.stood
+        if stood is None and isinstance(row, BlockRow):
+            stood = row.message.stood  # nothing of it was sent before its message was opened
+            top = -1
+        if stood is None or stood[0] is not self._token:
+            return self._began
+        _, events, event_id, seq = stood
+        if self._before.events - events == top - seq:
+            return self._before
+        return Position(events, event_id)
 
     # -- input -------------------------------------------------------------------------------
 
@@ -780,6 +817,13 @@ class Stream:
         if session.closing:
             store._gate.expire(session)
         held_before = len(block.held) if block is not None else 0
+        ends = session.intervals.ends
+        counted: SessionRow | BlockRow | None = session if self._mode == "session" else None
+        top = ends[-1] if ends else -1
+        if self._mode == "block" and block is not None:
+            top = _top(block)
+            if isinstance(event, BlockDelta | BlockReplaced | BlockSnapshot):
+                counted = block
         try:
             verdict, at = store._gate.admit(
                 self._mode, event, session, message, block, self._ordered
@@ -793,11 +837,17 @@ class Stream:
         elif session.holes_at is not None:
             session.holes_at = None
             store._coalescer.touch(session)
+        if block is not None and event.seq is not None and len(block.held) > held_before:
+            block.holes_at[event.seq] = (self, self._before_loss(block, top))
+            store._hold(block)
+        if counted is not None and verdict.taken:
+            if event.seq is not None and event.seq > top:
+                self._stand(counted, event.seq)
+        if message is not None and message.stood is None and self._mode == "block":
+            self._stand(message, -1)
         if verdict.kind == "held":
             assert message is not None and block is not None and event.seq is not None
             if len(block.held) > held_before:
-                block.holes_at[event.seq] = (self, self._before)
-                store._hold(block)
                 block.cool()
                 store._reducer.expect(session, message, block)
             return verdict
@@ -816,7 +866,8 @@ class Stream:
         missing = intervals.ends[-2] + 1
         if not session.holes_at or session.holes_at[-1][0] < missing:
             if intervals.starts[-1] == seq == intervals.ends[-1]:
-                session.holes_at.append((missing, self, self._before))
+                before = self._before_loss(session, missing - 1)
+                session.holes_at.append((missing, self, before))
             elif not session.holes_at:  # below the first event of all
                 session.holes_at.append((missing, self, Position()))
             if len(session.holes_at) > 2 * len(intervals.starts) + 16:
@@ -870,7 +921,8 @@ class Stream:
                     store._counts.characters["superseded"] += verdicts.text_length(held)
             if block.close_seq > block.mark:
                 # A close tells of a hole as well as an operation behind it; no seq is -1.
-                block.holes_at.setdefault(-1, (self, self._before))
+                if -1 not in block.holes_at:
+                    block.holes_at[-1] = (self, self._before_loss(block, _top(block)))
                 store._hold(block)
             else:
                 block.holes_at.pop(-1, None)
@@ -1077,6 +1129,8 @@ class Stream:
             if self._mode == "session":
                 intervals = session.intervals
                 intervals.cover(seq, intervals.starts[0] if intervals.starts else seq)
+                if session.stood is not None:  # a read has no place among the events
+                    session.stood = (*session.stood[:3], MAX_NUMBER)
 
 
 class StreamStore:
@@ -1915,6 +1969,11 @@ class StreamStore:
 
 def _none() -> int:
     return 0
+
+
+def _top(block: BlockRow) -> int:
+    """The highest seq that came of a block, held ones included."""
+    return block.mark if block.stood is None else max(block.mark, block.stood[3])
 
 
 _NOWHERE: Mapping[str, Any] = MappingProxyType({})

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol, TextIO, TypeAlias
 
 import attrs
@@ -20,9 +20,9 @@ from .changes import ChangeSet
 from .decoding import decode_json
 from .errors import CallerError, RemoteError
 from .events import BlockDelta
-from .feeding import Connection, feed_all
+from .feeding import Connection, Tell, feed_all
 from .keys import PartKey
-from .logs import STDIN, Log, TimedEvent
+from .logs import Log, TimedEvent
 from .model import Message, Part, Sequencing
 from .pipeline import Stream, StreamStore
 from .protocols import adapter_named
@@ -103,6 +103,7 @@ def replay(
     speed: Speed = AS_RECORDED,
     clock: Clock = time.monotonic,
     sleep: Sleep = time.sleep,
+    tell: Tell | None = None,
 ) -> None:
     """Replay a recording into a view; `session_id` shows that session alone.
 
@@ -111,9 +112,9 @@ def replay(
     """
     logs = [connection.log for connection in recording if connection.log is not None]
     # Standard input is shown as it comes; a file is read first, so that its length is known.
-    known = {log.name: list(log.events()) for log in logs if log.name != STDIN}
+    known = {log: list(log.events()) for log in logs if not log.comes_once}
     total = None if len(known) < len(logs) else sum(map(len, known.values()))
-    speed = speed.fit(_times(known.values()))
+    speed = speed.fit(_times(known))
     ticks = ManualTicks(TICK_MS)
     store = StreamStore(ticks=ticks)
     player = _Player(store, ticks, view, speed, clock, sleep)
@@ -122,9 +123,9 @@ def replay(
         subscription = store.subscribe(player.hear, session_id=session_id)
 
         def play(stream: Stream, log: Log) -> None:
-            player.play(stream, known[log.name] if log.name in known else log.events())
+            player.play(stream, log, known[log] if log in known else log.events())
 
-        feed_all(store, recording, protocol, sequencing, play)
+        feed_all(store, recording, protocol, sequencing, play, tell)
         ticks.run()
         subscription.close()
         if session_id is not None and store.session(session_id) is None:
@@ -154,6 +155,8 @@ class _Player:
         self._sleep = sleep
         self._due = self._drawn = clock()
         self._new = False
+        self._log: Log | None = None
+        self._last: float | None = None  # when the event before came
         self.events = 0
         self.deltas = _Deltas()
 
@@ -162,14 +165,16 @@ class _Player:
         self._new = True
         self._view.hear(changes)
 
-    def play(self, stream: Stream, events: Iterable[TimedEvent]) -> None:
+    def play(self, stream: Stream, log: Log, events: Iterable[TimedEvent]) -> None:
         """Feed the events of one connection."""
         self.deltas.restart()
-        last: float | None = None
+        if not _goes_on(self._log, log):
+            self._last = None
+        self._log = log
         for event in events:
-            if last is not None and event.at > last:
-                self._wait(event.at - last)
-            last = event.at
+            if self._last is not None and event.at > self._last:
+                self._wait(event.at - self._last)
+            self._last = event.at
             stream.feed(event.data)
             if event.says is not None:
                 self.events += 1
@@ -236,11 +241,20 @@ class _Deltas:
         self.number += sum(isinstance(event, BlockDelta) for event in events)
 
 
-def _times(logs: Iterable[Sequence[TimedEvent]]) -> list[float]:
+def _goes_on(before: Log | None, log: Log) -> bool:
+    """Whether two logs are connections of one recording, between which its time went on."""
+    return before is not None and log.connection is not None and log.name == before.name
+
+
+def _times(logs: Mapping[Log, Sequence[TimedEvent]]) -> list[float]:
     """Times of all events, one log after the other."""
     times: list[float] = []
-    for events in logs:
-        shift = times[-1] - events[0].at if times and events else 0
+    shift = 0.0
+    before: Log | None = None
+    for log, events in logs.items():
+        if times and events and not _goes_on(before, log):
+            shift = times[-1] - events[0].at
+        before = log
         times += [event.at + shift for event in events]
     return times
 

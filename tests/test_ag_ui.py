@@ -1,7 +1,7 @@
 """The AG-UI adapter: streams of `tests/data/ag-ui` against what the official client makes of them.
 
-Strict streams equal the client to the letter, lenient ones wherever it does not stop. With
-`STREAMSTORE_CORPORA` set, recordings below it are read too. What else a stream can say stands
+Strict streams equal the client to the letter, lenient ones wherever it does not stop. Where there
+is a folder of corpora (`recordings.py`), its cases are read too. What else a stream can say stands
 further down, by topic.
 """
 
@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from recordings import Case, cases, corpora, frames, kept
 
 from streamstore import ChangeSet, PartKey, StreamStore
 from streamstore.adapters.ag_ui import AgUiAdapter
@@ -39,69 +38,36 @@ from streamstore.protocols import detect
 
 pytest.importorskip("jsonpatch")
 
-HERE = Path(__file__).resolve().parent
-DATA = HERE / "data" / "ag-ui"
-
 Wire = dict[str, Any]
 
 
 # --- cases ----------------------------------------------------------------------------------------
 
 
-def folders() -> list[Path]:
-    found = {path.name: path for path in DATA.iterdir() if path.is_dir()}
-    corpora = os.environ.get("STREAMSTORE_CORPORA")
-    if corpora and (Path(corpora) / "ag-ui").is_dir():
-        for path in (Path(corpora) / "ag-ui").iterdir():
-            if path.is_dir():
-                found.setdefault(path.name, path)
-    return [found[name] for name in sorted(found)]
-
-
-CASES = folders()
-SMALL = [path for path in CASES if not path.name.startswith("long-")]
+CASES = cases("ag-ui")
+SMALL = [case for case in CASES if not case.name.startswith("long-")]
 #: Cases that the official client does not stop at, one request each.
 WHOLE = [
-    path
-    for path in SMALL
-    if not path.name.startswith("malformed-") and (path / "stream.sse").exists()
+    case for case in SMALL if not case.name.startswith("malformed-") and case.has("stream.sse")
 ]
 
-each_case = pytest.mark.parametrize("case", CASES, ids=lambda path: path.name)
-each_small_case = pytest.mark.parametrize("case", SMALL, ids=lambda path: path.name)
-each_whole_case = pytest.mark.parametrize("case", WHOLE, ids=lambda path: path.name)
+each_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+each_small_case = pytest.mark.parametrize("case", SMALL, ids=lambda case: case.name)
+each_whole_case = pytest.mark.parametrize("case", WHOLE, ids=lambda case: case.name)
 each_policy = pytest.mark.parametrize("policy", ["strict", "lenient"])
 
 
 def test_all_cases_are_there() -> None:
-    assert len([path for path in DATA.iterdir() if path.is_dir()]) == 71
-    assert len(CASES) == (73 if os.environ.get("STREAMSTORE_CORPORA") else 71)
+    assert len(kept("ag-ui")) == 71
+    assert len(CASES) == (73 if corpora() is not None else 71)
     assert len(WHOLE) == 42
 
 
-def bodies(case: Path) -> list[bytes]:
-    names = ("stream.sse", "stream1.sse", "stream2.sse")
-    return [(case / name).read_bytes() for name in names if (case / name).exists()]
-
-
-def frames(body: bytes) -> list[bytes]:
-    *whole, rest = body.split(b"\n\n")
-    return [frame + b"\n\n" for frame in whole] + ([rest] if rest else [])
-
-
-def json_of(case: Path, name: str) -> Any:
-    return json.loads((case / name).read_bytes())
-
-
-def lines_of(case: Path, name: str) -> list[Any]:
-    return [json.loads(line) for line in (case / name).read_bytes().split(b"\n") if line]
-
-
-def initial(case: Path) -> Wire | None:
+def initial(case: Case) -> Wire | None:
     """What the client started with, as a history that was fetched."""
-    if not (case / "initial.json").exists():
+    if not case.has("initial.json"):
         return None
-    return {"threadId": "thread-1", "messages": [], **json_of(case, "initial.json")}
+    return {"threadId": "thread-1", "messages": [], **case.json("initial.json")}
 
 
 def counted() -> Callable[[], str]:
@@ -136,9 +102,9 @@ def feed(stream: Any, body: bytes, size: int = 1 << 20) -> None:
         stream.feed(body[start : start + size])
 
 
-def play(case: Path, policy: Any = "lenient", size: int = 1 << 20, **arguments: Any) -> StreamStore:
+def play(case: Case, policy: Any = "lenient", size: int = 1 << 20, **arguments: Any) -> StreamStore:
     store = a_store(**arguments)
-    for number, body in enumerate(bodies(case)):
+    for number, body in enumerate(case.bodies):
         stream = store.open("ag-ui", policy=policy)
         history = initial(case)
         if number == 0 and history is not None:
@@ -150,106 +116,10 @@ def play(case: Path, policy: Any = "lenient", size: int = 1 << 20, **arguments: 
 
 
 # --- the official client --------------------------------------------------------------------------
+# What a stream ends in is held against the client in `test_oracles.py`.
 
-
-def doubled(expected: Wire) -> Wire:
-    """Undo what the client doubles when a run is delivered twice: `replay-same-ids`."""
-    found = copy.deepcopy(expected)
-    m1, r1, again, t1, m2 = found["messages"]
-    assert r1 == again
-    call = m1["toolCalls"][0]["function"]
-    for holder, name, text in (
-        (m1, "content", "Let me look. "),
-        (call, "arguments", '{"a":1}'),
-        (t1, "content", "hm"),
-        (m2, "content", "Done."),
-    ):
-        assert holder[name] == text * 2
-        holder[name] = text
-    return {**found, "messages": [m1, r1, t1, m2]}
-
-
-def doubled_reasoning(expected: Wire) -> Wire:
-    """The snapshot that begins the replay keeps local reasoning: the client doubles only that."""
-    found = copy.deepcopy(expected)
-    assert found["messages"][0] == {"id": "t1", "role": "reasoning", "content": "hmhm"}
-    found["messages"][0]["content"] = "hm"
-    return found
-
-
-#: Where we differ by law, and in what: the same run on a new stream is a replay, its ids prove it,
-#: and what it starts again is rebuilt (contract: idempotent). The client appends.
-DIFFERENCES: dict[str, Callable[[Wire], Wire]] = {
-    "replay-same-ids": doubled,
-    "replay-after-snapshot": doubled_reasoning,
-}
-
-
-def official(case: Path) -> Wire:
-    found: Wire = json_of(case, "expected.json")
-    return DIFFERENCES.get(case.name, lambda same: same)(found)
-
-
-@each_case
-def test_a_strict_stream_ends_as_the_official_client_leaves_it(case: Path) -> None:
-    store = play(case, "strict")
-    expected = official(case)
-    assert encoded(store) == {name: expected[name] for name in ("messages", "state")}
-    assert pending(store) == expected["pendingInterrupts"]
-
-
-@each_small_case
-def test_a_strict_stream_stops_where_the_client_does(case: Path) -> None:
-    *_, run = json_of(case, "expected.json")["runs"]
-    stopped = {"malformed", "refused"}
-    verdicts = play(case, "strict").health.counts["verdicts"]
-    kinds = {name.partition(":")[0] for name in verdicts if name not in REFUSED_BY_THE_STORE}
-    if case.name == "malformed-truncated":
-        assert not run["ok"] and kinds == {"accepted"}  # half a frame is none for an event stream
-    else:
-        assert bool(kinds & stopped) == (not run["ok"])
-
-
-#: Verdicts on what the client drops with a warning and goes on: patches that do not fit, text for
-#: an activity, text for a message that a snapshot dropped.
-REFUSED_BY_THE_STORE = {"refused:conflict", "refused:removed"}
-
-
-# What a lenient stream shows where the client stops; for other cases the two are equal.
-LENIENT: dict[str, list[Wire]] = {
-    "malformed-after-error": [{"id": "n", "role": "assistant", "content": ""}],
-    "malformed-after-finished": [
-        {"id": "m", "role": "assistant", "content": "kept"},
-        {"id": "n", "role": "assistant", "content": ""},
-    ],
-    "malformed-args-first": [
-        {
-            "id": "c",
-            "role": "assistant",
-            "toolCalls": [
-                {"id": "c", "type": "function", "function": {"name": "", "arguments": "{}"}}
-            ],
-        }
-    ],
-    "malformed-content-after-end": [{"id": "m", "role": "assistant", "content": "keptlate"}],
-    "malformed-content-first": [
-        {"id": "ok", "role": "assistant", "content": "kept"},
-        {"id": "m", "role": "assistant", "content": "x"},
-        {"id": "n", "role": "assistant", "content": "never"},
-    ],
-    "malformed-no-run-started": [{"id": "m", "role": "assistant", "content": "x"}],
-    "malformed-reasoning-content-first": [{"id": "r", "role": "reasoning", "content": "x"}],
-    "malformed-start-twice": [{"id": "m", "role": "assistant", "content": "ab"}],
-}
-
-
-@each_case
-def test_a_lenient_stream_shows_what_the_client_does_or_more(case: Path) -> None:
-    store = play(case)
-    expected = official(case)
-    messages = LENIENT.get(case.name, expected["messages"])
-    assert encoded(store) == {"messages": messages, "state": expected["state"]}
-    assert pending(store) == expected["pendingInterrupts"]
+#: Where ours differs by law: the same run on a new stream is a replay, and replaces.
+REPLAYED = ("replay-same-ids", "replay-after-snapshot")
 
 
 def test_lenient_streams_count_what_they_cannot_use_and_go_on() -> None:
@@ -294,17 +164,17 @@ def without_halves(value: Any) -> Any:
 
 @pytest.mark.parametrize(
     "case",
-    [path for path in SMALL if (path / "snapshots.jsonl").exists()],
-    ids=lambda path: path.name,
+    [case for case in SMALL if case.has("snapshots.jsonl")],
+    ids=lambda case: case.name,
 )
-def test_after_every_event_the_state_is_the_clients(case: Path) -> None:
-    if case.name in DIFFERENCES:
+def test_after_every_event_the_state_is_the_clients(case: Case) -> None:
+    if case.name in REPLAYED:
         pytest.skip("differs by law")
-    theirs = distinct(without_halves(lines_of(case, "snapshots.jsonl")))
+    theirs = distinct(without_halves(case.lines("snapshots.jsonl")))
     store = a_store()
     history = initial(case)
     before = ours = []
-    for number, body in enumerate(bodies(case)):
+    for number, body in enumerate(case.bodies):
         stream = store.open("ag-ui", policy="strict")
         if number == 0:
             if history is not None:
@@ -315,7 +185,7 @@ def test_after_every_event_the_state_is_the_clients(case: Path) -> None:
             ours.append(encoded(store))
         stream.end()
     ours = distinct(ours)[1:]
-    if any(b"_CHUNK" in body for body in bodies(case)):
+    if any(b"_CHUNK" in body for body in case.bodies):
         # A chunk is two events to the client: it shows the empty message in between.
         waiting = iter(theirs)
         assert all(state in waiting for state in ours)
@@ -383,13 +253,13 @@ REWRITTEN: dict[str, set[tuple[str, str]]] = {
 @each_small_case
 @pytest.mark.parametrize("ticks", ["each", None, "manual"])
 def test_shown_text_is_a_prefix_of_what_it_becomes_unless_a_rewrite_was_announced(
-    case: Path, ticks: Any
+    case: Case, ticks: Any
 ) -> None:
     final = texts_of(play(case))
     store = a_store(ticks=ticks)
     watcher = Watcher(store, final)
     seen: dict[Any, list[str]] = {}
-    for number, body in enumerate(bodies(case)):
+    for number, body in enumerate(case.bodies):
         stream = store.open("ag-ui")
         history = initial(case)
         if number == 0 and history is not None:
@@ -414,14 +284,14 @@ def test_shown_text_is_a_prefix_of_what_it_becomes_unless_a_rewrite_was_announce
 
 @each_case
 @pytest.mark.parametrize("size", [1, 7, 4096])
-def test_however_the_bytes_are_cut_the_state_is_the_same(case: Path, size: int) -> None:
+def test_however_the_bytes_are_cut_the_state_is_the_same(case: Case, size: int) -> None:
     if case.name.startswith("long-") and size < 4096:
         pytest.skip("long")
     assert play(case, size=size).state()["sessions"] == play(case).state()["sessions"]
 
 
 @each_small_case
-def test_buffered_delivery_ends_in_the_same_state(case: Path) -> None:
+def test_buffered_delivery_ends_in_the_same_state(case: Case) -> None:
     held, shown = play(case, delivery="buffered"), play(case)
     for session_id in held.session_ids():
         held.release(session_id)
@@ -433,9 +303,9 @@ def test_buffered_delivery_ends_in_the_same_state(case: Path) -> None:
 
 @each_small_case
 @each_policy
-def test_a_state_saved_at_any_frame_and_the_tail_are_the_whole(case: Path, policy: Any) -> None:
+def test_a_state_saved_at_any_frame_and_the_tail_are_the_whole(case: Case, policy: Any) -> None:
     whole = play(case, policy)
-    *before, body = bodies(case)
+    *before, body = case.bodies
     parts = frames(body)
     for cut in sorted({0, 1, 2, len(parts) // 3, len(parts) // 2, len(parts) - 1, len(parts)}):
         store = a_store()
@@ -469,9 +339,9 @@ class Long(AgUiAdapter):
         return None
 
 
-def take(adapter: type[AgUiAdapter], case: Path, policy: Any) -> StreamStore:
+def take(adapter: type[AgUiAdapter], case: Case, policy: Any) -> StreamStore:
     store = a_store()
-    for number, body in enumerate(bodies(case)):
+    for number, body in enumerate(case.bodies):
         stream = store.open("ag-ui", policy=policy)
         stream._adopt(adapter)
         history = initial(case)
@@ -485,7 +355,7 @@ def take(adapter: type[AgUiAdapter], case: Path, policy: Any) -> StreamStore:
 
 @each_case
 @each_policy
-def test_the_short_way_agrees_with_the_long_one(case: Path, policy: Any) -> None:
+def test_the_short_way_agrees_with_the_long_one(case: Case, policy: Any) -> None:
     short, long = take(AgUiAdapter, case, policy), take(Long, case, policy)
     assert short.state() == long.state()
     assert encoded(short) == encoded(long)
@@ -601,14 +471,14 @@ def test_memory_does_not_grow_with_the_deltas() -> None:
 # --- a reconnect ----------------------------------------------------------------------------------
 
 
-def again(case: Path, cut: int, policy: Any, ended: bool) -> StreamStore:
+def again(case: Case, cut: int, policy: Any, ended: bool) -> StreamStore:
     """A stream that brings so many frames, and a second one that brings everything.
 
     The first one ends before, or goes on delivering beside the second.
     """
     store = a_store()
     history = initial(case)
-    parts = frames(bodies(case)[0])
+    parts = frames(case.bodies[0])
     old = store.open("ag-ui", policy=policy)
     if history is not None:
         old.ingest(history)
@@ -631,14 +501,14 @@ def again(case: Path, cut: int, policy: Any, ended: bool) -> StreamStore:
 @each_policy
 @pytest.mark.parametrize("ended", [True, False], ids=["dropped", "still-delivering"])
 def test_a_run_that_is_delivered_again_from_the_start_is_there_once(
-    case: Path, policy: Any, ended: bool
+    case: Case, policy: Any, ended: bool
 ) -> None:
     if case.name == "run-error-first":
         pytest.skip("names no run: see below")
     if case.name == "runs-in-one-stream" and not ended:
         pytest.skip("two streams race through three runs that share a message")
     whole = play(case, policy)
-    number = len(frames(bodies(case)[0]))
+    number = len(frames(case.bodies[0]))
     for cut in sorted({1, 2, number // 3, number // 2, number - 1, number} - {0}):
         store = again(case, cut, policy, ended)
         assert encoded(store) == encoded(whole), cut
@@ -1655,8 +1525,8 @@ def test_what_the_client_refuses_a_strict_stream_refuses_and_forgets(events: lis
 
 
 @each_case
-def test_the_first_event_of_a_stream_is_told(case: Path) -> None:
-    for body in bodies(case):
+def test_the_first_event_of_a_stream_is_told(case: Case) -> None:
+    for body in case.bodies:
         data = b"".join(
             line.removeprefix(b"data:").removeprefix(b" ")
             for line in next(part for part in frames(body) if b"data:" in part).split(b"\n")
@@ -1700,15 +1570,10 @@ def test_the_history_of_a_thread_is_told() -> None:
 def recorded() -> list[Wire]:
     """One recorded event of each type and shape."""
     found: dict[str, Wire] = {}
-    for case in sorted(DATA.iterdir()):
-        for body in bodies(case) if case.is_dir() else ():
-            for frame in frames(body):
-                try:
-                    wire = json.loads(frame.removeprefix(b"data: "))
-                except ValueError:
-                    continue
-                if isinstance(wire, dict):
-                    found.setdefault(f"{wire.get('type')} {sorted(wire)}", wire)
+    for name, folder in kept("ag-ui").items():
+        for wire in Case("ag-ui", name, folder).wires:
+            if isinstance(wire, dict):
+                found.setdefault(f"{wire.get('type')} {sorted(wire)}", wire)
     return list(found.values())
 
 

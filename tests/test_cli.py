@@ -19,6 +19,8 @@ import streamstore.cli
 import streamstore.replay as replaying
 from streamstore.cli import main
 from streamstore.feeding import connections
+from streamstore.log import open_log
+from streamstore.log.sealing import seal
 from streamstore.logs import UnreadableLog
 from streamstore.replay import AS_RECORDED, AT_ONCE, LiveView, PlainView, Speed, replay
 from streamstore.text import TextView
@@ -355,7 +357,7 @@ def test_an_empty_connection_among_others_is_none_of_our_business(
 def test_interrupting_says_nothing(
     run: Callable[..., Ran], write: WriteLog, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
-    def interrupt(*_: Any) -> None:
+    def interrupt(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
     for module in (streamstore.cli, replaying):
@@ -691,6 +693,112 @@ def test_speeds() -> None:
     assert Speed.parse("max") == AT_ONCE
     assert Speed.parse("2.5") == Speed(2.5)
     assert math.isinf(Speed.parse("inf").factor)
+
+
+# --- durable logs ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def durable(tmp_path: Path) -> Callable[..., str]:
+    """Writes a durable log: its events, with the number of the connection and the time of each."""
+
+    def make(*events: tuple[int, int, Wire], name: str = "log.jsonl") -> str:
+        with open_log(tmp_path / name) as log:
+            for connection, time_ms, wire in events:
+                log.append(json.dumps(wire), connection=connection, time_ms=time_ms)
+        return str(tmp_path / name)
+
+    return make
+
+
+def turns(*numbers: int) -> list[tuple[int, int, Wire]]:
+    """An answer of four words, an event each 100 ms, on these connections."""
+    wires = answer("a ", "b ", "c ", "d ")
+    assert len(numbers) == len(wires)
+    return [
+        (n, 5000 + 100 * at, wire) for at, (n, wire) in enumerate(zip(numbers, wires, strict=True))
+    ]
+
+
+@pytest.mark.parametrize("name", ["log.jsonl", "log.sqlite"])
+@pytest.mark.parametrize("command", ["fold", "replay", "check"])
+def test_a_recording_of_several_connections_is_read_by_every_command(
+    run: Callable[..., Ran], durable: Callable[..., str], command: str, name: str
+) -> None:
+    path = durable(*turns(1, 1, 1, 2, 2, 3, 3, 3), name=name)
+    ran = run(command, path, *(["--runs", "2"] if command == "check" else []))
+    assert (ran.code, ran.err) == (0, "")
+    if command == "fold":
+        assert texts_of(ran.json) == ["a b c d "]
+    elif command == "replay":
+        assert "a b c d \n" in ran.out and figures(ran.out)["events"] == "8"
+    else:
+        assert [line for line in ran.out.splitlines() if "events" in line and path in line] == [
+            f"{path} (connection {n}): {k} events, native (sparse), seed 0"
+            for n, k in ((1, 3), (2, 2), (3, 3))
+        ]
+
+
+@pytest.mark.parametrize("way", ["file", "standard input"])
+@pytest.mark.parametrize("command", ["fold", "replay", "check"])
+def test_losses_of_a_log_are_told_on_standard_error_a_line_each(
+    run: Callable[..., Ran],
+    durable: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+    command: str,
+    way: str,
+) -> None:
+    name = durable(*turns(1, 1, 1, 2, 2, 2, 2, 2))
+    lines = Path(name).read_bytes().splitlines(keepends=True)
+    lines[4] = lines[4].replace(b"b ", b"B ")
+    data = b"".join(lines) + b'{"pos'
+    Path(name).write_bytes(data)
+    if way == "standard input":
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+        name = "-"
+    ran = run(command, name, *(["--runs", "2"] if command == "check" else []))
+    assert ran.code == 0
+    assert ran.err.splitlines() == [
+        f"streamstore: {name}: position 4 is lost (line 5: the checksum does not fit)",
+        f"streamstore: {name}: 5 bytes at its end are left out: no whole record (yet)",
+    ]
+    if command == "fold":
+        assert texts_of(ran.json) == ["a c d "]
+
+
+def test_a_log_of_another_version_is_one_line(run: Callable[..., Ran], tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    path.write_bytes(seal(b'{"log": "streamstore", "version": 9') + b"\n")
+    for command in ("fold", "replay", "check"):
+        ran = run(command, str(path))
+        assert ran.code == 2 and ran.err.count(str(path)) == 1 == ran.err.count("\n")
+        assert "its version is 9" in ran.err
+
+
+def test_a_connection_that_brought_nothing_of_use_is_not_checked(
+    run: Callable[..., Ran], durable: Callable[..., str]
+) -> None:
+    greeting = {"hello": 1}
+    others = [(n + 1, time, wire) for n, time, wire in turns(*[1] * 8)]
+    path = durable((1, 4900, greeting), *others, (3, 9000, greeting))
+    ran = run("check", path, "--runs", "2")
+    assert (ran.code, ran.err) == (0, "") and ran.out.count(path) == 1
+    assert texts_of(run("fold", path).json) == ["a b c d "]
+    nothing = durable((1, 1, greeting), (2, 2, greeting), name="other.jsonl")
+    ran = run("check", nothing)
+    assert ran.code == 2 and "no protocol recognised" in ran.err and ran.err.count("\n") == 1
+
+
+def test_a_recording_is_replayed_at_the_pace_at_which_it_arrived(
+    durable: Callable[..., str],
+) -> None:
+    """Also between two connections: there the server was away."""
+    events = turns(1, 1, 1, 1, 2, 2, 2, 2)
+    later = [(n, time + (4000 if n == 2 else 0), wire) for n, time, wire in events]
+    log = durable(*later)
+    assert duration(log, Speed(1)) == pytest.approx(4.7)
+    assert duration(log, AS_RECORDED) == pytest.approx(0.6 + 1)
+    assert duration(log, AT_ONCE) == 0
 
 
 # --- live -----------------------------------------------------------------------------------------

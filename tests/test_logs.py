@@ -5,8 +5,10 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,10 +16,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamstore import StreamStore, logs
+from streamstore import Stream, StreamStore, logs
 from streamstore.errors import CallerError
-from streamstore.feeding import connections
+from streamstore.feeding import arriving, connections, feed_all, feed_bytes
 from streamstore.jsonlines import JsonLinesParser
+from streamstore.log import open_log
 from streamstore.logs import STDIN, STEP_MS, Log, UnreadableLog
 from streamstore.sse import EventStreamParser
 
@@ -327,3 +330,265 @@ def test_a_state_belongs_to_the_connection_of_the_log_behind_it(names: str, expe
 def test_what_cannot_be_read_is_the_callers_error(names: list[str]) -> None:
     with pytest.raises(CallerError):
         connections(names)
+
+
+# --- durable logs ---------------------------------------------------------------------------------
+
+TURNS = (1, 1, 2, 3, 3, 3)
+
+
+def delta(seq: int) -> bytes:
+    wire = {
+        "type": "block.delta", "messageId": "m", "blockIndex": 0, "seq": seq, "text": f"{seq} ",
+    }  # fmt: skip
+    return json.dumps(wire).encode()
+
+
+def durable(path: Path, turns: Sequence[int] = TURNS, times: Sequence[int | None] = ()) -> str:
+    """A log of these connections, an event each; the n-th event says n."""
+    with open_log(path) as log:
+        for n, connection in enumerate(turns, start=1):
+            time = times[n - 1] if times else 1000 * n
+            log.append(delta(n), time_ms=time, event_id=str(n), connection=connection)
+    return str(path)
+
+
+def seqs(log: Log | None) -> list[int]:
+    assert log is not None
+    whole = [json.loads(event.says or b"")["seq"] for event in log.events()]
+    assert b"".join(log.chunks()).count(b"data: ") == len(whole)  # read anew, and the same
+    return whole
+
+
+def as_file(path: Path) -> str:
+    return durable(path)
+
+
+def as_packed(path: Path) -> str:
+    return write(path, gzip.compress(Path(durable(path.with_suffix(".plain"))).read_bytes()))
+
+
+@pytest.mark.parametrize("made", [as_file, as_packed])
+@pytest.mark.parametrize("name", ["log.jsonl", "log.sqlite"])
+def test_each_recorded_connection_is_a_connection(
+    tmp_path: Path, name: str, made: Callable[..., str]
+) -> None:
+    if made is as_packed and name.endswith("sqlite"):
+        pytest.skip("SQLite is not read packed")
+    path = made(tmp_path / name)
+    found = connections([path])
+    assert [seqs(c.log) for c in found] == [[1, 2], [3], [4, 5, 6]]
+    assert [c.name for c in found] == [f"{path} (connection {n})" for n in (1, 2, 3)]
+    # Out of order, again, and given up in the middle.
+    next(iter(found[2].log.events()))  # type: ignore[union-attr]
+    assert [seqs(c.log) for c in reversed(found)] == [[4, 5, 6], [3], [1, 2]]
+    assert len(list(Log(path).events())) == 6
+
+
+def test_reading_connections_in_their_order_is_one_reading(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many there are: a server that drops each minute makes a thousand in a day."""
+    path = durable(tmp_path / "log.jsonl", range(1, 301))
+    opened: list[str] = []
+    real = logs.read_log
+    monkeypatch.setattr(logs, "read_log", lambda name: opened.append(name) or real(name))
+    found = connections([path])
+    assert len(opened) == 1
+    assert [b"".join(c.log.chunks()) for c in found if c.log is not None]
+    assert len(found) == 300 and len(opened) == 2
+
+
+def test_connections_that_take_turns_are_read_one_by_one(tmp_path: Path) -> None:
+    found = connections([durable(tmp_path / "log.jsonl", (1, 2, 1, 2, 2, 1))])
+    assert [seqs(c.log) for c in found] == [[1, 3, 6], [2, 4, 5]]
+
+
+def test_what_was_recorded_once_has_no_number(tmp_path: Path) -> None:
+    path = durable(tmp_path / "log.jsonl", (4, 4))
+    (connection,) = connections([path])
+    assert connection.name == path and seqs(connection.log) == [1, 2]
+    empty = durable(tmp_path / "empty.jsonl", ())
+    assert [c.name for c in connections([empty])] == [empty]
+
+
+def test_states_around_a_recording_belong_to_its_ends(tmp_path: Path) -> None:
+    state = write(tmp_path / "s.json", b"{}")
+    found = connections([state, durable(tmp_path / "log.jsonl"), state])
+    assert [(len(c.before), len(c.after)) for c in found] == [(1, 0), (0, 0), (0, 1)]
+
+
+def test_each_connection_opens_a_stream_of_its_own(tmp_path: Path) -> None:
+    """The one before has ended then: in a stream without seq, what was open has a gap."""
+    path = tmp_path / "log.jsonl"
+    text = {"type": "block.delta", "messageId": "m", "blockIndex": 0, "text": "x"}
+    with open_log(path) as log:
+        for number in (1, 2):
+            log.append(json.dumps(text), connection=number)
+    store = StreamStore()
+    seen: list[tuple[Stream, bool]] = []
+
+    def feed(stream: Stream, log: Log) -> None:
+        part = store.part("main", "m", 0)
+        seen.append((stream, part is not None and part.gap))
+        feed_bytes(stream, log)
+
+    feed_all(store, connections([str(path)]), sequencing="none", feed=feed)
+    (first, before), (second, between) = seen
+    assert first is not second and (before, between) == (False, True)
+    part = store.part("main", "m", 0)
+    assert part is not None and part.text == "xx"
+
+
+def test_a_connection_that_brought_nothing_of_use_spoils_no_recording(tmp_path: Path) -> None:
+    """Told by all that one file recorded: a short connection may have brought a greeting alone."""
+    path = tmp_path / "log.jsonl"
+    with open_log(path) as log:
+        for number, data in ((1, b"[DONE]"), (2, delta(1)), (3, b"[DONE]")):
+            log.append(data, connection=number)
+    store = StreamStore()
+    feed_all(store, connections([str(path)]))
+    assert store.health.counts["verdicts"] == {"accepted": 1, "malformed": 2}
+    with open_log(tmp_path / "other.jsonl") as log:
+        for number in (1, 2):
+            log.append(b"[DONE]", connection=number)
+    with pytest.raises(
+        UnreadableLog, match=r"other\.jsonl: no protocol recognised in its events \(2"
+    ):
+        feed_all(StreamStore(), connections([str(tmp_path / "other.jsonl")]))
+
+
+def damaged(path: Path) -> str:
+    data = Path(durable(path)).read_bytes().splitlines(keepends=True)
+    data[3] = data[3].replace(b"3 ", b"4 ")
+    return write(path, b"".join(data) + b'{"position": 7, "ti')
+
+
+LOST = [
+    "position 3 is lost (line 4: the checksum does not fit)",
+    "19 bytes at its end are left out: no whole record (yet)",
+]
+
+
+def test_losses_are_told_once(tmp_path: Path) -> None:
+    path = damaged(tmp_path / "log.jsonl")
+    told: list[str] = []
+    found = connections([path], told.append)
+    assert [seqs(c.log) for c in found] == [[1, 2], [4, 5, 6]]
+    assert told == [f"{path}: {line}" for line in LOST]
+
+
+def test_without_anybody_to_tell_damage_is_an_error_and_an_unfinished_end_is_none(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(UnreadableLog, match="position 3 is lost"):
+        connections([damaged(tmp_path / "log.jsonl")])
+    path = durable(tmp_path / "torn.jsonl")
+    write(Path(path), Path(path).read_bytes() + b"{")
+    assert len(connections([path])) == 3
+
+
+def test_a_durable_log_that_is_packed_and_breaks_off_says_what_is_lost(tmp_path: Path) -> None:
+    whole = Path(durable(tmp_path / "log.jsonl", [1] * 500)).read_bytes()
+    path = write(tmp_path / "log.gz", gzip.compress(whole)[:-500])
+    told: list[str] = []
+    (connection,) = connections([path], told.append)
+    kept = seqs(connection.log)
+    assert kept == list(range(1, len(kept) + 1)) and 0 < len(kept) < 500
+    assert f"from position {kept[-1] + 1} on everything is lost" in told[0]
+    assert "breaks off" in told[0]
+
+
+# --- what comes once ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def pipe(tmp_path: Path) -> Callable[[bytes], str]:
+    """Makes a named pipe that gives these bytes once."""
+
+    def make(data: bytes) -> str:
+        path = tmp_path / f"pipe{len(list(tmp_path.iterdir()))}"
+        os.mkfifo(path)
+
+        def fill() -> None:
+            with open(path, "wb") as file:
+                file.write(data)
+
+        threading.Thread(target=fill, daemon=True).start()
+        return str(path)
+
+    return make
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_a_recording_that_comes_through_a_pipe_is_its_connections(
+    tmp_path: Path, pipe: Callable[[bytes], str], pack: Callable[[bytes], bytes]
+) -> None:
+    data = Path(damaged(tmp_path / "log.jsonl")).read_bytes()
+    name = pipe(pack(data))
+    told: list[str] = []
+    found = []
+    for connection in arriving(connections([name], told.append), told.append):
+        assert connection.log is not None
+        found.append([json.loads(e.says or b"")["seq"] for e in connection.log.events()])
+    assert found == [[1, 2], [4, 5, 6]]
+    assert told == [f"{name}: {line}" for line in LOST]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+@pytest.mark.parametrize("data", [LINES, FRAMES, b""])
+def test_any_log_may_come_through_a_pipe(pipe: Callable[[bytes], str], data: bytes) -> None:
+    (connection,) = arriving(connections([pipe(data)]))
+    assert connection.log is not None
+    assert b"".join(connection.log.chunks()) == data
+
+
+def test_standard_input_is_handed_on_while_it_comes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = Path(durable(tmp_path / "log.jsonl")).read_bytes().splitlines(keepends=True)
+    given: list[int] = []
+
+    def trickle(name: str) -> object:
+        for number, line in enumerate(whole):
+            given.append(number)
+            yield line
+
+    monkeypatch.setattr(logs, "_read", trickle)
+    found = []
+    for connection in arriving(connections(["-"])):
+        assert connection.log is not None
+        for _ in connection.log.events():
+            found.append(given[-1])
+    assert found == [1, 2, 3, 4, 5, 6]  # each event before the next line was asked for
+
+
+def test_connections_that_take_turns_need_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = Path(durable(tmp_path / "log.jsonl", (1, 2, 1))).read_bytes()
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+    with pytest.raises(UnreadableLog, match="take turns: give it as a file"):
+        for connection in arriving(connections(["-"])):
+            list(connection.log.chunks())  # type: ignore[union-attr]
+
+
+# --- when recorded events came --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("times", "expected"),
+    [
+        ((5000, 5010, 6000), [5000, 5010, 6000]),
+        ((5000, 4000, 4100), [5000, 5000, 5100]),  # the clock was put back
+        ((None, None, None), [STEP_MS, 2 * STEP_MS, 3 * STEP_MS]),
+        ((5000, None, 5100), [5000, 5000 + STEP_MS, 5100 + STEP_MS]),
+    ],
+)
+def test_events_of_a_durable_log_come_when_they_arrived(
+    tmp_path: Path, times: Sequence[int | None], expected: list[float]
+) -> None:
+    name = durable(tmp_path / "log.jsonl", [1] * len(times), times)
+    write(tmp_path / "arrival_ms.json", b"[7, 8, 9]")  # of another log
+    assert [event.at for event in Log(name).events()] == expected

@@ -4,8 +4,7 @@ The final state is a weak test: the update that ends a part repairs every earlie
 tick is held against what the server's text became, and against edits alone. What the text became
 is read from the recording by a naive fold, not from the library.
 
-Cases are those of `tests/data`, and of the folder of all recordings where there is one
-(`STREAMSTORE_CORPORA`, or `../shared/corpora` beside the checkout).
+Cases are those of `tests/data`, and of a folder of corpora where there is one (`recordings.py`).
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ import copy
 import gzip
 import io
 import json
-import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,14 +20,12 @@ from typing import Any
 
 import attrs
 import pytest
+from recordings import folders
 
 from streamstore import ChangeSet, PartKey, StreamStore
 from streamstore.adapters.opencode import OpencodeAdapter
 from streamstore.cli import main
 from streamstore.ticks import ManualTicks
-
-HERE = Path(__file__).resolve().parent
-DATA = HERE / "data" / "opencode"
 
 Wire = dict[str, Any]
 
@@ -59,15 +55,6 @@ class Case:
         return self.folder.name
 
 
-def folders() -> list[Path]:
-    found = {path.name: path for path in DATA.iterdir()}
-    named = os.environ.get("STREAMSTORE_CORPORA")
-    corpora = Path(named) if named else HERE.parent.parent / "shared" / "corpora"
-    if (corpora / "opencode").is_dir():
-        found |= {path.name: path for path in (corpora / "opencode").iterdir() if path.is_dir()}
-    return [found[name] for name in sorted(found)]
-
-
 def read(folder: Path) -> Case:
     connections = []
     for number, state_file in (("", "initial.json"), (".2", "snapshot.json")):
@@ -90,7 +77,7 @@ def read(folder: Path) -> Case:
     return Case(folder, connections, json.loads((folder / "expected.json").read_bytes()))
 
 
-FOLDERS = folders()
+FOLDERS = list(folders("opencode").values())
 _READ: dict[Path, Case] = {}
 
 

@@ -2,28 +2,29 @@
 
 The oracle is what the SDK's own two readers made of the same bytes: `expected.json` and
 `snapshots.jsonl` of `readUIMessageStream`, `chat.json` of a `Chat`, see `tests/data/vercel-ui`.
-Cases are those of that folder, and of the folder of all recordings where there is one
-(`STREAMSTORE_CORPORA`, or `../shared/corpora` beside the checkout).
+Cases are those of that folder, and of a folder of corpora where there is one (`recordings.py`).
 """
 
 from __future__ import annotations
 
 import copy
 import json
-import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import attrs
 import pytest
+import recordings
 from hypothesis import given
 from hypothesis import strategies as st
+from recordings import Case, folders, kept, plain_json
 
 from streamstore import ChangeSet, PartKey, StreamStore
 from streamstore.adapters.base import Context, PlainDelta
-from streamstore.adapters.vercel_ui import VercelUIAdapter, _closed, _partial
+from streamstore.adapters.vercel_ui import VercelUIAdapter
+from streamstore.adapters.vercel_ui_partial import closed as closed_json
+from streamstore.adapters.vercel_ui_partial import partial
 from streamstore.errors import MalformedEvent, ProtocolStopped, RepeatedEvent, UnknownEvent
 from streamstore.events import (
     BlockReplaced,
@@ -35,82 +36,29 @@ from streamstore.events import (
     encode_event,
 )
 from streamstore.protocols import detect
-from streamstore.sse import EventStreamParser
-
-HERE = Path(__file__).resolve().parent
-DATA = HERE / "data" / "vercel-ui"
 
 Wire = dict[str, Any]
 MADE = ("local-", "client-")  # ids that a client made
 
-
-def folders() -> dict[str, Path]:
-    found = {path.name: path for path in DATA.iterdir() if path.is_dir()}
-    named = os.environ.get("STREAMSTORE_CORPORA")
-    corpora = Path(named) if named else HERE.parent.parent / "shared" / "corpora"
-    if (corpora / "vercel-ui").is_dir():
-        found |= {path.name: path for path in (corpora / "vercel-ui").iterdir() if path.is_dir()}
-    return dict(sorted(found.items()))
-
-
-FOLDERS = folders()
+FOLDERS = folders("vercel-ui")
 CHATS = [name for name, path in FOLDERS.items() if (path / "actions.json").exists()]
 RESPONSES = [name for name in FOLDERS if name not in CHATS]
 SHORT = [name for name in RESPONSES if not name.startswith("long-")]
 
 
 def test_no_case_is_lost() -> None:
-    kept = [path for path in DATA.iterdir() if path.is_dir()]
-    assert len(kept) == 47
+    assert len(kept("vercel-ui")) == 47
     assert len(FOLDERS) in (47, 64)
     assert len(CHATS) == {47: 7, 64: 11}[len(FOLDERS)]
 
 
-@attrs.frozen
-class Case:
-    name: str
-    raw: list[bytes]  # of each response
-    wires: list[list[Wire]]
-    folder: Path
-    sse: list[str]
-
-    def read(self, file: str) -> Any:
-        path = self.folder / file
-        return json.loads(path.read_bytes()) if path.exists() else None
-
-    def lines(self, file: str) -> list[Any]:
-        path = self.folder / file
-        return list(map(json.loads, path.read_bytes().splitlines())) if path.exists() else []
-
-
-@cache
 def case(name: str) -> Case:
-    folder = FOLDERS[name]
-    delivered = json.loads((folder / "meta.json").read_bytes()).get("deliveredChunks")
-    raw, wires = [], []
-    for number, file in enumerate(sorted(folder.glob("stream*.sse"))):
-        data = file.read_bytes()
-        if delivered is not None:  # the connection failed behind so many chunks
-            frames = data.split(b"\n\n")
-            data = b"\n\n".join(frames[: delivered[number]]) + b"\n\n"
-        raw.append(data)
-        wires.append(list(chunks_of(data)))
-    return Case(name, raw, wires, folder, [])
-
-
-def chunks_of(data: bytes) -> Iterator[Any]:
-    """The chunks of an event stream; a frame that is no JSON as it is."""
-    for frame in EventStreamParser().feed(data):
-        if frame.data != "[DONE]":
-            try:
-                yield json.loads(frame.data)
-            except ValueError:
-                yield frame.data
+    return recordings.case_of("vercel-ui", name)
 
 
 def begun(name: str, stream: Any) -> None:
     """Give the stream of a continuation its request."""
-    initial = case(name).read("initial.json")
+    initial = case(name).json("initial.json")
     if initial is not None:
         stream.ingest({"messages": [initial]})
 
@@ -119,7 +67,7 @@ def fed(name: str, policy: Any = "lenient", size: int | None = None, **options: 
     store = StreamStore(**options)
     stream = store.open("vercel-ui", policy=policy)
     begun(name, stream)
-    data = case(name).raw[0]
+    data = case(name).raw
     step = size or len(data)
     for start in range(0, len(data), step):
         stream.feed(data[start : start + step])
@@ -129,9 +77,7 @@ def fed(name: str, policy: Any = "lenient", size: int | None = None, **options: 
 
 
 def encoded(store: StreamStore) -> list[Wire]:
-    messages = VercelUIAdapter(Context()).encode(store)
-    assert isinstance(messages, list)
-    assert json.loads(json.dumps(messages)) == messages
+    messages: list[Wire] = plain_json(VercelUIAdapter(Context()).encode(store))
     return messages
 
 
@@ -149,74 +95,10 @@ def without_made_ids(messages: Iterable[Wire | None]) -> list[Wire]:
     ]
 
 
-# --- whole responses ------------------------------------------------------------------------------
+# --- chunk by chunk -------------------------------------------------------------------------------
+# What whole responses end in is held against the two readers in `test_oracles.py`.
 
 DONE = {"type": "text", "text": "ok", "state": "done"}
-
-#: What a lenient stream makes of a response that the client stops in, in place of `expected.json`:
-#: it goes on, so there is more.
-LENIENT: dict[str, list[Wire]] = {
-    "malformed-delta-after-end": [{"type": "text", "text": "oklate", "state": "done"}],
-    "malformed-json": [{"type": "text", "text": "", "state": "done"}],
-    "malformed-reasoning-delta": [
-        {"type": "reasoning", "id": "r", "text": "x", "state": "streaming"}
-    ],
-    "malformed-text-delta-first": [
-        DONE,
-        {"type": "text", "text": "x", "state": "streaming"},
-        {"type": "text", "text": "never seen", "state": "done"},
-    ],
-    "malformed-tool-delta": [
-        {
-            "type": "tool-",
-            "toolCallId": "c",
-            "state": "input-streaming",
-            "input": {},
-            "rawInput": "{",
-        }
-    ],
-    "malformed-unknown-type": [DONE, {"type": "text", "text": "never seen", "state": "done"}],
-}
-
-#: Where neither policy gives what the client has, with the reason.
-DIFFERENCES = {
-    # A second start with another id: an id is an identity here, so there are two messages and
-    # each has its own parts. The reader forgets the first; Chat copies its parts into the second.
-    "start-id-change": "two messages",
-}
-
-
-@pytest.mark.parametrize("name", RESPONSES)
-def test_a_lenient_stream_gives_what_the_reader_gives(name: str) -> None:
-    expected = case(name).read("expected.json")
-    got = encoded(fed(name))
-    if name in DIFFERENCES:
-        first = case(name).read("chat.json")["messages"][1]
-        assert without_made_ids(got) == [first, expected]
-        return
-    if name in LENIENT:
-        assert expected["parts"] != LENIENT[name]
-        expected["parts"] = LENIENT[name]
-    assert without_made_ids(got) == [expected]
-
-
-@pytest.mark.parametrize("name", RESPONSES)
-def test_a_strict_stream_gives_what_chat_gives(name: str) -> None:
-    chat = case(name).read("chat.json")
-    if chat is None:
-        chat = {"messages": [case(name).read("expected.json")], "status": "ready"}
-    store = fed(name, "strict")
-    got = without_made_ids(encoded(store))
-    wanted = without_made_ids(m for m in chat["messages"] if m["role"] == "assistant")
-    if name in DIFFERENCES:
-        shared, other = wanted[0]["parts"], wanted[1]
-        other["parts"] = other["parts"][len(shared) :]
-        del other["metadata"]["a"]
-    assert got == wanted
-    verdicts = store.health.counts["verdicts"]
-    stopped = any(key.startswith(("refused:stopped", "malformed")) for key in verdicts)
-    assert stopped == (chat["status"] == "error")
-
 
 #: Chunks that the reader yields no message for.
 SILENT = frozenset(("start-step", "finish-step", "abort", "error"))
@@ -252,7 +134,7 @@ def test_after_each_chunk_the_message_is_what_the_reader_yielded(name: str) -> N
     begun(name, stream)
     seen = 0
     empty_reset = False
-    for wire in case(name).wires[0]:
+    for wire in case(name).responses[0]:
         before = encoded(store)
         verdict = stream.ingest(wire)
         if verdict.kind in ("refused", "malformed"):
@@ -301,15 +183,15 @@ def play(
     """Do what the recorded chat did; `listed`: the adapter is told the requests."""
     recorded = case(name)
     store = store or StreamStore()
-    users = [m for m in recorded.read("expected_messages.json") if m["role"] == "user"]
-    initial = recorded.read("initial_messages.json")
+    users = [m for m in recorded.json("expected_messages.json") if m["role"] == "user"]
+    initial = recorded.json("initial_messages.json")
     if initial:
         reader = store.open("vercel-ui")
         assert reader.ingest(initial).kind == "accepted"
         reader.end()
         store.flush()
         users = [user for user in users if user not in initial]
-    for number, action in enumerate(recorded.read("actions.json")):
+    for number, action in enumerate(recorded.json("actions.json")):
         stream = store.open("vercel-ui")
         if action != "resume" and listed:
             request = {"messages": [*encoded(store), users.pop(0)], "trigger": "submit-message"}
@@ -317,7 +199,7 @@ def play(
         elif action != "resume":
             say_locally(store, users.pop(0))
         if feed is None:
-            stream.feed(recorded.raw[number])
+            stream.feed(recorded.bodies[number])
         else:
             feed(store, stream, number)
         stream.end()
@@ -330,7 +212,7 @@ def play(
 @pytest.mark.parametrize("name", CHATS)
 def test_a_chat_ends_with_the_messages_of_the_client(name: str, listed: bool) -> None:
     store = play(name, listed=listed)
-    expected = case(name).read("expected_messages.json")
+    expected = case(name).json("expected_messages.json")
     assert without_made_ids(encoded(store)) == without_made_ids(expected)
     texts = [part.text for m in store.messages("main") for part in store.parts("main", m.id)]
     assert len([text for text in texts if text]) == len(set(texts) - {""}), "shown twice"
@@ -344,7 +226,7 @@ def test_only_a_replay_takes_back_what_was_shown(name: str, every: int) -> None:
     watcher = Watcher(store)
 
     def feed(store: StreamStore, stream: Any, number: int) -> None:
-        for place, wire in enumerate(case(name).wires[number], start=1):
+        for place, wire in enumerate(case(name).responses[number], start=1):
             stream.ingest(wire)
             if place % every == 0:
                 store.flush()
@@ -361,11 +243,11 @@ def test_only_a_replay_takes_back_what_was_shown(name: str, every: int) -> None:
 def test_a_replay_shows_the_old_text_until_the_first_new_part_comes() -> None:
     store = StreamStore(ticks="each")
     first, second = store.open("vercel-ui"), store.open("vercel-ui")
-    for wire in case("resume-replay-cut8").wires[0]:
+    for wire in case("resume-replay-cut8").responses[0]:
         first.ingest(wire)
     first.end()
     shown = encoded(store)
-    replay = case("resume-replay-cut8").wires[1]
+    replay = case("resume-replay-cut8").responses[1]
     second.ingest(replay[0])
     assert encoded(store) == shown and len(shown[0]["parts"]) > 2
     second.ingest(replay[1])
@@ -423,7 +305,7 @@ def test_shown_text_only_grows_whenever_a_tick_comes(name: str, every: int, deli
     watcher = Watcher(store)
     stream = store.open("vercel-ui")
     begun(name, stream)
-    for place, wire in enumerate(case(name).wires[0], start=1):
+    for place, wire in enumerate(case(name).responses[0], start=1):
         stream.ingest(wire)
         if place % every == 0:
             store.flush()
@@ -442,7 +324,7 @@ def test_a_long_text_is_told_in_edits_of_what_came() -> None:
     store = StreamStore(ticks="manual")
     watcher = Watcher(store)
     stream = store.open("vercel-ui")
-    for place, wire in enumerate(case(name).wires[0]):
+    for place, wire in enumerate(case(name).responses[0]):
         stream.ingest(wire)
         if place % 100 == 0:
             store.flush()
@@ -472,12 +354,12 @@ def counter() -> Callable[[], str]:
 def test_a_saved_state_and_the_tail_are_the_whole(name: str) -> None:
     """Law L4, at every chunk of a short case; the second save is read by the third store."""
     recorded = case(name)
-    initial = recorded.read("initial_messages.json")
+    initial = recorded.json("initial_messages.json")
     script: list[Any] = []  # a chunk, or what is done between the responses
-    for number, wires in enumerate(recorded.wires):
+    for number, wires in enumerate(recorded.responses):
         script += ["open", *wires, "end"]
-        if number == 0 and recorded.read("initial.json") is not None:
-            script.insert(1, {"messages": [recorded.read("initial.json")]})
+        if number == 0 and recorded.json("initial.json") is not None:
+            script.insert(1, {"messages": [recorded.json("initial.json")]})
     if initial:
         script = ["open", initial, "end", *script]
 
@@ -541,7 +423,7 @@ def test_the_short_way_does_what_decode_does(name: str, monkeypatch: pytest.Monk
     quick = state()
     monkeypatch.setattr(VercelUIAdapter, "plain", Slow.plain)
     assert state() == quick
-    deltas = [w for ws in case(name).wires for w in ws if "delta" in str(w)]
+    deltas = [w for ws in case(name).responses for w in ws if "delta" in str(w)]
     if len(deltas) > 3 and "malformed" not in name:
         assert taken or all(w["type"].startswith("tool-") for w in deltas)
 
@@ -574,10 +456,10 @@ def test_a_full_replay_on_another_stream_doubles_nothing(name: str) -> None:
     for _ in range(2):
         stream = store.open("vercel-ui")
         begun(name, stream)
-        stream.feed(case(name).raw[0])
+        stream.feed(case(name).raw)
         stream.end()
         store.flush()
-    if case(name).wires[0][0].get("messageId") is None:
+    if case(name).responses[0][0].get("messageId") is None:
         first, second = encoded(store)
         assert first["id"] != second["id"]
         assert [{**first, "id": ""}] == without_made_ids(encoded(once)) == [{**second, "id": ""}]
@@ -1269,12 +1151,12 @@ def test_memory_is_bounded_by_what_a_message_holds() -> None:
     ],
 )
 def test_a_partial_input_is_what_the_client_shows(text: str, value: Any) -> None:
-    assert _partial(text) == ({"input": value} if text else {})
+    assert partial(text) == ({"input": value} if text else {})
 
 
 @pytest.mark.parametrize("text", ["", "-", "not json", "{]", '{"a" 1', "[1 2"])
 def test_what_is_no_input_shows_none(text: str) -> None:
-    found = _partial(text)
+    found = partial(text)
     assert found in ({}, {"input": {}})
     assert bool(found) == (text[:1] == "{")
 
@@ -1291,10 +1173,10 @@ JSON = st.recursive(
 def test_a_json_text_cut_anywhere_can_be_closed(value: Any, share: float, ascii: bool) -> None:
     text = json.dumps(value, ensure_ascii=ascii)
     cut = text[: round(share * len(text))]
-    closed = _closed(cut)
+    closed = closed_json(cut)
     if cut.strip() not in ("", "-"):
         json.loads(closed)
-    assert _partial(text) == {"input": value}
+    assert partial(text) == {"input": value}
 
 
 # --- recognised -----------------------------------------------------------------------------------
@@ -1302,10 +1184,10 @@ def test_a_json_text_cut_anywhere_can_be_closed(value: Any, share: float, ascii:
 
 @pytest.mark.parametrize("name", [*RESPONSES, *CHATS])
 def test_a_stream_is_recognised_by_its_first_chunk(name: str) -> None:
-    for wires in case(name).wires:
+    for wires in case(name).responses:
         assert detect(wires[0]) is VercelUIAdapter
     store = StreamStore("auto")
-    store.feed(case(name).raw[0])
+    store.feed(case(name).raw)
     assert store.session_ids() == ("main",)
 
 
@@ -1313,7 +1195,7 @@ def test_a_stream_is_recognised_by_its_first_chunk(name: str) -> None:
 def test_every_chunk_is_recognised(name: str) -> None:
     bad = {f"malformed-{how}" for how in ("unknown-type", "missing-field", "extra-field", "json")}
     if name not in bad:
-        assert all(VercelUIAdapter.detects(wire) for wire in case(name).wires[0])
+        assert all(VercelUIAdapter.detects(wire) for wire in case(name).responses[0])
 
 
 @pytest.mark.parametrize(
@@ -1374,7 +1256,7 @@ def shapes() -> list[Any]:
     """Every kind of wire object that the cases have, and lists of messages."""
     found: dict[str, Any] = {}
     for name in SHORT:
-        for wire in (wire for wire in case(name).wires[0] if isinstance(wire, dict)):
+        for wire in (wire for wire in case(name).responses[0] if isinstance(wire, dict)):
             found.setdefault(wire["type"] + str(sorted(wire)), wire)
     return [*found.values(), [USER, ANSWER], {"messages": [USER, ANSWER], "readFrom": "1.1"}]
 

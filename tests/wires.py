@@ -66,8 +66,8 @@ def texts(store: StreamStore) -> dict[tuple[Any, str], str]:
 
 
 def assert_every_tick_is_a_prefix(protocol: str, wires: list[Any]) -> None:
-    """After each event what is shown of a text is a prefix of what it becomes, unless a rewrite
-    was announced or its part is gapped; the edits alone add up to the text."""
+    """After each event what is shown of a text is a prefix of what it becomes, unless a rewrite or
+    its removal was announced or its part is gapped; the edits alone add up to the text."""
     final = texts(fold(protocol, wires))
     store = StreamStore(ticks="each")
     built: dict[tuple[Any, str], str] = {}
@@ -77,6 +77,7 @@ def assert_every_tick_is_a_prefix(protocol: str, wires: list[Any]) -> None:
     def hear(changes: ChangeSet) -> None:
         for key in changes.removed:
             for place in [place for place in built if place[0][: len(key)] == key]:
+                changing.add(place)
                 del built[place]
         for field, edit in changes.text.items():
             place = (field.key, field.field)

@@ -173,6 +173,9 @@ class OpenAIChatAdapter:
             return None
         delta, (keys, known, _) = usual
         if len(delta) == 1:
+            text = delta.get("content")  # the usual one costs no items
+            if text.__class__ is str and text:
+                return (keys["content"], text, None)
             ((name, text),) = delta.items()
         else:
             # Servers that repeat the role, or say of each chunk what is not in it.
@@ -422,18 +425,18 @@ class OpenAIChatAdapter:
         choices = wire["choices"]
         if wire["id"] != self._id or wire["object"] != _CHUNK or len(choices) != 1:
             return None
-        choice = choices[0]
-        index = choice["index"]
+        (choice,) = choices
+        get, record = wire.get, self._record
+        index, finish = choice["index"], choice.get("finish_reason")
         armed = self._armed[index]
-        finish = choice.get("finish_reason")
         if (
             (finish is not None and finish != "")
             or choice.get("logprobs") is not None
-            or wire.get("usage") is not None
-            or wire.get("system_fingerprint") != self._record["fingerprint"]
-            or wire.get("error")
+            or get("usage") is not None
+            or get("system_fingerprint") != record["fingerprint"]
+            or get("error")
             or index.__class__ is not int
-            or self._record["stream"] != self._own["stream"]
+            or record["stream"] != self._own["stream"]
         ):
             return None
         return choice["delta"], armed

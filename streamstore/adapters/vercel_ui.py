@@ -30,12 +30,10 @@ its own server side made and its own client read.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, ClassVar, NamedTuple, TypeAlias
 
-from ..decoding import decode_json
 from ..errors import MalformedEvent, ProtocolStopped, RepeatedEvent, UnknownEvent
 from ..events import (
     BlockClosed,
@@ -73,6 +71,8 @@ from .members import (
     path_to,
     wrong,
 )
+from .vercel_ui_partial import partial
+from .vercel_ui_schema import BARE, SHAPES, Shape, is_data
 
 #: What is remembered of one message: see `_new_memory`.
 Memory: TypeAlias = dict[str, Any]
@@ -167,10 +167,10 @@ class VercelUIAdapter:
         if type(kind) is not str:
             listed = wire.get("messages")
             return "type" not in wire and isinstance(listed, list) and cls.detects(listed)
-        if kind in _BARE:
+        if kind in BARE:
             named = kind == "start" and is_id(wire.get("messageId"))
-            return named or _BARE[kind].issuperset(wire)
-        shape = _SHAPES.get("data-" if _is_data(kind) else kind)
+            return named or BARE[kind].issuperset(wire)
+        shape = SHAPES.get("data-" if is_data(kind) else kind)
         return (
             shape is not None
             and (bool(shape.needs) or "data" in wire)
@@ -193,8 +193,8 @@ class VercelUIAdapter:
         if "type" not in wire and ("messages" in wire or "trigger" in wire):
             return self._request(wire)
         kind = a_string(wire, "type")
-        name = "data-" if _is_data(kind) else kind
-        shape = _SHAPES.get(name)
+        name = "data-" if is_data(kind) else kind
+        shape = SHAPES.get(name)
         if shape is None:
             if self._context.strict:
                 raise ProtocolStopped(f"unknown chunk type {kind[:80]!r}")
@@ -212,7 +212,7 @@ class VercelUIAdapter:
 
     # -- checking --------------------------------------------------------------------------------
 
-    def _check(self, wire: Members, shape: _Shape) -> None:
+    def _check(self, wire: Members, shape: Shape) -> None:
         """Refuse members of a wrong type; null is absent, except to the client itself."""
         for name in shape.needs:
             if type(wire.get(name)) is not str:
@@ -1127,7 +1127,7 @@ def _read_part(part: Members, at: str) -> _ListedPart:
     fields = _fields(part, frozenset(("type",)))
     if kind == "step-start":
         return _ListedPart(kind, None, fields, False)
-    if _is_data(kind):
+    if is_data(kind):
         return _ListedPart("data", None, {"name": kind.removeprefix("data-"), **fields}, False)
     if kind in _SOURCES:
         fields.setdefault(_WIRE, {})["type"] = kind
@@ -1300,223 +1300,11 @@ def _ui_tool(part: Part, fields: Members) -> Members:
         if encoding == "text":
             wire["input"] = raw
         else:
-            wire |= _partial(raw)
+            wire |= partial(raw)
     return {**wire, **fields}
 
 
-# --- tool input that is not complete --------------------------------------------------------------
-
-# An escape by number is over after four digits, whatever stands between them.
-_STRING = re.compile(r'"(?:[^"\\]+|\\u(?:[^0-9a-fA-F]*[0-9a-fA-F]){4}|\\[^u])*', re.DOTALL)
-_NUMBER = re.compile(r"[0-9eE.\-]+")
-_LITERALS = ("true", "false", "null")
-
-
-def _partial(text: str) -> Members:
-    """`{"input": value}` of a JSON text that may stop anywhere; empty where it says nothing yet.
-
-    What the client shows: the text up to its last whole token, closed. It differs from
-    `partialjson`, which leaves a number or literal out that may not be complete.
-    """
-    for attempt in (text, _closed(text)):
-        try:
-            return {"input": decode_json(attempt)}
-        except MalformedEvent:
-            pass
-    return {}
-
-
-def _closed(text: str) -> str:
-    """A JSON text cut behind its last whole token, with what is open there closed. Linear.
-
-    What is no JSON is not looked for: it stays in, and the result is no JSON either.
-
-    >>> _closed('{"a": [1, {"b": "x'), _closed('{"a": -'), _closed('[tr')
-    ('{"a": [1, {"b": "x"}]}', '{}', '[true]')
-    """
-    closers: list[str] = []
-    expects = "value"  # or item, key, name, colon, more, nothing
-    keep = at = 0
-    rest = ""
-
-    def behind() -> str:
-        return "more" if closers else "nothing"
-
-    while at < len(text):
-        char = text[at]
-        at += 1
-        if expects in ("value", "item"):
-            if char == "]" and expects == "item":  # an array may end where its first one may be
-                keep = at
-                closers.pop()
-                expects = behind()
-            elif char == '"':
-                found = _STRING.match(text, at - 1)
-                assert found is not None
-                keep = at = found.end()
-                if text.startswith('"', at):
-                    keep = at = at + 1
-                else:
-                    rest, at = '"', len(text)
-                expects = behind()
-            elif char in "tfn":
-                word = next(word for word in _LITERALS if word[0] == char)
-                length = 1
-                while length < len(word) and text.startswith(word[length], at):
-                    length, at = length + 1, at + 1
-                keep = at
-                if at == len(text):
-                    rest = word[length:]
-                expects = behind()
-                at += _passes(text, at, closers)
-            elif char in "-0123456789":
-                found = _NUMBER.match(text, at - 1)
-                assert found is not None
-                digits = found[0].rstrip("eE.-")
-                if digits:
-                    keep = at - 1 + len(digits)
-                at = found.end()
-                expects = behind()
-                at += _passes(text, at, closers)
-            elif char in "{[":
-                keep = at
-                closers.append("}" if char == "{" else "]")
-                expects = "key" if char == "{" else "item"
-        elif expects in ("key", "name"):
-            if char == '"':
-                end = text.find('"', at)
-                at = len(text) if end < 0 else end + 1
-                expects = "colon"
-            elif char == "}" and expects == "key":
-                keep = at
-                closers.pop()
-                expects = behind()
-        elif expects == "colon":
-            if char == ":":
-                expects = "value"
-        elif expects == "more":
-            if char == ",":
-                expects = "name" if closers[-1] == "}" else "value"
-            elif char == closers[-1]:
-                keep = at
-                closers.pop()
-                expects = behind()
-            elif closers[-1] == "]":
-                keep = at
-    return text[:keep] + rest + "".join(reversed(closers))
-
-
-def _passes(text: str, at: int, closers: Sequence[str]) -> int:
-    """1 where the character behind a number or literal ends it and is nothing else."""
-    if at >= len(text):
-        return 0
-    return 0 if closers and text[at] in (",", closers[-1]) else 1
-
-
 # --- the chunks -----------------------------------------------------------------------------------
-
-
-class _Check(NamedTuple):
-    accepts: Callable[[Any], bool]
-    what: str
-
-
-class _Shape(NamedTuple):
-    """Members of a chunk that must be strings, those that have a type where they are there, and
-    which of these must be there."""
-
-    needs: tuple[str, ...] = ()
-    checked: Mapping[str, _Check] = {}
-    must: str = ""
-
-
-def _is_data(kind: str) -> bool:
-    return kind.startswith("data-")
-
-
-def _is_steering(parts: Any) -> bool:
-    needs = {"text": ("text",), "file": ("mediaType", "url")}
-    return are_objects(parts) and all(
-        type(part.get("type")) is str
-        and part["type"] in needs
-        and all(type(part.get(name)) is str for name in needs[part["type"]])
-        for part in parts
-    )
-
-
-_TEXT = _Check(lambda value: type(value) is str, "a string")
-_FLAG = _Check(lambda value: type(value) is bool, "true or false")
-_OBJECT = _Check(lambda value: isinstance(value, dict), "an object")
-_OBJECTS = _Check(are_objects, "an array of objects")
-_BY_PROVIDER = _Check(
-    lambda value: isinstance(value, dict) and are_objects(list(value.values())),
-    "an object of objects",
-)
-_ENCODING = _Check(lambda value: value in ("json", "text"), "json or text")
-_STEERING = _Check(_is_steering, "an array of text and file parts")
-
-_METADATA = {"providerMetadata": _BY_PROVIDER}
-_TOOL = {
-    "providerExecuted": _FLAG,
-    "dynamic": _FLAG,
-    "toolMetadata": _OBJECT,
-    **_METADATA,
-}
-
-#: Every chunk type; `data-` stands for all of `data-NAME`.
-_SHAPES: Mapping[str, _Shape] = {
-    "start": _Shape((), {"messageId": _TEXT}),
-    "finish": _Shape((), {"finishReason": _TEXT}),
-    "abort": _Shape((), {"reason": _TEXT}),
-    "error": _Shape(("errorText",)),
-    "message-metadata": _Shape(),
-    "start-step": _Shape(),
-    "finish-step": _Shape(),
-    "reset-step": _Shape(),
-    "text-start": _Shape(("id",), _METADATA),
-    "text-delta": _Shape(("id", "delta"), _METADATA),
-    "text-end": _Shape(("id",), {"citations": _OBJECTS, **_METADATA}),
-    "reasoning-start": _Shape(("id",), _METADATA),
-    "reasoning-delta": _Shape(("id", "delta"), _METADATA),
-    "reasoning-end": _Shape(("id",), _METADATA),
-    "tool-input-start": _Shape(
-        ("toolCallId", "toolName"), {"inputEncoding": _ENCODING, "title": _TEXT, **_TOOL}
-    ),
-    "tool-input-delta": _Shape(("toolCallId", "inputTextDelta")),
-    "tool-input-available": _Shape(("toolCallId", "toolName"), {"title": _TEXT, **_TOOL}),
-    "tool-input-error": _Shape(("toolCallId", "toolName", "errorText"), {"title": _TEXT, **_TOOL}),
-    "tool-approval-request": _Shape(
-        ("approvalId", "toolCallId"),
-        {"reason": _TEXT, "isAutomatic": _FLAG, "signature": _TEXT},
-    ),
-    "tool-approval-response": _Shape(
-        ("approvalId",),
-        {"approved": _FLAG, "reason": _TEXT, "providerExecuted": _FLAG, **_METADATA},
-        must="approved",
-    ),
-    "tool-output-available": _Shape(("toolCallId",), {"preliminary": _FLAG, **_TOOL}),
-    "tool-output-error": _Shape(("toolCallId", "errorText"), _TOOL),
-    "tool-output-denied": _Shape(("toolCallId",)),
-    "source-url": _Shape(("sourceId", "url"), {"title": _TEXT, **_METADATA}),
-    "source-document": _Shape(("sourceId", "mediaType", "title"), {"filename": _TEXT, **_METADATA}),
-    "file": _Shape(("url", "mediaType"), _METADATA),
-    "reasoning-file": _Shape(("url", "mediaType"), _METADATA),
-    "custom": _Shape(("kind",), _METADATA),
-    "steering-message": _Shape(("id",), {"parts": _STEERING}, must="parts"),
-    "data-": _Shape((), {"id": _TEXT, "transient": _FLAG}),
-}
-
-#: Types that other protocols could have too: they are ours where nothing else is in them.
-_BARE: Mapping[str, frozenset[str]] = {
-    "start": frozenset(("type", "messageId", "messageMetadata")),
-    "finish": frozenset(("type", "finishReason", "messageMetadata")),
-    "abort": frozenset(("type", "reason")),
-    "error": frozenset(("type", "errorText")),
-    "message-metadata": frozenset(("type", "messageMetadata")),
-    "start-step": frozenset(("type",)),
-    "finish-step": frozenset(("type",)),
-    "reset-step": frozenset(("type",)),
-}
 
 #: Members of the parts that come whole.
 _WHOLE: Mapping[str, tuple[str, ...]] = {

@@ -126,13 +126,15 @@ class StartingAfter:
             return False
         if clean:
             return True
-        # A response that the wire never named cannot be resumed, nor is it at its end.
+        # A response that the wire never named cannot be resumed, nor is it at its end; and where
+        # none has begun, none has ended.
         store.flush()
-        return all(
-            message.status != "open"
+        statuses = [
+            message.status
             for session_id in store.session_ids()
             for message in store.messages(session_id)
-        )
+        ]
+        return bool(statuses) and "open" not in statuses
 
     def _resume(self, stream: Stream) -> ResponsePosition | None:
         adapter = stream.adapter

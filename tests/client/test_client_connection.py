@@ -819,6 +819,25 @@ def test_a_background_response_is_resumed_by_its_numbers_and_ends_when_it_has_en
     assert message.status == "completed"
 
 
+def test_a_cut_before_anything_of_a_response_came_is_no_end_of_it() -> None:
+    """An event that belongs to no response says nothing of one."""
+    sent = response_events()
+    alive = b'data: {"type": "keepalive", "sequence_number": 0}\n\n'
+    answers = [Answer(body=[alive, ConnectionLost("cut")]), Answer(body=sent)]
+    store = StreamStore()
+    transport = VirtualTransport(lambda request: answers.pop(0))
+    connection = connect(
+        "http://api/v1/responses/resp_1?stream=true", store=store, protocol="openai-responses",
+        resume=StartingAfter("resp_1"), transport=transport, clock=VirtualClock(),
+        chance=lambda: 0.0,
+    )  # fmt: skip
+    assert run(ended(connection)) is None
+    assert len(transport.requests) == 2
+    store.flush()
+    [session] = store.session_ids()
+    assert [message.status for message in store.messages(session)] == ["completed"]
+
+
 def test_a_cut_behind_the_end_of_a_response_is_no_loss() -> None:
     transport = VirtualTransport(served(events(*response_events())))
     connection = connect(

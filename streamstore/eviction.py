@@ -1,0 +1,210 @@
+"""Which old sessions a store lets go of: a policy above it, driven by its change sets.
+
+A store keeps every session until an event removes it; who follows a server for days needs a bound.
+`Eviction` hears what changes, and says which sessions are to go: the least recently changed first,
+never one that is protected or busy. Time comes in as an argument. Knows reads and change sets;
+no stage, clock, thread or protocol.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import attrs
+
+from .changes import ChangeSet
+from .errors import CallerError
+from .events import Event, SessionRemoved
+from .model import Message, Part, Session
+
+
+class EvictableStore(Protocol):
+    """What `Eviction` asks of a store; `StreamStore` is one."""
+
+    def session_ids(self) -> tuple[str, ...]: ...
+    def session(self, session_id: str) -> Session | None: ...
+    def messages(self, session_id: str) -> tuple[Message, ...]: ...
+    def parts(self, session_id: str, message_id: str) -> tuple[Part, ...]: ...
+    def apply(self, event: Event, /) -> Any: ...
+
+
+@attrs.frozen(kw_only=True)
+class Keep:
+    """How much stays; a bound of None is none.
+
+    Attributes:
+        sessions: how many sessions, protected and busy ones included.
+        characters: of text in all of them together, in code points.
+        quiet_ms: a session that changed less than so many ms ago stays whatever the bounds say.
+
+    >>> Keep(sessions=0)
+    Traceback (most recent call last):
+    ...
+    streamstore.errors.CallerError: Keep.sessions must be a positive integer or None
+    """
+
+    sessions: int | None = 256
+    characters: int | None = 64 * 1024 * 1024
+    quiet_ms: float = 60_000
+
+    def __attrs_post_init__(self) -> None:
+        for name in ("sessions", "characters"):
+            value = getattr(self, name)
+            if value is not None and (type(value) is not int or value < 1):
+                raise CallerError(f"Keep.{name} must be a positive integer or None")
+        if not self.quiet_ms >= 0:
+            raise CallerError("Keep.quiet_ms is a number of ms from 0")
+
+
+@attrs.define
+class _Kept:
+    """What is known of one session: when it changed last, and how much text it holds."""
+
+    changed_ms: float
+    characters: int = 0
+    stale: bool = False  # something was rewritten or removed: count again
+
+
+def _nobody(_: str) -> bool:
+    return False
+
+
+class Eviction:
+    """Lets go of old sessions of a store, within `Keep`.
+
+    - hear: `hear(changes, now_ms)`, as a subscriber of everything
+    - ask: `due(now_ms)`; do: `evict(now_ms)`; see: `kept`, `characters`
+
+    Never evicted: a session for which `protected(session_id)` is true (the one on the screen), one
+    that is busy or retrying, one in which a permission or question waits for its answer or a local
+    message for its confirmation, and one that changed within `Keep.quiet_ms`. Where these alone
+    pass the bounds, more stays than the bounds say.
+
+    An evicted session is removed as by its own event (`session.removed` without a position): it
+    leaves a tombstone, at most `Limits.removed_sessions` of them. What comes for it later, be it a
+    late duplicate or new text, is refused (`removed`) and counted, and does not bring it back; a
+    snapshot whose read began after the eviction does, and in streams other than `block` so does a
+    whole update of the session, empty. In a `block` stream only a new generation does. When its
+    tombstone is forgotten, too, an event for it makes a new session.
+
+    Costs: `hear` the entries of a change set; `due` what it returns, the protected ones that are
+    older, and a count of the text of each session in which something was rewritten since.
+
+    >>> from streamstore import StreamStore
+    >>> store = StreamStore("native")
+    >>> eviction = Eviction(store, Keep(sessions=1, quiet_ms=1_000), protected={"b"}.__contains__)
+    >>> now_ms = 0
+    >>> hearing = store.subscribe(lambda changes: eviction.hear(changes, now_ms))
+    >>> for name in "abc":
+    ...     now_ms += 10_000
+    ...     _ = store.ingest_many([{"type": "block.delta", "sessionId": name, "messageId": "m",
+    ...                             "blockIndex": 0, "text": "hi"}])
+    >>> eviction.evict(now_ms), store.flush().version, store.session_ids()
+    (('a',), 4, ('b', 'c'))
+    """
+
+    def __init__(
+        self,
+        store: EvictableStore,
+        keep: Keep | None = None,
+        *,
+        protected: Callable[[str], bool] = _nobody,
+        now_ms: float = 0,
+    ) -> None:
+        self.keep = keep or Keep()
+        self._store = store
+        self._protected = protected
+        # By time of the last change, oldest first: a session that changes goes to the end.
+        self._kept: dict[str, _Kept] = {}
+        self._begin(now_ms)
+
+    @property
+    def kept(self) -> Mapping[str, float]:
+        """Sessions, least recently changed first, with the time of their last change in ms."""
+        return {name: entry.changed_ms for name, entry in self._kept.items()}
+
+    @property
+    def characters(self) -> int:
+        """Characters of text in all sessions that are kept."""
+        return sum(self._count(name, entry) for name, entry in self._kept.items())
+
+    def hear(self, changes: ChangeSet, now_ms: float) -> None:
+        """Note what a change set of the whole store says, and when."""
+        if changes.reset:
+            self._begin(now_ms)
+            return
+        kept = self._kept
+        for key in changes.removed:
+            if len(key) == 1:
+                kept.pop(key[0], None)
+            else:
+                self._touch(key[0], now_ms).stale = True
+        for key, _ in (*changes.added, *changes.moved):
+            self._touch(key[0], now_ms)
+        for key in changes.changed:
+            self._touch(key[0], now_ms)
+        for (key, _), edit in changes.text.items():
+            entry = self._touch(key[0], now_ms)
+            entry.characters += len(edit.text)
+            entry.stale = entry.stale or edit.rewritten
+
+    def due(self, now_ms: float) -> tuple[str, ...]:
+        """The sessions that are to go, least recently changed first; changes nothing."""
+        keep = self.keep
+        over = 0 if keep.sessions is None else len(self._kept) - keep.sessions
+        text = 0 if keep.characters is None else self.characters - keep.characters
+        found = []
+        for name, entry in self._kept.items():
+            if (over <= 0 and text <= 0) or now_ms - entry.changed_ms < keep.quiet_ms:
+                break  # those behind it changed later still
+            if not self._stays(name):
+                found.append(name)
+                over -= 1
+                text -= entry.characters
+        return tuple(found)
+
+    def evict(self, now_ms: float) -> tuple[str, ...]:
+        """Remove the sessions that are due, and say which; shown at the store's next tick."""
+        found = self.due(now_ms)
+        for name in found:
+            self._store.apply(SessionRemoved(session_id=name))
+            del self._kept[name]
+        return found
+
+    def _stays(self, name: str) -> bool:
+        session = self._store.session(name)
+        if session is None or self._protected(name):
+            return True  # one that is gone is removed by its own change set
+        status = session.status
+        return (
+            (status is not None and status.type in ("busy", "retry"))
+            or bool(session.permissions or session.questions)
+            or any(message.local for message in self._store.messages(name))
+        )
+
+    def _touch(self, name: str, now_ms: float) -> _Kept:
+        entry = self._kept.pop(name, None) or _Kept(now_ms)
+        entry.changed_ms = now_ms
+        self._kept[name] = entry
+        return entry
+
+    def _count(self, name: str, entry: _Kept) -> int:
+        if entry.stale:
+            entry.stale = False
+            entry.characters = sum(
+                len(part.view) + sum(map(len, part.others.values()))
+                for message in self._store.messages(name)
+                for part in self._store.parts(name, message.id)
+            )
+        return entry.characters
+
+    def _begin(self, now_ms: float) -> None:
+        """Read anew which sessions there are; those that were known keep their time."""
+        before, self._kept = self._kept, {}
+        there = set(self._store.session_ids())
+        for name in [name for name in before if name in there]:
+            self._kept[name] = attrs.evolve(before[name], stale=True)
+        for name in self._store.session_ids():
+            if name not in self._kept:
+                self._kept[name] = _Kept(now_ms, stale=True)

@@ -1,0 +1,277 @@
+"""Replays of one log: who asks gets events from a position on, and for opencode the state then.
+
+- `OwnReplay`: each connection plays the log for itself, from its beginning or from behind the
+  position it names. For everything that can be resumed, or is one answer to one request.
+- `SharedReplay`: one run of time for all who watch it, as a live server has. It starts with the
+  first connection; who comes later joins where it is, and fetches the state. For opencode, whose
+  events cannot be asked for again.
+
+Time comes in as an argument. Knows tapes, plans and a store for the state; no socket and no task.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from random import Random
+from typing import Any, Protocol
+
+import attrs
+
+from ..adapters.opencode import OpencodeAdapter
+from ..pipeline import StreamStore
+from . import opencode
+from .faults import Faults, facts_of
+from .numbers import number_of
+from .planning import Action, Around, Due, plan
+from .tape import Tape, Taped
+from .timeline import Pace
+
+#: Between two rounds of `--loop`, in ms of the log's time.
+LOOP_PAUSE_MS = 1_000.0
+#: Protocols of which one stream is the answer to one request: it ends where the log does.
+ANSWERS = frozenset(
+    "anthropic openai-chat openai-responses vercel-ui ag-ui pydantic-ai langchain a2a".split()
+)
+
+
+@attrs.frozen(kw_only=True)
+class Settings:
+    """How logs are replayed; see `serving`."""
+
+    speed: float = 1.0
+    loop: bool = False
+    faults: Faults | None = None
+    heartbeat_ms: float = 10_000
+    closes: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class Wish:
+    """What a connection asks for.
+
+    Attributes:
+        event_id: `Last-Event-ID`, "" for none.
+        number: the protocol's own number of the last event that the client has.
+        wrapped: events in the envelope of `/global/event`.
+    """
+
+    event_id: str = ""
+    number: int | None = None
+    wrapped: bool = False
+
+
+class Replay(Protocol):
+    """One replay, by name: everything that is not told apart by it is shared."""
+
+    busy: int
+    """Connections that are open."""
+
+    def connect(self, wish: Wish, now_ms: float) -> Iterator[Action]:
+        """What one connection is sent; a plan that takes events when they are due."""
+        ...
+
+
+class _Replay:
+    def __init__(self, name: str, tape: Tape, settings: Settings) -> None:
+        self.busy = 0
+        self._name = name
+        self._tape = tape
+        self._settings = settings
+        self._connections = 0
+        self._facts = facts_of(tape.declaration, tape.sequencing, tape.adds_up)
+
+    def _random(self) -> Random | None:
+        """The chance of the next connection: its own, whatever the others do."""
+        faults = self._settings.faults
+        self._connections += 1
+        if faults is None:
+            return None
+        return Random(f"{faults.seed}/{self._name}/{self._connections}")
+
+
+class OwnReplay(_Replay):
+    """See the module."""
+
+    def connect(self, wish: Wish, now_ms: float) -> Iterator[Action]:
+        after = self._after(wish)
+        around = Around(
+            hello=self._tape.opening(after),
+            heartbeat_ms=self._settings.heartbeat_ms,
+            farewell=self._tape.tail,
+            closes=self._settings.closes,
+        )
+        return plan(
+            self._events(after, now_ms),
+            around,
+            now_ms=now_ms,
+            faults=self._settings.faults,
+            random=self._random(),
+        )
+
+    def _after(self, wish: Wish) -> int:
+        """The position that a client has; what it names and nobody knows is the beginning."""
+        if wish.event_id:
+            return self._tape.after(wish.event_id) or 0
+        if wish.number is None:
+            return 0
+        # Numbers only grow. Whoever has them up to this one has what carries none before it.
+        after = 0
+        for event in self._tape.events():
+            number = number_of(self._tape.declaration.name, event.wire())
+            if number is not None:
+                if number > wish.number:
+                    break
+                after = event.position
+        return after
+
+    def _events(self, after: int, now_ms: float) -> Iterator[Due]:
+        spoiled = self._settings.faults is not None
+        pace: Pace | None = None
+        shift = 0.0
+        # The one that the client has says when the next one is due.
+        start = max(0, after - 1)
+        while True:
+            first = last = 0.0
+            for event in self._tape.events(start):
+                first = first if last else event.at_ms
+                last = event.at_ms
+                if pace is None:
+                    pace = Pace(now_ms, event.at_ms, self._settings.speed)
+                if event.position <= after:
+                    continue
+                due = pace.due(event.at_ms + shift)
+                facts = self._facts(event.wire()) if spoiled else self._facts(None)
+                yield Due(due, event.body, event.event_id, facts)
+            if not self._settings.loop:
+                return
+            shift += last - first + LOOP_PAUSE_MS
+            after = start = 0
+
+
+class SharedReplay(_Replay):
+    """See the module. Its state is that of the events up to where it is, as the server keeps it."""
+
+    def __init__(self, name: str, tape: Tape, settings: Settings) -> None:
+        super().__init__(name, tape, settings)
+        self._directory = _directory(tape)
+        self._round = 0
+        self._pace: Pace | None = None
+        self._begin()
+
+    def _begin(self) -> None:
+        self._head = 0
+        self._upcoming = self._tape.events()
+        self._next: Taped | None = next(self._upcoming, None)
+        self._store = StreamStore("opencode", ticks="manual")
+        self._stream = self._store.open("opencode")
+        self._states = list(self._tape.states)
+        self._known: Mapping[str, Any] | None = None
+        self._load_states()
+
+    def connect(self, wish: Wish, now_ms: float) -> Iterator[Action]:
+        self._publish(now_ms)
+        if self._pace is None or (self._settings.loop and self._next is None):
+            if self._pace is not None:
+                self._begin()
+            self._round += 1
+            first = 0.0 if self._next is None else self._next.at_ms
+            self._pace = Pace(now_ms, first, self._settings.speed)
+            self._publish(now_ms)
+        around = Around(
+            hello=opencode.greeting(wish.wrapped),
+            heartbeat=opencode.heartbeat(wish.wrapped),
+            heartbeat_ms=self._settings.heartbeat_ms,
+            farewell=opencode.farewell(wish.wrapped),
+            closes=self._settings.closes or self._settings.loop,
+        )
+        return plan(
+            self._events(self._head, self._round, self._pace, wish.wrapped),
+            around,
+            now_ms=now_ms,
+            faults=self._settings.faults,
+            random=self._random(),
+        )
+
+    def state(self, now_ms: float) -> Mapping[str, Any]:
+        """What the server's reads give now."""
+        self._publish(now_ms)
+        known = self._known
+        if known is None:
+            self._store.flush()
+            found: Any = OpencodeAdapter().encode(self._store)
+            known = self._known = dict(found)
+        return known
+
+    def _events(self, after: int, round: int, pace: Pace, wrapped: bool) -> Iterator[Due]:
+        connection: int | None = None
+        for event in self._tape.events(after):
+            if connection not in (None, event.connection):
+                # What came between two recorded connections only a read of the state can bring.
+                yield Due(pace.due(event.at_ms), b"", breaks=True)
+                return
+            connection = event.connection
+            if pace.at_once and round == self._round:
+                # Nothing happens before somebody watches; what is taken has happened.
+                self._publish_to(event.position)
+            wire = event.wire()
+            inner = opencode.event_of(wire) or {}
+            if inner.get("type") in opencode.OF_CONNECTION:
+                continue
+            sent = opencode.enveloped(wire, wrapped, self._directory)
+            if sent is None:
+                continue
+            body = event.body if sent is wire else opencode.frame(sent)
+            yield Due(pace.due(event.at_ms), _numbered(body, inner, round), "", self._facts(wire))
+
+    # -- what has happened -------------------------------------------------------------------------
+
+    def _publish(self, now_ms: float) -> None:
+        if self._pace is None or self._pace.at_once:
+            return
+        while self._next is not None and self._pace.due(self._next.at_ms) <= now_ms:
+            self._take(self._next)
+
+    def _publish_to(self, position: int) -> None:
+        while self._next is not None and self._next.position <= position:
+            self._take(self._next)
+
+    def _take(self, event: Taped) -> None:
+        self._head = event.position
+        self._known = None
+        wire = event.wire()
+        inner = opencode.event_of(wire)
+        if inner is not None and inner.get("type") not in (opencode.NEVER_STORED, "sync"):
+            self._stream.ingest(wire)
+        self._load_states()
+        self._next = next(self._upcoming, None)
+
+    def _load_states(self) -> None:
+        while self._states and self._states[0][0] <= self._head:
+            self._stream.ingest(self._states.pop(0)[1])
+
+
+def _numbered(body: bytes, inner: Mapping[str, Any], round: int) -> bytes:
+    """A later round's events are other events: with ids of their own, behind those before."""
+    event_id = inner.get("id")
+    if round < 2 or type(event_id) is not str or not event_id.startswith("evt_"):
+        return body
+    # The id proper starts with hexadecimal digits of the time, which sort before this letter.
+    later = f"evt_z{round:06}_{event_id[4:]}"
+    return body.replace(event_id.encode(), later.encode())
+
+
+def _directory(tape: Tape) -> str | None:
+    """The project of the log's first session, for envelopes that it lacks."""
+    for event in tape.events():
+        if b'"directory"' in event.body:
+            wire = event.wire()
+            inner = opencode.event_of(wire) or {}
+            properties = inner.get("properties")
+            info = properties.get("info") if isinstance(properties, dict) else None
+            for found in (wire, info):
+                if isinstance(found, dict) and type(found.get("directory")) is str:
+                    directory: str = found["directory"]
+                    return directory
+        if event.position > 100:
+            break
+    return None

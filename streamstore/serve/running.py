@@ -1,0 +1,237 @@
+"""A replay server in a thread: `serving`, and everything it takes to leave nothing behind.
+
+Knows sockets, uvicorn and threads; what is served is `app.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from ..client.transport import AsyncioClock
+from ..errors import CallerError
+from .faults import Faults, require
+from .replays import ANSWERS, Settings
+from .tape import open_tape
+
+if TYPE_CHECKING:
+    from .app import ReplayApp
+
+#: How long a client may keep its socket when the server goes.
+_GRACE_S = 1
+
+
+@contextmanager
+def serving(
+    log: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    protocol: str = "auto",
+    speed: float = 1.0,
+    loop: bool = False,
+    faults: Faults | str | None = None,
+    seed: int = 0,
+    heartbeat: float = 10.0,
+    at_end: str | None = None,
+    cors: str | None = None,
+    tell: Callable[[str], object] = lambda said: None,
+) -> Iterator[str]:
+    """Serve a recorded log as a live stream, in a thread: `with serving("talk.sse") as url:`.
+
+    Gives the address, without a slash at its end. For an opencode log it is what `OpencodeClient`
+    takes; for any other log every path below it is the stream. A path that starts with `/@NAME` is
+    a replay of its own: `f"{url}/@first/event"`. When the block is left no thread, task, socket or
+    file of it is there any more.
+
+    Args:
+        log: a file as `streamstore fold` reads it, or several: connections of one recording, and
+            for opencode the states (`*.json`) that were fetched beside them.
+        host, port: where to listen; port 0 is any that is free.
+        protocol: of the log; by default it is found. One that nobody knows is served as it is.
+        speed: so many times as fast as recorded; `math.inf` as fast as the client takes it.
+        loop: begin anew after the end.
+        faults: what goes wrong; names such as `"dup,disconnect"` are `Faults.of(names, seed=seed)`.
+        seed: chance, where faults are names.
+        heartbeat: seconds of silence before a sign of life, 0 for none.
+        at_end: `hold` keeps the stream open behind the last event, `close` ends it; by default
+            answers to one request end (those of `anthropic`, `openai-chat`, `ag-ui`, ...), and
+            streams that are followed stay.
+        cors: the origin whose pages may read it, `*` for all; None: no page of another origin.
+        tell: hears, from any thread, of places where the log is damaged.
+
+    Raises:
+        CallerError: the address is in use or none, an argument is wrong, a fault that no client of
+            the protocol could recover from, or Starlette and uvicorn are not installed.
+        UnreadableLog: as `streamstore fold`.
+        UnknownProtocol: no protocol has that name.
+    """
+    _installed()
+    if not speed > 0:
+        raise CallerError(f"speed must be above 0, or math.inf, not {speed}")
+    if not 0 <= heartbeat < math.inf:
+        raise CallerError(f"heartbeat must be seconds from 0, not {heartbeat}")
+    if at_end not in (None, "hold", "close"):
+        raise CallerError(f"at_end must be hold or close, not {at_end!r}")
+    if isinstance(faults, str):
+        faults = Faults.of(faults, seed=seed)
+    names = [log] if isinstance(log, str | os.PathLike) else list(log)
+    listener = _listen(host, port)
+    try:
+        tape = open_tape(names, protocol, tell)
+    except BaseException:
+        listener.close()
+        raise
+    try:
+        if faults is not None:
+            require(faults, tape.declaration, tape.sequencing, tape.by_id)
+        settings = Settings(
+            speed=speed,
+            loop=loop,
+            faults=faults,
+            heartbeat_ms=heartbeat * 1000,
+            closes=(tape.declaration.name in ANSWERS) if at_end is None else at_end == "close",
+        )
+        from .app import ReplayApp
+
+        with _threaded(lambda: ReplayApp(tape, settings, AsyncioClock()), listener, cors):
+            yield _url(listener)
+    finally:
+        listener.close()
+        tape.close()
+
+
+def _installed() -> None:
+    try:
+        import starlette  # noqa: F401
+        import uvicorn  # noqa: F401
+    except ImportError:
+        raise CallerError(
+            "serving needs Starlette and uvicorn: pip install 'chat-streamstore[serve]'"
+        ) from None
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    if not 0 <= port < 65536:
+        raise CallerError(f"a port is a number from 0 to 65535, not {port}")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise CallerError(
+            f"cannot listen on {host}, port {port}: {reason}; another port may do, 0 is any"
+        ) from error
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    if host in ("0.0.0.0", "::"):
+        host = "127.0.0.1" if host == "0.0.0.0" else "::1"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+@contextmanager
+def _threaded(
+    make: Callable[[], ReplayApp], listener: socket.socket, cors: str | None
+) -> Iterator[None]:
+    ready = threading.Event()
+    failed: list[BaseException] = []
+    stops: list[Callable[[], object]] = []
+
+    def run() -> None:
+        try:
+            asyncio.run(_serve(make, listener, cors, stops, ready))
+        except BaseException as error:
+            failed.append(error)
+        finally:
+            ready.set()
+
+    logger = logging.getLogger("uvicorn.error")
+    asked_for = _AskedFor()
+    logger.addFilter(asked_for)
+    thread = threading.Thread(target=run, name="streamstore serve", daemon=True)
+    thread.start()
+    try:
+        ready.wait()
+        if not failed:
+            yield
+    finally:
+        for stop in stops:
+            stop()
+        thread.join()
+        logger.removeFilter(asked_for)
+    if failed:
+        raise failed[0]
+
+
+class _AskedFor(logging.Filter):
+    """Keeps out what uvicorn takes for a mistake, and was asked for: broken connections."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        said = record.getMessage()
+        return "without completing response" not in said and "graceful shutdown" not in said
+
+
+async def _serve(
+    make: Callable[[], ReplayApp],
+    listener: socket.socket,
+    cors: str | None,
+    stops: list[Callable[[], object]],
+    ready: threading.Event,
+) -> None:
+    import uvicorn
+
+    app = make()
+    asgi: Any = app
+    if cors is not None:
+        from starlette.middleware.cors import CORSMiddleware
+
+        asgi = CORSMiddleware(
+            app,
+            allow_origins=[cors],
+            allow_methods=["GET", "POST"],
+            allow_headers=["*"],
+            expose_headers=["x-next-cursor"],
+        )
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            ready.set()
+
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            app.stop()
+            await super().shutdown(sockets)
+            for connection in list(self.server_state.connections):
+                connection.transport.abort()  # whose client reads nothing any more
+            await asyncio.sleep(0)
+
+    server = Server(
+        uvicorn.Config(
+            asgi,
+            loop="asyncio",
+            http="h11",
+            ws="none",
+            lifespan="off",
+            interface="asgi3",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=_GRACE_S,
+        )
+    )
+    event_loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        server.should_exit = True
+
+    stops.append(lambda: event_loop.call_soon_threadsafe(stop))
+    await server.serve(sockets=[listener])

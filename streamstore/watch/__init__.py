@@ -1,0 +1,7 @@
+"""What `streamstore watch` is made of, from the bottom up.
+
+`facts`, `filters` and `timeline` are the model of what came, `past` goes back in it; `wrapping` and
+`document` are the transcript; `inspector` feeds them together. `playing` and `following` are where
+events come from. `drawing` says what is shown, `app` shows it, `command` starts it. Only `app`
+knows Textual, only `following` the client.
+"""

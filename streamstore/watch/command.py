@@ -1,0 +1,249 @@
+"""`streamstore watch`: a live address or a recorded log in the full-screen inspector.
+
+Knows arguments and the terminal. Nothing heavy is imported before it runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+from ..errors import CallerError
+from ..model import SEQUENCINGS
+from ..protocols import adapters
+from ..terminal import one_line
+
+if TYPE_CHECKING:
+    from ..logs import Log, TimedEvent
+    from ..replay import Speed
+    from .past import HistoryLimits
+
+#: Damaged places of a log that are named.
+_MOST_PROBLEMS = 20
+_EPILOG = """\
+A log is what a server sent on one connection: raw bytes of an event stream, JSON lines, or what
+`streamstore record` wrote; gzipped or not. An address is followed through drops; while it is
+paused what comes is held, and past 8 MB the socket is not read any more: nothing is lost.
+"""
+
+
+def add_to(commands: argparse._SubParsersAction[Any]) -> None:
+    """Add `watch` to a parser's commands."""
+    watch = commands.add_parser(
+        "watch",
+        help="watch a live stream or a log: every event, its verdict, and the state after it",
+        description="A full-screen inspector: the transcript on the left; every event on the "
+        "right, grouped by message, with its verdict and the time since the first one; below it "
+        "what the selected event changed and the state after it. Keys: ? shows them.",
+        epilog=_EPILOG,
+    )
+    watch.add_argument("source", metavar="URL|LOG", help="an http(s) address, or a file")
+    watch.add_argument(
+        "--protocol",
+        default="auto",
+        metavar="P",
+        help=f"one of {', '.join(adapters())}; by default it is found",
+    )
+    watch.add_argument(
+        "--sequencing",
+        choices=SEQUENCINGS,
+        metavar="S",
+        help=f"what a hole in seq means, where it is not what the protocol says: "
+        f"{', '.join(SEQUENCINGS)}",
+    )
+    watch.add_argument(
+        "--header",
+        action="append",
+        default=[],
+        metavar="'K: V'",
+        help="of an address: a header, or @FILE with one on each line; repeatable",
+    )
+    watch.add_argument(
+        "--json", metavar="BODY", help="of an address: a body to send, which is JSON, or @FILE"
+    )
+    watch.add_argument(
+        "--speed",
+        type=_speed,
+        metavar="N|max",
+        help="of a log: N times as fast as recorded, or max; by default as recorded with pauses "
+        "of a second at most",
+    )
+    watch.add_argument(
+        "--paused", action="store_true", help="of a log: start before its first event, to step"
+    )
+    watch.add_argument(
+        "--events",
+        type=_events,
+        metavar="N",
+        help="events that are held (default 10,000); over it the oldest are dropped",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Watch until somebody quits; the exit code.
+
+    Raises:
+        CallerError: no terminal, no such log or protocol, or an extra is not installed.
+        UnreadableLog: the log cannot be read, or holds no event.
+    """
+    app = application_for(arguments)
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise CallerError("watch needs a terminal; for a pipe there is: streamstore replay LOG")
+    app.run()
+    return app.return_code or 0
+
+
+def application_for(arguments: argparse.Namespace) -> Any:
+    """The application that the arguments ask for.
+
+    Raises:
+        CallerError, UnreadableLog: as `run`.
+    """
+    from ..protocols import adapter_named
+
+    if arguments.protocol != "auto":
+        adapter_named(arguments.protocol)
+    if is_address(arguments.source):
+        return _following(arguments)
+    return _playing(arguments)
+
+
+def is_address(source: str) -> bool:
+    """Whether a source is followed and not read.
+
+    >>> is_address("http://127.0.0.1:4096/event"), is_address("talk.sse")
+    (True, False)
+    """
+    return source.lower().startswith(("http://", "https://"))
+
+
+def clock() -> float:
+    """Ms on a clock that never goes back."""
+    return time.monotonic() * 1000
+
+
+def _playing(arguments: argparse.Namespace) -> Any:
+    from ..logs import STDIN, Log, UnreadableLog
+    from ..replay import AS_RECORDED
+    from .app import application
+    from .inspector import Inspector
+    from .playing import LogSource
+
+    if arguments.header or arguments.json is not None:
+        raise CallerError("--header and --json are for an address: a log is read from a file")
+    if arguments.source == STDIN:
+        raise CallerError("standard input is the keyboard here: save the log to a file first")
+    log = Log(arguments.source)
+    if log.is_state:
+        raise CallerError(f"{arguments.source} is a fetched state, no log of events")
+    damage: list[str] = []
+    events = _events_of(log.recorded(damage.append))
+    first = next(events, None)
+    if first is None or first.says is None:
+        raise UnreadableLog(
+            arguments.source, "holds no events (it is neither an event stream nor JSON lines)"
+        )
+    inspector = Inspector(
+        arguments.protocol,
+        clock=clock,
+        sequencing=arguments.sequencing,
+        limits=_limits(arguments),
+        measure=_measure(),
+    )
+    for problem in damage[:_MOST_PROBLEMS]:
+        inspector.note(one_line(problem, 120))
+    source = LogSource(chain((first,), events), inspector, arguments.speed or AS_RECORDED)
+    if arguments.paused:
+        source.pause(clock())
+    return application(inspector, source, arguments.source, clock=clock)
+
+
+def _following(arguments: argparse.Namespace) -> Any:
+    if arguments.speed is not None or arguments.paused:
+        raise CallerError("--speed and --paused are for logs: a server says how fast it goes")
+    from ..client import HttpxTransport, connect
+    from ..recording.command import _body, _headers
+    from .app import application
+    from .following import Follower
+    from .inspector import Inspector
+
+    inspector = Inspector(
+        arguments.protocol,
+        clock=clock,
+        sequencing=arguments.sequencing,
+        limits=_limits(arguments),
+        measure=_measure(),
+    )
+    transport = HttpxTransport()
+    follower = Follower(inspector, transport, clock)
+    connection = connect(
+        arguments.source,
+        store=inspector.store,
+        protocol=arguments.protocol,
+        sequencing=arguments.sequencing,
+        headers=_headers(arguments.header),
+        json=_body(arguments.json),
+        transport=follower,
+        owner=follower,
+    )
+    follower.connection = connection
+
+    async def finish() -> None:
+        follower.close()
+        await connection.aclose()
+        await transport.aclose()
+
+    return application(
+        inspector,
+        follower,
+        arguments.source,
+        clock=clock,
+        begin=connection.start,
+        finish=finish,
+    )
+
+
+def _events_of(logs: Iterable[Log]) -> Iterator[TimedEvent | None]:
+    """The events of one connection after the other, None between two."""
+    for number, log in enumerate(logs):
+        if number:
+            yield None
+        yield from log.events()
+
+
+def _limits(arguments: argparse.Namespace) -> HistoryLimits:
+    from .past import HistoryLimits
+
+    return HistoryLimits() if arguments.events is None else HistoryLimits(events=arguments.events)
+
+
+def _measure() -> Any:
+    """How rich counts cells, where it is there: the screen counts so, too."""
+    try:
+        from rich.cells import cell_len
+    except ImportError:
+        raise CallerError("watching needs textual: pip install 'chat-streamstore[cli]'") from None
+    return cell_len
+
+
+def _speed(text: str) -> Speed:
+    from ..replay import Speed
+
+    try:
+        return Speed.parse(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a number above 0 or max, not {text!r}") from None
+
+
+def _events(text: str) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be an integer from 1, not {text!r}")
+    return number

@@ -1,0 +1,182 @@
+"""Seeds to histories: what a seed means, and how a history is judged.
+
+Nine in ten are histories of a store alone (`core`), one in ten of the whole library (`whole`).
+"""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+from . import core, faults, opencode, scripts, whole
+from .scripts import Shape
+
+History = dict[str, Any]
+
+#: One history in so many is of the whole library.
+WHOLE = 10
+
+# Protocol, sequencing, and how often.
+_PLAN = (
+    ("native", "block", 26),
+    ("native", "session", 22),
+    ("native", "sparse", 18),
+    ("native", "none", 10),
+    ("vellum", "session", 7),
+    ("t3code", "sparse", 5),
+    ("ekacode", "session", 5),
+    ("opencode", "none", 4),
+    ("anthropic", "none", 3),
+)
+_CHOICES = [(protocol, mode) for protocol, mode, weight in _PLAN for _ in range(weight)]
+
+
+def make(seed: int, tier: str = "all") -> History:
+    """The history of a seed."""
+    if tier == "all":
+        tier = "core" if seed % WHOLE else "whole"
+    return make_core(seed) if tier == "core" else make_whole(seed)
+
+
+def make_core(seed: int) -> History:
+    """A history of a store alone."""
+    random = Random(seed)
+    chance = random.random
+    protocol, mode = _CHOICES[int(chance() * len(_CHOICES))]
+    native = protocol == "native"
+    tight = native and mode != "none" and chance() < 0.12
+    loss = native and not tight and chance() < 0.25
+    shape = Shape(
+        mode,
+        plain=not native or (mode == "none" and loss),
+        whole=protocol == "ekacode",
+        halves=native and chance() < 0.12,
+        alone=protocol == "anthropic",
+        blocks=1 if protocol == "t3code" else 3,
+    )
+    script = scripts.make(random, shape)
+    repeats = protocol != "anthropic"
+    count = sum(1 for _, covers in script if covers < 0)
+    last: list[list[Any]] = []
+    names = sorted({event["sessionId"] for event, _ in script})
+    if native and (tight or (loss and chance() < 0.4)) and mode in ("session", "sparse", "none"):
+        for name in names:
+            if mode == "none" and shape.halves:
+                continue
+            last.append(["fetch" if mode == "none" else "e", len(script)])
+            script.append([scripts.read(script[:count], name, count, mode), count])
+    moves = list(script[: len(script) - len(last)])
+    by_id = native and mode in ("block", "session") and not (tight or loss) and chance() < 0.25
+    free = not by_id and protocol in ("native", "vellum", "t3code", "ekacode")
+    arrivals = faults.order(random, moves, mode, loss, free)
+    if repeats and chance() < 0.7:
+        arrivals = faults.repeated(random, arrivals)
+    framing = "" if chance() < 0.55 else "frames" if chance() < 0.6 else "lines"
+    if by_id:
+        framing = "frames"
+    elif protocol == "anthropic":
+        framing = "" if chance() < 0.3 else "frames"
+    actions = faults.actions(
+        random,
+        arrivals,
+        framing=framing,
+        cuts=chance() < 0.5 and protocol != "anthropic",
+        bad=chance() < 0.4,
+        numbered=mode == "session" and native and not loss,
+        losing=faults.reveals(script, mode) if by_id else faults.nothing,
+    )
+    if by_id and arrivals:  # whatever was lost and shows a hole comes with the last connection
+        actions.append(["cut", arrivals[-1], -1])
+    if tight:
+        actions.append(["f"])
+        actions += [["e", n] for n in range(count)]
+    actions += last
+    draw = chance()
+    ticks = "manual" if draw < 0.6 else "timed" if draw < 0.8 else "each" if draw < 0.9 else "feed"
+    return {
+        "seed": seed,
+        "tier": "core",
+        "protocol": protocol,
+        "mode": mode,
+        "ticks": ticks,
+        "delivery": "buffered" if chance() < 0.15 else "streaming",
+        "framing": framing,
+        "tight": tight,
+        "small": chance() < 0.3,
+        "repeats": repeats,
+        "byId": by_id,
+        "halves": shape.halves,
+        "books": chance() < 0.1,  # costs as much as the rest
+        "script": script,
+        "actions": actions,
+    }
+
+
+def make_whole(seed: int) -> History:
+    """A history of the whole library."""
+    random = Random(seed)
+    chance = random.random
+    if chance() < 0.15:
+        script = scripts.make(random, Shape("none", plain=True))
+        return {
+            "seed": seed,
+            "tier": "opencode",
+            "protocol": "opencode",
+            "mode": "none",
+            "delivery": "buffered" if chance() < 0.15 else "streaming",
+            "script": script,
+            "actions": opencode.actions(random, len(script)),
+        }
+    mode = ("block", "session", "session", "sparse", "none")[int(chance() * 5)]
+    # One goes on behind an event id, behind a session's number, or has a state fetched.
+    after = mode == "session" and chance() < 0.3
+    ids = not after and (mode == "block" or chance() < 0.6)
+    # Where nothing is numbered, a state and a replay cannot be told apart.
+    reads = not after and ((mode not in ("block", "none") and chance() < 0.5) or not ids)
+    shape = Shape(mode, plain=mode == "none" and reads, single=after, snapshots=False, reads=reads)
+    script = scripts.make(random, shape)
+    return {
+        "seed": seed,
+        "tier": "whole",
+        "protocol": "native",
+        "mode": mode,
+        "delivery": "buffered" if chance() < 0.15 else "streaming",
+        "ids": ids,
+        "after": after,
+        "reads": reads,
+        "script": script,
+        "actions": whole.actions(
+            random,
+            len(script),
+            resumes=ids or after,
+            reads=reads,
+            skips=after or (mode == "session" and reads),
+        ),
+    }
+
+
+_TIERS = {
+    "core": core.carry_out,
+    "whole": whole.carry_out,
+    "opencode": opencode.carry_out,
+}
+
+
+def problem(history: History, digest: Any = None) -> str | None:
+    """Why a history is not as it should be; None when it is."""
+    try:
+        _TIERS[history["tier"]](history, digest)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+def run_block(block: tuple[int, int, str]) -> tuple[int, list[tuple[int, str]]]:
+    """Carry a block of seeds out: how many there were, and the mismatches."""
+    start, stop, tier = block
+    found = []
+    for seed in range(start, stop):
+        why = problem(make(seed, tier))
+        if why is not None:
+            found.append((seed, why))
+    return stop - start, found

@@ -1,0 +1,200 @@
+"""Eviction: the least recently changed session goes first, and stays away; never a protected one."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from one_stream import delta, fetched
+
+from streamstore import CallerError, StreamStore
+from streamstore.eviction import Eviction, Keep
+
+
+class Bench:
+    """A store, a policy that hears it, and the caller's clock."""
+
+    def __init__(
+        self, sequencing: Any = "none", protected: tuple[str, ...] = (), **keep: Any
+    ) -> None:
+        self.store = StreamStore("native", ticks="manual")
+        self.stream = self.store.open("native", sequencing=sequencing)
+        self.now = 0.0
+        keep.setdefault("quiet_ms", 0)
+        self.eviction = Eviction(self.store, Keep(**keep), protected=protected.__contains__)
+        self.store.subscribe(lambda changes: self.eviction.hear(changes, self.now))
+
+    def take(self, *wires: dict[str, Any]) -> list[str]:
+        self.now += 1
+        verdicts = [self.stream.ingest(wire) for wire in wires]
+        self.store.flush()
+        return [f"{v.kind}:{v.reason}" if v.reason else v.kind for v in verdicts]
+
+    def evict(self) -> tuple[str, ...]:
+        found = self.eviction.evict(self.now)
+        self.store.flush()
+        return found
+
+
+def said(session: str, text: str = "x", **members: Any) -> dict[str, Any]:
+    return delta(text, sessionId=session, **members)
+
+
+def test_the_least_recently_changed_go_first_and_no_more_than_must() -> None:
+    bench = Bench(sessions=2)
+    for name in ("a", "b", "c", "d"):
+        bench.take(said(name))
+    bench.take(said("a"))
+    assert bench.evict() == ("b", "c")
+    assert bench.store.session_ids() == ("a", "d")
+    assert bench.evict() == ()
+
+
+def test_characters_count_rewritten_and_removed_ones_no_more() -> None:
+    bench = Bench(sessions=None, characters=100)
+    bench.take(said("a", "x" * 60), said("b", "y" * 60))
+    assert bench.eviction.due(bench.now) == ("a",)
+    bench.take({**said("b", "y" * 30), "type": "block.replaced"})
+    assert (bench.eviction.characters, bench.evict()) == (90, ())
+    bench.take(said("b", "z" * 20, field="input"))
+    assert bench.eviction.characters == 110
+    bench.take({"type": "block.removed", "sessionId": "b", "messageId": "m", "blockIndex": 0})
+    assert (bench.eviction.characters, bench.evict()) == (60, ())
+
+
+def test_what_changed_lately_stays() -> None:
+    bench = Bench(sessions=1, quiet_ms=10)
+    bench.take(said("a"))
+    bench.take(said("b"))
+    assert bench.evict() == ()
+    bench.now = 10
+    assert bench.evict() == ()
+    bench.now = 11
+    assert bench.evict() == ("a",)
+
+
+@pytest.mark.parametrize(
+    "wire",
+    [
+        {"type": "session.status", "status": "busy"},
+        {"type": "session.status", "status": "retry", "attempt": 1, "message": "", "next": 1},
+        {"type": "permission.asked", "id": "p"},
+        {"type": "question.asked", "id": "q"},
+    ],
+    ids=lambda wire: wire["type"] + str(wire.get("status", "")),
+)
+def test_who_is_busy_or_waits_for_somebody_stays(wire: dict[str, Any]) -> None:
+    bench = Bench(sessions=1)
+    assert bench.take(said("a"), {**wire, "sessionId": "a"}) == ["accepted"] * 2
+    bench.take(said("b"))
+    bench.take(said("c"))
+    assert bench.evict() == ("b", "c")
+    bench.take({"type": "session.status", "sessionId": "a", "status": "idle"},
+               {"type": "permission.replied", "sessionId": "a", "id": "p"},
+               {"type": "question.replied", "sessionId": "a", "id": "q"},
+               said("d"))  # fmt: skip
+    assert bench.evict() == ("a",)
+
+
+def test_a_message_that_nobody_confirmed_keeps_its_session() -> None:
+    from streamstore.events import MessageOpened
+
+    bench = Bench(sessions=1)
+    bench.store.apply(MessageOpened(session_id="a", message_id="mine", role="user", local=True))
+    bench.store.flush()
+    bench.take(said("b"))
+    assert bench.evict() == ("b",)
+
+
+def test_the_protected_stay_though_they_alone_are_too_many() -> None:
+    bench = Bench(sessions=1, protected=("a", "c"))
+    for name in ("a", "b", "c"):
+        bench.take(said(name))
+    assert bench.evict() == ("b",)
+    assert bench.store.session_ids() == ("a", "c")
+
+
+@pytest.mark.parametrize("sequencing", ["block", "session", "sparse", "none"])
+def test_a_late_duplicate_and_new_text_do_not_bring_it_back(sequencing: str) -> None:
+    bench = Bench(sequencing, sessions=1)
+    sent = [
+        {"type": "message.opened", "sessionId": "a", "messageId": "m", "role": "assistant", "seq": 1,
+         "id": "e1"},
+        said("a", "1", seq=1 if sequencing == "block" else 2),
+        said("a", "2", seq=2 if sequencing == "block" else 3),
+    ]  # fmt: skip
+    assert bench.take(*sent) == ["accepted"] * 3
+    bench.take(said("b", seq=1))
+    assert bench.evict() == ("a",)
+    verdicts = bench.take(*sent, said("a", "new", seq=4))
+    assert set(verdicts) <= {"refused:removed", "duplicate"} and verdicts[-1] == "refused:removed"
+    assert bench.store.session_ids() == ("b",)
+    assert bench.eviction.kept.keys() == {"b"}
+
+
+@pytest.mark.parametrize("sequencing", ["session", "sparse", "none"])
+def test_a_state_that_is_fetched_afterwards_brings_it_back(sequencing: str) -> None:
+    bench = Bench(sequencing, sessions=1)
+    bench.take(said("a", "gone", seq=1))
+    bench.take(said("b", seq=1))
+    before = bench.store.begin_read("a")
+    assert bench.evict() == ("a",)
+    snapshot = {"type": "snapshot", "sessionId": "a", "messages": [fetched("m", (0, "again"))],
+                "complete": True}  # fmt: skip
+    assert bench.take({**snapshot, "readFrom": before})[0].startswith("refused")
+    assert bench.store.session_ids() == ("b",)
+    token = bench.store.begin_read("a")
+    seq = {} if sequencing == "none" else {"seq": 5}
+    assert bench.take({**snapshot, "readFrom": token, **seq}) == ["accepted"]
+    part = bench.store.part("a", "m", 0)
+    assert part is not None and part.text == "again"
+    assert bench.take(said("a", "!", seq=6)) == ["accepted"]
+    assert list(bench.eviction.kept) == ["b", "a"]
+
+
+def test_one_who_comes_late_knows_who_is_there() -> None:
+    bench = Bench()
+    for name in ("a", "b"):
+        bench.take(said(name, "xx"))
+    late = Eviction(bench.store, Keep(sessions=1, quiet_ms=0), now_ms=7)
+    assert (late.characters, late.kept) == (4, {"a": 7, "b": 7})
+    assert late.due(7) == ("a",)
+
+
+def test_after_a_reset_it_reads_anew_and_remembers_the_times() -> None:
+    import attrs
+
+    bench = Bench()
+    bench.take(said("a"))
+    bench.take(said("b"))
+    changes = bench.store.pull(0)
+    bench.eviction.hear(attrs.evolve(changes, reset=True), 9)
+    assert bench.eviction.kept == {"a": 1, "b": 2}
+
+
+def test_wrong_bounds_are_the_callers_mistake() -> None:
+    for wrong in ({"sessions": 0}, {"sessions": True}, {"characters": 1.5}, {"quiet_ms": -1},
+                  {"quiet_ms": float("nan")}):  # fmt: skip
+        with pytest.raises(CallerError, match="Keep"):
+            Keep(**wrong)
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcdef"), st.integers(0, 20)), max_size=40))
+def test_who_stays_is_who_a_plain_list_says(steps: list[tuple[str, int]]) -> None:
+    bench = Bench(sessions=3, characters=60)
+    model: OrderedDict[str, int] = OrderedDict()
+    gone: set[str] = set()
+    for name, length in steps:
+        bench.take(said(name, "x" * length))
+        if name not in gone and (length or name in bench.store.session_ids()):
+            model[name] = model.get(name, 0) + length
+            if length:
+                model.move_to_end(name)
+        while len(model) > 3 or sum(model.values()) > 60:
+            gone.add(model.popitem(last=False)[0])
+        bench.evict()
+        assert set(bench.store.session_ids()) == set(model)
+        assert bench.eviction.characters == sum(model.values())

@@ -1,0 +1,257 @@
+"""The state after any event: what going back shows is what folding the log up to there shows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ROOT
+
+from streamstore import StreamStore
+from streamstore.logs import Log
+from streamstore.testing import disturb, sample
+from streamstore.watch.inspector import Inspector
+from streamstore.watch.past import HistoryLimits, Past
+
+LOGS = {
+    "opencode": "opencode/tools/stream.sse",
+    "openai-responses": "openai-responses/function-calls-interleaved/stream.sse",
+    "opencode-v2": "opencode-v2/one_turn.jsonl",
+}
+
+
+def inspector(**limits: int) -> Inspector:
+    return Inspector(clock=lambda: 0.0, limits=HistoryLimits(**limits))
+
+
+def pieces(path: Path) -> list[bytes]:
+    return [event.data for event in Log(str(path)).events()]
+
+
+def lines(wires: Any) -> list[bytes]:
+    import json
+
+    return [json.dumps(wire).encode("utf-8") + b"\n" for wire in wires]
+
+
+def shown(store: StreamStore) -> Any:
+    """The state but for what counts connections and work."""
+    state = store.state()
+    return {name: state[name] for name in ("sessions", "gaps")}
+
+
+def folds(data: list[bytes]) -> list[Any]:
+    """The state after each of the events."""
+    store = StreamStore(ticks="manual")
+    stream = store.open()
+    found = []
+    for piece in data:
+        stream.feed(piece)
+        store.flush()
+        found.append(shown(store))
+    return found
+
+
+def take_all(watched: Inspector, data: list[bytes]) -> None:
+    for number, piece in enumerate(data):
+        watched.take(piece, number * 5.0)
+    watched.settle()
+
+
+@pytest.mark.parametrize("name", LOGS.values(), ids=LOGS)
+@pytest.mark.parametrize("spacing", [7, 500])
+def test_the_state_after_each_event_of_a_recorded_log(name: str, spacing: int) -> None:
+    data = pieces(ROOT / "tests" / "data" / name)[:150]
+    watched = inspector(spacing=spacing)
+    take_all(watched, data)
+    rows, expected = watched.timeline.rows, folds(data)
+    assert len(rows) == len(data)
+    for row in [*rows[::-3], *rows[::4]]:  # back, which loads, and forth, which goes on
+        moment = watched.after(row)
+        assert moment is not None
+        assert shown(moment.store) == expected[row.number - 1], f"after {row.number}"
+
+
+@pytest.mark.parametrize("sequencing", ["block", "session", "sparse", "none"])
+def test_the_state_after_each_event_of_a_disturbed_log(sequencing: Any) -> None:
+    log = sample(sequencing, seed=3, messages=2)
+    data = lines(disturb(log, 5).wires)
+    watched = inspector(spacing=11)
+    take_all(watched, data)
+    expected = folds(data)
+    for row in reversed(watched.timeline.rows):
+        moment = watched.after(row)
+        assert moment is not None
+        assert shown(moment.store) == expected[row.number - 1], f"after {row.number}"
+
+
+def test_what_an_event_changed_is_its_own_change_set() -> None:
+    watched = Inspector("native", clock=lambda: 0.0)
+    delta = {"type": "block.delta", "messageId": "m", "blockIndex": 0}
+    take_all(
+        watched,
+        lines([
+            {**delta, "seq": 1, "text": "Hel"},
+            {**delta, "seq": 2, "text": "lo"},
+            {**delta, "seq": 2, "text": "lo"},
+        ]),
+    )  # fmt: skip
+    rows = watched.timeline.rows
+    moments = [watched.after(row) for row in rows]
+    edits = [
+        [tuple(edit) for edit in moment.changes.text.values()]
+        for moment in moments
+        if moment and moment.changes is not None
+    ]
+    assert edits == [[(0, "Hel", False)], [(3, "lo", False)], []]
+    again = watched.after(rows[1])
+    assert again is not None and again.changes is not None, "going back, too"
+    assert [tuple(edit) for edit in again.changes.text.values()] == [(3, "lo", False)]
+
+
+def test_looking_back_does_not_touch_what_is_watched() -> None:
+    data = pieces(ROOT / "tests" / "data" / LOGS["opencode"])
+    watched = inspector(spacing=20)
+    take_all(watched, data)
+    before, version = watched.store.state(), watched.store.version
+    for row in watched.timeline.rows[::-10]:
+        watched.after(row)
+    assert watched.store.state() == before and watched.store.version == version
+
+
+# -- cost ------------------------------------------------------------------------------------------
+
+
+def test_going_back_folds_no_more_events_than_lie_between_two_saves() -> None:
+    data = lines(
+        {"type": "block.delta", "messageId": "m", "blockIndex": 0, "seq": seq, "text": "x"}
+        for seq in range(1, 2_001)
+    )
+    watched = Inspector("native", clock=lambda: 0.0, limits=HistoryLimits(spacing=100))
+    take_all(watched, data)
+    rows = watched.timeline.rows
+    for number in (1_999, 1_000, 101, 100, 1, 1_500, 2_000, 777):
+        moment = watched.after(rows[number - 1])
+        assert moment is not None and 1 <= moment.fed <= 200, number
+        part = moment.store.part("main", "m", 0)
+        assert part is not None and len(part.text) == number
+    near = watched.after(rows[776])
+    assert near is not None and near.fed == 0, "asked again it costs nothing"
+    near = watched.after(rows[777])
+    assert near is not None and near.fed == 1, "the next one costs itself"
+
+
+def test_large_states_are_saved_less_often() -> None:
+    big = "x" * 100_000
+    first = {"type": "block.delta", "messageId": "m", "blockIndex": 0, "seq": 1, "text": big}
+    rest = [{**first, "seq": seq, "text": "y"} for seq in range(2, 302)]
+    watched = Inspector("native", clock=lambda: 0.0, limits=HistoryLimits(spacing=10))
+    take_all(watched, lines([first, *rest]))
+    # Each event has about 90 bytes: a quarter of the state comes in about 280 of them.
+    assert 2 <= watched._past.saves <= 4
+
+
+def test_over_their_bound_every_second_save_goes_and_every_state_can_still_be_had() -> None:
+    data = lines(sample("sparse", seed=1, messages=12).wires)
+    watched = inspector(spacing=5, saved_bytes=12_000)
+    take_all(watched, data)
+    past = watched._past
+    assert past.packed_bytes <= 12_000
+    assert 2 <= past.saves < len(data) // 5
+    expected = folds(data)
+    for row in watched.timeline.rows[::-7]:
+        moment = watched.after(row)
+        assert moment is not None and shown(moment.store) == expected[row.number - 1]
+
+
+# -- the bound -------------------------------------------------------------------------------------
+
+
+def test_over_the_bound_the_oldest_events_go_and_the_state_after_all_others_stays() -> None:
+    data = lines(sample("sparse", seed=2, messages=10).wires)
+    watched = inspector(events=60, spacing=20)
+    most = 0
+    for number, piece in enumerate(data):
+        watched.take(piece, float(number))
+        most = max(most, len(watched.timeline.rows))
+    watched.settle()
+    timeline = watched.timeline
+    assert len(data) > 150 and most <= 60
+    assert timeline.dropped + len(timeline.rows) == len(data) == timeline.counters.events
+    assert len(timeline.rows) > 40 - 1, "no more goes than to the next save"
+    expected = folds(data)
+    for row in reversed(timeline.rows):
+        moment = watched.after(row)
+        assert moment is not None and shown(moment.store) == expected[row.number - 1]
+
+
+def test_over_the_bound_of_bytes_the_oldest_events_go_too() -> None:
+    text = "x" * 1_000
+    data = lines(
+        {"type": "block.delta", "messageId": "m", "blockIndex": 0, "seq": seq, "text": text}
+        for seq in range(1, 101)
+    )
+    watched = Inspector(
+        "native", clock=lambda: 0.0, limits=HistoryLimits(bytes=20_000, spacing=1_000)
+    )
+    for number, piece in enumerate(data):
+        watched.take(piece, float(number))
+        assert sum(len(row.data) for row in watched.timeline.rows) <= 20_000
+    assert watched.timeline.dropped > 80
+    row = watched.timeline.rows[-1]
+    moment = watched.after(row)
+    assert moment is not None
+    part = moment.store.part("main", "m", 0)
+    assert part is not None and len(part.text) == 100_000
+
+
+def test_a_row_that_is_not_held_has_no_state() -> None:
+    watched = Inspector("native", clock=lambda: 0.0)
+    take_all(watched, lines([{"type": "message.opened", "messageId": "m"}] * 3))
+    row = watched.timeline.rows[0]
+    rows = watched.timeline.rows[1:]
+    assert Past(HistoryLimits()).after(row, rows) is None
+    assert Past(HistoryLimits()).after(row, ()) is None
+
+
+@pytest.mark.parametrize("name", ["events", "bytes", "spacing", "saved_bytes"])
+def test_limits_are_positive_integers(name: str) -> None:
+    for wrong in (0, -1, True, 1.5):
+        with pytest.raises(ValueError, match=f"HistoryLimits.{name}"):
+            HistoryLimits(**{name: wrong})  # type: ignore[arg-type]
+
+
+# -- connections -----------------------------------------------------------------------------------
+
+
+def test_a_state_behind_an_end_of_a_connection_knows_that_it_ended() -> None:
+    """In a stream without seq an end cuts what was open; looking back sees the cut, and not before."""
+    delta = {
+        "type": "block.delta",
+        "sessionId": "s",
+        "messageId": "m",
+        "blockIndex": 0,
+        "text": "a",
+    }
+    opened = {"type": "stream.opened", "sequencing": "none"}
+    watched = Inspector("native", clock=lambda: 0.0)
+    message = {"type": "message.opened", "sessionId": "s", "messageId": "m", "role": "assistant"}
+    begun = {
+        "type": "block.opened",
+        "kind": "text",
+        "sessionId": "s",
+        "messageId": "m",
+        "blockIndex": 0,
+    }
+    take_all(watched, lines([opened, message, begun, delta]))
+    note = watched.note("connection ended")
+    take_all(watched, lines([opened, delta]))
+    gaps = []
+    for row in reversed(watched.timeline.rows):
+        moment = watched.after(row)
+        assert moment is not None
+        part = moment.store.part("s", "m", 0)
+        gaps.append(part is not None and part.gap)
+    assert note.number == 5
+    assert gaps[::-1] == [False] * 4 + [True] * 3
