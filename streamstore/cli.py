@@ -1,4 +1,7 @@
-"""The command `streamstore`: `fold` a log to its state, `replay` it as a transcript, `check` it.
+"""The command `streamstore`: what can be done with a log or a live stream, one word each.
+
+`fold` a log to its state, `replay` it as a transcript, `check` it, `watch` it, `serve` it to clients,
+`record` one.
 
 Knows arguments, exit codes and the standard streams. Results go to standard output; what went
 wrong is one line on standard error and never a traceback. Everything printed is free of control
@@ -23,7 +26,10 @@ from .feeding import connections, feed_all
 from .model import SEQUENCINGS
 from .pipeline import StreamStore
 from .protocols import adapter_named, adapters
+from .recording import command as record
+from .serve import command as serve
 from .terminal import json_text, one_line
+from .watch import command as watch
 
 _WRONG, _INTERRUPTED, _BROKEN_PIPE = 2, 130, 141
 
@@ -99,6 +105,9 @@ _COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "fold": _fold,
     "replay": _replay,
     "check": _check,
+    "watch": watch.run,
+    "serve": serve.run,
+    "record": record.run,
 }
 
 
@@ -131,7 +140,7 @@ def parser() -> argparse.ArgumentParser:
         description="Recorded chat and agent streams: their final state, or how they grew.",
     )
     command.add_argument("--version", action="version", version=f"%(prog)s {_version()}")
-    commands = command.add_subparsers(dest="command", required=True, metavar="fold|replay|check")
+    commands = command.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     fold = commands.add_parser(
         "fold",
@@ -192,6 +201,8 @@ def parser() -> argparse.ArgumentParser:
     check.add_argument(
         "--json", action="store_true", help="print the reports as JSON, examples whole"
     )
+    for later in (watch, serve, record):
+        later.add_to(commands)
     return command
 
 

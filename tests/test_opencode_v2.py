@@ -1,11 +1,12 @@
 """opencode's V2 streams: numbered durable events between deltas that have no number.
 
-There is no recording: a conversation is told once (`CONVERSATION`, or drawn from a seed), and
-`V2`, `Next` and `V1` say it in each dialect.
+A conversation is told once (`CONVERSATION`, or drawn from a seed), and `V2`, `Next` and `V1` say it
+in each dialect; one was recorded from a real server, with what it had at the end.
 """
 
 from __future__ import annotations
 
+import json
 import random
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from wires import (
+    DATA,
     JSON,
     assert_chunks_do_not_show,
     assert_detection_is_sure,
@@ -337,7 +339,8 @@ def test_a_committed_revert_removes_what_lies_behind_its_target() -> None:
     assert store.session("ses_1").info["revert"] == {"messageID": "msg_001"}  # type: ignore[union-attr]
     v2.emit("revert.committed", messageID="msg_001")
     store = fold(PROTOCOL, v2.sent)
-    assert [message.id for message in store.messages("ses_1")] == ["msg_000"]
+    # A 1.x server keeps the target itself (recorded from 1.18.33).
+    assert [message.id for message in store.messages("ses_1")] == ["msg_000", "msg_001"]
     assert store.session("ses_1").info["revert"] is None  # type: ignore[union-attr]
 
 
@@ -553,3 +556,42 @@ def test_what_is_remembered_is_bounded() -> None:
         v2.emit("tool.called", **at, tool="x", input={}, provider={"executed": False})
     memory = fold(PROTOCOL, v2.sent).save()["memory"][PROTOCOL]["ses_1"]
     assert (len(memory["calls"]), len(memory["messages"])) == (256, 600)
+
+
+# --- a real server --------------------------------------------------------------------------------
+
+RECORDED = DATA / "opencode-v2" / "recorded"
+
+
+def of_the_server() -> dict[str, Any]:
+    expected = json.loads((RECORDED / "expected.json").read_text())
+    return {session: by_id(messages) for session, messages in expected["messages"].items()}
+
+
+def by_id(messages: Any) -> dict[str, Any]:
+    rows = messages["data"] if isinstance(messages, dict) else messages
+    return {row["id"]: row for row in rows}
+
+
+def held(store: StreamStore) -> dict[str, Any]:
+    return {read["sessionID"]: by_id(read["data"]) for read in encoded(store, PROTOCOL)}
+
+
+def test_the_live_stream_of_a_real_server_ends_in_what_the_server_has() -> None:
+    store = StreamStore(ticks="manual")
+    stream = store.open(PROTOCOL)
+    stream.feed((RECORDED / "api_event.sse").read_bytes())
+    store.flush()
+    assert held(store) == of_the_server()
+    assert not any(name.startswith(("malformed", "unknown")) for name in verdicts(store))
+
+
+def test_the_logs_of_its_sessions_alone_end_in_the_same() -> None:
+    store = StreamStore(ticks="manual")
+    for name in ("session_a.sse", "session_b.sse"):
+        stream = store.open(PROTOCOL)
+        stream.feed((RECORDED / name).read_bytes())
+        stream.feed((RECORDED / name).read_bytes())  # a replay from the start changes nothing
+        stream.end()
+    store.flush()
+    assert held(store) == of_the_server()

@@ -14,7 +14,8 @@
   the session's messages without `seq`, which marks the texts whose beginning nobody streamed and
   takes nothing away, then the rows of its log behind `health.resume` (`.../history?after=`).
 - Order: messages by their created time, parts by the seq that began them.
-- `revert.committed` removes the messages from its target on, of those that were seen.
+- `revert.committed` removes the messages behind its target, of those that were seen; in the next
+  dialect the target, too.
 
 Sources: the types of opencode's published SDK (1.19.3), and the schemas of its 2.0 betas for the
 next dialect. V1 is `opencode`.
@@ -102,6 +103,7 @@ class _Told:
         seq: `durable.seq`, None for what is not durable.
         first: what the first of its canonical events has: session, seq, event id, time.
         time: when it was made, in ms.
+        next: it is of the dialect of the 2.0 betas, `session.*` without `next`.
     """
 
     body: Members
@@ -110,6 +112,7 @@ class _Told:
     seq: int | None
     first: dict[str, Any]
     time: float | None
+    next: bool = False
 
     @property
     def order(self) -> float | None:
@@ -217,7 +220,7 @@ class OpencodeV2Adapter:
         if time is not None and not is_order(time):
             raise MalformedEvent(f"{at}.timestamp", f"must be a number, not {describe(time)}")
         first: dict[str, Any] = {"session_id": session, "seq": seq, "id": maybe_id(wire, "id")}
-        told = _Told(body, at, session, seq, first, time)
+        told = _Told(body, at, session, seq, first, time, not kind.startswith("session.next."))
         if handle is None:
             return (SessionUpdated(**first),)
         return handle(self, told)
@@ -300,7 +303,8 @@ class OpencodeV2Adapter:
     def _reverted(self, told: _Told) -> Sequence[Event]:
         target = told.id("messageID")
         seen = self._memory(told.session).get("messages", {})
-        gone = sorted(message_id for message_id in seen if message_id >= target)
+        # The dialect of 1.x keeps the target; in the next one it goes as well.
+        gone = sorted(one for one in seen if one > target or (told.next and one == target))
         for message_id in gone:
             del seen[message_id]
         removed = (MessageRemoved(session_id=told.session, message_id=one) for one in gone)
@@ -471,6 +475,8 @@ class OpencodeV2Adapter:
         message_id = told.id("assistantMessageID")
         error = maybe_object(told.body, "error", told.at)
         info = told.given("finish", "cost", "tokens", "error")
+        if error is not None:
+            info.setdefault("finish", "error")  # as the server's own messages have it
         for ours, theirs in (("snapshotEnd", "snapshot"), ("snapshotFiles", "files")):
             if told.body.get(theirs) is not None:
                 info[ours] = told.body[theirs]

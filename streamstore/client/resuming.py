@@ -68,6 +68,9 @@ class AfterSeq:
     """By the seq of one session: a query parameter, for opencode's V2 session logs `after`.
 
     For streams with `session` sequencing, whose store knows the seq up to which all has come.
+
+    The log of an idle opencode session sends nothing, not even the head of its answer, until
+    something happens: follow it with a `Policy` whose `head_ms` and `silence_ms` are hours.
     """
 
     session_id: str
