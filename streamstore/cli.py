@@ -1,6 +1,6 @@
 """The command `streamstore`: what can be done with a log or a live stream, one word each.
 
-`fold` a log to its state, `replay` it as a transcript, `check` it, `watch` it, `serve` it to clients,
+`fold` a log to its state, `replay` it as a transcript, `check` it, `watch` it, `serve` it, or
 `record` one.
 
 Knows arguments, exit codes and the standard streams. Results go to standard output; what went

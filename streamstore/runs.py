@@ -80,7 +80,11 @@ def split_run(data: bytes, loads: Callable[[bytes], Any]) -> Run:
     >>> split_run(b'data: {"a": 1}\\n\\ndata: [2]\\n\\ndata: {"b"', json.loads)
     Run(values=[{'a': 1}, [2]], used=27)
     """
-    if data.find(b"\r") >= 0 or not data.startswith(b"data: "):
+    if data.find(b"\r") >= 0:
+        return _NONE
+    if data.startswith(b"event: "):
+        return _split_named(data, loads)
+    if not data.startswith(b"data: "):
         return _NONE
     end = data.rfind(b"\n\n")
     pieces = data[6:end].split(b"\n\ndata: ") if end > 0 else []
@@ -92,6 +96,29 @@ def split_run(data: bytes, loads: Callable[[bytes], Any]) -> Run:
         for piece in pieces:
             values.append(loads(piece))
             used += len(piece) + 8
+    except (ValueError, RecursionError):
+        pass
+    return Run(values, used) if values else _NONE
+
+
+def _split_named(data: bytes, loads: Callable[[bytes], Any]) -> Run:
+    """`split_run` where each event has its type in a line before its data."""
+    end = data.rfind(b"\n\n")
+    pieces = data[:end].split(b"\n\n") if end > 0 else []
+    if data.count(b"\n", 0, max(end, 0)) != 3 * len(pieces) - 2:
+        return _NONE
+    values: list[Any] = []
+    used = 0
+    try:
+        for piece in pieces:
+            at = piece.find(b"\n")
+            payload = piece[at + 7 :]
+            if not (piece.startswith(b"event: ") and piece.startswith(b"\ndata: ", at)):
+                break
+            if payload.find(b"\n") >= 0:
+                break
+            values.append(loads(payload))
+            used += len(piece) + 2
     except (ValueError, RecursionError):
         pass
     return Run(values, used) if values else _NONE

@@ -40,7 +40,7 @@ def joined(pieces: list[Any]) -> bytes:
     for piece in pieces:
         if isinstance(piece, int):
             number += 1 if piece else 0
-            found.append(event(number))
+            found.append(b"event: delta\n" * (piece == 2) + event(number))
         else:
             found.append(piece)
     return b"".join(found)
@@ -48,7 +48,10 @@ def joined(pieces: list[Any]) -> bytes:
 
 def fed(chunks: list[bytes], short: bool, **options: Any) -> Any:
     """What bytes come to by the short road from the first byte on, or never by it."""
-    usual, pipeline.RUN_BYTES = pipeline.RUN_BYTES, 1 if short else 10**9
+    usual, pipeline.RUN_BYTES = pipeline.RUN_BYTES, 1
+    own = pipeline.Stream._take_run
+    if not short:
+        pipeline.Stream._take_run = lambda self, data, framer: data  # type: ignore[method-assign]
     try:
         store = StreamStore(ticks="manual", **options)
         stream = store.open("native", sequencing="block")
@@ -59,7 +62,7 @@ def fed(chunks: list[bytes], short: bool, **options: Any) -> Any:
         store.flush()
         return store.state(), stream.received, position
     finally:
-        pipeline.RUN_BYTES = usual
+        pipeline.RUN_BYTES, pipeline.Stream._take_run = usual, own
 
 
 def cut(data: bytes, places: list[int]) -> list[bytes]:
@@ -89,6 +92,8 @@ def test_another_decoder_ends_in_the_same_state(pieces, places):
 @given(streams)
 @example([1, b"data: [1,\n2]\n\n", 1])
 @example([1, b"data: {}x\n\n", 1])
+@example([2, b"event: a\ndata: [1,\n2]\n\n", b"event: y\n\n", 2])
+@example([2, b"event: a\nid: 3\ndata: {}\n\n", b"event: y\n\n", 2])
 def test_a_run_is_a_start_of_what_the_parser_makes(pieces):
     data = joined(pieces)
     expected = [decoded(frame.data) for frame in EventStreamParser().feed(data)]
@@ -111,7 +116,8 @@ def test_all_of_a_plain_chunk_is_one_run():
     for run in (scan_run(data + b"data: {"), split_run(data + b"data: {", orjson.loads)):
         assert len(run.values) == 50 and run.used == len(data)
     typed = data.replace(b"data: ", b"event: delta\ndata: ")
-    assert len(scan_run(typed).values) == 50
+    for run in (scan_run(typed), split_run(typed, orjson.loads)):
+        assert len(run.values) == 50 and run.used == len(typed)
 
 
 def test_the_start_of_a_line_waits_for_its_rest():
