@@ -225,9 +225,7 @@ class Coalescer:
         session = message.session
         edits: Edits = []
         settled = message.closed_as != "open"
-        holds_back = (
-            (session.mode or self.delivery) == "buffered" and not settled and not row.local
-        )
+        holds_back = (session.mode or self.delivery) == "buffered" and not settled and not row.local
         if holds_back and self._spills(row):
             holds_back = False
         if holds_back and not row.released:

@@ -1922,7 +1922,7 @@ class StreamStore:
             store._load_holes(saved["holes"])
             for left in leaving:
                 store._coalescer.touch(left)
-            state_of(store)  # what is shown can be read, or the state is refused here
+            store.state()  # what is shown can be read, or the state is refused here
         if store._protocol != "auto":
             adapter_named(store._protocol)
         return store

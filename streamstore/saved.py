@@ -305,6 +305,8 @@ def _undump(value: Any) -> Any:
     if kind == "~intervals":
         starts, ends, lost = inner
         _integers(lost, *starts, *ends)
+        if len(starts) != len(ends):
+            raise TypeError("intervals without an end")
         return Intervals(_typed(starts, list), _typed(ends, list), lost)
     if kind == "~ids":
         size, young, old = inner

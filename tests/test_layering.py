@@ -47,7 +47,12 @@ ROWS = (
     Row("the state as JSON", "state", pure=True),
     Row("which sessions a store lets go of", "eviction", pure=True),
     Row("what adapters share", "adapters.base adapters.members", pure=True, family=True),
-    Row("parts of one adapter", "adapters.ag_ui_* adapters.vercel_ui_*", pure=True, family=True),
+    Row(
+        "parts of one adapter",
+        "adapters.ag_ui_* adapters.vercel_ui_* adapters.langchain_*",
+        pure=True,
+        family=True,
+    ),
     Row(
         "stages, which do not know each other",
         "hotpath runs sse jsonlines watermarks coalescer reducer snapshots store saved subscribers ticks "

@@ -448,6 +448,21 @@ def test_a_missing_durable_event_is_a_gap_and_its_late_arrival_closes_it() -> No
     assert parts(store)[2].tool.status == "completed"  # a lower rank changes nothing
 
 
+def test_a_calls_id_that_comes_again_in_another_message_is_another_call() -> None:
+    """As recorded of a real server, whose models count `call_1` anew in each answer."""
+    v2 = V2()
+    first = v2.emit("tool.called", assistantMessageID="m1", callID="call_1", tool="bash",
+                    input={"command": "ls"})  # fmt: skip
+    v2.emit("tool.called", assistantMessageID="m2", callID="call_1", tool="read", input={"a": 1})
+    end = {"assistantMessageID": "m2", "callID": "call_1", "content": []}
+    late = v2.emit("tool.success", **end)
+    store = fold(PROTOCOL, [*v2.sent[:2], first, late])
+    (mine,), (other,) = store.parts("ses_1", "m2"), store.parts("ses_1", "m1")
+    assert mine.tool is not None and other.tool is not None
+    assert (mine.tool.status, mine.tool.input) == ("completed", {"a": 1})
+    assert (other.tool.status, other.tool.input) == ("running", {"command": "ls"})
+
+
 def test_a_repeated_start_makes_no_second_block() -> None:
     v2 = V2()
     v2.text("msg_001", "text", 0, ["a"], end=False)

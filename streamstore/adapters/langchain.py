@@ -36,7 +36,6 @@ from typing import Any, ClassVar, TypeAlias
 
 import attrs
 
-from ..decoding import decode_json
 from ..errors import MalformedEvent, ProtocolStopped, RepeatedEvent, UnknownEvent
 from ..events import (
     BlockClosed,
@@ -57,9 +56,9 @@ from ..events import (
     ToolResult,
 )
 from ..keys import PartKey, is_id
-from ..model import Json, Message, Part, thaw
-from ..partialjson import partial_json
+from ..model import Json
 from .base import Context, Declaration, DeltaShape, PlainDelta, Reads
+from .langchain_messages import INPUT, REASONING, ROLES, WIRE, message_of, wire_message
 from .members import (
     Members,
     a_number,
@@ -71,7 +70,6 @@ from .members import (
     maybe_id,
     maybe_object,
     objects,
-    path_to,
     wrong,
 )
 
@@ -82,32 +80,6 @@ _MESSAGES, _ALIASES = 256, 256
 #: Places of parts that follow the content.
 _BEHIND = 1_000_000
 
-_ROLES: Mapping[str, str] = {
-    "ai": "assistant",
-    "AIMessageChunk": "assistant",
-    "human": "user",
-    "HumanMessageChunk": "user",
-    "user": "user",
-    "system": "system",
-    "SystemMessageChunk": "system",
-    "developer": "system",
-    "tool": "tool",
-    "ToolMessageChunk": "tool",
-    "function": "tool",
-    "FunctionMessageChunk": "tool",
-    "chat": "assistant",
-    "ChatMessageChunk": "assistant",
-}
-#: Types by class, for messages in the form that the package loads again.
-_CLASSES: Mapping[str, str] = {
-    "AIMessage": "ai",
-    "HumanMessage": "human",
-    "SystemMessage": "system",
-    "ToolMessage": "tool",
-    "FunctionMessage": "function",
-    "ChatMessage": "chat",
-    "RemoveMessage": "remove",
-}
 _TEXTS = ("text", "thinking", "reasoning")
 _INPUTS = ("partial_json", "args", "arguments", "input")
 _KINDS: Mapping[str, str] = {
@@ -128,7 +100,6 @@ _KINDS: Mapping[str, str] = {
 }
 #: Metadata of a graph's node that tells the messages of parallel nodes apart.
 _NAMESPACES = ("langgraph_checkpoint_ns", "checkpoint_ns")
-_WIRE, _INPUT, _REASONING = "wire", "input", "reasoning_content"
 #: The first event of a graph's run, whose name is not known while the protocol is not.
 _RUN, _NAMED = frozenset(("run_id", "attempt")), frozenset(("event", "data"))
 #: Events of a graph that change no message.
@@ -201,7 +172,7 @@ class LangChainAdapter:
             return event in _AGENT and ("delta" in wire or "id" in wire or "content" in wire)
         return (
             type(kind) is str
-            and (kind in _ROLES)
+            and (kind in ROLES)
             and isinstance(wire.get("content"), str | list)
             and ("additional_kwargs" in wire or kind == "AIMessageChunk")
         )
@@ -276,7 +247,7 @@ class LangChainAdapter:
             return self._named("metadata", wire)
         if kind == "error":
             return self._error(wire)
-        return self._take([_message_of(wire, "")], "", final=True)
+        return self._take([message_of(wire, "")], "", final=True)
 
     def encode(self, reads: Reads) -> Json:
         """The messages of all sessions, in order, as the package dumps them.
@@ -288,7 +259,7 @@ class LangChainAdapter:
             CallerError: a tool's arguments are unfinished, and the extra `partial` is missing.
         """
         return [
-            _wire_message(message, reads.parts(session_id, message.id))
+            wire_message(message, reads.parts(session_id, message.id))
             for session_id in reads.session_ids()
             for message in reads.messages(session_id)
         ]
@@ -297,9 +268,9 @@ class LangChainAdapter:
 
     def _list(self, values: list[Any], scope: str) -> Sequence[Event]:
         if len(values) == 2 and isinstance(values[1], dict) and _is_metadata(values[1]):
-            message = _message_of(values[0], "0")
+            message = message_of(values[0], "0")
             return self._take([message], scope or _scope_of(values[1]), final=True)
-        found = [_message_of(value, str(place)) for place, value in enumerate(values)]
+        found = [message_of(value, str(place)) for place, value in enumerate(values)]
         return self._take(found, scope, final=True)
 
     def _named(self, name: str, data: Any) -> Sequence[Event]:
@@ -311,7 +282,7 @@ class LangChainAdapter:
         if name in ("messages/partial", "messages/complete"):
             if not isinstance(data, list):
                 raise MalformedEvent("data", f"must be an array, not {describe(data)}")
-            found = [_message_of(value, f"data.{place}") for place, value in enumerate(data)]
+            found = [message_of(value, f"data.{place}") for place, value in enumerate(data)]
             return self._take(found, scope, final=name == "messages/complete")
         if name == "messages" and isinstance(data, list):
             return self._list(data, scope)
@@ -338,7 +309,7 @@ class LangChainAdapter:
         events: list[Event] = []
         if isinstance(messages, list) and are_objects(messages):
             found = [
-                _message_of(value, f"data.messages.{place}") for place, value in enumerate(messages)
+                message_of(value, f"data.messages.{place}") for place, value in enumerate(messages)
             ]
             events += self._take(found, scope, final=True)
             data = {name: value for name, value in data.items() if name != "messages"}
@@ -353,7 +324,7 @@ class LangChainAdapter:
         for node, update in data.items():
             messages = update.get("messages") if isinstance(update, dict) else None
             for place, value in enumerate(messages if isinstance(messages, list) else ()):
-                found.append(_message_of(value, f"data.{node[:80]}.messages.{place}"))
+                found.append(message_of(value, f"data.{node[:80]}.messages.{place}"))
         return self._take(found, scope, final=True)
 
     def _error(self, error: Members) -> Sequence[Event]:
@@ -469,7 +440,7 @@ class LangChainAdapter:
             known["twin"] = True
             if _is_provided(given):
                 known["id"] = given
-                known[_WIRE]["id"] = given
+                known[WIRE]["id"] = given
         opened = self._own.setdefault("open", {})
         opened[message_id] = True
         if len(opened) > _MESSAGES:
@@ -489,7 +460,7 @@ class LangChainAdapter:
         self._plain.pop(message_id, None)
         if known is None or known["closed"] or known["last"] is None:
             return
-        said = known[_WIRE].get("response_metadata") or {}
+        said = known[WIRE].get("response_metadata") or {}
         repeated = {name: value for name, value in said.items() if name == "model_provider"}
         key = PartKey(self._session, message_id, known["last"])
         self._plain[message_id] = (key, repeated, scope, known)
@@ -499,16 +470,16 @@ class LangChainAdapter:
 
     def _about(self, message_id: str, known: Members) -> MessageUpdated:
         return MessageUpdated(
-            session_id=self._session, message_id=message_id, info={_WIRE: {**known[_WIRE]}}
+            session_id=self._session, message_id=message_id, info={WIRE: {**known[WIRE]}}
         )
 
     # -- chunks --------------------------------------------------------------------------------
 
     def _chunk(self, chunk: Members, scope: str) -> list[Event]:
         given, tools, extra = _check(chunk)
-        role = _ROLES[chunk["type"]]
+        role = ROLES[chunk["type"]]
         message_id, known = self._known_copy(given, scope, role)
-        about = known[_WIRE]
+        about = known[WIRE]
         before = dict(about)
         about["type"] = chunk["type"]
         for name in _ABOUT if role == "assistant" else (*_ABOUT, *_ABOUT_TOOLS):
@@ -516,7 +487,7 @@ class LangChainAdapter:
                 about[name] = chunk[name]
         for name, value in (
             ("response_metadata", maybe_object(chunk, "response_metadata") or {}),
-            ("additional_kwargs", {k: v for k, v in extra.items() if k != _REASONING}),
+            ("additional_kwargs", {k: v for k, v in extra.items() if k != REASONING}),
         ):
             if value:
                 about[name] = self._merged(about.get(name) or {}, value)
@@ -526,15 +497,15 @@ class LangChainAdapter:
         texts: list[Event] = []
         # The id is made, and the memory changed, when nothing can fail any more.
         target = message_id if message_id is not None else given or ""
-        if type(extra.get(_REASONING)) is str:
-            texts += self._append_reasoning(target, known, extra[_REASONING])
+        if type(extra.get(REASONING)) is str:
+            texts += self._append_reasoning(target, known, extra[REASONING])
         texts += self._content(target, known, chunk["content"])
         for tool in tools:
             texts += self._tool(target, known, tool)
 
         final, memory, opened = self._enter(given, scope, role)
-        if memory[_WIRE].get("id") is not None:
-            about["id"] = memory[_WIRE]["id"]
+        if memory[WIRE].get("id") is not None:
+            about["id"] = memory[WIRE]["id"]
         known.update(id=memory["id"], order=memory["order"], twin=memory["twin"])
         known["role"] = memory["role"]
         ended = chunk.get("chunk_position") == "last"
@@ -557,7 +528,7 @@ class LangChainAdapter:
         known = self._shared.get("messages", {}).get(message_id)
         if known is None:
             return message_id, {"id": given, "order": None, "role": role, **_fresh()}
-        copied = {**known, _WIRE: {**known[_WIRE]}, "agent": {**known["agent"]}}
+        copied = {**known, WIRE: {**known[WIRE]}, "agent": {**known["agent"]}}
         for name in ("blocks", "tools"):
             copied[name] = [{**block} for block in known[name]]
         return message_id, copied
@@ -618,24 +589,24 @@ class LangChainAdapter:
         return total
 
     def _append_reasoning(self, message_id: str, known: Members, text: str) -> list[Event]:
-        at = self._at(message_id, _REASONING)
+        at = self._at(message_id, REASONING)
         events: list[Event] = []
         if not known["reasons"]:
             known["reasons"] = True
             wire = {"in": "additional_kwargs"}
-            events.append(BlockOpened(**at, kind="reasoning", order=-1, fields={_WIRE: wire}))
+            events.append(BlockOpened(**at, kind="reasoning", order=-1, fields={WIRE: wire}))
         return [*events, BlockDelta(**at, text=text)]
 
     def _content(self, message_id: str, known: Members, content: Json) -> list[Event]:
         if isinstance(content, str):
             if known["last"] is not None:
                 return [BlockDelta(**self._at(message_id, known["last"]), text=content)]
-            if known[_WIRE].get("form") is None:
-                known[_WIRE]["form"] = "text"
+            if known[WIRE].get("form") is None:
+                known[WIRE]["form"] = "text"
             return self._string(message_id, known, content) if content else []
-        if known[_WIRE].get("form") == "text" and not known["blocks"]:
-            known[_WIRE]["lead"] = True  # an empty text before the list
-        known[_WIRE]["form"] = "list"
+        if known[WIRE].get("form") == "text" and not known["blocks"]:
+            known[WIRE]["lead"] = True  # an empty text before the list
+        known[WIRE]["form"] = "list"
         events: list[Event] = []
         for piece in content:
             if isinstance(piece, str):
@@ -649,7 +620,7 @@ class LangChainAdapter:
         known["last"] = block["key"]
         at = self._at(message_id, block["key"])
         opened = BlockOpened(
-            **at, kind="text", order=block["order"], fields={_WIRE: {"in": "content"}}
+            **at, kind="text", order=block["order"], fields={WIRE: {"in": "content"}}
         )
         return [opened, BlockDelta(**at, text=text)]
 
@@ -659,19 +630,19 @@ class LangChainAdapter:
         text, source, rest = _split(piece)
         if place is None:
             block = _content_block(known, {name: rest[name] for name in _KEYS if name in rest})
-            block[_WIRE] = {"in": "content", "rest": rest, "member": text, "source": source}
+            block[WIRE] = {"in": "content", "rest": rest, "member": text, "source": source}
             known["last"] = None  # a text behind it is another one
             kind = _piece_kind(piece)
             opened = BlockOpened(
                 **self._at(message_id, block["key"]),
                 kind=kind,
                 order=block["order"],
-                fields={_WIRE: block[_WIRE]},
+                fields={WIRE: block[WIRE]},
             )
             events: list[Event] = [opened]
         else:
             block = known["blocks"][place]
-            wire = {**block[_WIRE]}
+            wire = {**block[WIRE]}
             wire["member"], wire["source"] = wire["member"] or text, wire["source"] or source
             if text is not None and text != wire["member"]:  # it grows under another name
                 rest[text], text = piece[text], None
@@ -679,20 +650,20 @@ class LangChainAdapter:
                 rest[source], source = piece[source], None
             rest.pop("type", None)
             wire["rest"] = self._merged(wire["rest"], rest)
-            changed = wire != block[_WIRE]
-            block[_WIRE] = wire
+            changed = wire != block[WIRE]
+            block[WIRE] = wire
             for name in _KEYS:
                 if wire["rest"].get(name) is not None:
                     block[name] = wire["rest"][name]
             events = []
             if changed:
                 at = self._at(message_id, block["key"])
-                events.append(BlockUpdated(**at, fields={_WIRE: wire}))
+                events.append(BlockUpdated(**at, fields={WIRE: wire}))
         at = self._at(message_id, block["key"])
         if text is not None:
             events.append(BlockDelta(**at, text=piece[text]))
         if source is not None:
-            events.append(BlockDelta(**at, field=_INPUT, text=piece[source]))
+            events.append(BlockDelta(**at, field=INPUT, text=piece[source]))
         return events
 
     def _tool(self, message_id: str, known: Members, chunk: Members) -> list[Event]:
@@ -711,9 +682,9 @@ class LangChainAdapter:
             tool["name"] = (tool["name"] or "") + name
         tool["id"] = tool["id"] or call_id
         tool["args"] = tool["args"] or args is not None
-        fields: Members = {_WIRE: {"in": "tools", "index": tool["index"], "args": tool["args"]}}
+        fields: Members = {WIRE: {"in": "tools", "index": tool["index"], "args": tool["args"]}}
         if tool["id"] is not None:
-            fields[_WIRE]["id"] = tool["id"]
+            fields[WIRE]["id"] = tool["id"]
         if tool["name"]:
             fields["tool"] = tool["name"]
         if tool["id"]:
@@ -726,7 +697,7 @@ class LangChainAdapter:
         elif tool != before:
             events.append(BlockUpdated(**at, fields=fields))
         if args:
-            events.append(BlockDelta(**at, field=_INPUT, text=args))
+            events.append(BlockDelta(**at, field=INPUT, text=args))
         return events
 
     # -- whole messages ------------------------------------------------------------------------
@@ -737,7 +708,7 @@ class LangChainAdapter:
         calls = calls if isinstance(calls, list) and are_objects(calls) else []
         inputs = [_dumped(call.get("args"), "tool_calls") for call in calls]
         call_id = maybe_id(message, "tool_call_id")
-        role = _ROLES[message["type"]]
+        role = ROLES[message["type"]]
         message_id, known, _ = self._enter(given, scope, role, whole=True)
         memory: Members = _fresh()
         memory.update(id=known["id"], order=known["order"], role=role, twin=known["twin"])
@@ -747,7 +718,7 @@ class LangChainAdapter:
         }
         about["form"] = "text" if isinstance(message["content"], str) else "list"
         about["whole"] = "tool_calls" in message
-        memory[_WIRE] = about
+        memory[WIRE] = about
         known.clear()
         known.update(memory)
         self._plain.pop(message_id, None)
@@ -756,7 +727,7 @@ class LangChainAdapter:
             MessageUpdated(
                 session_id=self._session,
                 message_id=message_id,
-                info={_WIRE: dict(about)},
+                info={WIRE: dict(about)},
                 whole=True,
                 role=role,
                 order=known["order"],
@@ -772,24 +743,24 @@ class LangChainAdapter:
             at = self._at(message_id, block["key"])
             whole: dict[str, Any] = {"order": block["order"], "whole": True, "status": status}
             if isinstance(piece, str):
-                fields: Members = {_WIRE: {"in": "content"}}
+                fields: Members = {WIRE: {"in": "content"}}
                 events.append(BlockReplaced(**at, kind="text", text=piece, fields=fields, **whole))
                 continue
             text, source, rest = _split(piece)
-            block[_WIRE] = {"in": "content", "rest": rest, "member": text, "source": source}
+            block[WIRE] = {"in": "content", "rest": rest, "member": text, "source": source}
             events.append(
                 BlockReplaced(
                     **at,
                     kind=_piece_kind(piece),
                     text=None if text is None else piece[text],
-                    fields={_WIRE: block[_WIRE]},
+                    fields={WIRE: block[WIRE]},
                     **whole,
                 )
             )
             if source is not None:
-                events.append(BlockDelta(**at, field=_INPUT, text=piece[source]))
+                events.append(BlockDelta(**at, field=INPUT, text=piece[source]))
         for number, (call, args) in enumerate(zip(calls, inputs, strict=True)):
-            fields = {"state": {"status": "pending"}, _WIRE: {"in": "calls", "call": call}}
+            fields = {"state": {"status": "pending"}, WIRE: {"in": "calls", "call": call}}
             if is_id(call.get("name")):
                 fields["tool"] = call["name"]
             if is_id(call.get("id")):
@@ -882,7 +853,7 @@ class LangChainAdapter:
         metadata = maybe_object(data, "metadata") or {}
         known = self._shared.get("messages", {}).get(given)
         repeated = known is not None and seq is not None and seq <= known["seq"]
-        ours = _ROLES.get(role, "assistant") if type(role) is str else "assistant"
+        ours = ROLES.get(role, "assistant") if type(role) is str else "assistant"
         message_id, memory, events = self._enter(given, scope, ours, whole=True)
         self._shared.setdefault("heads", {})[scope] = message_id
         if len(self._shared["heads"]) > _ALIASES:
@@ -894,7 +865,7 @@ class LangChainAdapter:
         kept = {name: memory[name] for name in ("id", "order", "role", "twin")}
         memory.clear()
         memory.update({**fresh, **kept})
-        about = memory[_WIRE]
+        about = memory[WIRE]
         about.update({"type": role, "form": "blocks", "id": given})
         said = {"model_provider": metadata.get("provider"), "model_name": metadata.get("model")}
         about["response_metadata"] = {
@@ -917,8 +888,8 @@ class LangChainAdapter:
         if known is None or known["closed"]:
             head = None
         message_id, memory, events = self._enter(head, scope, "assistant")
-        memory[_WIRE].setdefault("form", "blocks")
-        memory[_WIRE].setdefault("type", "ai")
+        memory[WIRE].setdefault("form", "blocks")
+        memory[WIRE].setdefault("type", "ai")
         if seq is not None:
             memory["seq"] = seq
         return message_id, memory, events
@@ -926,13 +897,13 @@ class LangChainAdapter:
     def _block_started(self, data: Members, scope: str, seq: int | None) -> Sequence[Event]:
         index, block, kind, fields = _agent_block(data)
         message_id, known, events = self._in_message(scope, seq)
-        known["agent"][str(index)] = {"type": block["type"], _WIRE: fields[_WIRE], _INPUT: False}
+        known["agent"][str(index)] = {"type": block["type"], WIRE: fields[WIRE], INPUT: False}
         at = self._at(message_id, index)
         events.append(BlockOpened(**at, kind=kind, fields=fields))
         args = block.get("args")
         if kind == "tool" and type(args) is str and args:
-            known["agent"][str(index)][_INPUT] = True
-            events.append(BlockDelta(**at, field=_INPUT, text=args))
+            known["agent"][str(index)][INPUT] = True
+            events.append(BlockDelta(**at, field=INPUT, text=args))
         return events
 
     def _block_delta(self, data: Members, scope: str, seq: int | None) -> Sequence[Event]:
@@ -943,7 +914,7 @@ class LangChainAdapter:
         if type(kind) is str and kind in _DELTAS:
             change = ("text", a_string(delta, _DELTAS[kind], "delta"))
         elif kind == "tool-call-delta":
-            change = (_INPUT, a_string(delta, "args", "delta"))
+            change = (INPUT, a_string(delta, "args", "delta"))
         elif kind == "data-delta":
             change = ("data", a_string(delta, "data", "delta"))
         elif kind == "block-delta":
@@ -954,19 +925,19 @@ class LangChainAdapter:
             raise UnknownEvent(kind)
         message_id, known, events = self._in_message(scope, seq)
         at = self._at(message_id, index)
-        implied = {"text": "text", _INPUT: "tool_call_chunk"}.get(change[0] if change else "", "")
+        implied = {"text": "text", INPUT: "tool_call_chunk"}.get(change[0] if change else "", "")
         if kind == "reasoning-delta":
             implied = "reasoning"
         block = known["agent"].get(str(index))
         if block is None:
             type_ = implied or fields.get("type", "data")
             type_ = type_ if is_id(type_) else "data"
-            block = {"type": type_, _WIRE: {"in": "agent", "block": {"type": type_}}}
-            block[_INPUT] = False
+            block = {"type": type_, WIRE: {"in": "agent", "block": {"type": type_}}}
+            block[INPUT] = False
             known["agent"][str(index)] = block
             if change is not None:
                 events.append(BlockDelta(**at, field=change[0], text=change[1]))
-            events.append(BlockUpdated(**at, kind=_agent_kind(type_), fields={_WIRE: block[_WIRE]}))
+            events.append(BlockUpdated(**at, kind=_agent_kind(type_), fields={WIRE: block[WIRE]}))
         elif change is not None:
             events.append(BlockDelta(**at, field=change[0], text=change[1]))
         if change is not None:
@@ -975,19 +946,19 @@ class LangChainAdapter:
                 self._texts[index] = (key, known)
                 if len(self._texts) > _MESSAGES:
                     del self._texts[next(iter(self._texts))]
-            block[_INPUT] = block[_INPUT] or change[0] == _INPUT
+            block[INPUT] = block[INPUT] or change[0] == INPUT
             return events
         said = {name: value for name, value in fields.items() if value is not None}
         args = said.pop("args", None) if _agent_kind(block["type"]) == "tool" else None
-        wire = {**block[_WIRE], "block": {**block[_WIRE]["block"], **said}}
-        block[_WIRE] = wire
-        events.append(BlockUpdated(**at, fields={**_call_fields(said), _WIRE: wire}))
+        wire = {**block[WIRE], "block": {**block[WIRE]["block"], **said}}
+        block[WIRE] = wire
+        events.append(BlockUpdated(**at, fields={**_call_fields(said), WIRE: wire}))
         if type(args) is str:  # the whole of it so far
-            if block[_INPUT]:
-                events.append(BlockUpdated(**at, fields={_INPUT: args}))
+            if block[INPUT]:
+                events.append(BlockUpdated(**at, fields={INPUT: args}))
             elif args:
-                events.append(BlockDelta(**at, field=_INPUT, text=args))
-                block[_INPUT] = True
+                events.append(BlockDelta(**at, field=INPUT, text=args))
+                block[INPUT] = True
         return events
 
     def _block_finished(self, data: Members, scope: str, seq: int | None) -> Sequence[Event]:
@@ -995,11 +966,11 @@ class LangChainAdapter:
         args = block.get("args")
         text = args if type(args) is str else _dumped(args, "content.args")
         message_id, known, events = self._in_message(scope, seq)
-        memory = known["agent"].setdefault(str(index), {_INPUT: False})
-        memory.update({"type": block["type"], _WIRE: fields[_WIRE]})
+        memory = known["agent"].setdefault(str(index), {INPUT: False})
+        memory.update({"type": block["type"], WIRE: fields[WIRE]})
         at = self._at(message_id, index)
         if kind != "tool":
-            fields[_WIRE]["block"].setdefault("index", index)
+            fields[WIRE]["block"].setdefault("index", index)
             member = block["type"] if block["type"] in ("text", "reasoning") else ""
             content = block.get(member, "") if member else None
             events.append(
@@ -1028,12 +999,12 @@ class LangChainAdapter:
         if block["type"] == "invalid_tool_call":
             fields["state"] = {"status": "error", "error": block.get("error")}
         events.append(BlockUpdated(**at, kind="tool", fields=fields))
-        if text is not None and memory[_INPUT]:
+        if text is not None and memory[INPUT]:
             if type(args) is str:
-                events.append(BlockUpdated(**at, fields={_INPUT: text}))
+                events.append(BlockUpdated(**at, fields={INPUT: text}))
         else:
             events += _set_input(at, text)
-            memory[_INPUT] = memory[_INPUT] or text is not None
+            memory[INPUT] = memory[INPUT] or text is not None
         return [*events, BlockClosed(**at)]
 
     def _finished(self, data: Members, scope: str, seq: int | None) -> Sequence[Event]:
@@ -1041,7 +1012,7 @@ class LangChainAdapter:
         extra = maybe_object(data, "additional_kwargs")
         usage = maybe_object(data, "usage")
         message_id, known, events = self._in_message(scope, seq)
-        about = known[_WIRE]
+        about = known[WIRE]
         about["response_metadata"] = {
             **(about.get("response_metadata") or {}), **metadata, "output_version": "v1"
         }  # fmt: skip
@@ -1085,7 +1056,7 @@ def _fresh() -> Members:
     """The memory of a message that nothing is known of but its id."""
     return {
         "twin": False, "closed": False, "last": None, "blocks": [], "tools": [], "agent": {},
-        "reasons": False, "seq": -1, _WIRE: {},
+        "reasons": False, "seq": -1, WIRE: {},
     }  # fmt: skip
 
 
@@ -1106,38 +1077,6 @@ def _scope_of(metadata: Any) -> str:
                 scope: str = metadata[name]
                 return scope
     return ""
-
-
-def _message_of(value: Any, at: str) -> Members:
-    """A message in any of its forms, with its type among its members."""
-    if not isinstance(value, dict):
-        raise MalformedEvent(at, f"must be an object, not {describe(value)}")
-    message = value
-    if value.get("lc") == 1:
-        names = value.get("id")
-        name = names[-1] if isinstance(names, list) and names else None
-        type_ = _CLASSES.get(name, name) if type(name) is str else None
-        message = {"type": type_, **an_object(value, "kwargs", at)}
-        if type(message["type"]) is str and message["type"] in _CLASSES:
-            message["type"] = _CLASSES[message["type"]]
-    elif isinstance(value.get("data"), dict) and "content" not in value:
-        message = {**value["data"], "type": value.get("type")}
-    kind = message.get("type")
-    if type(kind) is not str:
-        raise wrong(message, "type", at, "a string")
-    if kind == "remove":
-        return message
-    if kind not in _ROLES:
-        raise UnknownEvent(kind)
-    content = message.get("content")
-    if not isinstance(content, str):
-        if not isinstance(content, list):
-            raise wrong(message, "content", at, "a string or an array")
-        for place, piece in enumerate(content):
-            if not isinstance(piece, str | dict):
-                where = f"{path_to(at, 'content')}.{place}"
-                raise MalformedEvent(where, f"must be a string or an object, not {describe(piece)}")
-    return message
 
 
 def _check(message: Members) -> tuple[str | None, list[Members], Members]:
@@ -1212,7 +1151,7 @@ def _agent_block(data: Members) -> tuple[int, Members, str, Members]:
     if kind == "tool":
         dropped = "args" if type(block.get("args")) is str else ""
     rest = {member: value for member, value in block.items() if member != dropped}
-    fields: Members = {_WIRE: {"in": "agent", "block": rest}}
+    fields: Members = {WIRE: {"in": "agent", "block": rest}}
     if kind == "tool":
         fields.update(_call_fields(block))
         fields["state"] = {"status": "pending"}
@@ -1242,117 +1181,10 @@ def _set_input(at: dict[str, Any], text: str | None) -> list[Event]:
     if text is None:
         return []
     # A field that deltas append to is made by a delta, and then set.
-    return [BlockDelta(**at, field=_INPUT, text=""), BlockUpdated(**at, fields={_INPUT: text})]
+    return [BlockDelta(**at, field=INPUT, text=""), BlockUpdated(**at, fields={INPUT: text})]
 
 
 def _moved(event: Event, message_id: str) -> Event:
     """An event of a message whose id was not known yet."""
     change: dict[str, Any] = {"message_id": message_id}
     return attrs.evolve(event, **change)
-
-
-# --- back to the wire -----------------------------------------------------------------------------
-
-
-def _wire_message(message: Message, parts: Sequence[Part]) -> Members:
-    rest = thaw(message.info.get(_WIRE))
-    about: Members = rest if isinstance(rest, dict) else {}
-    form, lead = about.pop("form", None), about.pop("lead", False)
-    whole = about.pop("whole", False)
-    about.pop("start_metadata", None)
-    content: list[Json] = [""] if lead else []
-    chunks: list[Members] = []
-    calls: list[Members] = []
-    for part in parts:
-        wire = thaw(part.fields.get(_WIRE))
-        wire = wire if isinstance(wire, dict) else {}
-        place = wire.get("in")
-        if place == "tools":
-            chunks.append(_wire_chunk(part, wire))
-        elif place == "calls":
-            calls.append(wire.get("call") or {})
-        elif place == "additional_kwargs":
-            about["additional_kwargs"] = {
-                **(about.get("additional_kwargs") or {}), _REASONING: part.view.raw()
-            }  # fmt: skip
-        elif place == "agent":
-            content.append(_wire_block(part, wire.get("block") or {}))
-        elif "rest" in wire:
-            piece = {**wire["rest"]}
-            if wire.get("member"):
-                piece[wire["member"]] = part.view.raw()
-            if wire.get("source"):
-                piece[wire["source"]] = _input_of(part)
-            content.append(piece)
-        elif part.kind == "text":
-            content.append(part.view.raw())
-    about.setdefault("type", {"user": "human", "assistant": "ai"}.get(message.role, message.role))
-    about.setdefault("id", message.id)
-    if form == "blocks":
-        if type(about["type"]) is not str or about["type"] not in _ROLES:
-            about["type"] = "ai"
-        calls = [
-            {name: block.get(name) for name in ("id", "name", "args")} | {"type": "tool_call"}
-            for block in content
-            if isinstance(block, dict) and block.get("type") == "tool_call"
-        ]
-        return {**about, "content": content, "tool_calls": calls}
-    text = "".join(piece for piece in content if isinstance(piece, str))
-    wired: Members = {**about, "content": content if form == "list" else text}
-    if whole or calls:
-        wired["tool_calls"] = calls
-    if chunks:
-        wired["tool_call_chunks"] = chunks
-        wired["tool_calls"], wired["invalid_tool_calls"] = _calls(chunks)
-    return wired
-
-
-def _input_of(part: Part) -> str:
-    streamed = part.others.get(_INPUT)
-    return "" if streamed is None else streamed.raw()
-
-
-def _wire_chunk(part: Part, wire: Members) -> Members:
-    name = part.fields.get("tool")
-    return {
-        "name": name if type(name) is str else None,
-        "args": _input_of(part) if wire.get("args") else None,
-        "id": wire.get("id"),
-        "index": wire.get("index"),
-        "type": "tool_call_chunk",
-    }
-
-
-def _wire_block(part: Part, block: Members) -> Members:
-    type_ = block.get("type")
-    if type_ in ("text", "reasoning"):
-        return {**block, type_: part.view.raw()}
-    if part.kind == "tool" and "args" not in block:
-        return {**block, "args": _input_of(part)}
-    data = part.others.get("data")
-    if data is not None and "data" not in block and part.status == "open":
-        return {**block, "data": data.raw()}
-    return block
-
-
-def _calls(chunks: Sequence[Members]) -> tuple[list[Members], list[Members]]:
-    """The calls that chunks of tools come to, and those that are none."""
-    calls: list[Members] = []
-    invalid: list[Members] = []
-    for chunk in chunks:
-        text, args = chunk["args"], None
-        try:
-            args = decode_json(text) if text else {}
-        except MalformedEvent:
-            try:
-                args = partial_json(text)
-            except ValueError:
-                args = None
-        named = {"name": chunk["name"], "id": chunk["id"]}
-        if isinstance(args, dict):
-            named = {**named, "name": chunk["name"] or ""}
-            calls.append({**named, "args": args, "type": "tool_call"})
-        else:
-            call = {**named, "args": text, "error": None, "type": "invalid_tool_call"}
-            invalid.append(call)
-    return calls, invalid

@@ -241,7 +241,10 @@ class OpencodeV2Adapter:
     # -- what is remembered ----------------------------------------------------------------------
 
     def _memory(self, session: str) -> dict[str, Any]:
-        """`calls`: state of each running call; `messages`: ids seen; `retry`: one is waited for."""
+        """`calls`: state of each running call; `messages`: ids seen; `retry`: one is waited for.
+
+        A call's id is its own in its message alone: servers count `call_1` anew in each.
+        """
         if self._context.bound and session != self._context.session_id:
             return {}
         return self._context.of_session(session)
@@ -545,8 +548,8 @@ class OpencodeV2Adapter:
 
     # -- tools -----------------------------------------------------------------------------------
 
-    def _runs(self, told: _Told, call_id: str, state: Members) -> None:
-        _remember(self._memory(told.session).setdefault("calls", {}), call_id, state, _CALLS)
+    def _runs(self, told: _Told, key: str, state: Members) -> None:
+        _remember(self._memory(told.session).setdefault("calls", {}), key, state, _CALLS)
 
     def _tool(
         self, told: _Told, message_id: str, call_id: str, fields: Members, status: str = "open"
@@ -605,7 +608,7 @@ class OpencodeV2Adapter:
         fields["state"] = {"status": "running", "input": an_object(told.body, "input", told.at)}
         if told.time is not None:
             fields["ran"] = told.time
-        self._runs(told, call_id, fields["state"])
+        self._runs(told, f"{message_id}\n{call_id}", fields["state"])
         return (counted, self._tool(told, message_id, call_id, fields))
 
     def _progress(self, told: _Told) -> Sequence[Event]:
@@ -613,9 +616,10 @@ class OpencodeV2Adapter:
         call_id = told.id("callID")
         calls = self._memory(told.session).get("calls", {})
         given = told.given("structured", "content")
-        state = {"status": "running", **calls.get(call_id, {}), **given}
-        if call_id in calls:
-            calls[call_id] = state
+        key = f"{message_id}\n{call_id}"
+        state = {"status": "running", **calls.get(key, {}), **given}
+        if key in calls:
+            calls[key] = state
         updated = BlockUpdated(
             session_id=told.session,
             message_id=message_id,
@@ -634,7 +638,7 @@ class OpencodeV2Adapter:
         if content is not None:
             objects(told.body, "content", told.at)
         calls = self._memory(told.session).get("calls", {})
-        state: Members = {**calls.pop(call_id, {})}
+        state: Members = {**calls.pop(f"{message_id}\n{call_id}", {})}
         state |= told.given("structured", "content", "outputPaths", "result")
         if failed:
             error = told.body["error"]

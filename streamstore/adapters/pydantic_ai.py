@@ -396,9 +396,9 @@ class PydanticAIAdapter:
             new["provider_name"] = provider
         emptied = kind != "tool_call" and known[_WIRE].get("provider_details") == {}
         if details or emptied:
-            new["provider_details"] = {
-                **(known[_WIRE].get("provider_details") or {}), **(details or {})
-            } or None  # fmt: skip
+            before = known[_WIRE].get("provider_details")
+            before = before if isinstance(before, dict) else {}
+            new["provider_details"] = {**before, **(details or {})} or None
         new.update(change.wire)
 
         events = [] if "message" in self._own else self._respond()
@@ -733,7 +733,8 @@ def _tool_delta(delta: Members, known: Members, strict: bool) -> _Change:
     if isinstance(args, str):
         first = not known[_INPUT] and known[_WIRE].get("args") is None
         return _Change(args or None, wire={"args": ""} if first else {}, fields=fields)
-    merged = {**known.get("args", {}), **args}
+    earlier = known.get("args")
+    merged = {**(earlier if isinstance(earlier, dict) else {}), **args}
     _dumped(merged)
     return _Change(args=merged, wire={"args": {}}, fields=fields)
 

@@ -12,6 +12,8 @@ import attrs
 
 from ..pipeline import StreamStore
 
+#: Events whose member `text` is text.
+_TEXTS = frozenset(("block.delta", "block.replaced", "block.snapshot"))
 #: Entries of the characters' counts that are no refusals.
 _OWN = frozenset(("received", "accepted", "superseded", "paired", "fields"))
 
@@ -57,7 +59,7 @@ class Books:
         for kind, value in _tagged(saved["sessions"]):
             if kind == "~cell":
                 working += value["length"]
-            elif str(value.get("type")).startswith("block."):
+            elif value.get("type") in _TEXTS:
                 held += len(value.get("text") or "")
         return cls(
             received=counts.get("received", 0),

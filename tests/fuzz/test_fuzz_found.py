@@ -69,3 +69,40 @@ def test_a_saved_part_whose_fields_are_no_object(wrong: Any) -> None:
     except UnsupportedState:
         return
     json.dumps(loaded.state())
+
+
+@pytest.mark.parametrize("wrong", [8, "x", ["a"], True])
+def test_details_of_a_part_that_are_no_object(wrong: Any) -> None:
+    part = {"provider_details": wrong, "part_kind": "thinking"}
+    delta = {"provider_details": {"a": 2}, "part_delta_kind": "thinking"}
+    wires = [
+        {"event_kind": "part_start", "index": 0, "part": part},
+        {"event_kind": "part_delta", "index": 0, "delta": delta},
+    ]
+    text = b"".join(json.dumps(wire).encode() + b"\n" for wire in wires)
+    DOORS["pydantic-ai"].enter(bytes(CONTROL) + text)
+
+
+def test_a_text_that_a_close_carries_is_no_text_for_the_books() -> None:
+    wire = {
+        "type": "block.closed",
+        "messageId": "m",
+        "blockIndex": 0,
+        "text": "w",
+        "generation": "2",
+    }
+    DOORS["native"].enter(bytes(CONTROL) + json.dumps(wire).encode() + b"\n")
+
+
+@pytest.mark.parametrize("what", ["intervals of two lengths", "a reason that is a number"])
+def test_a_saved_state_that_could_not_be_read(what: str) -> None:
+    store = StreamStore("native")
+    place = {"sessionId": "s", "messageId": "m", "blockIndex": 0}
+    stream = store.open("native", sequencing="session")
+    stream.ingest_many([{"type": "block.delta", **place, "seq": 1, "text": "x"}])
+    saved = json.loads(json.dumps(store.save()))
+    if what.startswith("intervals"):
+        saved["sessions"][0]["intervals"] = {"~intervals": [[1], [], 0]}
+    else:
+        saved["counts"]["verdicts"] = [["accepted", "", 1], ["accepted", 5, 1]]
+    DOORS["load"].enter(bytes(CONTROL) + json.dumps(saved).encode())

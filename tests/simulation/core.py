@@ -119,6 +119,7 @@ class Run:
         self.by_id: bool = history["byId"]
         self.log: list[int] = []  # what the server sent, in order: its place is its id
         self.places: dict[int, int] = {}
+        self.revealed: list[int] = []  # lost, and known to be, when the last connection ended
         # A fetched state has what streams into another field as a plain value: no text to hear of.
         self.fields = all(event["type"] != "snapshot" for event, _ in self.script)
         self.fetched = False
@@ -259,12 +260,26 @@ class Run:
             data = self._bytes(n)
             self.stream.feed(data[: (len(data) - 4) * at // 1000])
             rest = self._behind() if self.by_id else rest
+        if self.by_id:
+            self.revealed = [n for n in self.places if n not in self.got and self._lacked(n)]
         self.stream.end()
         if self.mode == "none" and self.got:
             self.cuts.append(2.0 * max(map(self.ranks.__getitem__, self.got)) + 1)
         self._open()
         self.sent = []
         self._resend(rest)
+
+    def _lacked(self, n: int) -> bool:
+        """Whether something that came shows that entry n is missing."""
+        lost = self.script[n][0]
+        names = ("sessionId",)
+        if self.mode == "block":
+            names += ("messageId", "blockIndex")
+        return any(
+            event.get("seq", -1) > lost.get("seq", 0)
+            and all(event.get(name) == lost.get(name) for name in names)
+            for event in (self.script[m][0] for m in self.got)
+        )
 
     def _publish(self, n: int) -> None:
         if n >= 0 and n not in self.places:
@@ -487,7 +502,7 @@ class Run:
 
     def _check_resumed(self, gaps: Any) -> None:
         """What a server has, and a reader sees the lack of, came with the last connection."""
-        for n in self.places:
+        for n in self.revealed:
             event, _ = self.script[n]
             for gap in gaps:
                 of = [event.get(name) for name in ("sessionId", "messageId", "blockIndex")]

@@ -144,12 +144,33 @@ def actions(
 _JUMPS = (0, 1, 5, 15, 16, 17, 100, 1000, 86_400_000)
 
 
-def reveals(script: list[Any], mode: str) -> Losing:
-    """Whether an entry that follows a lost one shows at once that it is missing.
+def anywhere(script: list[Any], mode: str) -> Losing:
+    """Anything may be lost; what shows that it is missing may come much later.
 
-    Known limits: a hole is held at the event that shows it, so that nothing of others may come in
-    between; and where nothing of a session came before, only a snapshot shows that some is missing.
+    Known limit: where nothing of a session came before, a snapshot that shows that something is
+    missing does not hold the resume position.
     """
+
+    def losing(lost: int, then: int, before: list[int], others: set[int]) -> bool:
+        one, covers = script[lost]
+        return covers < 0 and (
+            mode == "block"
+            or any(
+                script[n][0]["sessionId"] == one["sessionId"] and script[n][1] < 0
+                for n in before
+                if n not in others
+            )
+        )
+
+    return losing
+
+
+def reveals(script: list[Any], mode: str) -> Losing:
+    """What is lost is followed by an entry that shows it at once.
+
+    Known limit: what was lost in one connection and shows in the next is not asked for again.
+    """
+    anything = anywhere(script, mode)
     names = ("sessionId",) if mode == "session" else ("sessionId", "messageId", "blockIndex")
     operations = ("block.delta", "block.replaced")
 
@@ -157,16 +178,9 @@ def reveals(script: list[Any], mode: str) -> Losing:
         (one, covers), (other, over) = script[lost], script[then]
         if covers >= 0 or over >= 0 or any(one.get(name) != other.get(name) for name in names):
             return False
-        if mode == "block":
-            if not (one["type"] in operations and other["type"] in operations):
-                return False
-        elif not any(
-            script[n][0]["sessionId"] == one["sessionId"] and script[n][1] < 0
-            for n in before
-            if n not in others
-        ):
+        if mode == "block" and not (one["type"] in operations and other["type"] in operations):
             return False
-        return bool(one["seq"] < other["seq"])
+        return bool(one["seq"] < other["seq"]) and anything(lost, then, before, others)
 
     return losing
 

@@ -1,6 +1,9 @@
 """Seeds to histories: what a seed means, and how a history is judged.
 
-Nine in ten are histories of a store alone (`core`), one in ten of the whole library (`whole`).
+Of 20,000 seeds 18,000 are histories of a store alone (`core`: three in four native, in all four
+sequencings, one in four on the wire of another protocol), 2,000 of the whole library: 300 of them
+of the opencode client (`opencode`), the others of `connect` (`whole`). A history of a store takes
+about 3 ms, one of the whole library about 8 ms.
 """
 
 from __future__ import annotations
@@ -76,14 +79,18 @@ def make_core(seed: int) -> History:
         framing = "frames"
     elif protocol == "anthropic":
         framing = "" if chance() < 0.3 else "frames"
+    cuts = chance() < 0.5 and protocol != "anthropic"
+    losing = faults.nothing
+    if by_id:
+        losing = (faults.reveals if cuts else faults.anywhere)(script, mode)
     actions = faults.actions(
         random,
         arrivals,
         framing=framing,
-        cuts=chance() < 0.5 and protocol != "anthropic",
+        cuts=cuts,
         bad=chance() < 0.4,
         numbered=mode == "session" and native and not loss,
-        losing=faults.reveals(script, mode) if by_id else faults.nothing,
+        losing=losing,
     )
     if by_id and arrivals:  # whatever was lost and shows a hole comes with the last connection
         actions.append(["cut", arrivals[-1], -1])

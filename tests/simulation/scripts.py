@@ -214,8 +214,10 @@ class _Server:
             yield {"type": "block.removed", **key}
             if self._mode == "block" or chance() < 0.5:
                 return
-            if tool and self._read:
-                return  # known: a fetched state that has none does not take a tool's old state away
+            if self._read:
+                # A removal that only a fetched state tells of leaves no tombstone where the block
+                # was not known. Known: nor does such a state take a tool's old state away.
+                return
             if kind == "text":  # only an opening adds it anew
                 yield {"type": "block.opened", **key, "kind": kind, "tag": "u"}
 

@@ -204,8 +204,9 @@ class Server:
         for name in names:
             token = await read.token(name)
             wire = scripts.read(self.script, name, covers, mode)
-            if wire is not None:
-                wires.append({**wire, "readFrom": token})
+            if wire is None:
+                raise ConnectionLost("a message is being rebuilt")  # asked again, it has been
+            wires.append({**wire, "readFrom": token})
         await asyncio.sleep(self.lag / 1000)
         if mode == "none":
             # Without numbers nobody can tell what was said before the read and arrives behind it.
