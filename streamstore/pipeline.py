@@ -374,9 +374,12 @@ class Stream:
         if stood is None and isinstance(row, BlockRow):
             stood = row.message.stood  # nothing of it was sent before its message was opened
             top = -1
-        if stood is None or stood[0] is not self._token:
+        if stood is None:
             return self._began
-        _, events, event_id, seq = stood
+        token, events, event_id, seq = stood
+        if token is not self._token:
+            # Lost on an older connection, perhaps: the ids are the server's, on whichever it was.
+            return attrs.evolve(self._began, event_id=event_id) if event_id else self._began
         if self._before.events - events == top - seq:
             return self._before
         return Position(events, event_id)
@@ -1131,6 +1134,8 @@ class Stream:
                 intervals.cover(seq, intervals.starts[0] if intervals.starts else seq)
                 if session.stood is not None:  # a read has no place among the events
                     session.stood = (*session.stood[:3], MAX_NUMBER)
+                if intervals.starts[1:]:
+                    self._note_session_hole(session, None)
 
 
 class StreamStore:

@@ -656,7 +656,10 @@ class Reducer:
         """The first event after a reset came: the old parts go, what counts later comes back."""
         resets = message.resets
         if resets:
-            latest = max((message.acted, *(block.mark for block in message.blocks.values())))
+            blocks = message.blocks.values()
+            latest = max(
+                (message.acted, *(max(block.mark, block.snapshot_seq) for block in blocks))
+            )
             if latest > resets[0]:
                 passed = bisect_left(resets, latest)
                 message.reset_seq = resets[passed - 1]
@@ -845,6 +848,11 @@ class Reducer:
         original = block.fields.values.get("originalKind")
         if whole and original is not None:
             given = {"originalKind": original, **fields}
+        if isinstance(event, BlockSnapshot) and whole and mode in ("session", "sparse"):
+            # It replaces what it covers, states of a higher rank as well.
+            assert seq is not None
+            block.states = {r: entry for r, entry in block.states.items() if entry[0] > seq}
+            block.rank = max(block.states, default=-1)
         before = block.rank
         if "state" in fields or (whole and before >= 0):
             given = self._rank_state(mode, seq, given, whole, block)

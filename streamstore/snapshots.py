@@ -397,7 +397,9 @@ def _part(
                 )
             )
         return steps
-    gap = block.gap and not settled and not (text or "").startswith(live)
+    # An empty text proves nothing of a part that is still open.
+    contains = bool(text) and text.startswith(live)
+    gap = block.gap and not settled and not contains
     return [Step(_block(BlockReplaced, session, fetched, part, None, text), gap=gap)]
 
 

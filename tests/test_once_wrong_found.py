@@ -196,3 +196,59 @@ def test_a_provider_that_is_no_object_does_not_keep_the_rest_from_being_encoded(
     store.flush()
     (session,) = adapter_named("opencode-v2")(Context()).encode(store)
     assert [item["id"] for item in session["data"][0]["content"]] == ["d"]
+
+
+# --- by the simulation ----------------------------------------------------------------------------
+
+
+def test_a_hole_that_a_snapshot_shows_holds_the_resume_position() -> None:
+    store = StreamStore(ticks="manual")
+    stream = store.open("native", sequencing="session")
+    stream.ingest({"type": "message.opened", **KEY, "seq": 5, "role": "user"})
+    message = {"id": "m", "role": "user", "parts": []}
+    snapshot = {"type": "snapshot", "sessionId": "s", "seq": 2, "complete": True}
+    stream.ingest({**snapshot, "messages": [message]})
+    assert store.flush().gaps[0].missing == ((3, 4),)
+    assert stream.position.events == 0
+
+
+def test_an_empty_text_of_an_open_part_does_not_repair_it() -> None:
+    store = StreamStore(ticks="manual")
+    stream = store.open("native", sequencing="none")
+    stream.ingest({"type": "message.opened", **KEY, "role": "assistant"})
+    stream.ingest({"type": "block.opened", **KEY, "blockIndex": 0, "kind": "text"})
+    stream.end()
+    stream = store.open("native", sequencing="none")
+    state = {"messages": [{**fetched("m", (0, "")), "status": "open"}], "complete": True}
+    state["messages"][0]["parts"][0].update(kind="text", status="open")
+    token = store.begin_read("s")
+    stream.ingest({"type": "snapshot", "sessionId": "s", "readFrom": token, **state})
+    stream.ingest(delta("4"))
+    store.flush()
+    part = store.part("s", "m", 0)
+    assert part is not None and part.gap
+
+
+def test_a_positioned_snapshot_replaces_an_older_tool_state() -> None:
+    bench = Bench("session")
+    tool = {"kind": "tool", "state": {"status": "completed"}}
+    bench.take("message.opened", 1, role="assistant")
+    bench.take("block.replaced", 2, blockIndex=0, **tool)
+    row = {"blockIndex": 0, "kind": "tool", "status": "open", "callId": "c"}
+    state = {"messages": [{"id": "m", "role": "assistant", "status": "open", "parts": [row]}]}
+    bench.take("snapshot", 5, complete=True, **state)
+    bench.take("block.updated", 6, blockIndex=0, state={"status": "running"})
+    bench.store.flush()
+    part = bench.store.part("s", "m", 0)
+    assert part is not None and part.fields["state"] == {"status": "running"}
+
+
+def test_a_snapshot_of_a_block_carries_a_reset_out() -> None:
+    store = StreamStore(ticks="manual")
+    stream = store.open("native", sequencing="sparse")
+    stream.ingest({**delta("old"), "seq": 27})
+    stream.ingest({"type": "message.reset", **KEY, "seq": 31})
+    new = {"type": "block.snapshot", **KEY, "blockIndex": 4, "seq": 78, "kind": "text"}
+    stream.ingest({**new, "text": "new"})
+    store.flush()
+    assert [part.text for part in store.parts("s", "m")] == ["new"]

@@ -505,20 +505,28 @@ class Connection:
 
     def _open_stream(self) -> Stream:
         store = self._store
-        stream = store.open(
-            self._protocol,
-            session_id=self._session_id,
-            sequencing=self._sequencing,
-            generation=self._generation,
-            policy=self._leniency,
-        )
+        stream = self._stream_of(self._generation)
         self._generation = None  # said once: later ones are the server's to say
         if not self._ever_open and self._cursor is None:
             # Of a loaded store, or of a stream that somebody else fed.
             self._seen_generation = store.generation(self._session_id)
             if self._request.method == "GET":
                 self._cursor = self._resume.position(store, stream)
+            if self._cursor is None and stream.received:
+                # It would go on where a saved one stood, but what came since cannot be had: what
+                # was streaming then was cut.
+                stream.end()
+                stream = self._stream_of(None)
         return stream
+
+    def _stream_of(self, generation: str | None) -> Stream:
+        return self._store.open(
+            self._protocol,
+            session_id=self._session_id,
+            sequencing=self._sequencing,
+            generation=generation,
+            policy=self._leniency,
+        )
 
     def _note(self, stream: Stream) -> None:
         """Move the cursor to where the store has everything."""

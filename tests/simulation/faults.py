@@ -147,19 +147,17 @@ _JUMPS = (0, 1, 5, 15, 16, 17, 100, 1000, 86_400_000)
 def anywhere(script: list[Any], mode: str) -> Losing:
     """Anything may be lost; what shows that it is missing may come much later.
 
-    Known limit: where nothing of a session came before, a snapshot that shows that something is
-    missing does not hold the resume position.
+    Known limit: where nothing of its session, or in a block stream of its message, came before,
+    what shows that something is missing does not hold the resume position.
     """
 
     def losing(lost: int, then: int, before: list[int], others: set[int]) -> bool:
         one, covers = script[lost]
-        return covers < 0 and (
-            mode == "block"
-            or any(
-                script[n][0]["sessionId"] == one["sessionId"] and script[n][1] < 0
-                for n in before
-                if n not in others
-            )
+        names = ("sessionId", "messageId") if mode == "block" else ("sessionId",)
+        return covers < 0 and any(
+            script[n][1] < 0 and all(script[n][0].get(name) == one.get(name) for name in names)
+            for n in before
+            if n not in others
         )
 
     return losing

@@ -123,6 +123,9 @@ class Truth:
                 block["gap"] = False
             block["kind"] = block["kind"] or event.get("kind")
             for name, value in event.items():
+                if name == "state" and kind != "block.snapshot":
+                    if block["fields"].get("state") == {"status": "completed"}:
+                        continue  # nothing ranks above it
                 if name not in _COMMON:
                     block["fields"][name] = value
 

@@ -392,6 +392,7 @@ class Run:
     async def _do_slow(self, ms: float) -> None:
         changes = self.store.changes()
         view = View()
+        view.merged = True
         with self.store.subscribe(lambda changes: None) as now:
             view.begin(now.state)
         self.views.append(view)
