@@ -398,7 +398,7 @@ def _part(
             )
         return steps
     # An empty text proves nothing of a part that is still open.
-    contains = bool(text) and text.startswith(live)
+    contains = text is not None and text != "" and text.startswith(live)
     gap = block.gap and not settled and not contains
     return [Step(_block(BlockReplaced, session, fetched, part, None, text), gap=gap)]
 
