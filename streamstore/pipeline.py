@@ -52,6 +52,8 @@ from .events import (
     QuestionAsked,
     QuestionRejected,
     QuestionReplied,
+    RequestAnswered,
+    RequestAsked,
     SessionDiff,
     SessionRemoved,
     SessionStatus,
@@ -901,7 +903,12 @@ class Stream:
         if block is None:
             member = _OWN_MEMBERS.get(type(event))
             if member is not None:
-                session.own_epochs[member] = store._coalescer.epoch
+                epoch = session.own_epochs[member] = store._coalescer.epoch
+                if isinstance(event, RequestAsked):
+                    # Of each request for itself: a read that began before says nothing of it.
+                    session.own_epochs[f"{member} {event.request_id}"] = epoch
+                elif isinstance(event, RequestAnswered):
+                    session.own_epochs.pop(f"{member} {event.request_id}", None)
             if isinstance(event, MessageRollback):
                 _discard(session, message, None)
             elif isinstance(event, MessageClosed | MessageRemoved | SessionRemoved):
@@ -1111,8 +1118,12 @@ class Stream:
                     store._coalescer.release(session)
         for name, fetched in (("permissions", event.permissions), ("questions", event.questions)):
             if fetched is not None:
-                whole = newer.get(name, 0) < epoch
-                store._reducer.merge_requests(session, name, fetched, whole, seq)
+                asked = {
+                    request_id
+                    for request_id in getattr(session, name)
+                    if newer.get(f"{name} {request_id}", 0) >= epoch
+                }
+                store._reducer.merge_requests(session, name, fetched, asked, seq)
 
     def _cover(self, event: Snapshot, session: SessionRow) -> None:
         """Set the marks of what a positioned snapshot stands for."""

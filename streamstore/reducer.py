@@ -8,7 +8,7 @@ publishes nothing, and knows no tick, delivery mode, subscriber, clock or thread
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from typing import Any, TypeAlias
 
 import attrs
@@ -317,6 +317,7 @@ class Reducer:
             for request_id in list(table):
                 if session.asked_at.get(f"{name} {request_id}", -1) <= bound:
                     session.asked_at.pop(f"{name} {request_id}", None)
+                    session.own_epochs.pop(f"{name} {request_id}", None)
                     del table[request_id]
         for call_id, waiting in list(session.results.items()):
             kept = [entry for entry in waiting if (entry[1].seq or -1) > bound]
@@ -486,10 +487,10 @@ class Reducer:
         session: SessionRow,
         name: str,
         fetched: Iterable[Mapping[str, Any]],
-        whole: bool,
+        newer: Container[str],
         seq: int | None,
     ) -> None:
-        """What a fetched state says is still asked; `whole`: no event since says otherwise.
+        """What a fetched state says is still asked; `newer` were asked since it was read.
 
         With a seq it says so of what was asked up to there.
         """
@@ -517,8 +518,9 @@ class Reducer:
             )
         for request_id in [request_id for request_id in table if request_id not in ids]:
             asked_at = session.asked_at.get(f"{name} {request_id}", -1)
-            if whole and (seq is None or asked_at <= seq):
+            if request_id not in newer and (seq is None or asked_at <= seq):
                 session.asked_at.pop(f"{name} {request_id}", None)
+                session.own_epochs.pop(f"{name} {request_id}", None)
                 del table[request_id]
 
     def _tool_result(

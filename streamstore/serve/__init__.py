@@ -6,7 +6,23 @@ command. Extra `serve`.
 
 from __future__ import annotations
 
-from .faults import FAULTS, Faults
-from .running import serving
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .faults import FAULTS, Faults
+    from .running import serving
 
 __all__ = ["FAULTS", "Faults", "serving"]
+
+
+def __getattr__(name: str) -> Any:
+    # Loaded when asked for: every command's start adds the arguments of this one.
+    if name == "serving":
+        from .running import serving
+
+        return serving
+    if name in ("FAULTS", "Faults"):
+        from . import faults
+
+        return getattr(faults, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
