@@ -257,9 +257,9 @@ def test_a_snapshot_of_a_block_carries_a_reset_out() -> None:
 def test_a_request_whose_answer_was_lost_goes_although_another_came_during_the_read() -> None:
     store = StreamStore(ticks="manual")
     stream = store.open("native", sequencing="none")
-    stream.ingest({"type": "permission.asked", "sessionId": "s", "requestId": "old"})
+    stream.ingest({"type": "permission.asked", "sessionId": "s", "id": "old"})
     token = store.begin_read("s")
-    stream.ingest({"type": "permission.asked", "sessionId": "s", "requestId": "new"})
+    stream.ingest({"type": "permission.asked", "sessionId": "s", "id": "new"})
     state = {"messages": [], "complete": True, "permissions": []}
     stream.ingest({"type": "snapshot", "sessionId": "s", "readFrom": token, **state})
     store.flush()
