@@ -227,6 +227,12 @@ class Reducer:
         self._touch(session)
         return refusal or verdict
 
+    def _redraw(self, block: BlockRow) -> None:
+        """Something else makes a block show differently: it says nothing newer than a read does."""
+        touched = block.touched
+        self._touch(block)
+        block.touched = touched
+
     def _length(self, block: BlockRow) -> int:
         others = block.others
         length = block.cell.length
@@ -693,7 +699,7 @@ class Reducer:
             if arrival.positioned and block.closed_at < 0:
                 block.linger()
             if not block.closed or block.rank < TERMINAL_RANK:
-                self._touch(block)
+                self._redraw(block)
 
     def reopen(self, message: MessageRow, seq: int) -> None:
         """A fetched state begins: how the message ended up to there, it says itself."""
@@ -701,7 +707,7 @@ class Reducer:
             if name in message.entity.values and message.entity.seqs.get(name, -1) <= seq:
                 message.entity.put(name, None, seq)
                 for block in message.blocks.values():
-                    self._touch(block)  # whether it is settled, too
+                    self._redraw(block)  # whether it is settled, too
 
     def _message_removed(
         self, event: MessageRemoved, message: MessageRow, arrival: Arrival
@@ -1111,7 +1117,7 @@ class Reducer:
             if block.exists and streamed and not block.closed and not block.sealed:
                 if block.message.closed_as == "open" and not block.gap:
                     block.gap = True
-                    self._touch(block)
+                    self._redraw(block)
 
     def restart(self, session: SessionRow, generation: str) -> None:
         """The server's counter restarted: marks, holds and tombstones of the session go."""

@@ -265,3 +265,23 @@ def test_a_request_whose_answer_was_lost_goes_although_another_came_during_the_r
     store.flush()
     session = store.session("s")
     assert session is not None and list(session.permissions) == ["new"]
+
+
+def test_the_end_of_a_message_during_a_read_keeps_nothing_of_its_parts_from_being_read() -> None:
+    """The last state of a tool was lost with the connection; the message ended while it was read."""
+    store = StreamStore(ticks="manual")
+    stream = store.open("native", sequencing="none")
+    stream.ingest({"type": "message.opened", **KEY, "role": "assistant"})
+    tool = {"type": "block.replaced", **KEY, "blockIndex": 0, "kind": "tool"}
+    stream.ingest({**tool, "state": {"status": "pending"}})
+    stream.end()
+    stream = store.open("native", sequencing="none")
+    token = store.begin_read("s")
+    stream.ingest({"type": "message.closed", **KEY, "status": "completed"})
+    part = {"blockIndex": 0, "kind": "tool", "status": "closed", "state": {"status": "error"}}
+    message = {"id": "m", "role": "assistant", "status": "completed", "parts": [part]}
+    state = {"messages": [message], "complete": True, "readFrom": token}
+    stream.ingest({"type": "snapshot", "sessionId": "s", **state})
+    store.flush()
+    found = store.part("s", "m", 0)
+    assert found is not None and found.fields["state"] == {"status": "error"}
