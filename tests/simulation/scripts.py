@@ -313,11 +313,6 @@ def read_block(script: list[Entry], covers: int, mode: str) -> Wire | None:
     message = truth.sessions[key["sessionId"]]["messages"][key["messageId"]]
     if message is GONE or message["blocks"].get(key["blockIndex"], GONE) is GONE:
         return None
-    if any(
-        event["type"] == "message.reset" and event["messageId"] == key["messageId"]
-        for event, _ in script
-    ):
-        return None  # known: as the first event after a reset it does not carry the reset out
     block = message["blocks"][key["blockIndex"]]
     fields = dict(block["fields"])
     if mode == "block":  # what has no number comes by itself
