@@ -213,7 +213,7 @@ def title_line(name: str, protocol: str, source: Source, timeline: Timeline) -> 
     if source.paused and not status.startswith("paused"):
         status = f"paused · {status}"
     pieces = [
-        Piece(f" {one_line(name, 60)} ", "title"),
+        Piece(f" {one_line(name if len(name) <= 60 else '…' + name[-59:], 60)} ", "title"),
         Piece(f"{one_line(protocol, 24)} ", "dim"),
         Piece(f" {status} ", style),
     ]
