@@ -425,6 +425,8 @@ class Run:
                 break
         else:
             raise Mismatch(f"not quiet after 40 minutes: {self.connection.status}")
+        # What comes in the very moment in which it is quiet is shown a tick later.
+        await asyncio.sleep(1)
         # Nothing may come behind what was lost that shows it; and without numbers a state that was
         # read while a part grew leaves that part as it is.
         if self.skipped and self.history["after"]:
