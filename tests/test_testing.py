@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from streamstore import CallerError, Limits, StreamStore, UnknownProtocol
 from streamstore.changes import ChangeSet, Edit, Place, TextField
 from streamstore.keys import MessageKey, PartKey, SessionKey
+from streamstore.log import open_log
 from streamstore.logs import UnreadableLog
 from streamstore.testing import (
     DISTURBANCES,
@@ -143,7 +144,7 @@ def test_what_is_no_log_says_so(tmp_path):
         Log.of([delta(1, "a")], sequencing="odd")  # type: ignore[arg-type]
     with pytest.raises(CallerError, match="arrivals"):
         Log.of([delta(1, "a")], arrivals=[1, 2])
-    with pytest.raises(CallerError, match="several connections"):
+    with pytest.raises(CallerError, match="name one"):
         Log.read(DATA / "tools" / "events.jsonl", DATA / "question" / "events.jsonl")
 
 
@@ -865,3 +866,15 @@ def test_edits_of_a_recorder_are_by_field():
     recorder.check()
     assert recorder.seen("s", "m", 0, "input") == ["{"]
     assert TextField(PartKey("s", "m", 0), "input") in recorder.changes[0].text
+
+
+def test_one_connection_of_a_recording_is_read_by_its_number(tmp_path: Path) -> None:
+    path = tmp_path / "talk.jsonl"
+    with open_log(path) as log:
+        for number in (1, 2):
+            wire = {"type": "block.delta", "messageId": "m", "blockIndex": 0, "seq": number}
+            log.append(json.dumps({**wire, "text": "x"}).encode(), connection=number)
+    assert [wire["seq"] for wire in Log.read(path, connection=2).wires] == [2]
+    for number in (0, 3, None):
+        with pytest.raises(CallerError, match="connection"):
+            Log.read(path, connection=number)

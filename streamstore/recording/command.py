@@ -246,7 +246,8 @@ def _headers(given: Sequence[str]) -> dict[str, str]:
     lines: list[str] = []
     for text in given:
         if text.startswith("@"):
-            lines += [line for line in _read(text[1:], "--header").splitlines() if line.strip()]
+            named = _read(text[1:], "--header").split("\n")
+            lines += [line.strip() for line in named if line.strip()]
         else:
             lines.append(text)
     found: dict[str, str] = {}

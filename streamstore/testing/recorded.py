@@ -95,6 +95,7 @@ class Log:
         *paths: str | PathLike[str],
         protocol: str = "auto",
         sequencing: Sequencing | None = None,
+        connection: int | None = None,
     ) -> Log:
         """A log from a file: the bytes of an event stream, or JSON lines; gzipped or not.
 
@@ -102,15 +103,21 @@ class Log:
         that is named behind it, or after those of the last one. `arrival_ms.json` in the log's
         folder says when its events came.
 
+        `connection` is which one, from 1, where there are several: of several logs, or in one that
+        `streamstore record` wrote.
+
         Raises:
             UnreadableLog: a file is not there or holds something else.
             UnknownProtocol: as `of`.
-            CallerError: the files are several connections: read each by itself.
+            CallerError: there are several connections and none is named, or not so many.
         """
-        connection, *others = connections([fspath(path) for path in paths])
-        if others:
-            raise CallerError("these are several connections: read each log by itself")
-        return cls.of_connection(connection, protocol=protocol, sequencing=sequencing)
+        found = connections([fspath(path) for path in paths])
+        if connection is None and len(found) > 1:
+            raise CallerError(f"these are {len(found)} connections: name one, from connection=1 on")
+        place = 1 if connection is None else connection
+        if not 1 <= place <= len(found):
+            raise CallerError(f"there is no connection {connection}, but {len(found)} of them")
+        return cls.of_connection(found[place - 1], protocol=protocol, sequencing=sequencing)
 
     @classmethod
     def of_connection(
