@@ -69,7 +69,14 @@ def _fold(arguments: argparse.Namespace) -> int:
     encoder = None if arguments.shape is None else adapter_named(arguments.shape)(Context())
     store = StreamStore(ticks="manual")
     recording = connections(arguments.logs, _print_error)
-    feed_all(store, recording, arguments.protocol, arguments.sequencing, tell=_print_error)
+    feed_all(
+        store,
+        recording,
+        arguments.protocol,
+        arguments.sequencing,
+        tell=_print_error,
+        policy="strict" if arguments.strict else "lenient",
+    )
     store.flush()
     state = store.state() if encoder is None else encoder.encode(store)
     print(json_text(state, ascii_only=not _writes_unicode(sys.stdout)))
@@ -156,6 +163,12 @@ def parser() -> argparse.ArgumentParser:
         dest="shape",
         metavar="P",
         help="print it in the shape of this protocol's own final object",
+    )
+    fold.add_argument(
+        "--strict",
+        action="store_true",
+        help="stop where the official client would; by default what is malformed is counted and "
+        "the rest goes on",
     )
 
     replay = commands.add_parser(

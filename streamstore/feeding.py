@@ -16,7 +16,7 @@ import attrs
 from .errors import CallerError, UnknownProtocol
 from .logs import STDIN, Log, UnreadableLog
 from .model import Sequencing
-from .pipeline import Stream, StreamStore
+from .pipeline import Policy, Stream, StreamStore
 from .protocols import adapter_named, adapters
 
 #: Feeds one log into its stream.
@@ -113,12 +113,13 @@ def feed_all(
     sequencing: Sequencing | None = None,
     feed: FeedLog | None = None,
     tell: Tell | None = None,
+    policy: Policy = "lenient",
 ) -> None:
     """Feed every connection, one after the other, each ended before the next is opened.
 
     With `auto` the first connection shows the protocol, and the others have the same. What a log
     gets wrong in single events is counted by the store. `feed` brings a log's bytes in; by default
-    as they are read. `tell` as for `connections`.
+    as they are read. `tell` as for `connections`, `policy` as for `StreamStore.open`.
 
     Raises:
         UnreadableLog: a log cannot be read, none of its events is of the protocol, or nothing
@@ -133,7 +134,7 @@ def feed_all(
     for _, of_file in groupby(arriving(recording, tell), file_of):
         number, usable = 0, False
         for connection in of_file:
-            stream = store.open(protocol, sequencing=sequencing)
+            stream = store.open(protocol, sequencing=sequencing, policy=policy)
             before = _verdicts(store)
             _feed_one(stream, connection, feed)
             brought = {kind: n - before.get(kind, 0) for kind, n in _verdicts(store).items()}

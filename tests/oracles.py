@@ -69,8 +69,8 @@ def logs_of(case: Case, folder: Path) -> list[str]:
 
 def folded(case: Case, names: Sequence[str], policy: Policy) -> StreamStore:
     """What `fold` does with the files, short of printing."""
-    store = a_store(policy)
-    feed_all(store, connections(names), case.protocol)
+    store = StreamStore(ticks="manual")
+    feed_all(store, connections(names), case.protocol, policy=policy)
     store.flush()
     return store
 

@@ -43,10 +43,10 @@ def test_what_fold_prints_is_what_the_official_client_made(
     names = logs_of(case, tmp_path)
     store = folded(case, names, policy)
     ours = plain_json(encoded(store, protocol))
-    if policy == "lenient":  # the command has no other
-        assert main(["fold", *names, "--protocol", protocol, "--as", protocol]) == 0
-        printed, complained = capsys.readouterr()
-        assert (json.loads(printed), complained) == (ours, "")
+    strict = ["--strict"] if policy == "strict" else []
+    assert main(["fold", *names, "--protocol", protocol, "--as", protocol, *strict]) == 0
+    printed, complained = capsys.readouterr()
+    assert (json.loads(printed), complained) == (ours, "")
     assert differing(claims(case, policy, store, ours)) == known(case, policy)
 
 
