@@ -800,6 +800,8 @@ class Reducer:
         before = self._length(block)
         old_bound = block.forget_undone()
         for field, cell in block.cells():
+            if old_bound < cell.replaced <= bound:
+                block.keep_replaced(field, cell)
             if cell.replaced > bound and not bound < cell.replaced <= old_bound:
                 continue
             if max(bound, old_bound) < block.first:

@@ -236,6 +236,16 @@ class BlockRow(Marks):
         self.floor = max(self.floor, self.mark)
         self.seqs, self.ops = [], []
 
+    def keep_replaced(self, field: str, cell: TextCell) -> None:
+        """A text that a replace set is hidden: it goes to its place in the window.
+
+        An opening that comes late may lower the bound again, and brings it back from there.
+        """
+        at = bisect_left(self.seqs, cell.replaced)
+        if at < len(self.seqs) and self.seqs[at] == cell.replaced and self.ops[at] is None:
+            self.ops[at] = (field, cell.working()[: cell.base] + cell.carry, "set")
+            cell.replaced = -1
+
     def window_text(self, field: str, cell: TextCell, start: int, stop: int | None = None) -> str:
         """Text of a field's deltas in the window that no replace or removal undid, joined."""
         above = max(cell.replaced, self.lower_bound)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -285,3 +286,23 @@ def test_the_end_of_a_message_during_a_read_keeps_nothing_of_its_parts_from_bein
     store.flush()
     found = store.part("s", "m", 0)
     assert found is not None and found.fields["state"] == {"status": "error"}
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(4))))
+def test_a_text_set_between_two_openings_stays_in_whatever_order_they_come(
+    order: tuple[int, ...],
+) -> None:
+    place = {**KEY, "blockIndex": 0}
+    log = [
+        {"type": "block.removed", **place, "seq": 9},
+        {"type": "block.opened", **place, "kind": "text", "seq": 10},
+        {"type": "block.replaced", **place, "text": "all", "seq": 26},
+        {"type": "block.opened", **place, "kind": "text", "seq": 31},
+    ]
+    store = StreamStore(ticks="manual")
+    stream = store.open("native", sequencing="session")
+    for at in order:
+        stream.ingest(log[at])
+    store.flush()
+    part = store.part("s", "m", 0)
+    assert part is not None and part.text == "all"
