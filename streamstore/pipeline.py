@@ -847,7 +847,11 @@ class Stream:
             store._hold(block)
         if counted is not None and verdict.taken:
             if event.seq is not None and event.seq > top:
-                self._stand(counted, event.seq)
+                if not isinstance(event, BlockSnapshot):
+                    self._stand(counted, event.seq)
+                elif counted.stood is not None:
+                    # It may come late, behind what was sent after it: it moves no place.
+                    counted.stood = (*counted.stood[:3], event.seq)
         if message is not None and message.stood is None and self._mode == "block":
             self._stand(message, -1)
         if verdict.kind == "held":

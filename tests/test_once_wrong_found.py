@@ -306,3 +306,17 @@ def test_a_text_set_between_two_openings_stays_in_whatever_order_they_come(
     store.flush()
     part = store.part("s", "m", 0)
     assert part is not None and part.text == "all"
+
+
+@pytest.mark.parametrize("sequencing", ["block", "session"])
+def test_a_late_snapshot_moves_no_resume_position_over_what_was_lost_before_it(
+    sequencing: Any,
+) -> None:
+    store = StreamStore(ticks="manual")
+    stream = store.open("native", sequencing=sequencing)
+    place = {**KEY, "blockIndex": 0}
+    stream.ingest({**place, "type": "block.delta", "seq": 1, "text": "a"})
+    # 2 is taken in by the snapshot alone; 3, which was sent before the snapshot, is lost.
+    stream.ingest({**place, "type": "block.snapshot", "seq": 2, "text": "ab"})
+    stream.ingest({**place, "type": "block.delta", "seq": 4, "text": "d"})
+    assert stream.position.events == 1
