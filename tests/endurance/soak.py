@@ -395,6 +395,10 @@ async def _live(plan: Plan, tell: Any) -> Figures:
                     figures.compared += compare(store, server, set())
                 with store.subscribe(lambda changes: None, PROTECTED[1], throttle=50):
                     pass  # frontends come and go
+                # What is noted of a sample is held itself: 1,440 of them were 2 % of all blocks.
+                if sample % max(1, int(end / plan.sample_s / 180)):
+                    sample += 1
+                    continue
                 gc.collect()
                 figures.samples.append(
                     Sample(
@@ -407,7 +411,7 @@ async def _live(plan: Plan, tell: Any) -> Figures:
                         files=_count_files(),
                     )
                 )
-                if tell is not None and sample % 60 == 0:
+                if tell is not None and (figures.samples[-1].at_s % 3600) < 480:
                     tell(figures.samples[-1], store)
                 sample += 1
         figures.compared += compare(store, server, set())
