@@ -25,6 +25,7 @@ from .adapters.base import MAIN, Adapter, Context, DeltaShape
 from .changes import ChangeSet, Gap, MergedChanges, Place
 from .coalescer import Coalescer
 from .decoding import decode_json, decoder_named, nests_over
+from .doors import Ingest, IngestMany
 from .errors import (
     CallerError,
     InboxFull,
@@ -66,12 +67,13 @@ from .events import (
     TurnStarted,
 )
 from .framing import framing_of, line_end
-from .hotpath import Ingest, IngestMany, door, plain_door
+from .hotpath import door
 from .iterating import Changes, weak
 from .jsonlines import JsonLinesParser
 from .keys import MAX_NUMBER, BlockIndex, Key, PartKey
 from .limits import Limits
 from .model import DELIVERIES, SEQUENCINGS, Delivery, Message, Part, Sequencing, Session, thaw
+from .plainpath import plain_door
 from .protocols import adapter_named, adapters, detect
 from .reducer import Reducer
 from .rows import BlockRow, HotTable, MessageRow, SessionRow

@@ -45,6 +45,7 @@ ROWS = (
     ),
     Row("the rows of the tables", "rows", pure=True),
     Row("the state as JSON", "state", pure=True),
+    Row("how a stream takes wires in", "doors", pure=True),
     Row("which sessions a store lets go of", "eviction", pure=True),
     Row("what adapters share", "adapters.base adapters.members", pure=True, family=True),
     Row(
@@ -55,8 +56,8 @@ ROWS = (
     ),
     Row(
         "stages, which do not know each other",
-        "hotpath runs sse jsonlines watermarks coalescer reducer snapshots store saved subscribers ticks "
-        "insights adapters.*",
+        "hotpath plainpath runs sse jsonlines watermarks coalescer reducer snapshots store saved "
+        "subscribers ticks insights adapters.*",
         pure=True,
     ),
     Row("the adapters by name", "adapters protocols"),
