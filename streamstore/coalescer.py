@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TypeAlias
 
-from .changes import Edit
+from .changes import Edit, TextField
 from .events import (
     Event,
     MessageClosed,
@@ -48,12 +48,14 @@ class Coalescer:
         self.delivery = delivery
         self.dirty: list[AnyRow] = []
         self._aside: dict[int, AnyRow] = {}
+        self._plain = True  # nothing waits but what the hot path brought
         self.epoch = 1
 
     # -- collecting ------------------------------------------------------------------------
 
     def touch(self, row: AnyRow) -> None:
         """Have the next tick look at everything of a row."""
+        self._plain = False
         row.touched = self.epoch
         row.reshaped = True
         if not row.dirty:
@@ -62,14 +64,19 @@ class Coalescer:
 
     def wake(self, row: BlockRow) -> None:
         """Have the next tick look at the text of a row, which nothing else of it changed."""
-        row.dirty = True
-        self.dirty.append(row)
+        row.room = self._limits.pending_merge
+        if not row.dirty:
+            row.dirty = True
+            self.dirty.append(row)
         row.message.session.woken[row.key] = row
 
     def ask_again(self) -> None:
         """No tick could be asked for: the next delta of any row that waits asks again."""
+        self._plain = False
         for row in self.dirty:
             row.dirty = False
+            if isinstance(row, BlockRow):
+                row.room = 0
             self._aside[id(row)] = row
         self.dirty = []
 
@@ -106,6 +113,11 @@ class Coalescer:
         for message in messages:
             for row in message.blocks.values():
                 self.settle(row)
+
+    def merge(self, row: BlockRow) -> None:
+        """Merge what waits in a row: 3 bytes a character instead of 13."""
+        self.settle(row)
+        row.cell.merge_pending()
 
     def relieve(self) -> None:
         """Merge what waits into one string per part: 3 bytes a character instead of 13."""
@@ -205,6 +217,7 @@ class Coalescer:
         Costs what waits. Text that buffered delivery holds back stays, uncommitted, in its row.
         """
         rows, self.dirty = self.dirty, []
+        self._plain = True
         if self._aside:
             aside, self._aside = self._aside, {}
             rows = [*aside.values(), *(row for row in rows if id(row) not in aside)]
@@ -212,6 +225,7 @@ class Coalescer:
         for row in rows:
             row.dirty = False
             if type(row) is BlockRow:
+                row.room = 0
                 if row.fresh:
                     self.settle(row)
                 row.message.session.woken.clear()
@@ -219,6 +233,56 @@ class Coalescer:
             else:
                 taken.append((row, []))
         return taken
+
+    def take_texts(self) -> tuple[dict[TextField, Edit], dict[SessionRow, None]] | None:
+        """The edits of a tick before which nothing came but deltas in order, and whose they are.
+
+        None where it is any other tick, which is `take`'s. Does what `take` and publishing do, at
+        a third of their price: this is nearly every tick of an answer that streams.
+        """
+        rows = self.dirty
+        if not rows or not self._plain or self.delivery == "buffered":
+            return None
+        sessions: dict[SessionRow, None] = {}
+        for row in rows:
+            if type(row) is not BlockRow or row.reshaped or not row.exists:
+                return None
+            sessions[row.message.session] = None
+        for session in sessions:
+            if session.withheld or session.mode == "buffered":
+                return None
+        self.dirty = []
+        edits: dict[TextField, Edit] = {}
+        deltas = characters = 0
+        for row in rows:
+            assert type(row) is BlockRow
+            row.dirty = False
+            row.room = 0
+            fresh, cell, message = row.fresh, row.cell, row.message
+            text = "".join(fresh)
+            edit: Edit | None
+            if row.seqs or cell.pending or cell.cut is not None or not text.isascii():
+                self.settle(row)
+                before = cell.length
+                edit = cell.publish(row.shown_closed or message.closed_as != "open")
+                if before != cell.length:
+                    self._counts.characters["paired"] += before - cell.length
+            else:
+                number = row.leave_fresh()
+                row.touched = self.epoch
+                message.session.events += number
+                deltas += number
+                characters += len(text)
+                edit = cell.extend(text)
+            if edit is not None:
+                edits[row.text_field] = edit
+                row.view = message.parts_view = None
+        for session in sessions:
+            session.woken.clear()
+        self._counts.deltas(deltas, characters)
+        if edits:
+            self._counts.work["writes"] += len(edits)
+        return edits, sessions
 
     def _edits(self, row: BlockRow) -> Edits:
         message = row.message

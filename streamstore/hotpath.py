@@ -22,53 +22,67 @@ from .model import Sequencing
 from .rows import BlockRow, HotTable
 from .verdicts import ACCEPTED
 
-# {check} looks whether one wire object is a plain delta in order for `row` and sets `fits`.
+# A delta is taken in without a look into the tables where it is for the same row as the last one:
+# what the row is found by stands in names of the closure, which cost half of an attribute.
 _MODULE = '''
-def make(hot, wake, relieve, slow, plain):
-    count, limit = 0, 1024
+def make(hot, wake, merge, slow, plain):
+    last = index = message_id = session_id = index_class = fresh = None
+    before = 0
 
     def taken():
-        return count
+        # What waits in a row counts itself: a delta needs no counter.
+        return before if last is None else before + last.passed + len(fresh)
+
+    def release():
+        nonlocal last, index, message_id, session_id, index_class, fresh, before
+        if last is not None:
+            before += last.passed + len(fresh)
+            last = index = message_id = session_id = index_class = fresh = None
+
+    def adopt(kind, key):
+        nonlocal last, index, message_id, session_id, index_class, fresh, before
+        row = hot[key]
+        if kind != {type} or type(key[2]) is not row.index_class:
+            raise KeyError(kind)
+        release()
+        row.belong(hot)
+        index, message_id, session_id = row.index, row.message_id, row.session_id
+        index_class, fresh = row.index_class, row.fresh
+        before -= row.passed + len(fresh)
+        last = hot.last = row
 
     def woken(row):
-        nonlocal limit
-        if not row.dirty:
-            wake(row)
+        if row.room:
+            merge(row)
         else:
-            limit = count + 1024
-            relieve()
+            wake(row)
         return ACCEPTED
 
     def ingest(wire):
         """Take in one wire object (decoded JSON) and say what became of it."""
-        nonlocal count
         try:
-            if wire["type"] == {type}:
-                {body}
-                row = hot.last
-                block = body[{block}]
-                if (
-                    block != row.index
-                    or body[{message}] != row.message_id
-                    or body[{session}] != row.session_id
-                ):
-                    row = hot.last = hot[body[{session}], body[{message}], block]
-                text = body[{text}]
-                {one}
-                if (
-                    type(text) is str
-                    {index_class}
-                    {is_text}
-                    {others}
-                    {one_fits}
-                ):
-                    {one_mark}
-                    row.fresh.append(text)
-                    count += 1
-                    if row.dirty and count < limit:
-                        return ACCEPTED
-                else:
-                    row = None
+            {body}
+            block = {whole}[{block}]
+            if (
+                {other}
+                or {whole}[{message}] != message_id
+                or {whole}[{session}] != session_id
+                or wire["type"] != {type}
+            ):
+                adopt(wire["type"], ({whole}[{session}], {whole}[{message}], block))
+            row = last
+            text = {whole}[{text}]
+            {one}
+            if (
+                type(text) is str
+                {is_text}
+                {others}
+                {one_fits}
+            ):
+                {one_mark}
+                fresh.append(text)
+                if len(fresh) < row.room:
+                    return ACCEPTED
             else:
                 row = None
         except (KeyError, TypeError, AttributeError):
@@ -77,7 +91,6 @@ def make(hot, wake, relieve, slow, plain):
 
     def ingest_many(wires):
         """Take in wire objects; those not plainly accepted, with their place."""
-        nonlocal count, limit
         notable = []
         if type(wires) is not list:
             for place, wire in enumerate(wires):
@@ -86,71 +99,63 @@ def make(hot, wake, relieve, slow, plain):
                     notable.append((place, verdict))
             return notable
         rest = iter(wires)
-        left = rest.__length_hint__
         previous = None
         for wire in rest:
             ended = False
             while not ended:
-                short = count
                 verdict = ingest(wire)
                 if verdict is not ACCEPTED:
-                    notable.append((len(wires) - left() - 1, verdict))
-                if count == short:
-                    previous = None  # it took the long way, of which `hot.last` says nothing
-                    break
-                row = hot.last
-                if row is not previous or row is None or not row.dirty{no_run}:
+                    notable.append((len(wires) - rest.__length_hint__() - 1, verdict))
+                row = last
+                if row is not previous or row is None or not row.room{no_run}:
                     previous = row
                     break
                 # A run: the second delta of the same row, and what follows it.
-                index, message_id, session_id = row.index, row.message_id, row.session_id
-                index_class, fresh = row.index_class, row.fresh
+                take = fresh.append
+                own, message, session, own_class = index, message_id, session_id, index_class
                 {many_begin}
-                before = left()
                 try:
                     for wire in rest:
                         {body}
-                        block = body[{block}]
+                        block = {whole}[{block}]
                         if (
-                            block != index
-                            or body[{message}] != message_id
-                            or body[{session}] != session_id
+                            {many_other}
+                            or {whole}[{message}] != message
+                            or {whole}[{session}] != session
                             or wire["type"] != {type}
                         ):
                             break
-                        text = body[{text}]
+                        text = {whole}[{text}]
                         {many}
                         if not (
                             type(text) is str
-                            {many_index_class}
                             {is_text}
                             {others}
                             {many_fits}
                         ):
                             break
                         {many_mark}
-                        fresh.append(text)
+                        take(text)
                     else:
                         ended = True
                 except (KeyError, TypeError, AttributeError):
                     pass
                 finally:
                     {many_end}
-                    count += before - left() - (not ended)
-                    if count > limit:
-                        limit = count + 1024
-                        relieve()
+                    if len(row.fresh) >= row.room:
+                        woken(row)
         return notable
 
+    hot.release = release
     return ingest, ingest_many, taken
 '''
 
 # A row that is missing raises, as a member of the wire does: the long way says what it is. The
 # usual delta has a known number of members, so that none needs to be looked for.
 _NUMBERED = {
-    "one": "seq = body[{seq}]",
+    "one": "seq = {whole}[{seq}]",
     "many_begin": "mark = row.mark",
-    "many": "seq = body[{seq}]",
+    "many": "seq = {whole}[{seq}]",
     "many_mark": "mark = seq",
     "many_end": "row.mark = mark",
 }
@@ -176,6 +181,7 @@ _MODES: dict[str, dict[str, str]] = {
         **_LISTED,
         "one_fits": f"and type(seq) is int and row.mark < seq <= {MAX_NUMBER} and row.follow(seq)",
         "many_fits": f"and type(seq) is int and seq == mark + 1 and mark < {MAX_NUMBER}",
+        "no_run": " or row.message.session.intervals.ends[-1:] != [row.mark]",
         "many_begin": (
             "mark, seqs = row.mark, row.seqs\n"
             "ends = row.message.session.intervals.ends  # the last of which is the mark, too"
@@ -222,7 +228,7 @@ def door(
     *,
     hot: HotTable,
     wake: Callable[[BlockRow], None],
-    relieve: Callable[[], None],
+    merge: Callable[[BlockRow], None],
     slow: Ingest,
 ) -> Door:
     """The functions through which a stream takes wire objects in.
@@ -230,7 +236,7 @@ def door(
     Args:
         hot: the blocks that the stream delivers in order.
         wake: told of a row that had nothing waiting.
-        relieve: called now and then while nothing is committed, to merge what waits.
+        merge: told of a row in which as much waits as may wait in single pieces.
         slow: the long way.
     """
     if not shape.seq and mode in ("session", "sparse"):
@@ -255,7 +261,7 @@ def door(
                 return False
         return known.issuperset(body)
 
-    return Door(*_compiled(shape, mode)(hot, wake, relieve, slow, plain))
+    return Door(*_compiled(shape, mode)(hot, wake, merge, slow, plain))
 
 
 def _members(shape: DeltaShape, mode: Sequencing) -> set[str]:
@@ -282,14 +288,17 @@ def _compiled(
 ) -> Callable[..., tuple[Ingest, IngestMany, Callable[[], int]]]:
     alone = mode == "none" and not shape.id
     parts = {"no_run": "", **_MODES["alone" if alone else mode]}
-    parts["body"] = f"body = wire[{shape.body!r}]" if shape.body else "body = wire"
-    # An index that is a number may be met by `true` or `1.0`; an id only by itself.
-    numbers = not shape.block_is_id
-    parts["index_class"] = "and type(block) is row.index_class" if numbers else ""
-    parts["many_index_class"] = "and type(block) is index_class" if numbers else ""
-    parts["is_text"] = 'and body[{field}] == "text"' if shape.field_always else ""
+    parts["body"] = f"body = wire[{shape.body!r}]" if shape.body else ""
+    parts["whole"] = whole = "body" if shape.body else "wire"
+    # An index that is a number may be met by `true` or `1.0`, an id only by itself. A small number
+    # is one object in all of CPython: being that one says its class, too.
+    for part, index, its in (("other", "index", "index_class"), ("many_other", "own", "own_class")):
+        numbers = f"block is not {index} and (type(block) is not {its} or block != {index})"
+        parts[part] = f"block != {index}" if shape.block_is_id else numbers
+    parts["is_text"] = 'and {whole}[{field}] == "text"' if shape.field_always else ""
     size = len(_members(shape, mode))
-    parts["others"] = "" if shape.others_ignored else f"and (len(body) == {size} or plain(body))"
+    others = "" if shape.others_ignored else f"and (len({whole}) == {size} or plain({whole}))"
+    parts["others"] = others
     for name in ("type", "session", "message", "block", "text", "seq", "id", "field"):
         parts[name] = repr(getattr(shape, name))
     source = _fill(_fill(_MODULE, **parts), **parts)

@@ -270,13 +270,12 @@ class Stream:
         ways: dict[str, Any] = {
             "hot": self._hot,
             "wake": wakes.get(mode, store._wake),
-            "relieve": store._coalescer.relieve,
             "slow": self._ingest_slowly,
         }
         if self._shape is not None:
-            made = door(self._shape, mode, **ways)
+            made = door(self._shape, mode, merge=store._coalescer.merge, **ways)
         else:
-            made = plain_door(self._adapter.plain, mode, **ways)
+            made = plain_door(self._adapter.plain, mode, relieve=store._coalescer.relieve, **ways)
         self._received += self._taken_in()
         self.ingest, self._take_many, self._taken_in = made
 
@@ -357,7 +356,7 @@ class Stream:
     # -- where it stood ------------------------------------------------------------------------
 
     def _wake_block(self, row: BlockRow) -> None:
-        self._stand(row, row.mark)
+        row.stood = (self._token, self._received + self._taken_in(), self._event_id, row.mark)
         self._store._wake(row)
 
     def _wake_session(self, row: BlockRow) -> None:
@@ -542,7 +541,7 @@ class Stream:
         for row in self._hot.values():
             row.hots = [hot for hot in row.hots if hot is not self._hot]
         self._hot.clear()
-        self._hot.last = None
+        self._hot.forget_last()
         self._touched.clear()
         for session in self._sessions.values():
             store._coalescer.release(session)
@@ -977,7 +976,6 @@ class Stream:
         hot = self._hot
         if any(other.counts is not hot.counts for other in block.hots):
             block.cool()  # deltas with a seq and deltas without one do not wait side by side
-        hot.last = block
         if hot.get(block.key) is not block:
             hot[block.key] = block
             block.hots.append(hot)
@@ -1381,7 +1379,8 @@ class StreamStore:
 
     def flush(self) -> ChangeSet:
         """Commit now: one change set, one notification pass. Shows nothing that is held back."""
-        self._usable()
+        if self._closed:
+            self._usable()
         if self._inbox:
             self._drain()
         if self._ticks is not None:
@@ -1425,7 +1424,8 @@ class StreamStore:
     def _wake(self, row: BlockRow) -> None:
         """The hot path brought the first work of a row since the last tick."""
         self._coalescer.wake(row)
-        self._woke()
+        if self._each or (self._ticks is not None and not self._asked_tick):
+            self._woke()
 
     def _woke(self) -> None:
         if self._each:
@@ -1449,18 +1449,23 @@ class StreamStore:
         self._asked_tick = False
         if self._inbox:
             self._drain()  # a GUI timer may be all that runs in the owner's thread
-        if not self._coalescer.waits:
+        before = self._tables.version
+        plain = self._coalescer.take_texts()
+        if plain is not None:
+            changes = self._tables.publish_texts(plain[0], self._resume(plain[1]))
+        elif not self._coalescer.waits:
             return self._nothing()
-        taken = self._coalescer.take()
-        touched = dict.fromkeys([_session_of(row) for row, _ in taken])
-        changes = self._tables.publish(taken, self._resume(touched))
+        else:
+            taken = self._coalescer.take()
+            touched = dict.fromkeys([_session_of(row) for row, _ in taken])
+            changes = self._tables.publish(taken, self._resume(touched))
         if len(self._removed) > self.limits.removed_sessions:
             self._forget_removed()
-        if not changes:
+        if changes.version == before:
             return self._nothing()
         self._counts.work["ticks"] += 1
         self._remember(changes)
-        if len(self._subscribers):
+        if self._subscribers:
             passes = self._subscribers.passes
             self._subscribers.notify(changes)
             self._counts.work["notifications"] += self._subscribers.passes - passes
@@ -1741,7 +1746,8 @@ class StreamStore:
                 resume["eventId"] = left["eventId"]
         for stream in self._streams:
             if stream._event_id:
-                resume["eventId"] = stream.position.event_id
+                holes = self._holding or self._holding_sessions
+                resume["eventId"] = stream.position.event_id if holes else stream._event_id
         return MappingProxyType(resume) if resume else _NOWHERE
 
     def _note_removed(self, session: SessionRow) -> None:

@@ -8,11 +8,13 @@ Knows no stage, event or clock.
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Callable
 from typing import Any
 
 import attrs
 
 from .cells import TextCell
+from .changes import TextField
 from .keys import MessageKey, PartKey, is_order
 from .marks import EventIds, FieldMarks, Intervals, Marks, trim
 from .model import TOOL_RANKS, Json, Request
@@ -25,15 +27,25 @@ class HotTable(dict[Any, "BlockRow"]):
     """Blocks that a stream delivers in order and in their simple state, by key.
 
     `last` is the one that the last delta was for: most deltas come in runs. `counts` says
-    whether the deltas have a seq in their session.
+    whether the deltas have a seq in their session. `release` has the short way forget `last`.
     """
 
-    __slots__ = ("counts", "last")
+    __slots__ = ("counts", "last", "release")
 
     def __init__(self, counts: bool = False) -> None:
         super().__init__()
         self.counts = counts
         self.last: BlockRow | None = None
+        self.release: Callable[[], None] = _nothing
+
+    def forget_last(self) -> None:
+        """The next delta looks its row up."""
+        self.last = None
+        self.release()
+
+
+def _nothing() -> None:
+    pass
 
 
 @attrs.define(eq=False)
@@ -62,6 +74,8 @@ class BlockRow(Marks):
         bound: what `lower_bound` was when the text was last joined.
         whole_text: the last text operation set the whole text.
         gap, suspect, previous: see `Part`; a suspect part refused a late operation.
+        passed: deltas that the hot path left in `fresh` and that were settled since.
+        room: how many may lie in `fresh` before they are merged; 0: nobody was told of them yet.
         dirty, reshaped: a tick has to look at it; at more than what its text gained.
         released: what waited of its text is shown at the next tick although delivery is buffered;
             `released_closed` whether it was closed then.
@@ -103,6 +117,8 @@ class BlockRow(Marks):
     states: dict[int, tuple[int, Json]] = attrs.field(factory=dict)
     call_id: str = ""
     rank: int = -1
+    passed: int = 0
+    room: int = 0
     dirty: bool = False
     reshaped: bool = False
     released: bool = False
@@ -113,6 +129,7 @@ class BlockRow(Marks):
     index: int | str = attrs.field(init=False)
     index_class: type = attrs.field(init=False)
     ids: EventIds = attrs.field(init=False)
+    text_field: TextField = attrs.field(init=False)
     shown: tuple[Any, ...] | None = None
     shown_closed: bool = False
     view: Any = None
@@ -122,6 +139,7 @@ class BlockRow(Marks):
         self.session_id, self.message_id, self.index = self.key
         self.index_class = type(self.index)
         self.ids = self.message.session.ids
+        self.text_field = TextField(self.key, "text")
 
     def follow(self, seq: int) -> bool:
         """In a `session` stream: take in the session's next seq; False when it is not that."""
@@ -188,9 +206,18 @@ class BlockRow(Marks):
                     self.trim(window)
             else:
                 self.append_alone("text", text)
-            fresh.clear()  # in place: a run that is under way goes on with it
-            self.whole_text = False
-            self.ids.turn()
+            self.leave_fresh()
+        return number
+
+    def leave_fresh(self) -> int:
+        """Forget the deltas that the hot path left, which are in the text now; how many."""
+        number = len(self.fresh)
+        self.passed += number
+        self.fresh.clear()  # in place: a run that is under way goes on with it
+        self.whole_text = False
+        ids = self.ids
+        if len(ids.rising) >= ids.size or len(ids.young) >= ids.size:
+            ids.turn()
         return number
 
     def append_alone(self, field: str, text: str) -> None:
@@ -310,17 +337,24 @@ class BlockRow(Marks):
         seq, state = self.states[self.rank]
         return self.fields.put("state", state, seq)
 
+    def belong(self, hot: HotTable) -> None:
+        """Be the last row of one table only: what is fresh in it counts as one stream's."""
+        for other in self.hots:
+            if other is not hot and other.last is self:
+                other.forget_last()
+
     def cool(self) -> None:
         """Leave every hot table: the next event of this block takes the long way."""
         for hot in self.hots:
             hot.pop(self.key, None)
             if hot.last is self:
-                hot.last = None
+                hot.forget_last()
         self.hots.clear()
 
     def wipe(self) -> None:
         """Forget everything but the identity, the marks and what is shown."""
         self.cool()
+        self.passed += len(self.fresh)
         self.fresh.clear()
         self.ops = [None] * len(self.seqs)
         self.held = {}

@@ -128,6 +128,14 @@ class Tables:
             resume=resume,
         )
 
+    def publish_texts(self, text: dict[TextField, Edit], resume: Mapping[str, Any]) -> ChangeSet:
+        """`publish` where nothing changed but texts, whose parts have no view any more."""
+        if text:
+            self.version += 1
+        return ChangeSet(
+            version=self.version, text=MappingProxyType(text), gaps=self.gaps, resume=resume
+        )
+
     def _reshape(
         self,
         rows: list[AnyRow],

@@ -138,6 +138,9 @@ class Subscribers:
         self._raised: BaseException | None = None
         self.passes = 0
 
+    def __bool__(self) -> bool:
+        return bool(self._by_scope)
+
     def __len__(self) -> int:
         return sum(len(subscriptions) for subscriptions in self._by_scope.values())
 

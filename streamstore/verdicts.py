@@ -69,13 +69,14 @@ class Counts:
     field into which deltas stream, not as a text); and one entry per verdict that refused some.
     """
 
-    __slots__ = ("characters", "held", "verdicts", "work")
+    __slots__ = ("_deltas", "_text", "characters", "held", "verdicts", "work")
 
     def __init__(self) -> None:
         self.verdicts: Counter[tuple[str, str]] = Counter()
         self.characters: Counter[str] = Counter()
         self.held: Counter[str] = Counter()
         self.work: Counter[str] = Counter()
+        self._deltas = self._text = 0  # of the hot path, not in the tables yet
 
     def add(self, verdict: Verdict, number: int = 1) -> None:
         """Count events with one verdict; beyond 256 kinds and reasons, new ones as `other`."""
@@ -86,9 +87,15 @@ class Counts:
 
     def deltas(self, number: int, characters: int) -> None:
         """Count accepted deltas and the characters of their texts."""
-        self.verdicts[_PLAIN] += number
-        self.characters["received"] += characters
-        self.characters["accepted"] += characters
+        self._deltas += number
+        self._text += characters
+
+    def _sum_up(self) -> None:
+        if self._deltas:
+            self.verdicts[_PLAIN] += self._deltas
+            self.characters["received"] += self._text
+            self.characters["accepted"] += self._text
+            self._deltas = self._text = 0
 
     def text(self, event: Any, verdict: Verdict) -> None:
         """Count the characters of an event's text, if it has one, under what became of it."""
@@ -102,11 +109,12 @@ class Counts:
 
     def dump(self) -> dict[str, Any]:
         """Every count as plain JSON, for a saved state."""
+        self._sum_up()
         return {
-            "verdicts": [[kind, reason, n] for (kind, reason), n in self.verdicts.items()],
-            "characters": dict(self.characters),
-            "held": dict(self.held),
-            "work": dict(self.work),
+            "verdicts": [[kind, reason, n] for (kind, reason), n in self.verdicts.items() if n],
+            "characters": {name: n for name, n in self.characters.items() if n},
+            "held": {name: n for name, n in self.held.items() if n},
+            "work": {name: n for name, n in self.work.items() if n},
         }
 
     def restore(self, dumped: dict[str, Any]) -> None:
@@ -118,6 +126,7 @@ class Counts:
 
     def as_json(self) -> dict[str, Any]:
         """Plain JSON: `{"verdicts": {kind or kind:reason: n}, "characters", "held", "work"}`."""
+        self._sum_up()
         verdicts = {
             f"{kind}:{reason}" if reason else kind: number
             for (kind, reason), number in sorted(self.verdicts.items())

@@ -82,7 +82,7 @@ def test_ten_deltas_and_a_tick_cost_the_same_in_a_small_store_and_in_a_large_one
 
 
 @pytest.mark.parametrize("sequencing", SEQUENCINGS)
-def test_a_delta_in_order_is_three_or_four_calls(sequencing):
+def test_a_delta_in_order_is_four_to_six_calls(sequencing):
     _, stream, at = grown(sequencing, deltas=51)
     stream.ingest(delta(at + 1))
     wires = [delta(at + 2 + number) for number in range(100)]
@@ -94,8 +94,10 @@ def test_a_delta_in_order_is_three_or_four_calls(sequencing):
         for wire in wires:
             stream.ingest(wire)
 
-    # The call itself, an append or two, a length, and in a `session` stream the session's set.
-    assert calls(ingest) <= 100 * 5 + 5
+    # The call itself, an append, two lengths; with a window another append, in a `session` stream
+    # the session's own seq, in a `none` stream a look for an id.
+    most = {"session": 6, "sparse": 5, "none": 5}.get(sequencing, 4)
+    assert calls(ingest) <= 100 * most + 5
 
 
 def test_a_late_delta_costs_its_window_and_not_the_text():
