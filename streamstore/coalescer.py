@@ -65,6 +65,7 @@ class Coalescer:
     def wake(self, row: BlockRow) -> None:
         """Have the next tick look at the text of a row, which nothing else of it changed."""
         row.room = self._limits.pending_merge
+        row.calm_to = row.mark + row.room
         if not row.dirty:
             row.dirty = True
             self.dirty.append(row)
@@ -76,7 +77,7 @@ class Coalescer:
         for row in self.dirty:
             row.dirty = False
             if isinstance(row, BlockRow):
-                row.room = 0
+                row.room = row.calm_to = 0
             self._aside[id(row)] = row
         self.dirty = []
 
@@ -118,6 +119,7 @@ class Coalescer:
         """Merge what waits in a row: 3 bytes a character instead of 13."""
         self.settle(row)
         row.cell.merge_pending()
+        row.calm_to = row.mark + row.room
 
     def relieve(self) -> None:
         """Merge what waits into one string per part: 3 bytes a character instead of 13."""
@@ -225,7 +227,7 @@ class Coalescer:
         for row in rows:
             row.dirty = False
             if type(row) is BlockRow:
-                row.room = 0
+                row.room = row.calm_to = 0
                 if row.fresh:
                     self.settle(row)
                 row.message.session.woken.clear()
@@ -257,7 +259,7 @@ class Coalescer:
         for row in rows:
             assert type(row) is BlockRow
             row.dirty = False
-            row.room = 0
+            row.room = row.calm_to = 0
             fresh, cell, message = row.fresh, row.cell, row.message
             text = "".join(fresh)
             edit: Edit | None

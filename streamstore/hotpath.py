@@ -26,7 +26,7 @@ from .verdicts import ACCEPTED
 # what the row is found by stands in names of the closure, which cost half of an attribute.
 _MODULE = '''
 def make(hot, wake, merge, slow, plain):
-    last = index = message_id = session_id = index_class = fresh = None
+    last = index = message_id = session_id = fresh = None
     before = 0
 
     def taken():
@@ -34,24 +34,26 @@ def make(hot, wake, merge, slow, plain):
         return before if last is None else before + last.passed + len(fresh)
 
     def release():
-        nonlocal last, index, message_id, session_id, index_class, fresh, before
+        nonlocal last, index, message_id, session_id, fresh, before
         if last is not None:
             before += last.passed + len(fresh)
-            last = index = message_id = session_id = index_class = fresh = None
+            last = index = message_id = session_id = fresh = None
 
     def adopt(kind, key):
-        nonlocal last, index, message_id, session_id, index_class, fresh, before
+        nonlocal last, index, message_id, session_id, fresh, before
         row = hot[key]
-        if kind != {type} or type(key[2]) is not row.index_class:
+        if kind != {type} or type(key[2]) is not type(row.index):
             raise KeyError(kind)
         release()
         row.belong(hot)
         index, message_id, session_id = row.index, row.message_id, row.session_id
-        index_class, fresh = row.index_class, row.fresh
+        fresh = row.fresh
         before -= row.passed + len(fresh)
         last = hot.last = row
 
-    def woken(row):
+    def go_on(wire, row):
+        if row is None:
+            return slow(wire)
         if row.room:
             merge(row)
         else:
@@ -81,13 +83,13 @@ def make(hot, wake, merge, slow, plain):
             ):
                 {one_mark}
                 fresh.append(text)
-                if len(fresh) < row.room:
+                if {calm}:
                     return ACCEPTED
             else:
                 row = None
         except (KeyError, TypeError, AttributeError):
             row = None
-        return slow(wire) if row is None else woken(row)
+        return go_on(wire, row)
 
     def ingest_many(wires):
         """Take in wire objects; those not plainly accepted, with their place."""
@@ -111,8 +113,8 @@ def make(hot, wake, merge, slow, plain):
                     previous = row
                     break
                 # A run: the second delta of the same row, and what follows it.
-                take = fresh.append
-                own, message, session, own_class = index, message_id, session_id, index_class
+                waiting = fresh
+                own, message, session = index, message_id, session_id
                 {many_begin}
                 try:
                     for wire in rest:
@@ -135,7 +137,7 @@ def make(hot, wake, merge, slow, plain):
                         ):
                             break
                         {many_mark}
-                        take(text)
+                        waiting.append(text)
                     else:
                         ended = True
                 except (KeyError, TypeError, AttributeError):
@@ -143,7 +145,7 @@ def make(hot, wake, merge, slow, plain):
                 finally:
                     {many_end}
                     if len(row.fresh) >= row.room:
-                        woken(row)
+                        go_on(wire, row)
         return notable
 
     hot.release = release
@@ -171,6 +173,7 @@ _MODES: dict[str, dict[str, str]] = {
         "one_fits": "and type(seq) is int and seq == row.mark + 1",
         "one_mark": "row.mark = seq",
         "many_fits": "and type(seq) is int and seq == mark + 1",
+        "calm": "seq < row.calm_to",
     },
     "sparse": {
         **_LISTED,
@@ -287,13 +290,13 @@ def _compiled(
     shape: DeltaShape, mode: Sequencing
 ) -> Callable[..., tuple[Ingest, IngestMany, Callable[[], int]]]:
     alone = mode == "none" and not shape.id
-    parts = {"no_run": "", **_MODES["alone" if alone else mode]}
+    parts = {"no_run": "", "calm": "len(fresh) < row.room", **_MODES["alone" if alone else mode]}
     parts["body"] = f"body = wire[{shape.body!r}]" if shape.body else ""
     parts["whole"] = whole = "body" if shape.body else "wire"
-    # An index that is a number may be met by `true` or `1.0`, an id only by itself. A small number
-    # is one object in all of CPython: being that one says its class, too.
-    for part, index, its in (("other", "index", "index_class"), ("many_other", "own", "own_class")):
-        numbers = f"block is not {index} and (type(block) is not {its} or block != {index})"
+    # An index that is a number may be met by `true` or `1.0`, an id only by itself. CPython has one
+    # object for each small number: being that one says the class, too.
+    for part, index in (("other", "index"), ("many_other", "own")):
+        numbers = f"block is not {index} and (type(block) is not type({index}) or block != {index})"
         parts[part] = f"block != {index}" if shape.block_is_id else numbers
     parts["is_text"] = 'and {whole}[{field}] == "text"' if shape.field_always else ""
     size = len(_members(shape, mode))

@@ -141,8 +141,10 @@ class EventIds:
         """Where `size` are young they are old from now on; the old ones are forgotten."""
         size = self.size
         while len(self.rising) >= size:
-            self.old_rising = self.rising[:size]
-            del self.rising[:size]  # in place: a run of the hot path may hold it
+            # The list itself becomes the old one: thousands of ids are not touched again.
+            rising = self.rising
+            self.old_rising, self.rising = rising, rising[size:]
+            del rising[size:]
         if len(self.young) >= size:
             self.old, self.young = self.young, set()
 

@@ -853,8 +853,14 @@ class Stream:
                 elif counted.stood is not None:
                     # It may come late, behind what was sent after it: it moves no place.
                     counted.stood = (*counted.stood[:3], event.seq)
-        if message is not None and message.stood is None and self._mode == "block":
-            self._stand(message, -1)
+        if (
+            message is not None
+            and message.stood is None
+            and self._mode == "block"
+            and isinstance(event, MessageOpened)
+            and not (message.exists or message.blocks)
+        ):
+            self._stand(message, -1)  # where its opening is lost, what it misses may lie before
         if verdict.kind == "held":
             assert message is not None and block is not None and event.seq is not None
             if len(block.held) > held_before:

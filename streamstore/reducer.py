@@ -273,12 +273,16 @@ class Reducer:
             block.exists = exists
             self._touch(block)
 
-    @staticmethod
-    def _confirm(row: MessageRow | BlockRow, local: bool) -> None:
-        if not local:
-            row.local = False
-            if isinstance(row, BlockRow):
-                row.message.local = False
+    def _confirm(self, row: MessageRow | BlockRow, local: bool) -> None:
+        if local:
+            return
+        message = row.message if isinstance(row, BlockRow) else row
+        if message.local:
+            message.local = False
+            touched = message.touched
+            self._touch(message)  # it shows, also where nothing else of it changes
+            message.touched = touched
+        row.local = False
 
     # -- sessions --------------------------------------------------------------------------
 
@@ -410,6 +414,8 @@ class Reducer:
     ) -> Verdict | None:
         seq = event.seq if arrival.mode != "none" else None
         patches, refusal = session.patches, None
+        if arrival.positioned and seq is not None and seq <= session.boundary:
+            return None  # of a session that was removed and began anew above it
         if event.patch is None:
             if seq is not None and seq < session.base[0]:
                 return None
@@ -511,6 +517,9 @@ class Reducer:
             if not isinstance(request_id, str) or f"{name} {request_id}" in session.answered:
                 continue
             ids.add(request_id)
+            if seq is not None:  # it is open there, whatever was removed before
+                at = f"{name} {request_id}"
+                session.asked_at[at] = max(seq, session.asked_at.get(at, -1))
             message_id, call_id = request.get("messageId"), request.get("callId")
             table.setdefault(
                 request_id,
@@ -930,8 +939,10 @@ class Reducer:
 
     def _renew(self, block: BlockRow) -> None:
         """The new generation's own text takes the place of the previous one."""
-        block.previous = block.closed = block.sealed = False
-        block.closed_at = -1
+        block.previous = block.sealed = False
+        block.closed = block.closed_seq > block.lower_bound  # the new one's close may come first
+        if not block.closed:
+            block.closed_at = -1
         for field, cell in block.cells():
             cell.replace("")
             cell.refold(block.window_text(field, cell, 0))
@@ -986,9 +997,9 @@ class Reducer:
         if event.whole:
             self._full(event, block, arrival.positioned)
         text = event.text
+        if block.previous and (text is not None or arrival.mode == "block"):
+            self._renew(block)  # in a block stream it is the first operation of the new counter
         if text is not None:
-            if block.previous:
-                self._renew(block)
             if arrival.positioned and event.seq is not None:
                 if event.seq <= block.lower_bound and arrival.at >= 0:
                     block.ops[arrival.at] = ("text", text, "set")
@@ -1076,8 +1087,8 @@ class Reducer:
         return self._merge_fields(arrival.mode, event, event.fields, event.whole, block)
 
     def _close(self, arrival: Arrival, block: BlockRow, seq: int | None) -> None:
-        if arrival.positioned and seq is not None:
-            block.closed_seq = max(block.closed_seq, seq)
+        at = seq if arrival.positioned and seq is not None else 0
+        block.closed_seq = max(block.closed_seq, at)
         block.closed = block.closed_seq > block.lower_bound or not arrival.positioned
         if arrival.positioned and block.closed_at < 0:
             block.linger()
@@ -1169,7 +1180,7 @@ class Reducer:
         block.states = {}
         block.fields.forget_marks()
         block.snapshot_seq = block.close_seq = block.order_seq = -1
-        block.declared_seq = block.whole_seq = block.bound = -1
+        block.declared_seq = block.whole_seq = block.bound = block.closed_seq = -1
         for _, cell in block.cells():
             cell.replaced = -1
             cell.base = cell.length

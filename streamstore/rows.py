@@ -76,6 +76,7 @@ class BlockRow(Marks):
         gap, suspect, previous: see `Part`; a suspect part refused a late operation.
         passed: deltas that the hot path left in `fresh` and that were settled since.
         room: how many may lie in `fresh` before they are merged; 0: nobody was told of them yet.
+        calm_to: the seq of a `block` stream at which `fresh` may be full; 0 as `room`.
         dirty, reshaped: a tick has to look at it; at more than what its text gained.
         released: what waited of its text is shown at the next tick although delivery is buffered;
             `released_closed` whether it was closed then.
@@ -119,6 +120,7 @@ class BlockRow(Marks):
     rank: int = -1
     passed: int = 0
     room: int = 0
+    calm_to: int = 0
     dirty: bool = False
     reshaped: bool = False
     released: bool = False
@@ -127,7 +129,6 @@ class BlockRow(Marks):
     session_id: str = attrs.field(init=False)
     message_id: str = attrs.field(init=False)
     index: int | str = attrs.field(init=False)
-    index_class: type = attrs.field(init=False)
     ids: EventIds = attrs.field(init=False)
     text_field: TextField = attrs.field(init=False)
     shown: tuple[Any, ...] | None = None
@@ -135,9 +136,8 @@ class BlockRow(Marks):
     view: Any = None
 
     def __attrs_post_init__(self) -> None:
-        # What the hot path compares and looks into, one attribute away: true is no index 1.
+        # What the hot path compares and looks into, one attribute away.
         self.session_id, self.message_id, self.index = self.key
-        self.index_class = type(self.index)
         self.ids = self.message.session.ids
         self.text_field = TextField(self.key, "text")
 

@@ -28,8 +28,8 @@ VERSION = 1
 #: Attributes that are made anew, or saved in a form of their own.
 _DERIVED = frozenset(
     "key message session hots view messages_view parts_view shown_messages shown_parts blocks "
-    "messages calls call_id withheld closing woken dirty reshaped fresh passed room holes_at stood "
-    "session_id message_id index index_class text_field waiting".split()
+    "messages calls call_id withheld closing woken dirty reshaped fresh passed room calm_to "
+    "holes_at stood session_id message_id index text_field waiting".split()
 )
 
 

@@ -240,7 +240,8 @@ def _positioned(
             steps.append(Step(_block(BlockSnapshot, session, fetched, part, seq, text)))
         message = session.messages.get(fetched.id)
         for block in message.blocks.values() if message is not None else ():
-            if block.key.block_index not in indexes and block.exists and block.first <= seq:
+            absent = block.key.block_index not in indexes and not block.local
+            if absent and block.exists and block.first <= seq:
                 steps.append(Step(_gone(session, block, seq)))
     for message in _absent(snapshot, messages, session):
         if _known_before(message, seq):

@@ -245,6 +245,8 @@ class Gate:
         if block is not None:
             block.trim(self._limits.late_window)
         known = row.knows(seq)
+        if known and row is session and seq == session.fetched_at:
+            known = seq in row.seqs  # a read holds not all that the event at its position said
         if known:
             return verdicts.DUPLICATE, NOWHERE
         if known is None:

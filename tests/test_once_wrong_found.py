@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from one_stream import Bench, fetched
+from one_stream import Bench, fetched, frame
 
 from streamstore import Limits, StreamStore
 from streamstore.adapters.base import Context
 from streamstore.errors import UnsupportedState
-from streamstore.events import MessageOpened, MessageRollback, SessionRemoved
+from streamstore.events import BlockReplaced, MessageOpened, MessageRollback, SessionRemoved
 from streamstore.log import LogError, open_log, read_log
 from streamstore.protocols import adapter_named
 
@@ -320,3 +320,130 @@ def test_a_late_snapshot_moves_no_resume_position_over_what_was_lost_before_it(
     stream.ingest({**place, "type": "block.snapshot", "seq": 2, "text": "ab"})
     stream.ingest({**place, "type": "block.delta", "seq": 4, "text": "d"})
     assert stream.position.events == 1
+
+
+# --- what the simulation found with generations, requests, shared states and what the user says ---
+
+SESSION = {"sessionId": "s"}
+BLOCK = {**KEY, "blockIndex": 0}
+
+
+def opened(mode: Any) -> tuple[StreamStore, Any]:
+    store = StreamStore(ticks="manual")
+    return store, store.open("native", sequencing=mode)
+
+
+def test_an_event_at_a_snapshots_own_position_that_no_snapshot_holds_is_not_lost() -> None:
+    for mode in ("session", "sparse"):
+        ends = []
+        error = {"type": "session.error", **SESSION, "error": {"name": "E"}, "seq": 5}
+        state = {"type": "session.state", **SESSION, "state": {"n": 1}, "seq": 5}
+        read = {"type": "snapshot", **SESSION, "seq": 5, "complete": True, "messages": []}
+        for own in (error, state):
+            for order in ((own, read), (read, own), (read, own, own)):
+                store, stream = opened(mode)
+                for wire in order:
+                    stream.ingest(wire)
+                store.flush()
+                ends.append(store.state()["sessions"])
+        assert ends[0] == ends[1] == ends[2] == {"s": {"errors": [{"name": "E"}]}}
+        assert ends[3] == ends[4] == ends[5] == {"s": {"state": {"n": 1}}}
+
+
+def test_a_local_message_that_an_equal_block_confirms_is_shown_as_confirmed() -> None:
+    store, stream = opened("block")
+    store.apply(MessageOpened(session_id="s", message_id="m", role="user", local=True))
+    store.apply(
+        BlockReplaced(session_id="s", message_id="m", block_index=0, kind="text", text="hi")
+    )
+    store.flush()
+    stream.ingest({"type": "block.replaced", **BLOCK, "kind": "text", "text": "hi", "seq": 1})
+    assert store.flush().changed
+    assert not store.message("s", "m").local
+
+
+def test_a_close_of_the_new_generation_counts_also_before_its_first_operation() -> None:
+    for mode in ("block", "session"):
+        ends = []
+        close = {"type": "block.closed", **BLOCK, "generation": "g2"}
+        first = {"type": "block.delta", **BLOCK, "text": "new", "generation": "g2", "seq": 1}
+        if mode == "session":
+            first = {"type": "block.opened", **BLOCK, "kind": "text", "generation": "g2", "seq": 1}
+            close["seq"] = 2
+        for order in ((first, close), (close, first)):
+            store, stream = opened(mode)
+            stream.ingest({"type": "stream.opened", **SESSION, "generation": "g1"})
+            stream.ingest(
+                {"type": "block.delta", **BLOCK, "text": "old", "generation": "g1", "seq": 1}
+            )
+            stream.ingest({"type": "stream.opened", **SESSION, "generation": "g2"})
+            for wire in order:
+                stream.ingest(wire)
+            store.flush()
+            ends.append(store.state()["sessions"])
+        assert ends[0] == ends[1]
+        assert store.part("s", "m", 0).status == "closed"
+
+
+def test_the_first_operation_of_a_new_counter_takes_the_old_texts_place_without_a_text() -> None:
+    store, stream = opened("block")
+    stream.ingest({"type": "stream.opened", **SESSION, "generation": "g1"})
+    stream.ingest({"type": "block.delta", **BLOCK, "field": "input", "text": "old", "seq": 1})
+    stream.ingest({"type": "stream.opened", **SESSION, "generation": "g2"})
+    running = {
+        "type": "block.replaced",
+        **BLOCK,
+        "state": {"status": "running"},
+        "input": "new ",
+        "seq": 1,
+    }
+    stream.ingest({**running, "generation": "g2"})
+    stream.ingest({"type": "block.delta", **BLOCK, "field": "input", "text": "text", "seq": 2})
+    store.flush()
+    part = store.part("s", "m", 0)
+    assert (str(part.others["input"]), part.previous) == ("new text", False)
+
+
+def test_a_request_that_a_snapshot_lists_is_open_also_where_the_session_was_removed_before() -> (
+    None
+):
+    store, stream = opened("session")
+    stream.ingest({"type": "session.removed", **SESSION, "seq": 1})
+    stream.ingest({"type": "permission.asked", **SESSION, "id": "r", "payload": {}, "seq": 3})
+    wire = {"type": "snapshot", **SESSION, "seq": 4, "complete": True, "messages": []}
+    stream.ingest({**wire, "permissions": [{"id": "r", "payload": {}}]})
+    store.flush()
+    assert list(store.session("s").permissions) == ["r"]
+
+
+def test_a_shared_state_between_a_removal_and_the_new_beginning_stays_removed() -> None:
+    removed = {"type": "session.removed", **SESSION, "seq": 1}
+    state = {"type": "session.state", **SESSION, "state": {"n": 1}, "seq": 2}
+    again = {"type": "session.updated", **SESSION, "info": {"b": 2}, "whole": True, "seq": 3}
+    ends = []
+    for order in ((removed, state, again), (removed, again, state), (again, removed, state)):
+        store, stream = opened("sparse")
+        for wire in order:
+            stream.ingest(wire)
+        store.flush()
+        ends.append(store.state()["sessions"])
+    assert ends[0] == ends[1] == ends[2] == {"s": {"info": {"b": 2}}}
+
+
+def test_a_snapshot_leaves_what_the_user_said_until_the_server_has_it() -> None:
+    store, stream = opened("session")
+    store.apply(MessageOpened(session_id="s", message_id="m", role="user", local=True))
+    store.apply(
+        BlockReplaced(session_id="s", message_id="m", block_index=0, kind="text", text="hi")
+    )
+    known = {"id": "m", "role": "user", "status": "open", "parts": []}
+    stream.ingest({"type": "snapshot", **SESSION, "seq": 5, "complete": True, "messages": [known]})
+    store.flush()
+    assert store.part("s", "m", 0).text == "hi"
+
+
+def test_a_lost_first_operation_of_a_message_holds_the_resume_position() -> None:
+    _, stream = opened("block")
+    for number, (block, seq) in ((2, (0, 1)), (3, (1, 2))):  # id 1, block 1 seq 1, was lost
+        stream.feed(frame(number, {**delta("x"), "blockIndex": block, "seq": seq}))
+    assert stream.position.event_id in ("", "1")

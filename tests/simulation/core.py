@@ -13,11 +13,13 @@ from typing import Any
 from mirror import Mirror
 
 from streamstore import ChangeSet, Limits, StreamStore
+from streamstore.events import BlockReplaced, MessageOpened, MessageRollback
 from streamstore.testing.books import Books
 from streamstore.testing.comparing import difference
 from streamstore.ticks import ManualTicks
 
-from .oracle import Truth, ranges
+from .oracle import Truth, ranges, said
+from .scripts import LOCAL, NOT_FETCHED
 from .wires import BAD, Wires
 
 History = dict[str, Any]
@@ -62,7 +64,7 @@ class View:
     def hear(self, changes: ChangeSet) -> None:
         """Apply one change set."""
         if self.digest is not None:
-            self.digest.update(said(changes))
+            self.digest.update(heard(changes))
         if changes.version != self.version + 1:
             raise Mismatch(f"version {changes.version} follows {self.version}")
         self.version = changes.version
@@ -92,7 +94,7 @@ class View:
                 texts.pop(place, None)
 
 
-def said(changes: ChangeSet) -> bytes:
+def heard(changes: ChangeSet) -> bytes:
     """A change set as bytes, with everything that a reader could notice."""
     return repr(
         (
@@ -114,6 +116,9 @@ class Run:
         self.wires = Wires(history["protocol"], self.script, history["framing"])
         self.got: set[int] = set()
         self.numbers: dict[str, list[tuple[int, int]]] = {}
+        #: Messages that a fetched state lacks, and of which nothing had come: up to that seq
+        #: nobody can know that there was one, nor that it was removed.
+        self.unheard: dict[tuple[str, str], int] = {}
         self.ranks = [2 * n if of < 0 else 2 * of - 1 for n, (_, of) in enumerate(self.script)]
         self.sent: list[int] = []  # what the present stream counts; -1 and less: bad input
         self.journal: list[int] = []
@@ -125,6 +130,9 @@ class Run:
         self.fields = all(event["type"] != "snapshot" for event, _ in self.script)
         self.fetched = False
         self.cuts: list[float] = []  # without numbers: behind which arrivals a connection ended
+        self.generations: dict[str, str] = {}  # that were opened, by session
+        self.waiting: list[int] = []  # what came before its generation was opened
+        self.mine = False  # the user said something, and did not take it back
         self.saved: Any = None
         self.latest = -1  # of what surely arrived
         self.digest = digest
@@ -220,17 +228,52 @@ class Run:
 
     def _take(self, n: int) -> None:
         event, covers = self.script[n]
-        if covers < 0 or event["type"] == "block.snapshot":
-            self.got.add(n)
-        else:
-            session = event["sessionId"]
-            for m, (other, of) in enumerate(self.script[:covers]):
-                if of < 0 and other["sessionId"] == session:
-                    self.got.add(m)
+        generation, session = event.get("generation"), event["sessionId"]
+        current = self.generations.get(session)
+        if event["type"] == "stream.opened":
+            if current is None or generation > current:
+                self.generations[session] = generation
+                self.numbers.pop(session, None)
+                self.unheard = {at: n for at, n in self.unheard.items() if at[0] != session}
+                self.got.add(n)
+                waiting, self.waiting = self.waiting, []
+                for m in waiting:
+                    self._take(m)
+            return
+        if generation is not None and (current is None or generation > current):
+            self.waiting.append(n)
+            return
+        if generation is not None and generation < current:
+            return
         seq = event.get("seq")
+        if covers < 0 or event["type"] == "block.snapshot":
+            if seq is None or seq > self.unheard.get((session, _message_of(event)), -1):
+                self.got.add(n)
+        else:
+            absent = self._absent(event)
+            for m, (other, of) in enumerate(self.script[:covers]):
+                if of < 0 and other["sessionId"] == session and other["type"] not in NOT_FETCHED:
+                    if _message_of(other) in absent:
+                        self.unheard[session, _message_of(other)] = seq
+                    else:
+                        self.got.add(m)
         if seq is not None and self.mode == "session":
             first = 1 if event["type"] == "snapshot" else seq
             self.numbers.setdefault(event["sessionId"], []).append((first, seq))
+
+    def _absent(self, snapshot: Any) -> set[str]:
+        """Messages that a fetched state lacks, and of which nothing had come below its seq."""
+        seq, session = snapshot.get("seq"), snapshot["sessionId"]
+        if seq is None:
+            return set()
+        known = {message["id"] for message in snapshot["messages"]} | {""}
+        all_of_them = set()
+        for m, (other, covers) in enumerate(self.script):
+            if covers < 0 and other["sessionId"] == session:
+                all_of_them.add(_message_of(other))
+                if m in self.got and other.get("seq", seq + 1) <= seq:
+                    known.add(_message_of(other))
+        return all_of_them - known
 
     def _do_x(self, n: int) -> None:
         place = -1 - n % len(BAD)
@@ -320,16 +363,21 @@ class Run:
         saved = json.dumps(self.store.save())
         numbers = {name: list(came) for name, came in self.numbers.items()}
         self.saved = (
-            saved, list(self.sent), len(self.journal), set(self.got), numbers, list(self.cuts)
+            saved, list(self.sent), len(self.journal), set(self.got), numbers, list(self.cuts),
+            self.mine, dict(self.generations), list(self.waiting), dict(self.unheard),
         )  # fmt: skip
 
     def _do_crash(self) -> None:
         if self.saved is None:
-            self.got, self.numbers, self.cuts = set(), {}, []
+            self.got, self.numbers, self.cuts, self.mine = set(), {}, [], False
+            self.generations, self.waiting, self.unheard = {}, [], {}
             self.sent, rest = [], list(self.log if self.by_id else self.journal)
             self._start(None)
         else:
-            saved, sent, at, got, numbers, cuts = self.saved
+            saved, sent, at, got, numbers, cuts, self.mine, generations, *others = self.saved
+            waiting, unheard = others
+            self.generations, self.waiting = dict(generations), list(waiting)
+            self.unheard = dict(unheard)
             self.got, self.cuts = set(got), list(cuts)
             self.numbers = {name: list(came) for name, came in numbers.items()}
             self._start(json.loads(saved))
@@ -338,6 +386,26 @@ class Run:
             if self.by_id:
                 rest = self._behind()
         self._resend(rest)
+
+    def _do_say(self) -> None:
+        """The user says something, where the server has not told of it yet."""
+        if self.mine or any(LOCAL in self.script[n][0].values() for n in self.got):
+            return
+        self.mine = True
+        key = {"session_id": "s1", "message_id": LOCAL}
+        for event in (
+            MessageOpened(**key, role="user", order=9, local=True),
+            BlockReplaced(**key, block_index=0, kind="text", text=said(LOCAL)),
+        ):
+            self.store.apply(event)
+
+    def _do_unsay(self) -> None:
+        """The server did not take it, or did not answer: what it has not confirmed goes."""
+        of = {self.script[n][0]["type"] for n in self.got if LOCAL in self.script[n][0].values()}
+        if of == {"block.replaced"}:
+            return  # who its author is has been said by the user alone
+        self.mine = False
+        self.store.apply(MessageRollback(session_id="s1", message_id=LOCAL))
 
     def _do_fetch(self, n: int) -> None:
         """A state without a number is read and merged, with nothing in between."""
@@ -419,6 +487,12 @@ class Run:
     # -- looks -----------------------------------------------------------------------------------
 
     def _truth(self) -> Truth:
+        truth = self._told()
+        if self.mine:
+            truth.say("s1", LOCAL)
+        return truth
+
+    def _told(self) -> Truth:
         ranks, script = self.ranks, self.script
         places = sorted(self.got, key=ranks.__getitem__)
         if not self.cuts:
@@ -439,6 +513,11 @@ class Run:
         if not self.fields:
             expected = {key: text for key, text in expected.items() if key[3] == "text"}
             shown = {key: text for key, text in shown.items() if key[3] == "text"}
+        if shown != expected:
+            # A field that streamed before its block was removed is a text also where it is said
+            # whole afterwards.
+            plain = truth.plain()
+            shown = {key: t for key, t in shown.items() if key in expected or t != plain.get(key)}
         if shown != expected:
             found = difference(_named(expected), _named(shown))
             raise Mismatch(f"shown to {scope or 'all'} at version {view.version}: {found}")
@@ -489,11 +568,11 @@ class Run:
                 first, last = min(came)[0], max(stop for _, stop in came)
                 missing = ranges(came, first, last)
                 resume[name] = missing[0][0] - 1 if missing else last
-                if missing:
+                if missing and name not in truth.gone:
                     expected.append((name, None, None, missing))
             if resume != state["resume"].get("sessions", {}):
                 raise Mismatch(f"resumes at {state['resume']}, not at {resume}")
-        if self.by_id and self.history["actions"][-1][:1] == ["cut"]:
+        if self.by_id and [action[0] for action in self.history["actions"][-1:]] == ["cut"]:
             self._check_resumed(state["gaps"])
         found = [
             (g["sessionId"], g.get("messageId"), g.get("blockIndex"), g.get("missing", []))
@@ -502,10 +581,23 @@ class Run:
         if sorted(found, key=repr) != sorted(expected, key=repr):
             raise Mismatch(f"the gaps are {found}, not {expected}")
 
+    def _sent_early(self, n: int) -> bool:
+        """Whether a server sent entry n before one of a lower seq, so that nothing tells where."""
+        names = ("sessionId", "messageId", "blockIndex")[: 1 if self.mode == "session" else 3]
+        event = self.script[n][0]
+        for m in self.got:
+            other, place = self.script[m][0], self.places.get(m, -1)
+            if all(other.get(name) == event.get(name) for name in names):
+                if other.get("seq", -1) < event.get("seq", -1) and place > self.places[n]:
+                    return True
+        return False
+
     def _check_resumed(self, gaps: Any) -> None:
         """What a server has, and a reader sees the lack of, came with the last connection."""
         for n in self.revealed:
             event, _ = self.script[n]
+            if self._sent_early(n):
+                continue
             for gap in gaps:
                 of = [event.get(name) for name in ("sessionId", "messageId", "blockIndex")]
                 mine = [gap.get(name) for name in ("sessionId", "messageId", "blockIndex")]
@@ -515,6 +607,12 @@ class Run:
                 lacks = any(first <= seq <= last for first, last in gap.get("missing", ()))
                 if lacks and of == mine[: len(of)] and n not in self.got:
                     raise Mismatch(f"{event} is missing, and no connection went on before it")
+
+
+def _message_of(event: Any) -> str:
+    """The message that an event is about, "" where it is about none."""
+    of_message = event["type"].startswith(("message.", "block."))
+    return event["messageId"] if of_message else ""
 
 
 def _named(texts: dict[Any, str]) -> dict[str, str]:

@@ -13,6 +13,7 @@ Draws from the generator it is given alone; knows scripts, and no library.
     ["lose", n]      the server sends entry n, and it never arrives; what comes behind it shows a hole
     ["again", n]     the server sends what it has beyond the resume position, up to entry n
     ["save"]         the state is saved; ["crash"]: what runs is gone, the saved state goes on
+    ["say"]          the user says something in `s1`; ["unsay"] and takes it back
     ["sub", kind]    somebody subscribes: raising, closing, feeding, flushing, slow, part, mirror
 """
 
@@ -24,8 +25,8 @@ from typing import Any
 
 Action = list[Any]
 
-#: Whether the first entry may be lost that the second follows, after others, of which some were.
-Losing = Callable[[int, int, list[int], set[int]], bool]
+#: Whether an entry may be lost, after others, of which some were.
+Losing = Callable[[int, list[int], set[int]], bool]
 
 SUBSCRIBERS = ("raising", "closing", "feeding", "flushing", "slow", "part", "mirror")
 
@@ -99,11 +100,7 @@ def actions(
     lost: set[int] = set()
     at, size = 0, len(arrivals)
     while at < size:
-        if (
-            at + 1 < size
-            and chance() < 0.25
-            and losing(*arrivals[at : at + 2], arrivals[:at], lost)
-        ):
+        if at + 1 < size and chance() < 0.25 and losing(arrivals[at], arrivals[:at], lost):
             found.append(["lose", arrivals[at]])
             lost.add(arrivals[at])
             at += 1
@@ -144,18 +141,30 @@ def actions(
 _JUMPS = (0, 1, 5, 15, 16, 17, 100, 1000, 86_400_000)
 
 
+def saying(random: Random, found: list[Action]) -> None:
+    """The user says something, and perhaps takes it back, and says it again."""
+    at = int(random.random() * (len(found) / 2 + 1))
+    for step in ("say", "unsay", "say"):
+        found.insert(at, [step])
+        at += 1 + int(random.random() * 8)
+        if at > len(found) or random.random() < 0.4:
+            return
+
+
 def anywhere(script: list[Any], mode: str) -> Losing:
     """Anything may be lost; what shows that it is missing may come much later.
 
-    Known limit: where nothing of its session, or in a block stream of its message, came before,
-    what shows that something is missing does not hold the resume position.
+    Known limit: where in a block stream nothing of its message came before, what shows that
+    something is missing does not hold the resume position.
     """
 
-    def losing(lost: int, then: int, before: list[int], others: set[int]) -> bool:
+    def losing(lost: int, before: list[int], others: set[int]) -> bool:
         one, covers = script[lost]
-        names = ("sessionId", "messageId") if mode == "block" else ("sessionId",)
-        return covers < 0 and any(
-            script[n][1] < 0 and all(script[n][0].get(name) == one.get(name) for name in names)
+        if covers >= 0 or mode != "block":
+            return covers < 0
+        return any(
+            script[n][1] < 0
+            and all(script[n][0].get(name) == one.get(name) for name in ("sessionId", "messageId"))
             for n in before
             if n not in others
         )
@@ -163,26 +172,6 @@ def anywhere(script: list[Any], mode: str) -> Losing:
     return losing
 
 
-def reveals(script: list[Any], mode: str) -> Losing:
-    """What is lost is followed by an entry that shows it at once.
-
-    Known limit: what was lost in one connection and shows in the next is not asked for again.
-    """
-    anything = anywhere(script, mode)
-    names = ("sessionId",) if mode == "session" else ("sessionId", "messageId", "blockIndex")
-    operations = ("block.delta", "block.replaced")
-
-    def losing(lost: int, then: int, before: list[int], others: set[int]) -> bool:
-        (one, covers), (other, over) = script[lost], script[then]
-        if covers >= 0 or over >= 0 or any(one.get(name) != other.get(name) for name in names):
-            return False
-        if mode == "block" and not (one["type"] in operations and other["type"] in operations):
-            return False
-        return bool(one["seq"] < other["seq"]) and anything(lost, then, before, others)
-
-    return losing
-
-
-def nothing(lost: int, then: int, before: list[int], others: set[int]) -> bool:
+def nothing(lost: int, before: list[int], others: set[int]) -> bool:
     """Nothing is lost."""
     return False

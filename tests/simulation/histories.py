@@ -16,6 +16,8 @@ from .scripts import Shape
 
 History = dict[str, Any]
 
+#: Behind these nobody knows what becomes of a message that the server has not heard of.
+_ENDS = ("session.removed", "stream.opened")
 #: One history in so many is of the whole library.
 WHOLE = 10
 
@@ -55,6 +57,8 @@ def make_core(seed: int) -> History:
         whole=protocol == "ekacode",
         halves=native and chance() < 0.12,
         alone=protocol == "anthropic",
+        told=not tight,
+        locals=native and not tight and chance() < 0.2,
         blocks=1 if protocol == "t3code" else 3,
     )
     script = scripts.make(random, shape)
@@ -66,12 +70,18 @@ def make_core(seed: int) -> History:
         for name in names:
             if mode == "none" and shape.halves:
                 continue
-            last.append(["fetch" if mode == "none" else "e", len(script)])
-            script.append([scripts.read(script[:count], name, count, mode), count])
+            state = scripts.read(script[:count], name, count, mode)
+            if state is not None:
+                last.append(["fetch" if mode == "none" else "e", len(script)])
+                script.append([state, count])
     moves = list(script[: len(script) - len(last)])
+    openings = [n for n, (event, _) in enumerate(script) if event["type"] == "stream.opened"]
     by_id = native and mode in ("block", "session") and not (tight or loss) and chance() < 0.25
+    by_id = by_id and not openings
     free = not by_id and protocol in ("native", "vellum", "t3code", "ekacode")
     arrivals = faults.order(random, moves, mode, loss, free)
+    for n in openings[:1]:  # the first one comes first, or never: else it is the later one
+        arrivals = [n for at in arrivals if at == n] + [at for at in arrivals if at != n]
     if repeats and chance() < 0.7:
         arrivals = faults.repeated(random, arrivals)
     framing = "" if chance() < 0.55 else "frames" if chance() < 0.6 else "lines"
@@ -82,7 +92,7 @@ def make_core(seed: int) -> History:
     cuts = chance() < 0.5 and protocol != "anthropic"
     losing = faults.nothing
     if by_id:
-        losing = (faults.reveals if cuts else faults.anywhere)(script, mode)
+        losing = faults.anywhere(script, mode)
     actions = faults.actions(
         random,
         arrivals,
@@ -94,9 +104,13 @@ def make_core(seed: int) -> History:
     )
     if by_id and arrivals:  # whatever was lost and shows a hole comes with the last connection
         actions.append(["cut", arrivals[-1], -1])
+    if shape.locals and not any(event["type"] in _ENDS for event, _ in script):
+        faults.saying(random, actions)
+    tail = 0  # so many actions at the end stay, else nobody knows how it ends
     if tight:
         actions.append(["f"])
         actions += [["e", n] for n in range(count)]
+        tail = 1 + count + len(last)
     actions += last
     draw = chance()
     ticks = "manual" if draw < 0.6 else "timed" if draw < 0.8 else "each" if draw < 0.9 else "feed"
@@ -109,6 +123,7 @@ def make_core(seed: int) -> History:
         "delivery": "buffered" if chance() < 0.15 else "streaming",
         "framing": framing,
         "tight": tight,
+        "tail": tail,
         "small": chance() < 0.3,
         "repeats": repeats,
         "byId": by_id,
@@ -140,7 +155,14 @@ def make_whole(seed: int) -> History:
     ids = not after and (mode == "block" or chance() < 0.6)
     # Where nothing is numbered, a state and a replay cannot be told apart.
     reads = not after and ((mode not in ("block", "none") and chance() < 0.5) or not ids)
-    shape = Shape(mode, plain=mode == "none" and reads, single=after, snapshots=False, reads=reads)
+    shape = Shape(
+        mode,
+        plain=mode == "none" and reads,
+        single=after,
+        snapshots=False,
+        reads=reads,
+        told=not (reads or after),
+    )
     script = scripts.make(random, shape)
     return {
         "seed": seed,

@@ -6,6 +6,7 @@ the words of the contract and no file of the library: dicts and lists alone.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from typing import Any
 
@@ -15,7 +16,7 @@ Key = tuple[Any, ...]
 #: What a removal leaves; only a full event makes something of it again.
 GONE: Any = None
 _COMMON = frozenset(
-    "type sessionId messageId blockIndex seq id text field kind order whole status".split()
+    "type sessionId messageId blockIndex seq generation id text field kind order whole status".split()
 )
 
 
@@ -26,6 +27,9 @@ class Truth:
         self.block = mode == "block"
         self.arrival = mode == "none"
         self.sessions: dict[str, Any] = {}
+        self.generations: dict[str, str] = {}
+        self.gone: set[str] = set()
+        self.left: set[str] = set()  # gone once
         self.done: dict[Key, int] = {}
         self.top: dict[Key, int] = {}
         self.counts: dict[Key, list[tuple[int, int]]] = {}
@@ -38,28 +42,89 @@ class Truth:
                 self._cut()
                 continue
             name = event["sessionId"]
+            if event["type"] == "stream.opened":
+                before = self.generations.get(name)
+                self.generations[name] = event["generation"]
+                if before is not None:
+                    self._restart(name)
+                continue
+            if event["type"] == "session.removed":
+                self.gone.add(name)
+                self.left.add(name)
+                sessions.pop(name, None)
+            if name in self.gone:
+                again = event["type"] == "session.updated" and event.get("whole")
+                if self.block or not again:
+                    continue
+                self.gone.discard(name)
             session = sessions.get(name)
+            if session is None and "patch" in event:
+                continue  # there is nothing that it fits
             if session is None:
                 session = sessions[name] = {
-                    "info": {}, "status": None, "todo": None, "permissions": {}, "answered": set(),
+                    "info": {}, "status": None, "todo": None, "diff": None, "errors": [],
+                    "state": None, "permissions": {}, "questions": {}, "answered": set(),
                     "messages": {},
                 }  # fmt: skip
-            if "messageId" in event:
+            if "messageId" in event and ".asked" not in event["type"]:
                 self._message(session, event)
-            elif event["type"] == "session.updated":
-                session["info"].update(event["info"])
-            elif event["type"] == "session.status":
-                session["status"] = {"type": event["status"]}
-            elif event["type"] == "todo.updated":
-                session["todo"] = event["todo"]
-            elif event["type"] == "permission.asked":
-                if event["id"] not in session["answered"]:
-                    asked = {"id": event["id"], "payload": event["payload"]}
-                    session["permissions"][event["id"]] = asked
             else:
-                session["answered"].add(event["id"])
-                session["permissions"].pop(event["id"], None)
+                self._own(session, event)
         return self
+
+    def _restart(self, name: str) -> None:
+        """The server counts from 1 again: what was said stays readable, until it is said anew."""
+        for table in (self.done, self.top, self.counts):
+            for key in [key for key in table if key[0] == name]:
+                del table[key]
+        messages = self.sessions.get(name, {"messages": {}})["messages"]
+        for message_id in [at for at, message in messages.items() if message is GONE]:
+            del messages[message_id]
+        for message in messages.values():
+            blocks = message["blocks"]
+            for index in [at for at, block in blocks.items() if block is GONE]:
+                del blocks[index]
+            for block in blocks.values():
+                block["previous"] |= any(map("".join, block["texts"].values()))
+                block["waits"], block["ranked"] = [], False
+
+    @staticmethod
+    def _renew(block: Wire) -> None:
+        """The first that is said anew takes the place of the previous text."""
+        waits, block["waits"] = block["waits"], []
+        block["previous"] = block["closed"] = False
+        block["texts"] = {name: [] for name in block["texts"]}
+        for name, text in waits:
+            block["texts"].setdefault(name, []).append(text)
+
+    @staticmethod
+    def _own(session: Wire, event: Wire) -> None:
+        """What a session says beside its messages."""
+        kind = event["type"]
+        if kind == "session.updated":
+            session["info"] = {**({} if event.get("whole") else session["info"]), **event["info"]}
+        elif kind == "session.status":
+            details = {
+                name: event[name] for name in ("attempt", "message", "next") if name in event
+            }
+            session["status"] = {"type": event["status"], **details}
+        elif kind in ("todo.updated", "session.diff"):
+            name = "todo" if kind == "todo.updated" else "diff"
+            session[name] = event[name]
+        elif kind == "session.error":
+            session["errors"].append(event["error"])
+        elif kind == "session.state":
+            session["state"] = patched(session["state"], event)
+        else:
+            name, _, step = kind.partition(".")
+            request = (name, event["id"])
+            if step != "asked":
+                session["answered"].add(request)
+                session[f"{name}s"].pop(event["id"], None)
+            elif request not in session["answered"]:
+                members = ("id", "payload", "messageId", "callId")
+                asked = {member: event[member] for member in members if member in event}
+                session[f"{name}s"][event["id"]] = asked
 
     def _message(self, session: Wire, event: Wire) -> None:
         kind, messages, name = event["type"], session["messages"], event["messageId"]
@@ -71,21 +136,24 @@ class Truth:
             return
         if not message:
             message = messages[name] = {
-                "role": None, "order": None, "info": {}, "status": "open", "blocks": {},
-                "reset": False,
+                "role": None, "order": None, "clientId": None, "local": False, "info": {},
+                "status": "open", "blocks": {}, "reset": False,
             }  # fmt: skip
         if kind == "message.reset":
             message["reset"] = True
             return
         if message["reset"]:
             self.rebuild(message)
+            if self.arrival:  # no number says that it ended later
+                message["status"] = "open"
         if "blockIndex" in event:
             self._block(message, event)
         elif kind == "message.closed":
-            message["status"] = event["status"]
+            if not (self.block and message["status"] == "aborted"):  # nothing says which is later
+                message["status"] = event["status"]
         else:
             message["info"].update(event.get("info", ()))
-            for member in ("role", "order"):
+            for member in ("role", "order", "clientId"):
                 if member in event:
                     message[member] = event[member]
 
@@ -107,12 +175,23 @@ class Truth:
         if not block:
             lacks = self.arrival and kind == "block.delta"  # nobody knows what was before it
             block = blocks[index] = {
-                "kind": None, "texts": {}, "fields": {}, "closed": False, "gap": lacks
+                "kind": None, "texts": {}, "fields": {}, "closed": False, "gap": lacks,
+                "previous": False, "waits": [], "ranked": True,
             }  # fmt: skip
         if self.block and "seq" in event and not self._in_order(event):
             return
+        if block["previous"]:
+            if kind == "block.delta" and not self.block:
+                block["waits"].append((event.get("field", "text"), event["text"]))
+                return
+            operation = kind in ("block.delta", "block.replaced", "block.snapshot")
+            if "text" in event or (operation if self.block else full):
+                self._renew(block)
         if kind == "block.delta":
-            block["texts"].setdefault(event.get("field", "text"), []).append(event["text"])
+            field, texts, fields = event.get("field", "text"), block["texts"], block["fields"]
+            if field not in texts:  # it goes on from what was said whole
+                texts[field] = [fields[field]] if isinstance(fields.get(field), str) else []
+            texts[field].append(event["text"])
         elif kind == "block.closed":
             block["closed"] = True
         else:
@@ -123,11 +202,15 @@ class Truth:
                 block["gap"] = False
             block["kind"] = block["kind"] or event.get("kind")
             for name, value in event.items():
-                if name == "state" and kind != "block.snapshot":
-                    if block["fields"].get("state") == {"status": "completed"}:
-                        continue  # nothing ranks above it
-                if name not in _COMMON:
-                    block["fields"][name] = value
+                if name in _COMMON:
+                    continue
+                if name == "state":
+                    if block["ranked"] and _rank(value) < _rank(block["fields"].get("state")):
+                        continue
+                    block["ranked"] = True
+                block["fields"][name] = value
+                if name in block["texts"]:
+                    block["texts"][name] = [value] if isinstance(value, str) else []
 
     def _cut(self) -> None:
         """A connection is lost: without numbers, what was open may lack text from here on."""
@@ -154,6 +237,29 @@ class Truth:
             return True
         return False
 
+    def say(self, session_id: str, message_id: str) -> None:
+        """The user says something, which is shown until the server tells of it."""
+        made = Truth("none")
+        key = {"sessionId": session_id, "messageId": message_id}
+        made.take(
+            [
+                {"type": "message.opened", **key, "role": "user", "order": 9},
+                {"type": "block.replaced", **key, "blockIndex": 0, "text": said(message_id)},
+            ]
+        )
+        own = made.sessions[session_id]["messages"].pop(message_id)
+        messages = self.sessions.setdefault(session_id, made.sessions[session_id])["messages"]
+        if any(message and message["clientId"] == message_id for message in messages.values()):
+            return
+        if message_id in messages:  # the server knows it, and perhaps not yet all of it
+            message = messages[message_id]
+            message["blocks"].setdefault(0, own["blocks"][0])
+            for member in ("role", "order"):
+                if message[member] is None:
+                    message[member] = own[member]
+        else:
+            messages[message_id] = {**own, "local": True}
+
     # -- what is seen ----------------------------------------------------------------------------
 
     def gap(self, key: Key) -> bool:
@@ -177,6 +283,19 @@ class Truth:
                             found[name, message_id, index, field] = text
         return found
 
+    def plain(self) -> dict[Key, str]:
+        """Every field that is said whole and is a text, by the same key."""
+        return {
+            (name, message_id, index, field): value
+            for name, session in self.sessions.items()
+            for message_id, message in session["messages"].items()
+            if message is not GONE
+            for index, block in message["blocks"].items()
+            if block is not GONE
+            for field, value in block["fields"].items()
+            if isinstance(value, str) and field not in block["texts"]
+        }
+
     def state(self) -> Wire:
         """`sessions` of contract section 9."""
         found = {}
@@ -190,11 +309,17 @@ class Truth:
                 info=session["info"],
                 status=session["status"],
                 todo=session["todo"],
+                diff=session["diff"],
+                errors=session["errors"],
+                state=session["state"],
                 permissions=session["permissions"],
+                questions=session["questions"],
                 messages=[
                     _filled(
                         id=message_id,
                         role=message["role"],
+                        clientId=message["clientId"],
+                        local=message["local"] or None,
                         info=message["info"],
                         status=message["status"],
                         parts=self._parts((name, message_id), message),
@@ -211,12 +336,12 @@ class Truth:
                 continue
             settled = block["closed"] or message["status"] != "open"
             gap = self.gap((*key, index)) or block["gap"]
-            texts = {n: readable("".join(t), settled) for n, t in block["texts"].items()}
+            texts = {n: readable("".join(t), settled) for n, t in block["texts"].items() if t}
             status = ("incomplete" if gap else "closed") if settled else "open"
             parts.append(
                 _filled(
                     **{**block["fields"], **texts}, blockIndex=index, kind=block["kind"] or "text",
-                    status=status, gap=gap or None,
+                    status=status, gap=gap or None, previous=block["previous"] or None,
                 )
             )  # fmt: skip
         return parts
@@ -225,10 +350,53 @@ class Truth:
         """What is missing of each block that is there, as ranges."""
         found = {}
         for key, came in self.counts.items():
+            if key[0] in self.gone:
+                continue
             message = self.sessions[key[0]]["messages"][key[1]]
             if self.gap(key) and message is not GONE and message["blocks"].get(key[2]) is not GONE:
                 found[key] = ranges(came, 1, self.top[key])
         return found
+
+
+def said(message_id: str) -> str:
+    """What the user says in a message."""
+    return f"{message_id} \U0001f600"
+
+
+def _rank(state: Any) -> int:
+    """How far a tool is; what is behind is refused."""
+    status = (state or {}).get("status")
+    if status is None:
+        return -1
+    return {"pending": 0, "running": 1, "waiting": 1}.get(status, 2)
+
+
+def patched(state: Any, event: Wire) -> Any:
+    """A shared state after it was said anew, or patched; a patch that does not fit does nothing."""
+    if "patch" not in event:
+        return event["state"]
+    found = json.loads(json.dumps(state))
+    for step in event["patch"]:
+        *path, last = step["path"].split("/")[1:]
+        at = found
+        for name in path:
+            at = at.get(name) if isinstance(at, dict) else None
+        operation, value = step["op"], step.get("value")
+        if isinstance(at, list) and operation == "add":  # only ever at the end
+            at.append(value)
+        elif isinstance(at, list) and at and operation == "remove":  # only ever the first
+            del at[0]
+        elif isinstance(at, dict) and operation == "add":
+            at[last] = value
+        elif not isinstance(at, dict) or last not in at:
+            return state
+        elif operation == "remove":
+            del at[last]
+        elif operation == "replace":
+            at[last] = value
+        elif at[last] != value:  # test
+            return state
+    return found
 
 
 def ranges(came: Iterable[tuple[int, int]], first: int, last: int) -> list[list[int]]:

@@ -10,12 +10,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from streamstore import pipeline, rows, subscribers, watermarks
+import attrs
+
+from streamstore import pipeline, reducer, rows, snapshots, subscribers, verdicts, watermarks
 from streamstore.changes import MergedChanges
 from streamstore.client import resuming, resync, watch
+from streamstore.jsonpatch import apply_patch
 from streamstore.marks import EventIds, FieldMarks, Marks
+from streamstore.model import freeze
 from streamstore.pipeline import Position, Stream, StreamStore
+from streamstore.reducer import Reducer
+from streamstore.rows import SessionRow
 
+_INHERITED = object()
 DEFECTS: dict[str, Callable[[], Any]] = {}
 
 
@@ -24,14 +31,17 @@ def _defect(name: str) -> Callable[[Callable[[], Iterator[Any]]], Any]:
         @contextmanager
         def planted() -> Iterator[None]:
             changes = list(plant())
-            before = [(owner, at, getattr(owner, at)) for owner, at, _ in changes]
+            before = [(owner, at, vars(owner).get(at, _INHERITED)) for owner, at, _ in changes]
             for owner, at, value in changes:
                 setattr(owner, at, value)
             try:
                 yield
             finally:
                 for owner, at, value in before:
-                    setattr(owner, at, value)
+                    if value is _INHERITED:
+                        delattr(owner, at)
+                    else:
+                        setattr(owner, at, value)
 
         DEFECTS[name] = planted
         return planted
@@ -146,6 +156,154 @@ def _tombstones() -> Iterator[Any]:
         return admit(self, mode, event, session, message, *rest)
 
     yield watermarks.Gate, "admit", forgetful
+
+
+# --- of what is said beside texts -----------------------------------------------------------------
+
+
+@_defect("an answer is forgotten when it comes before the request")
+def _answers() -> Iterator[Any]:
+    def forgetful(self: Any, event: Any, session: Any, arrival: Any) -> None:
+        self._requests(session, event).pop(event.request_id, None)
+
+    yield Reducer, "_answered", forgetful
+
+
+@_defect("a permission and a question of one id are one")
+def _one_id() -> Iterator[Any]:
+    yield Reducer, "_answer", staticmethod(lambda event, request_id: f"permissions {request_id}")
+
+
+@_defect("the last todo list, diff or status to arrive wins, whatever its number")
+def _own() -> Iterator[Any]:
+    own = Reducer._own
+
+    def arrived(self: Any, event: Any, session: Any, arrival: Any) -> None:
+        own(self, attrs.evolve(event, seq=None), session, arrival)
+
+    yield Reducer, "_own", arrived
+
+
+@_defect("errors are kept in the order in which they come")
+def _errors() -> Iterator[Any]:
+    def arrived(self: Any, event: Any, session: Any, arrival: Any) -> None:
+        session.errors.append((event.seq, freeze(event.error)))
+
+    yield Reducer, "_session_error", arrived
+
+
+@_defect("a patch of the shared state is applied to what is there when it comes")
+def _patches() -> Iterator[Any]:
+    def arrived(self: Any, event: Any, session: Any, arrival: Any) -> Any:
+        state = (event.state,)
+        if event.patch is not None:
+            state = apply_patch(session.own.values.get("state"), event.patch, self._limits)
+        if state is None:
+            return verdicts.CONFLICT
+        session.own.put("state", freeze(state[0]), -1)
+
+    yield Reducer, "_set_state", arrived
+
+
+@_defect("a patch that does not fit is carried out as far as it goes")
+def _halfway() -> Iterator[Any]:
+    patch = reducer.apply_patch
+
+    def halfway(document: Any, steps: Any, *rest: Any) -> Any:
+        for step in steps:
+            done = patch(document, [step], *rest)
+            document = document if done is None else done[0]
+        return (document,)
+
+    yield reducer, "apply_patch", halfway
+
+
+@_defect("what is said of a removed session adds it again")
+def _sessions() -> Iterator[Any]:
+    yield SessionRow, "removed_now", property(lambda self: False)
+
+
+@_defect("a session that begins anew has what it had before")
+def _again() -> Iterator[Any]:
+    yield Reducer, "_session_removed", lambda self, event, session, arrival: None
+
+
+@_defect("a message of the user stays beside the server's own")
+def _adopt() -> Iterator[Any]:
+    yield Reducer, "_adopt", lambda self, session, message, client_id: None
+
+
+@_defect("what the user takes back stays")
+def _rollback() -> Iterator[Any]:
+    yield Reducer, "_message_rollback", lambda self, event, message, arrival: None
+
+
+@_defect("a fetched state removes what the user said meanwhile")
+def _locals() -> Iterator[Any]:
+    def absent(snapshot: Any, messages: Any, session: Any) -> Any:
+        ids = {fetched.id for fetched in messages}
+        return [m for m in session.messages.values() if m.exists and m.key.message_id not in ids]
+
+    yield snapshots, "_absent", absent
+
+
+@_defect("an input that streamed stays beside the one that is said whole")
+def _input() -> Iterator[Any]:
+    yield Reducer, "_field_text", lambda self, block, name, value, seq: None
+
+
+@_defect("a tool goes back to a lower state")
+def _rank() -> Iterator[Any]:
+    yield reducer, "tool_rank", lambda state: 0 if isinstance(state, dict) else -1
+
+
+# --- of the server's counter ----------------------------------------------------------------------
+
+
+@_defect("a generation is whatever the last opening says, also a stale one")
+def _generations() -> Iterator[Any]:
+    def anything(self: Any, session: Any, event: Any, stream: Any) -> None:
+        return None
+
+    yield watermarks.Gate, "generation", anything
+
+
+@_defect("what comes before its generation is opened is thrown away")
+def _unopened() -> Iterator[Any]:
+    restart = StreamStore._restart
+
+    def forgetful(self: Any, session: Any, generation: str, opener: Any) -> None:
+        session.waiting = []
+        restart(self, session, generation, opener)
+
+    yield StreamStore, "_restart", forgetful
+
+
+@_defect("a new counter keeps the old one's marks")
+def _marks() -> Iterator[Any]:
+    yield Marks, "restart", lambda self: None
+
+
+@_defect("what is said anew is appended to the previous text")
+def _previous() -> Iterator[Any]:
+    yield Reducer, "_renew", lambda self, block: setattr(block, "previous", False)
+
+
+@_defect("the previous text goes when the counter starts again")
+def _forgotten() -> Iterator[Any]:
+    restart = Reducer._restart_block
+
+    def forgetful(self: Any, block: Any) -> None:
+        for _, cell in block.cells():
+            cell.replace("")
+        restart(self, block)
+
+    yield Reducer, "_restart_block", forgetful
+
+
+@_defect("a reset message keeps its old blocks")
+def _reset() -> Iterator[Any]:
+    yield Reducer, "_message_reset", lambda self, event, message, arrival: None
 
 
 # --- of the client and its disk -------------------------------------------------------------------

@@ -14,13 +14,18 @@ from typing import Any
 
 import attrs
 
-from .oracle import GONE, Truth, readable
+from .oracle import GONE, Truth, readable, said
 
 Wire = dict[str, Any]
 Entry = list[Any]
 
 _WORDS = ("a", "bc ", "é", "\n", "שׁ", "\U0001f600", "e\u0301", "\u2028", "x y ", '"\\')
 _SIGNS = "ab\U0001f600é\U0001f9ec \n"
+#: The id that a client gives to what its user says in `s1`.
+LOCAL = "mine"
+_REQUESTS = ("permission.", "question.")
+#: What a session says and no fetched state holds.
+NOT_FETCHED = ("session.error", "session.state")
 
 
 @attrs.frozen
@@ -35,6 +40,9 @@ class Shape:
         single: one session.
         snapshots: states are fetched, and are in the script.
         reads: states are fetched by somebody else.
+        told: everything that is said is said to the reader, too: also what no fetched state holds
+            (errors, the shared state), and that a session is gone.
+        locals: the server tells of what the user said in `s1`.
     """
 
     mode: str
@@ -45,6 +53,8 @@ class Shape:
     single: bool = False
     snapshots: bool = True
     reads: bool = False
+    told: bool = True
+    locals: bool = False
     blocks: int = 3
 
 
@@ -61,6 +71,7 @@ class _Server:
         self._counters: dict[Any, int] = {}
         self._words = 0
         self._numbered = 0
+        self._life = 0
         fetched = shape.snapshots and not (shape.halves or shape.plain) and random.random() < 0.5
         self._fetches = fetched
         self._read = fetched or shape.reads
@@ -70,18 +81,14 @@ class _Server:
     def script(self) -> list[Entry]:
         random, shape = self._random, self._shape
         sessions = ["s1"] if shape.alone or shape.single or random.random() < 0.6 else ["s1", "s2"]
-        lanes = []
-        for session in sessions:
-            many = 1 if random.random() < 0.6 else 2
-            # The same ids in both sessions.
-            talks = [self._message(session, f"m{number}", number) for number in range(many)]
-            if shape.alone:
-                lanes.append(chain(talks))
-            else:
-                lanes += talks
-            if not shape.plain:
-                lanes.append(self._beside(session))
+        lanes = [lane for session in sessions for lane in self._session(session)]
         events = list(self._mingled(lanes))
+        if not shape.plain and shape.told:
+            draw = random.random()
+            if draw < 0.1:
+                events = self._without_a_session(events)
+            elif draw < 0.2 and self._mode != "none" and not (self._read or shape.halves):
+                events = self._restarted(events)
         for event in events:
             self._number(event)
         script = [[event, -1] for event in events]
@@ -89,24 +96,103 @@ class _Server:
             script += self._fetched(script)
         return script
 
+    def _session(self, session: str) -> list[Iterator[Wire]]:
+        """What is said in a session, in lanes that know nothing of each other."""
+        shape = self._shape
+        many = 1 if self._random.random() < 0.6 else 2
+        # The same ids in both sessions.
+        talks = [self._message(session, f"m{number}", number) for number in range(many)]
+        lanes = [chain(talks)] if shape.alone else talks
+        if shape.plain:
+            return lanes
+        if shape.locals and session == "s1" and not self._life:
+            lanes.append(self._confirmed(session))
+        return [*lanes, self._beside(session)]
+
+    def _confirmed(self, session: str) -> Iterator[Wire]:
+        """The server tells of what the user said: under the same id, or under one of its own."""
+        named = {"messageId": LOCAL} if self._random.random() < 0.6 else {"messageId": "m9"}
+        key = {"sessionId": session, **named}
+        opened = {"type": "message.opened", **key, "role": "user", "order": 9}
+        if named["messageId"] != LOCAL:
+            opened["clientId"] = LOCAL
+        yield opened
+        text = said(LOCAL)
+        yield {"type": "block.replaced", **key, "blockIndex": 0, "kind": "text", "text": text}
+
+    def _without_a_session(self, events: list[Wire]) -> list[Wire]:
+        """A session is removed in the middle of what it says, and perhaps begins anew."""
+        chance = self._random.random
+        at = int(chance() * (len(events) + 1))
+        name = "s1" if chance() < 0.7 else "s2"
+        kept, rest = events[:at], events[at:]
+        others = [event for event in rest if event["sessionId"] != name]
+        last = [event for event in rest if event["sessionId"] == name][: int(chance() * 3)]
+        if self._mode == "none":  # what is refused is no repetition when it comes again
+            last = []
+        kept += [{"type": "session.removed", "sessionId": name}, *last]
+        # Who has heard of the removal hears of the beginning. In a block stream there is none; and
+        # without numbers a request that is repeated cannot be told from one that is asked anew.
+        asked = self._mode == "none" and any(".asked" in event["type"] for event in events)
+        if self._mode == "block" or self._read or asked or chance() < 0.4:
+            return kept + others
+        self._life += 1
+        again = {"type": "session.updated", "sessionId": name, "info": {"b": 2}, "whole": True}
+        second = list(self._mingled(self._session(name)))
+        if self._mode == "none":
+            second = [event for event in second if ".asked" not in event["type"]]
+        return [*kept, again, *self._mingled([iter(others), iter(second)])]
+
+    def _restarted(self, events: list[Wire]) -> list[Wire]:
+        """The server forgets what it had not said yet of a session, and counts from 1 again."""
+        chance = self._random.random
+        name = "s1" if chance() < 0.7 else "s2"
+        own = [n for n, event in enumerate(events) if event["sessionId"] == name]
+        if not own or any(event["type"] == "message.reset" for event in events):
+            return events
+        at = own[int(chance() * len(own))] + 1
+        first = events[:at]
+        others = [event for event in events[at:] if event["sessionId"] != name]
+        self._life += 1
+        second = list(self._mingled(self._session(name)))
+        # Known limit: a removal by the new counter leaves the previous text of what it removes
+        # waiting for its opening, though it is gone.
+        left_out = ("message.reset", "message.removed")
+        second = [event for event in second if event["type"] not in left_out]
+        for generation, said_then in (("g1", first), ("g2", second)):
+            opening = {"type": "stream.opened", "sessionId": name}
+            said_then.insert(0, opening)
+            for event in said_then:
+                if event["sessionId"] == name:
+                    event["generation"] = generation
+        barrier = second.pop(0)
+        return [*first, barrier, *self._mingled([iter(others), iter(second)])]
+
     # -- numbers ---------------------------------------------------------------------------------
 
     def _number(self, event: Wire) -> None:
-        mode = self._mode
+        mode, generation = self._mode, event.get("generation", "")
+        if event["type"] == "stream.opened":
+            return
         if mode == "none":
-            if event["type"].partition(".")[0] not in ("permission", "question"):
+            if not event["type"].startswith(_REQUESTS):
                 self._numbered += 1
                 event["id"] = f"e{self._numbered:04}"
             return
         if mode == "block":
             if event["type"] in ("block.delta", "block.replaced", "block.closed"):
-                key = (event["sessionId"], event["messageId"], event["blockIndex"])
+                key = (generation, event["sessionId"], event["messageId"], event["blockIndex"])
                 step = event["type"] != "block.closed"
                 event["seq"] = self._counters[key] = self._counters.get(key, 0) + step
                 if not event["seq"] or (not step and self._random.random() < 0.5):
                     del event["seq"]
+            elif event["type"] in NOT_FETCHED:  # a version, which says what is later
+                key = (generation, event["sessionId"])
+                event["seq"] = self._counters[key] = self._counters.get(key, 0) + 1
             return
-        key = event["sessionId"] if mode == "session" else ""
+        key = ""
+        if mode == "session" or generation == "g2":
+            key = (generation, event["sessionId"])
         step = 1 if mode == "session" else 1 + int(self._random.random() * 3)
         event["seq"] = self._counters[key] = self._counters.get(key, 0) + step
 
@@ -128,20 +214,71 @@ class _Server:
     def _beside(self, session: str) -> Iterator[Wire]:
         chance = self._random.random
         own = {"sessionId": session}
+        counted = self._mode != "block"  # else the last one to arrive holds
         if chance() < 0.3:
             yield {"type": "session.updated", **own, "info": {"title": session}}
         if chance() < 0.3:
             yield {"type": "session.status", **own, "status": "busy"}
-            if self._mode != "block" and chance() < 0.6:
+            if counted and chance() < 0.2:
+                retry = {"attempt": 1, "message": "later", "next": 7}
+                yield {"type": "session.status", **own, "status": "retry", **retry}
+            if counted and chance() < 0.6:
                 yield {"type": "session.status", **own, "status": "idle"}
-        if chance() < 0.2:
-            yield {"type": "todo.updated", **own, "todo": [{"n": 1}]}
-            if self._mode != "block" and chance() < 0.5:
-                yield {"type": "todo.updated", **own, "todo": [{"n": 2}]}
-        if chance() < 0.3:
-            yield {"type": "permission.asked", **own, "id": "r", "payload": {"tool": "bash"}}
-            if chance() < 0.6:
-                yield {"type": "permission.replied", **own, "id": "r"}
+        for kind, name in (("todo.updated", "todo"), ("session.diff", "diff")):
+            if chance() < 0.15:
+                yield {"type": kind, **own, name: [{"n": 1}]}
+                if counted and chance() < 0.5:
+                    yield {"type": kind, **own, name: [{"n": 2}, 3] if chance() < 0.8 else []}
+        if chance() < 0.35:
+            yield from self._requests(own)
+        if self._shape.told and chance() < 0.15:
+            for _ in range(1 + int(chance() * 2)):
+                self._words += 1
+                error = {"name": "Error", "message": str(self._words)}
+                yield {"type": "session.error", **own, "error": error}
+        if self._shape.told and chance() < 0.15:
+            yield from self._shared(own)
+
+    def _requests(self, own: Wire) -> Iterator[Wire]:
+        """Permissions and questions; one of each may have the same id."""
+        chance = self._random.random
+        for kind, answers in (("permission", ("replied",)), ("question", ("replied", "rejected"))):
+            asked = [f"r{self._life}{number}" for number in range(int(chance() * 3))]
+            for name in asked:
+                request = {"type": f"{kind}.asked", **own, "id": name, "payload": {"tool": "bash"}}
+                if chance() < 0.3:
+                    request |= {"messageId": "m0", "callId": "c"}
+                yield request
+                if chance() < 0.2:
+                    yield dict(request)
+            for name in asked:
+                if chance() < 0.6:
+                    answer = answers[int(chance() * len(answers))]
+                    yield {"type": f"{kind}.{answer}", **own, "id": name}
+
+    def _shared(self, own: Wire) -> Iterator[Wire]:
+        """A state that is shared beside messages, and patches of it; some of them do not fit.
+
+        Without numbers all do: what is refused is no repetition when it comes again.
+        """
+        chance = self._random.random
+        fits = self._mode == "none"
+        for number in range(1 + int(chance() * 4)):
+            self._words += 1
+            word = self._words
+            patches: tuple[list[Wire], ...] = (
+                [{"op": "replace", "path": "/n", "value": word}],
+                [{"op": "add", "path": "/l/-", "value": word}],
+                [{"op": "add", "path": f"/o/k{word}", "value": {}}],
+                [{"op": "remove", "path": "/l/0"}],
+                [{"op": "test", "path": "/n", "value": 0}, {"op": "remove", "path": "/n"}],
+                [{"op": "replace", "path": "/n", "value": -1}, {"op": "remove", "path": "/no"}],
+            )
+            if chance() < 0.4 or (fits and not number):
+                yield {"type": "session.state", **own, "state": {"n": 0, "l": [word], "o": {}}}
+            else:
+                patch = patches[int(chance() * (3 if fits else len(patches)))]
+                yield {"type": "session.state", **own, "patch": patch}
 
     def _message(self, session: str, message: str, number: int) -> Iterator[Wire]:
         random, shape = self._random, self._shape
@@ -168,7 +305,7 @@ class _Server:
                 yield {"type": "message.closed", **key, "status": status}
             if shape.plain or chance() > 0.15:
                 return
-            if self._mode in ("session", "sparse") and not life and chance() < 0.3:
+            if self._mode != "block" and not life and chance() < 0.3:
                 yield {"type": "message.reset", **key}
             else:
                 yield {"type": "message.removed", **key}
@@ -188,11 +325,7 @@ class _Server:
             elif shape.plain or tool or chance() < 0.9 or kind != "text":
                 yield {"type": "block.opened", **key, "kind": kind, "tag": "t"}
             if tool:
-                if chance() < 0.5:
-                    yield {"type": "block.delta", **key, "field": "input", "text": self._word()}
-                    yield {"type": "block.delta", **key, "field": "input", "text": self._word()}
-                for status in ("running", "completed"):
-                    yield {"type": "block.replaced", **key, "state": {"status": status}}
+                yield from self._call(key)
             else:
                 before = ""
                 for piece in self._pieces():
@@ -214,12 +347,30 @@ class _Server:
             yield {"type": "block.removed", **key}
             if self._mode == "block" or chance() < 0.5:
                 return
-            if self._read:
-                # A removal that only a fetched state tells of leaves no tombstone where the block
-                # was not known. Known: nor does such a state take a tool's old state away.
-                return
             if kind == "text":  # only an opening adds it anew
                 yield {"type": "block.opened", **key, "kind": kind, "tag": "u"}
+
+    def _call(self, key: Wire) -> Iterator[Wire]:
+        """A tool's call: its input streams and is then said whole, its state goes up."""
+        chance = self._random.random
+        for _ in range(int(chance() * 5) if chance() < 0.6 else 0):
+            yield {"type": "block.delta", **key, "field": "input", "text": self._word()}
+        states = ["running", ("completed", "error", "denied")[int(chance() * 3)]]
+        if chance() < 0.3:
+            states.insert(0, "pending")
+        if chance() < 0.2:
+            states.insert(-1, "waiting")
+        if chance() < 0.1:
+            states.append("running")  # refused
+        draw = chance()
+        for status in states:
+            event: Wire = {"type": "block.replaced", **key, "state": {"status": status}}
+            if status == "running" and draw < 0.4 and status != states[-1]:
+                event["input"] = {"n": self._words} if draw < 0.2 else self._word()
+                draw = 1.0
+            yield event
+            if draw > 0.95 and status == "running":
+                yield {"type": "block.delta", **key, "field": "input", "text": self._word()}
 
     def _word(self) -> str:
         """A piece of text that comes once in a script."""
@@ -264,19 +415,27 @@ class _Server:
 
 
 def read(script: list[Entry], session: str, covers: int, mode: str) -> Wire | None:
-    """A session's state as its server had it after so many entries; None while it rebuilds one."""
+    """A session's state as its server had it after so many entries; None where it has none.
+
+    That is while it rebuilds a message, and when the session is gone. Nor is a session read that
+    began anew, or whose numbers did: what a state lacks may have been there before.
+    """
     truth = Truth(mode).take(event for event, _ in script[:covers])
     numbers = [
         event["seq"]
         for event, of in script[:covers]
         if of < 0 and event["sessionId"] == session and "seq" in event
     ]
+    if session in truth.left or session in truth.generations:
+        return None
     found = truth.sessions.get(session)
     messages = []
     own: Wire = {}
     if found is not None:
-        own = {name: found[name] for name in ("info", "status", "todo") if found[name] is not None}
-        own["permissions"] = list(found["permissions"].values())
+        members = ("info", "status", "todo", "diff")
+        own = {name: found[name] for name in members if found[name] is not None}
+        for name in ("permissions", "questions"):
+            own[name] = list(found[name].values())
         for message_id, message in found["messages"].items():
             if message is GONE:
                 continue
@@ -288,10 +447,10 @@ def read(script: list[Entry], session: str, covers: int, mode: str) -> Wire | No
                     continue
                 part = {"blockIndex": index, "kind": block["kind"] or "text", **block["fields"]}
                 part["status"] = "closed" if block["closed"] else "open"
-                part.update({name: "".join(text) for name, text in block["texts"].items()})
+                part.update({name: "".join(text) for name, text in block["texts"].items() if text})
                 parts.append(part)
             entry = {"id": message_id, "status": message["status"], "parts": parts}
-            for name in ("role", "order"):
+            for name in ("role", "order", "clientId"):
                 if message[name] is not None:
                     entry[name] = message[name]
             if message["info"]:
@@ -310,6 +469,8 @@ def read_block(script: list[Entry], covers: int, mode: str) -> Wire | None:
         return None
     key = {name: last[name] for name in ("sessionId", "messageId", "blockIndex")}
     truth = Truth(mode).take(event for event, _ in script[:covers])
+    if key["sessionId"] in truth.gone:
+        return None
     message = truth.sessions[key["sessionId"]]["messages"][key["messageId"]]
     if message is GONE or message["blocks"].get(key["blockIndex"], GONE) is GONE:
         return None
