@@ -807,6 +807,8 @@ class Reducer:
         block.cool()
         bound = block.lower_bound
         before = self._length(block)
+        if block.previous and bound >= 0:
+            self._renew(block)  # a removal by the new counter takes what the old one left
         old_bound = block.forget_undone()
         for field, cell in block.cells():
             if old_bound < cell.replaced <= bound:

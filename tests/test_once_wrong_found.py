@@ -447,3 +447,21 @@ def test_a_lost_first_operation_of_a_message_holds_the_resume_position() -> None
     for number, (block, seq) in ((2, (0, 1)), (3, (1, 2))):  # id 1, block 1 seq 1, was lost
         stream.feed(frame(number, {**delta("x"), "blockIndex": block, "seq": seq}))
     assert stream.position.event_id in ("", "1")
+
+
+@pytest.mark.parametrize("mode", ["session", "sparse"])
+def test_a_removal_by_the_new_counter_takes_the_previous_text_along(mode: Any) -> None:
+    removed = {"type": "message.removed", **KEY, "seq": 18}
+    again = {"type": "message.opened", **KEY, "role": "assistant", "seq": 19}
+    new = {**delta("new"), "seq": 20}
+    ends = []
+    for order in itertools.permutations((removed, again, new)):
+        store, stream = opened(mode)
+        stream.ingest({"type": "stream.opened", **SESSION, "generation": "g1"})
+        stream.ingest({**delta("old"), "seq": 18})
+        stream.ingest({"type": "stream.opened", **SESSION, "generation": "g2"})
+        for wire in order:
+            stream.ingest(wire)
+        store.flush()
+        ends.append((store.part("s", "m", 0).text, store.part("s", "m", 0).previous))
+    assert ends == [("new", False)] * len(ends)

@@ -253,9 +253,11 @@ class Run:
             absent = self._absent(event)
             for m, (other, of) in enumerate(self.script[:covers]):
                 if of < 0 and other["sessionId"] == session and other["type"] not in NOT_FETCHED:
-                    if _message_of(other) in absent:
-                        self.unheard[session, _message_of(other)] = seq
-                    else:
+                    of_message = session, _message_of(other)
+                    unheard = self.unheard.get(of_message, -1)
+                    if of_message[1] in absent:
+                        self.unheard[of_message] = max(unheard, seq)
+                    elif other.get("seq", unheard + 1) > unheard:
                         self.got.add(m)
         if seq is not None and self.mode == "session":
             first = 1 if event["type"] == "snapshot" else seq
