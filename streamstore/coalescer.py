@@ -121,13 +121,6 @@ class Coalescer:
         row.cell.merge_pending()
         row.calm_to = row.mark + row.room
 
-    def relieve(self) -> None:
-        """Merge what waits into one string per part: 3 bytes a character instead of 13."""
-        for row in self.dirty:
-            if isinstance(row, BlockRow) and len(row.fresh) >= self._limits.pending_merge:
-                self.settle(row)
-                row.cell.merge_pending()
-
     def new_epoch(self) -> int:
         """Begin a new epoch: what is touched from now on is newer than a read that starts now."""
         self.settle_all()

@@ -270,12 +270,13 @@ class Stream:
         ways: dict[str, Any] = {
             "hot": self._hot,
             "wake": wakes.get(mode, store._wake),
+            "merge": store._coalescer.merge,
             "slow": self._ingest_slowly,
         }
         if self._shape is not None:
-            made = door(self._shape, mode, merge=store._coalescer.merge, **ways)
+            made = door(self._shape, mode, **ways)
         else:
-            made = plain_door(self._adapter.plain, mode, relieve=store._coalescer.relieve, **ways)
+            made = plain_door(self._adapter, mode, **ways)
         self._received += self._taken_in()
         self.ingest, self._take_many, self._taken_in = made
 
@@ -467,8 +468,8 @@ class Stream:
         run = scan_run(data) if loads is None else split_run(data, loads)
         self._take_many(run.values)
         rest = data[run.used :] if run.used else data
-        if run.used and rest.startswith(b"data: ") and b"\n" not in rest:
-            self._rest = rest  # the start of a line: the next chunk goes on the short way
+        if run.used and b"\n\n" not in rest and rest.startswith((b"data: ", b"event: ")):
+            self._rest = rest  # the start of an event: the next chunk goes on the short way
             return b""
         return rest
 

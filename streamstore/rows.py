@@ -276,6 +276,11 @@ class BlockRow(Marks):
     def window_text(self, field: str, cell: TextCell, start: int, stop: int | None = None) -> str:
         """Text of a field's deltas in the window that no replace or removal undid, joined."""
         above = max(cell.replaced, self.lower_bound)
+        if field == "text" and start < len(self.seqs) and self.seqs[start] > above:
+            try:
+                return "".join(self.ops[start:stop])  # nothing but deltas: nearly always
+            except TypeError:
+                pass
         taken = []
         for seq, op in zip(self.seqs[start:stop], self.ops[start:stop], strict=True):
             if op is None or seq <= above:

@@ -360,6 +360,9 @@ def test_a_local_message_that_an_equal_block_confirms_is_shown_as_confirmed() ->
     stream.ingest({"type": "block.replaced", **BLOCK, "kind": "text", "text": "hi", "seq": 1})
     assert store.flush().changed
     assert not store.message("s", "m").local
+    store.apply(MessageRollback(session_id="s", message_id="m"))
+    store.flush()
+    assert store.part("s", "m", 0).text == "hi"
 
 
 def test_a_close_of_the_new_generation_counts_also_before_its_first_operation() -> None:

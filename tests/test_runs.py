@@ -30,6 +30,8 @@ ODD = [
     b"data: {}\r\n\r\n", b"data:{}\n\n", b"data: \n\n", b"data: [1,\ndata: 2]\n\n", b"data: [1,\n2]\n\n",
     b"data: {} \n\n", b"data: {}x\n\n", b"data: [DONE]\n\n", b"data: NaN\n\n", b"data: \xff\n\n",
     b'data: "\xc3\xa4"\n\n', b"retry: 5\n", b"data: {\n\n", b"event: x\nid: 3\ndata: {}\n\n", b"\xef\xbb\xbf",
+    b"data: [1\n\n", b"data: 2]\n\n", b"data: 3,4\n\n", b"data: 3," + b"8" * 17 + b",4\n\n",
+    b"data: " + b"8" * 17 + b"\n\n", b"data: 8.8888888888888888e16\n\n", b"data: ]\n\n",
     b"event: x\ndata: 1\n\ndata: 2\n\n", b"data: 1\n\nevent: y\n\n", b"data: " + b"[" * 3000 + b"\n\n",
 ]  # fmt: skip
 streams = st.lists(st.integers(0, 2) | st.sampled_from(ODD), max_size=12)
@@ -94,13 +96,17 @@ def test_another_decoder_ends_in_the_same_state(pieces, places):
 @example([1, b"data: {}x\n\n", 1])
 @example([2, b"event: a\ndata: [1,\n2]\n\n", b"event: y\n\n", 2])
 @example([2, b"event: a\nid: 3\ndata: {}\n\n", b"event: y\n\n", 2])
+@example([0, b"\xef\xbb\xbf", 0])
 def test_a_run_is_a_start_of_what_the_parser_makes(pieces):
     data = joined(pieces)
     expected = [decoded(frame.data) for frame in EventStreamParser().feed(data)]
     for run in (scan_run(data), split_run(data, orjson.loads)):
         assert run.values == expected[: len(run.values)]
         assert data[: run.used].count(b"data: ") == len(run.values)
-        rest = EventStreamParser().feed(data[run.used :])
+        parser = EventStreamParser()
+        if run.used:
+            parser.feed(b"\n")  # a mark is none in the middle
+        rest = parser.feed(data[run.used :])
         assert [decoded(frame.data) for frame in rest] == expected[len(run.values) :]
 
 
@@ -118,6 +124,36 @@ def test_all_of_a_plain_chunk_is_one_run():
     typed = data.replace(b"data: ", b"event: delta\ndata: ")
     for run in (scan_run(typed), split_run(typed, orjson.loads)):
         assert len(run.values) == 50 and run.used == len(typed)
+
+
+def test_events_of_several_names_are_one_run():
+    data = b"event: a\ndata: 1\n\n" + b"data: 2\n\n" + b"event: b\ndata: 3\n\n"
+    for run in (scan_run(data), split_run(data, orjson.loads)):
+        assert run == ([1, 2, 3], len(data))
+
+
+HIDING = [
+    ([b"[1", b"2]"], 0),
+    ([b"0", b"1,2"], 1),
+    ([b"[1", b"2]", b"3,4"], 0),
+    ([b"[1", b"2]", b"3,4,5"], 0),  # as long an array as if none were hidden
+    ([b"0", b"[1", b"2]", b"3,%d,4"], 1),  # and with that number in the right places
+    ([b"0", b"[[1", b"2]]", b"3,%d,4"], 1),
+    ([b"0", b'{"a": 1', b'"b": 2}'], 1),
+    ([b"0", b'"a', b'b"', b"3,%d,4"], 1),
+    ([b"0", b"%d", b"1"], 3),
+    ([b"0", b"{%d", b"1}"], 1),
+]
+
+
+@pytest.mark.parametrize(("payloads", "whole"), HIDING)
+@pytest.mark.parametrize("name", [b"", b"event: x\n"])
+def test_payloads_that_are_json_only_together_are_none(payloads, whole, name):
+    digits = b"8" * 17
+    events = [name + b"data: " + one.replace(b"%d", digits) + b"\n\n" for one in payloads]
+    for run in (scan_run(b"".join(events)), split_run(b"".join(events), orjson.loads)):
+        assert len(run.values) == whole and run.used == sum(map(len, events[:whole]))
+        assert run.values == [json.loads(one.replace(b"%d", digits)) for one in payloads[:whole]]
 
 
 def test_the_start_of_a_line_waits_for_its_rest():

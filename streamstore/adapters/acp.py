@@ -575,18 +575,20 @@ def _wire_update(part: Part, role: str) -> Members:
         return {"sessionUpdate": wire["chunk"], "content": wire.get("content")}
     kind = part.kind if part.kind == "reasoning" and role != "user" else "text"
     chunk = _CHUNK_OF.get((role, kind), "agent_message_chunk")
-    rest = wire.get("content") or {}
-    content = {**rest, "type": "text", "text": part.view.raw()}
+    rest = wire.get("content")  # of a store that another protocol filled it may be anything
+    content = {**(rest if isinstance(rest, dict) else {}), "type": "text", "text": part.view.raw()}
     return {"sessionUpdate": chunk, "content": content}
 
 
 def _wire_session(info: Members, todo: Json) -> list[Members]:
     updates: list[Members] = []
-    plans = info.pop("plans", None) or {}
-    if todo is not None and not any("entries" in plan for plan in plans.values()):
+    plans = info.pop("plans") if isinstance(info.get("plans"), dict) else {}
+    if todo is not None and not any(
+        isinstance(plan, dict) and "entries" in plan for plan in plans.values()
+    ):
         updates.append({"sessionUpdate": "plan", "entries": todo})
     updates += [{"sessionUpdate": "plan_update", "plan": plan} for plan in plans.values()]
-    if "usage" in info:
+    if isinstance(info.get("usage"), dict):
         updates.append({"sessionUpdate": "usage_update", **info.pop("usage")})
     for name, kind in _SAID.items():
         if name in info:

@@ -43,7 +43,7 @@ from .ag_ui_chunks import continued, expand
 from .ag_ui_messages import TEXT, wire_message
 from .ag_ui_schema import clean, clean_messages, fits, is_message
 from .ag_ui_verify import Flow
-from .base import Context, Declaration, DeltaShape, PlainDelta, Reads
+from .base import Context, Declaration, DeltaShape, PlainDelta, Reads, ShortShape
 from .members import Members, an_id, maybe_id, wrong
 
 _CHUNK = "TEXT_MESSAGE_CHUNK"
@@ -75,6 +75,14 @@ class AgUiAdapter:
         identity="thread, message and tool call ids; a run id tells a replay from a new run",
     )
     delta: ClassVar[DeltaShape | None] = None
+    short: ClassVar[ShortShape] = ShortShape(
+        text=("delta",),
+        same=(("type",), ("messageId",)),
+        optional=((("timestamp",), "integer"),),
+        sizes=(((), 3),),
+        # Another stream may replay the run.
+        guard=lambda adapter, wire: (adapter._thread.run, "start"),
+    )
 
     def __init__(self, context: Context | None = None) -> None:
         self._context = context = context or Context()

@@ -50,7 +50,7 @@ from ..keys import PartKey, is_id
 from ..model import Json, Message, Part, freeze, thaw
 from ..partialjson import partial_json
 from ..text import has_surrogate
-from .base import Context, Declaration, DeltaShape, PlainDelta, Reads
+from .base import NAMED, Context, Declaration, DeltaShape, PlainDelta, Reads, ShortShape
 from .members import (
     Members,
     a_number,
@@ -121,6 +121,13 @@ class AnthropicAdapter:
         identity="message id, in the first event of a response only; block index",
     )
     delta: ClassVar[DeltaShape | None] = None
+    short: ClassVar[ShortShape] = ShortShape(
+        text=("delta", NAMED),
+        named=lambda wire: _DELTAS[wire["delta"]["type"]][0],
+        same=(("type",), ("delta", "type")),
+        numbers=(("index",),),
+        guard=lambda adapter, wire: (adapter._latest, 1),  # another stream may deliver it anew
+    )
 
     def __init__(self, context: Context) -> None:
         self._session = context.session_id

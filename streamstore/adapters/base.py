@@ -7,7 +7,7 @@ store: whether an event is a duplicate, late or foreign is decided behind it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Protocol, TypeAlias
+from typing import Any, ClassVar, Literal, Protocol, TypeAlias
 
 import attrs
 
@@ -64,6 +64,71 @@ class DeltaShape:
     envelope: str = ""
     block_is_id: bool = False
     others_ignored: bool = False
+
+
+#: Steps of a path beside the names of members: the only item of a list, and the member that
+#: `ShortShape.named` says.
+ONLY, NAMED = 0, 1
+#: From the top of a wire object to a value in it.
+Path: TypeAlias = tuple[str | int, ...]
+
+
+@attrs.frozen(kw_only=True)
+class Counter:
+    """Where the number of the last delta stands, and what the next one's comes to.
+
+    Attributes:
+        ends: a list that the adapter shares with the short way; its last item is the number.
+        base, step: a delta's seq is `base + step * number`.
+        top: the first number that is too large.
+    """
+
+    ends: list[int]
+    base: int
+    step: int
+    top: int
+
+
+@attrs.frozen(kw_only=True)
+class ShortShape:
+    """What a delta has in common with the one before it when both go to one part.
+
+    For adapters whose `plain` finds the part. A delta that fits goes where the one before it went,
+    without `plain` being asked: the shape promises that it would have said the same, as long as
+    neither `plain` nor `decode` of this adapter was called in between and the guard stands.
+
+    Attributes:
+        text: path of the text, a string.
+        text_needed: an empty one does not fit.
+        same: paths of strings that are what they were.
+        numbers: paths of integers that are what they were.
+        strings: paths of strings that do not matter.
+        optional: paths of what may be absent, as long as it is absent or there in all of them;
+            there, it is null, empty (as Python has it), any string, an integer that JavaScript
+            has (up to 2**53 - 1), or the same as before.
+        sizes: path of an object and how many members it has beside the optional ones; where it
+            has no size, whatever else is there has no effect.
+        repeated: path of the object that holds the text, when whatever else it holds must be what
+            it was: strings and null.
+        named: the member that `NAMED` stands for, of a delta that `plain` took in.
+        count: path of the delta's number, which must be one more than the last; `counter`: where
+            it is counted, of the adapter.
+        guard: of the adapter and a delta, an object or list and where in it something stands that
+            other streams may change.
+    """
+
+    text: Path
+    text_needed: bool = False
+    same: tuple[Path, ...] = ()
+    numbers: tuple[Path, ...] = ()
+    strings: tuple[Path, ...] = ()
+    optional: tuple[tuple[Path, Literal["null", "empty", "string", "integer", "same"]], ...] = ()
+    sizes: tuple[tuple[Path, int], ...] = ()
+    repeated: Path | None = None
+    named: Callable[[Any], str] | None = None
+    count: Path | None = None
+    counter: Callable[[Any], Counter] | None = None
+    guard: Callable[[Any, Any], tuple[Any, Any]] | None = None
 
 
 #: Key, text and seq (None without one) of a delta of the field `text` that needs nothing but to

@@ -63,7 +63,16 @@ from ..events import (
 )
 from ..keys import PartKey, is_number
 from ..model import Json, Message, Part, thaw
-from .base import Context, Declaration, DeltaShape, PlainDelta, Reads
+from .base import (
+    NAMED,
+    ONLY,
+    Context,
+    Declaration,
+    DeltaShape,
+    PlainDelta,
+    Reads,
+    ShortShape,
+)
 from .members import (
     Members,
     a_list,
@@ -135,6 +144,22 @@ class OpenAIChatAdapter:
         identity="completion id, choice index, member of the delta, tool call index",
     )
     delta: ClassVar[DeltaShape | None] = None
+    short: ClassVar[ShortShape] = ShortShape(
+        text=("choices", ONLY, "delta", NAMED),
+        text_needed=True,
+        named=lambda wire: _text_member(wire["choices"][0]["delta"]),
+        same=(("id",), ("object",)),
+        numbers=(("choices", ONLY, "index"),),
+        optional=(
+            (("choices", ONLY, "finish_reason"), "null"),
+            (("choices", ONLY, "logprobs"), "null"),
+            (("usage",), "null"),
+            (("error",), "empty"),
+            (("system_fingerprint",), "same"),
+        ),
+        repeated=("choices", ONLY, "delta"),
+        guard=lambda adapter, wire: (adapter._record, "stream"),  # another stream may deliver it
+    )
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -447,13 +472,14 @@ class OpenAIChatAdapter:
         record = self._session.get("open", {}).get(current)
         if record is not self._record:
             self._record, self._armed = record or {}, {}
-        if record is None or not record["more"] or record["usage"]:
+        if record is None or not record["more"] or record["usage"] or not self._own.get("stable"):
             self._id, self._armed = None, {}
             return
         self._id = self._own["id"]
         for key, choice in record["choices"].items():
             index = int(key)
-            if not choice["merged"] or choice["parsed"] or choice["fresh"]:
+            ended = choice["closed"] and not choice["done"] and "content" in choice["texts"]
+            if not choice["merged"] or choice["parsed"] or choice["fresh"] or ended:
                 self._armed.pop(index, None)
             elif index not in self._armed or len(self._armed[index].keys) != len(choice["texts"]):
                 message_id = _message_id(current, index)
@@ -462,6 +488,11 @@ class OpenAIChatAdapter:
                     for name, block in choice["texts"].items()
                 }
                 self._armed[index] = _Armed(keys, choice["delta"], (message_id, choice))
+
+
+def _text_member(delta: Members) -> str:
+    """The member with the text, of a delta that the short way took in."""
+    return next(name for name, value in delta.items() if value and name != "role")
 
 
 class _Armed(NamedTuple):

@@ -63,7 +63,16 @@ from ..events import (
 from ..keys import PartKey, is_id, is_number, is_order
 from ..marks import Intervals
 from ..model import TOOL_RANKS, Json, Message, Part, thaw
-from .base import Context, Declaration, DeltaShape, PlainDelta, Reads
+from .base import (
+    NAMED,
+    Context,
+    Counter,
+    Declaration,
+    DeltaShape,
+    PlainDelta,
+    Reads,
+    ShortShape,
+)
 from .members import (
     Members,
     a_number,
@@ -245,6 +254,19 @@ class OpenAIResponsesAdapter:
         identity="response id, output index, content or summary index; numbers per response",
     )
     delta: ClassVar[DeltaShape | None] = None
+    short: ClassVar[ShortShape] = ShortShape(
+        text=("delta",),
+        same=(("type",),),
+        numbers=(("output_index",), (NAMED,)),
+        named=lambda wire: f"{_TEXTS[wire['type'].removesuffix('.delta')].list}_index",
+        strings=(("item_id",),),
+        optional=((("logprobs",), "empty"), (("obfuscation",), "string")),
+        sizes=(((), 6),),
+        count=("sequence_number",),
+        counter=lambda adapter: Counter(
+            ends=adapter._ends, base=adapter._base, step=_STEPS, top=_NUMBERS
+        ),
+    )
 
     def __init__(self, context: Context) -> None:
         self._session = context.session_id

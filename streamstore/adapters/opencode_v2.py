@@ -965,7 +965,8 @@ def _wire_item(part: Part) -> Members:
 
 
 def _wire_state(part: Part, fields: Members) -> Members:
-    state: Members = fields.get("state") or {"status": "pending"}
+    given = fields.get("state")  # of a store that another protocol filled it may be anything
+    state: Members = given if isinstance(given, dict) and given else {"status": "pending"}
     status = state.get("status")
     streamed = part.others.get("input")
     raw = fields.get("input", streamed.raw() if streamed is not None else "")

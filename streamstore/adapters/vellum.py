@@ -859,7 +859,8 @@ def _wire_block(part: Part) -> Members:
         ("toolInput", "toolInput"),
     )
     wire.update((theirs, fields[ours]) for theirs, ours in names if ours in fields)
-    state = fields.get("state", {})
+    state = fields.get("state")
+    state = state if isinstance(state, dict) else {}  # another protocol's may be anything
     status = state.get("status")
     if status in ("completed", "error"):
         wire["toolResult"] = state.get("error" if status == "error" else "output")

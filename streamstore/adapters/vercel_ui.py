@@ -57,7 +57,7 @@ from ..events import (
 )
 from ..keys import PartKey, is_id
 from ..model import TOOL_RANKS, Json, Message, Part, thaw
-from .base import Context, Declaration, DeltaShape, PlainDelta, Reads
+from .base import Context, Declaration, DeltaShape, PlainDelta, Reads, ShortShape
 from .members import (
     Members,
     a_list,
@@ -148,6 +148,13 @@ class VercelUIAdapter:
         identity="message: the start chunk's id or a made one; block: count of parts",
     )
     delta: ClassVar[DeltaShape | None] = None
+    short: ClassVar[ShortShape] = ShortShape(
+        text=("delta",),
+        same=(("type",), ("id",)),
+        sizes=(((), 3),),
+        # Another stream may go on with the message.
+        guard=lambda adapter, wire: (adapter._open[wire["type"]], wire["id"]),
+    )
 
     def __init__(self, context: Context) -> None:
         self._context = context

@@ -498,7 +498,10 @@ class Run:
         ranks, script = self.ranks, self.script
         places = sorted(self.got, key=ranks.__getitem__)
         if not self.cuts:
-            return Truth(self.mode).take(script[n][0] for n in places)
+            truth = Truth(self.mode).take(script[n][0] for n in places)
+            for name in {name for name, _ in self.unheard} - truth.gone:
+                truth.session(name)  # a state of it came, although nothing of it is known
+            return truth
         events = [(2.0 * ranks[n], script[n][0]) for n in places]
         events += [(at, {"type": "cut"}) for at in self.cuts]
         events.sort(key=lambda event: event[0])

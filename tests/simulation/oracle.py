@@ -57,20 +57,25 @@ class Truth:
                 if self.block or not again:
                     continue
                 self.gone.discard(name)
-            session = sessions.get(name)
-            if session is None and "patch" in event:
+            if name not in sessions and "patch" in event:
                 continue  # there is nothing that it fits
-            if session is None:
-                session = sessions[name] = {
-                    "info": {}, "status": None, "todo": None, "diff": None, "errors": [],
-                    "state": None, "permissions": {}, "questions": {}, "answered": set(),
-                    "messages": {},
-                }  # fmt: skip
+            session = self.session(name)
             if "messageId" in event and ".asked" not in event["type"]:
                 self._message(session, event)
             else:
                 self._own(session, event)
         return self
+
+    def session(self, name: str) -> Wire:
+        """A session, made when it is not there."""
+        return self.sessions.setdefault(
+            name,
+            {
+                "info": {}, "status": None, "todo": None, "diff": None, "errors": [],
+                "state": None, "permissions": {}, "questions": {}, "answered": set(),
+                "messages": {},
+            },
+        )  # fmt: skip
 
     def _restart(self, name: str) -> None:
         """The server counts from 1 again: what was said stays readable, until it is said anew."""
