@@ -460,6 +460,7 @@ def _wire_attributes(cls: type[Event]) -> list[attrs.Attribute[Any]]:
 _converter = Converter()
 _structure: dict[str, Callable[[dict[str, Any]], Event]] = {}
 _unstructure: dict[type[Event], Callable[[Event], dict[str, Any]]] = {}
+_rest: dict[type[Event], str] = {}
 
 
 def _register(cls: type[Event]) -> None:
@@ -510,6 +511,7 @@ def _register(cls: type[Event]) -> None:
 
     _structure[cls.type] = structure
     _unstructure[cls] = unstructure
+    _rest[cls] = rest
 
 
 for _cls in EVENT_TYPES.values():
@@ -554,6 +556,32 @@ def encode_event(event: Event) -> dict[str, Any]:
     {'type': 'block.delta', 'messageId': 'm', 'blockIndex': 0, 'text': 'hi', 'seq': 1}
     """
     return _unstructure[type(event)](event)
+
+
+def split_event(event: Event) -> tuple[dict[str, Any], Mapping[str, Any]]:
+    """An event's own members as `encode_event` has them, and apart what it carries beside them.
+
+    An adapter's event may carry a field named as one of its own members, a part field `seq` say,
+    which one object could not hold twice.
+
+    >>> split_event(BlockReplaced(message_id="m", block_index=0, seq=1, fields={"seq": "x"}))
+    ({'type': 'block.replaced', 'messageId': 'm', 'blockIndex': 0, 'seq': 1}, {'seq': 'x'})
+    """
+    rest = _rest[type(event)]
+    others: Mapping[str, Any] = getattr(event, rest)
+    changes: dict[str, Any] = {rest: EMPTY}
+    return encode_event(attrs.evolve(event, **changes) if others else event), others
+
+
+def join_event(members: Mapping[str, Any], others: Mapping[str, Any]) -> Event:
+    """The event that `split_event` took apart.
+
+    Raises:
+        MalformedEvent, UnknownEvent: as `decode_event`.
+    """
+    event = decode_event(members)
+    changes: dict[str, Any] = {_rest[type(event)]: others}
+    return attrs.evolve(event, **changes) if others else event
 
 
 def _named(error: ClassValidationError, cls: type[Event]) -> MalformedEvent:

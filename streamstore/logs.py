@@ -9,6 +9,7 @@ what an event says it reads its `time` and nothing else. May not know a store.
 
 from __future__ import annotations
 
+import errno
 import gzip
 import io
 import json
@@ -358,7 +359,10 @@ def _read(name: str) -> Iterator[bytes]:
         if name == STDIN:
             file: Any = sys.stdin.buffer  # not closed: it is not ours
         else:
-            file = stack.enter_context(open(name, "rb"))
+            try:
+                file = stack.enter_context(open(name, "rb"))
+            except ValueError:  # a zero in it, or what the system's encoding lacks
+                raise OSError(errno.EINVAL, "no file can have such a name") from None
         head = file.read1(_CHUNK)
         while len(head) < len(_GZIP) and (more := file.read1(_CHUNK)):
             head += more

@@ -9,7 +9,9 @@ append.
 
 from __future__ import annotations
 
+import json
 import os
+import sys
 import threading
 import traceback
 from collections import deque
@@ -92,6 +94,7 @@ from .sse import EventStreamParser, SseLimits
 from .state import state_of
 from .store import Tables
 from .subscribers import Present, Subscribers, Subscription
+from .terminal import escape
 from .ticks import Ticks
 from .verdicts import ACCEPTED, DUPLICATE, Counts, Verdict
 from .watermarks import NOWHERE, Gate
@@ -1957,7 +1960,8 @@ class StreamStore:
             store._load_holes(saved["holes"])
             for left in leaving:
                 store._coalescer.touch(left)
-            store.state()  # what is shown can be read, or the state is refused here
+            # What is shown can be read and is JSON, or the state is refused here.
+            json.dumps(store.state())
         if store._protocol != "auto":
             adapter_named(store._protocol)
         return store
@@ -2079,4 +2083,5 @@ class _Numbered:
 
 
 def _report(error: BaseException, subscription: Subscription) -> None:
-    traceback.print_exception(error)
+    # Its message may hold what a stream sent.
+    print(escape("".join(traceback.format_exception(error))), end="", file=sys.stderr)

@@ -687,6 +687,7 @@ class Reducer:
             return
         message.resetting, message.resets = False, []
         self.reopen(message, -1)  # what is rebuilt ends anew
+        self._touch(message)  # whose end is shown until now
         for block in list(message.blocks.values()):
             if not block.gone:
                 held, holes_at = block.held, block.holes_at  # of what is rebuilt

@@ -16,7 +16,7 @@ import attrs
 from .cells import TextCell
 from .changes import Gap
 from .errors import StreamStoreError, UnsupportedState
-from .events import decode_event, encode_event
+from .events import join_event, split_event
 from .keys import MessageKey, PartKey, is_block_index, is_id, is_number
 from .marks import EventIds, FieldMarks, Intervals
 from .model import DELIVERIES, SEQUENCINGS, FrozenDict, Request, freeze, thaw
@@ -230,6 +230,8 @@ def _save(row: SessionRow | MessageRow | BlockRow) -> dict[str, Any]:
             value = getattr(row, attribute.name)
             if not _is_default(attribute, value):
                 saved[attribute.name] = _dump(value)
+    if row.stood is not None and row.stood[2]:
+        saved["stood"] = [*row.stood[2:]]  # the ids are the server's, whoever brings what follows
     return saved
 
 
@@ -247,6 +249,10 @@ def _load(row: SessionRow | MessageRow | BlockRow, saved: dict[str, Any]) -> Non
             default, value = getattr(row, name), _undump(value)
             types = _NULLABLE.get(name, ()) if default is None else (type(default),)
             setattr(row, name, _typed(value, *types) if types else value)
+    if "stood" in saved:
+        event_id, seq = saved["stood"]
+        _integers(seq)
+        row.stood = (None, 0, _typed(event_id, str), seq)
 
 
 def _dump(value: Any) -> Any:
@@ -273,7 +279,8 @@ def _dump(value: Any) -> Any:
     if isinstance(value, Request):
         return {"~request": {**attrs.asdict(value, recurse=False), "payload": thaw(value.payload)}}
     if attrs.has(type(value)):
-        return {"~event": encode_event(value)}
+        members, others = split_event(value)
+        return {"~event": [members, thaw(others)]}
     if isinstance(value, tuple):
         return {"~tuple": [_dump(item) for item in value]}
     if isinstance(value, FrozenDict):
@@ -316,7 +323,8 @@ def _undump(value: Any) -> Any:
     if kind == "~request":
         return Request(**{**inner, "payload": freeze(inner["payload"])})
     if kind == "~event":
-        return decode_event(inner)
+        members, others = inner
+        return join_event(members, freeze(_typed(others, dict)))
     if kind == "~tuple":
         return tuple(_undump(item) for item in inner)
     if kind == "~json":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from pathlib import Path
 from typing import Any
 
@@ -468,3 +469,16 @@ def test_a_removal_by_the_new_counter_takes_the_previous_text_along(mode: Any) -
         store.flush()
         ends.append((store.part("s", "m", 0).text, store.part("s", "m", 0).previous))
     assert ends == [("new", False)] * len(ends)
+
+
+@pytest.mark.parametrize("mode", ["block", "session"])
+def test_a_loss_before_a_save_that_shows_after_it_holds_the_resume_position(mode: Any) -> None:
+    store, stream = opened(mode)
+    if mode == "block":
+        stream.feed(frame(0, {"type": "message.opened", **KEY, "role": "assistant"}))
+    stream.feed(frame(1, {**delta("a"), "seq": 1}))
+    stream.feed(frame(3, {**delta("b", session="other"), "seq": 1}))  # 2, of the first, was lost
+    again = StreamStore.load(json.loads(json.dumps(store.save())), ticks="manual")
+    stream = again.open("native", sequencing=mode)
+    stream.feed(frame(4, {**delta("c"), "seq": 3}))
+    assert stream.position.event_id == "1"

@@ -1290,6 +1290,7 @@ def _ui_tool(part: Part, fields: Members) -> Members:
     if "callId" in fields:
         wire["toolCallId"] = fields.pop("callId")
     status = state.pop("status", "pending")
+    status = status if isinstance(status, str) else ""  # another protocol's may be anything
     wire["state"] = state.pop(_WIRE, None) or _STATE_OF.get(status, "input-streaming")
     if "error" in state:
         wire["errorText"] = state.pop("error")

@@ -123,9 +123,12 @@ def _listen(host: str, port: int) -> socket.socket:
         raise CallerError(f"a port is a number from 0 to 65535, not {port}")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
+        socket.getaddrinfo(host or None, port)  # before there is a socket to leave open
         return socket.create_server((host, port), family=family)
-    except OSError as error:
-        reason = error.strerror or str(error)
+    except (OSError, ValueError) as error:
+        reason = "no host can have such a name"  # it has no code to ask a resolver with
+        if isinstance(error, OSError):
+            reason = error.strerror or str(error)
         raise CallerError(
             f"cannot listen on {host}, port {port}: {reason}; another port may do, 0 is any"
         ) from error

@@ -59,8 +59,8 @@ class Books:
         for kind, value in _tagged(saved["sessions"]):
             if kind == "~cell":
                 working += value["length"]
-            elif value.get("type") in _TEXTS:
-                held += len(value.get("text") or "")
+            elif value[0].get("type") in _TEXTS:
+                held += len(value[0].get("text") or "")
         return cls(
             received=counts.get("received", 0),
             accepted=counts.get("accepted", 0),

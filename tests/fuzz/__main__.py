@@ -34,6 +34,10 @@ except ImportError:
     from .mutations import mutate, mutate_value
 else:  # what an input reaches can be seen only in modules that are imported here
     with atheris.instrument_imports(include=["streamstore"]):
+        # Of these the library imports some late, where what they need is not installed everywhere.
+        import streamstore.log.sqlite
+        import streamstore.log.wal  # noqa: F401
+
         from . import seeds
         from .doors import CONTROL, Door, doors, tidy
         from .mutations import mutate, mutate_value
@@ -148,6 +152,7 @@ def guided(door: Door, seconds: float, seed: int, folder: Path) -> int:
     corpus.mkdir(exist_ok=True)
     for data in begins(door):
         (corpus / hashlib.sha256(data).hexdigest()[:16]).write_bytes(data)
+    seeded = len(list(corpus.iterdir()))
     found: set[Any] = set()
     tried = 0
 
@@ -174,7 +179,9 @@ def guided(door: Door, seconds: float, seed: int, folder: Path) -> int:
     def watched(data: bytes) -> None:
         one(data)
         if time.monotonic() > until:
-            print(f"{door.name}: {tried} inputs, {len(found)} broken (seed {seed})", flush=True)
+            kept = len(list(corpus.iterdir())) - seeded  # each reached what none before it did
+            told = f"{tried} inputs, {kept} kept beside {seeded} seeds, {len(found)} broken"
+            print(f"{door.name}: {told} (seed {seed})", flush=True)
             tidy()
             os._exit(1 if found else 0)
 
@@ -210,6 +217,7 @@ def main() -> int:
         print("nothing is broken by it")
         return 0
     folder = Path(asked.keep or tempfile.mkdtemp(prefix="streamstore-fuzz."))
+    folder.mkdir(parents=True, exist_ok=True)
     seconds = asked.minutes * 60 / len(names)
     if asked.alone:
         return (plainly if atheris is None else guided)(

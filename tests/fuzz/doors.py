@@ -7,11 +7,14 @@ case, byte for byte. Knows the library's public doors; no mutation.
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import re
 import tempfile
 from collections.abc import Callable
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,21 +22,32 @@ from streamstore import StreamStore, StreamStoreError, UnknownProtocol, Unsuppor
 from streamstore.adapters.base import Context
 from streamstore.decoding import decode_json
 from streamstore.errors import MalformedEvent
+from streamstore.feeding import connections, feed_all
 from streamstore.jsonlines import JsonLinesParser
 from streamstore.log import LogError, Record, read_log, read_state
 from streamstore.log.lines import NoLog, Scan
+from streamstore.log.sealing import seal
 from streamstore.logs import Log as RecordedLog
 from streamstore.logs import UnreadableLog
 from streamstore.protocols import adapter_named, adapters
+from streamstore.replay import AT_ONCE, PlainView, replay
 from streamstore.sse import EventStreamParser
-from streamstore.testing import Recorder
+from streamstore.terminal import json_text, one_line
+from streamstore.testing import Recorder, transcript
 from streamstore.testing.books import Books
 from streamstore.text import common_prefix
+from streamstore.watch.drawing import document_line, event_lines, timeline_line
+from streamstore.watch.inspector import Inspector
 
 from . import seeds
 
 #: Bytes at the start of an input that say how the rest is fed.
 CONTROL = 3
+
+#: What a terminal acts on, or what reorders a text.
+_ACTIVE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+#: How a sealed line of a log or a saved state ends.
+_SEAL = re.compile(rb', "sum": "[^"]*"\}$')
 
 _TICKS = ("manual", None, "each", "manual")
 _SIZES = (1 << 30, 4096, 64, 7)
@@ -144,14 +158,24 @@ def _stream(protocol: str, data: bytes) -> None:
             stream.end()
         store.flush()
         recorder.check()
-    assert store.part("beside", "m", 0) is kept and kept is not None and kept.text == "kept"
-    assert sum(store.health.counts["verdicts"].values()) >= min(1, stream.received)
+        assert store.part("beside", "m", 0) is kept and kept is not None and kept.text == "kept"
+        assert sum(store.health.counts["verdicts"].values()) >= min(1, stream.received)
+        json.dumps(store.state(), allow_nan=False)
+        names = list(adapters())
+        for shape in (protocol, names[(control[1] >> 2) % len(names)]):  # as `fold --as` would
+            json.dumps(adapter_named(shape)(Context()).encode(store), allow_nan=False)
+        loaded = StreamStore.load(json.loads(json.dumps(store.save())), ticks="manual")
+        assert _shown(loaded) == _shown(store)
+        # A shorter text that waits is counted already, the longer one is shown still: the books are
+        # whole when nothing waits.
+        for one in (store, loaded):
+            for session_id in one.session_ids():
+                one.release(session_id)
+            one.flush()
+        recorder.check()
+    assert _shown(loaded) == _shown(store)
     problem = Books.of(store).problem
     assert problem is None, problem
-    json.dumps(store.state(), allow_nan=False)
-    json.dumps(adapter_named(protocol)(Context()).encode(store), allow_nan=False)
-    loaded = StreamStore.load(json.loads(json.dumps(store.save())), ticks="manual")
-    assert _shown(loaded) == _shown(store)
 
 
 def _load(data: bytes) -> None:
@@ -161,6 +185,8 @@ def _load(data: bytes) -> None:
         saved = decode_json(body)
     except MalformedEvent:
         return
+    if isinstance(saved, str):
+        return  # the name of a file, which is another door
     try:
         store = StreamStore.load(saved, ticks="manual")
     except (UnsupportedState, UnknownProtocol):
@@ -206,9 +232,17 @@ def _records_of(data: bytes) -> list[Record]:
         return []
 
 
+def _sealed(data: bytes) -> bytes:
+    """Every line that ends as a sealed one with the checksum that fits: damage that got past it."""
+    lines = data.split(b"\n")
+    return b"\n".join(seal(_SEAL.sub(b"", line)) if _SEAL.search(line) else line for line in lines)
+
+
 def _log(data: bytes) -> None:
     """Records before the damage come out as they went in; the rest is told, never raised."""
     control, body = _split(data)
+    if control[1] & 1 and body[:2] != b"\x1f\x8b":
+        body = _sealed(body)
     path = _file("log.jsonl", body)
     losses: list[Any] = []
     records: list[Record] = []
@@ -261,12 +295,74 @@ def _recording(data: bytes) -> None:
 
 
 def _saved_file(data: bytes) -> None:
-    """A file of a saved state gives the state that was written, or is refused."""
-    _, body = _split(data)
+    """A file of a saved state gives a state that was written, or is refused."""
+    control, body = _split(data)
+    if control[0] & 1:
+        body = _sealed(body)
+    path = _file("state.json", body)
     try:
-        read_state(_file("state.json", body))
+        state = read_state(path)
     except (UnsupportedState, LogError):
         return
+    assert control[0] & 1 or state in map(json.loads, seeds.saves())
+    try:
+        StreamStore.load(path)
+    except (UnsupportedState, UnknownProtocol):
+        return
+
+
+def _harmless(text: str) -> None:
+    found = _ACTIVE.search(text)
+    assert found is None, f"printed {text[max(0, found.start() - 40) :][:80]!r}"
+
+
+def _shown_by_commands(data: bytes) -> None:
+    """What `fold`, `replay` and `fold --as` print of any bytes acts on no terminal."""
+    _, body = _split(data)
+    path = _file("shown", body)
+    printed = io.StringIO()
+    told: list[str] = []
+    try:
+        view = PlainView(printed)
+        replay(connections([path], told.append), view, speed=AT_ONCE, tell=told.append)
+    except StreamStoreError as error:
+        told.append(one_line(str(error), 500))
+    store = StreamStore(ticks="manual")
+    try:
+        feed_all(store, connections([path], told.append), tell=told.append)
+    except StreamStoreError:
+        pass
+    store.flush()
+    _harmless(printed.getvalue())
+    _harmless(json_text(store.state()))
+    _harmless(transcript(store))
+    for line in told:
+        _harmless(one_line(line, 500))
+
+
+def _watched(data: bytes) -> None:
+    """Any bytes are events of a timeline, each with a state after it; no line acts on a terminal."""
+    control, body = _split(data)
+    inspector = Inspector("auto", clock=lambda: 0.0)
+    try:
+        log = RecordedLog(_file("watched", body), on_loss=lambda _: None)
+        for event in islice(log.events(), 200):
+            inspector.take(event.data, event.at)
+    except (UnknownProtocol, UnreadableLog):
+        pass
+    if control[0] & 1:
+        inspector.note("connection ended")
+    inspector.settle()
+    width = 20 + control[1] % 100
+    inspector.document.resize(width)
+    lines = [timeline_line(line, width) for line in inspector.timeline.lines]
+    lines += map(document_line, map(inspector.document.line, range(inspector.document.height)))
+    for row in list(inspector.timeline.rows)[-4:]:
+        lines += event_lines(row, inspector.after(row), control[2] % 3)
+    for line in lines:
+        for piece in line:
+            _harmless(piece.text)
+            assert "\n" not in piece.text and "\t" not in piece.text
 
 
 def doors() -> dict[str, Door]:
@@ -280,7 +376,9 @@ def doors() -> dict[str, Door]:
         Door("database", seeds.databases, _database),
         Door("recording", seeds.recordings, _recording),
         Door("load", seeds.saves, _load, whole=True),
-        Door("state-file", seeds.saves, _saved_file),
+        Door("state-file", seeds.state_files, _saved_file),
+        Door("commands", seeds.recordings, _shown_by_commands),
+        Door("watch", seeds.recordings, _watched),
     ]
     return {door.name: door for door in found}
 

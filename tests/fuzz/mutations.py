@@ -19,13 +19,14 @@ TOKENS = [
     b'"', b"\\", b"\\ud800", b"\\u0000", b"\xed\xa0\x80", b"\xe2\x80\xa8", b"\xc2\x85", b"NaN",
     b"-Infinity", b"1e999", b"9" * 4301, b"-" + b"9" * 4301, b"18446744073709551616", b"1.0", b"-0",
     b"true", b"null", b'{"a":1,"a":2}', b",", b":", b"\x1f\x8b", b"\x1b[2J",
+    b"\xc2\x9b2J", b"\xe2\x80\xae", b"\\u009b", b"\\u202e",
 ]  # fmt: skip
 
 #: Values of every type, and those at the edges of what the contract allows.
 VALUES: list[Any] = [
     None, True, False, 0, 1, -1, 2, 2**31, 2**53 + 1, 2**63 - 1, 2**63, 10**30, -(10**30), 0.0, 1.5,
     -0.0, 1e308, "", "0", "1", "main", "text", "assistant", "\ud800", "\udc00", "\x00", "\x1b[2J",
-    "x" * 5_000, [], {}, [None], [[]], {"": {}}, {"type": None}, {"id": 1}, ["text"], [{"type": "text"}],
+    "\x9b\u202e\u2066\x7f\r", "x" * 5_000, [], {}, [None], [[]], {"": {}}, {"type": None}, {"id": 1}, ["text"], [{"type": "text"}],
 ]  # fmt: skip
 
 Mutation = Callable[[Random, bytes, Sequence[bytes]], bytes]

@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 
 from streamstore import StreamStore
-from streamstore.log import open_log
+from streamstore.log import open_log, write_state
 from streamstore.protocols import adapters
 
 DATA = Path(__file__).resolve().parent.parent / "data"
@@ -130,6 +130,18 @@ def saves() -> tuple[bytes, ...]:
             store.flush()
             stream.feed(b"".join(lines[len(lines) // 2 : -1]))
             found.append(json.dumps(store.save()).encode())
+    return tuple(found)
+
+
+@cache
+def state_files() -> tuple[bytes, ...]:
+    """The same states as files."""
+    found: list[bytes] = []
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "state.json"
+        for saved in saves():
+            write_state(json.loads(saved), path)
+            found.append(path.read_bytes())
     return tuple(found)
 
 

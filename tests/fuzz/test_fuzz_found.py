@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from streamstore import StreamStore, UnsupportedState
+from streamstore.adapters.base import Context
 from streamstore.log import LogError, read_log
 from streamstore.protocols import adapters
 
@@ -105,4 +106,112 @@ def test_a_saved_state_that_could_not_be_read(what: str) -> None:
         saved["sessions"][0]["intervals"] = {"~intervals": [[1], [], 0]}
     else:
         saved["counts"]["verdicts"] = [["accepted", "", 1], ["accepted", 5, 1]]
+    DOORS["load"].enter(bytes(CONTROL) + json.dumps(saved).encode())
+
+
+@pytest.mark.parametrize("text", ["!", "", "later"])
+def test_a_text_that_waits_to_replace_a_longer_one(text: str) -> None:
+    """It is counted when it came, and the longer one is shown until its turn is over."""
+    block = {"messageId": "m", "blockIndex": 0}
+    wires = [
+        {"type": "block.delta", **block, "text": "late"},
+        {"type": "turn.completed"},
+        {"type": "block.replaced", **block, "text": text},
+    ]
+    lines = b"".join(json.dumps(wire).encode() + b"\n" for wire in wires)
+    DOORS["native"].enter(b"\x06\0\x07" + lines)  # buffered, a tick for each event, without seq
+
+
+@pytest.mark.parametrize("name", ["", "\0", "\ud800", "x" * 5_000])
+def test_a_saved_state_that_is_a_string(name: str) -> None:
+    DOORS["load"].enter(bytes(CONTROL) + json.dumps(name).encode())
+
+
+@pytest.mark.parametrize("name", adapters())
+def test_what_one_protocol_filled_is_given_in_the_shape_of_every_other(name: str) -> None:
+    for data in seeds.streams(name)[:4]:
+        store = StreamStore(ticks="manual")
+        store.open(name).feed(data)
+        store.flush()
+        for cls in adapters().values():
+            json.dumps(cls(Context()).encode(store), allow_nan=False)
+
+
+@pytest.mark.parametrize("wrong", [[], [[]], "x", 5, {"x": []}, {"status": []}])
+@pytest.mark.parametrize("name", adapters())
+def test_fields_that_a_protocol_never_gave_have_a_shape_in_it(name: str, wrong: Any) -> None:
+    names = ("state", "wire", "input", "output", "content", "source", "metadata", "usage", "plans")
+    store = StreamStore("native", ticks="manual")
+    wires: list[dict[str, Any]] = [
+        {"type": "session.updated", "info": dict.fromkeys(names, wrong)},
+        {"type": "session.state", "state": wrong},
+        {"type": "todo.updated", "todo": [wrong]},
+        {"type": "message.opened", "messageId": "m", "role": "assistant",
+         "info": dict.fromkeys(names, wrong)},
+    ]  # fmt: skip
+    for place, kind in enumerate(("text", "reasoning", "tool", "file", "data", "unknown")):
+        block = {"messageId": "m", "blockIndex": place, "kind": kind}
+        wires.append({"type": "block.opened", **block, **dict.fromkeys(names, wrong)})
+        wires.append({"type": "block.delta", "messageId": "m", "blockIndex": place, "text": "x"})
+    store.ingest_many(wires)
+    store.flush()
+    json.dumps(adapters()[name](Context()).encode(store), allow_nan=False)
+
+
+_NAMED = {"type": "x", "kind": "", "seq": 9, "sessionId": "o", "blockIndex": 7,
+          "status": "open", "whole": True, "order": 5, "time": {}}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", _NAMED)
+def test_a_held_event_with_a_field_that_is_named_as_one_of_its_members(name: str) -> None:
+    def sent(sequence: int, more: dict[str, Any]) -> dict[str, Any]:
+        body = {"threadId": "t", "messageId": "m", "role": "assistant", "text": "whole", **more}
+        body["streaming"] = False
+        return {"sequence": sequence, "type": "thread.message-sent", "payload": body}
+
+    more = {name: _NAMED[name]}
+    store = StreamStore(ticks="manual")
+    stream = store.open("t3code", sequencing="block")
+    stream.ingest(sent(2, more))
+    loaded = StreamStore.load(json.loads(json.dumps(store.save())), ticks="manual")
+    for one in (stream, loaded.open("t3code", sequencing="block")):
+        one.ingest(sent(1, {"text": "first"}))
+    store.flush()
+    loaded.flush()
+    assert loaded.state()["sessions"] == store.state()["sessions"]
+    part = loaded.part("t", "m", 0)
+    assert part is not None and part.text == "whole"
+
+
+@pytest.mark.parametrize("tick", [False, True])
+@pytest.mark.parametrize("type_", ["block.delta", "block.opened", "block.closed", "block.removed"])
+def test_a_closed_message_that_is_rebuilt_is_open_whenever_a_tick_comes(
+    type_: str, tick: bool
+) -> None:
+    store = StreamStore("native", ticks="manual")
+    stream = store.open("native", sequencing="none")
+    block = {"messageId": "m", "blockIndex": 0}
+    stream.ingest({"type": "block.delta", **block, "text": "old"})
+    stream.ingest({"type": "message.closed", "messageId": "m", "status": "completed"})
+    stream.ingest({"type": "message.reset", "messageId": "m"})
+    if tick:
+        store.flush()
+    stream.ingest(
+        {"type": type_, **block, "kind": "text", "text": "new"}
+        if type_ != "block.opened"
+        else {"type": type_, "messageId": "m", "blockIndex": 1, "kind": "text"}
+    )
+    store.flush()
+    message = store.message("main", "m")
+    assert message is not None and message.status == "open"
+
+
+def test_a_saved_session_that_shows_what_is_no_json() -> None:
+    store = StreamStore("native", ticks="manual")
+    store.ingest({"type": "session.updated", "sessionId": "s", "info": {"title": "x"}})
+    store.flush()
+    saved = json.loads(json.dumps(store.save()))
+    request = {"~request": {"id": "p", "session_id": "s", "message_id": None, "call_id": None,
+                            "payload": {}}}  # fmt: skip
+    saved["sessions"][0]["shown"]["~tuple"][2] = {"~tuple": [request]}
     DOORS["load"].enter(bytes(CONTROL) + json.dumps(saved).encode())

@@ -1,7 +1,8 @@
-"""Nothing that a command or an example prints drives a terminal, whatever the stream says.
+"""Nothing that a command prints drives a terminal, whatever the stream says.
 
 Recorded streams of every protocol, with escape sequences and bidi controls in their texts, ids,
-names and member names, through fold, replay and check; and in what is wrong with a log.
+names and member names, through fold, replay and check; and in what is wrong with a log. The examples of the documentation
+are in `test_hostile_examples.py`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from streamstore import StreamStore
 from streamstore.cli import main
 from streamstore.protocols import adapters
 
@@ -203,11 +205,24 @@ def escapes(path: Path) -> bool:
     )
 
 
-@pytest.mark.parametrize("folder", ["streamstore", "examples"])
-def test_who_prints_knows_how_to_escape(folder: str) -> None:
+def test_who_prints_knows_how_to_escape() -> None:
     """A module that prints and never heard of `streamstore.terminal` prints what it was told."""
-    found = [path for path in sorted((ROOT / folder).rglob("*.py")) if prints(path)]
-    if folder == "examples" and not (ROOT / folder).is_dir():
-        pytest.skip("there are no examples yet")
+    found = [path for path in sorted((ROOT / "streamstore").rglob("*.py")) if prints(path)]
+    assert found
     silent = [str(path.relative_to(ROOT)) for path in found if not escapes(path)]
     assert not silent
+
+
+def test_what_a_subscriber_raises_is_reported_escaped(capsys: pytest.CaptureFixture[str]) -> None:
+    store = StreamStore("native", ticks="manual")
+
+    def raising(changes: object) -> None:
+        raise ValueError("\x1b[2J\u202e\x9b")
+
+    store.subscribe(raising)
+    store.ingest(
+        {"type": "block.delta", "sessionId": "s", "messageId": "m", "blockIndex": 0, "text": "x"}
+    )
+    store.flush()
+    said = capsys.readouterr().err
+    assert "ValueError" in said and not set(said) & set("\x1b\u202e\x9b")

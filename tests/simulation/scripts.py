@@ -484,7 +484,12 @@ def read_block(script: list[Entry], covers: int, mode: str) -> Wire | None:
         fields = {name: value for name, value in fields.items() if name in ("x", "y")}
     text = readable("".join(block["texts"].get("text", ())), True)
     wire = {"type": "block.snapshot", **key, "seq": last["seq"], "text": text, **fields}
-    return wire if mode == "block" else {**wire, "kind": block["kind"] or "text", "whole": True}
+    if mode == "block":
+        return wire
+    # With its status: where a state does not say it, a close that a removal undid, of which nobody
+    # heard before the state came, stays.
+    status = "closed" if block["closed"] else "open"
+    return {**wire, "kind": block["kind"] or "text", "status": status, "whole": True}
 
 
 def chain(lanes: list[Iterator[Wire]]) -> Iterator[Wire]:
