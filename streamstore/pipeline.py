@@ -843,7 +843,7 @@ class Stream:
             raise
         session.events += 1
         if session.intervals.starts[1:]:
-            self._note_session_hole(session, event.seq)
+            self._note_session_hole(session, event.seq if verdict is not DUPLICATE else None)
         elif session.holes_at is not None:
             session.holes_at = None
             store._coalescer.touch(session)

@@ -482,3 +482,13 @@ def test_a_loss_before_a_save_that_shows_after_it_holds_the_resume_position(mode
     stream = again.open("native", sequencing=mode)
     stream.feed(frame(4, {**delta("c"), "seq": 3}))
     assert stream.position.event_id == "1"
+
+
+def test_a_repeat_behind_a_hole_that_was_half_filled_moves_no_resume_position() -> None:
+    _, stream = opened("session")
+    stream.feed(frame(1, {**delta("a"), "seq": 1}))
+    behind = frame(4, {"type": "session.status", **SESSION, "status": "busy", "seq": 4})
+    stream.feed(behind)
+    stream.feed(frame(2, {"type": "todo.updated", **SESSION, "todo": [], "seq": 2}))
+    stream.feed(behind)
+    assert stream.position.event_id == "1"
