@@ -194,9 +194,11 @@ _MODES: dict[str, dict[str, str]] = {
     "none": {
         "one": "event_id = wire.get({id})\nids = row.ids",
         "one_fits": (
-            "and (event_id is None or type(event_id) is str and (\n"
+            # Nothing else in JSON compares with a string: it raises, and goes the long way.
+            "and (event_id is None or (\n"
             "    event_id > ids.top if ids.rises\n"
-            "    else event_id and event_id not in ids.young and event_id not in ids.old))"
+            "    else type(event_id) is str and event_id\n"
+            "    and event_id not in ids.young and event_id not in ids.old))"
         ),
         "one_mark": (
             "if event_id is not None:\n"
@@ -209,9 +211,7 @@ _MODES: dict[str, dict[str, str]] = {
         "no_run": " or not row.ids.rises",
         "many_begin": "ids = row.ids\ntop, rising = ids.top, ids.rising",
         "many": "event_id = wire.get({id})",
-        "many_fits": (
-            "and (event_id is None or type(event_id) is str and event_id > top)"
-        ),
+        "many_fits": "and (event_id is None or event_id > top)",
         "many_mark": (
             "if event_id is not None:\n"
             "    top = event_id\n"
