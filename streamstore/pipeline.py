@@ -143,6 +143,8 @@ class Position:
 
     events: int = 0
     event_id: str = ""
+    # Which connection, and how many of its events: what puts places of several in order.
+    _age: tuple[int, int] = attrs.field(default=(0, 0), eq=False, repr=False)
 
 
 @attrs.frozen
@@ -227,8 +229,8 @@ class Stream:
         self._event_id = ""
         # The run of duplicates at the end, as offsets: a resume position does not move over it.
         self._repeats_from = self._repeats_to = -1
-        self._before = self._began = Position()
-        self._token = object()  # says in a row who brought what, and keeps nothing alive
+        self._token = self.epoch  # says in a row who brought what; a later stream's is higher
+        self._before = self._began = Position(age=(self._token, 0))
         self._each = store._each
         self._memory: dict[str, Any] = {} if memory is None else memory
         self._adapter: Adapter | None = None
@@ -326,14 +328,14 @@ class Stream:
     def _taken(self) -> Position:
         """Behind the last event that was no duplicate."""
         at = self._repeats_from if self.received == self._repeats_to else self.received
-        return Position(at, self._event_id)
+        return Position(at, self._event_id, (self._token, at))
 
     def _go_on_from(self, entry: Mapping[str, Any]) -> None:
         """Go on where another stream stood: a saved one, or one whose connection ended."""
         self._event_id = entry["eventId"]
         if not entry["ended"]:
             self._received = entry["events"]
-        self._began = Position(self._received, self._event_id)
+        self._began = Position(self._received, self._event_id, (self._token, self._received))
         if entry["ended"]:
             return
         self.epoch = entry["epoch"]
@@ -384,12 +386,14 @@ class Stream:
         if stood is None:
             return self._began
         token, events, event_id, seq = stood
-        if token is not self._token:
+        if token != self._token:
             # Lost on an older connection, perhaps: the ids are the server's, on whichever it was.
-            return attrs.evolve(self._began, event_id=event_id) if event_id else self._began
+            if not event_id:
+                return self._began
+            return attrs.evolve(self._began, event_id=event_id, age=(token, events))
         if self._before.events - events == top - seq:
             return self._before
-        return Position(events, event_id)
+        return Position(events, event_id, (token, events))
 
     # -- input -------------------------------------------------------------------------------
 
@@ -1341,17 +1345,23 @@ class StreamStore:
             self._left.remove(other)
 
     def _hand_holes(self, holder: Any, heir: Any) -> None:
-        """Holes that one stream left are its successor's: its position lies before them."""
+        """Holes that one stream left are its successor's: its position lies before them.
+
+        Another connection counts its own events: to it, they lie before its first one.
+        """
         self._positions.clear()
+        ended = holder["ended"] if isinstance(holder, dict) else False
+
+        def handed(who: Any, before: Position) -> tuple[Any, Position]:
+            if who is not holder:
+                return who, before
+            return heir, attrs.evolve(before, events=0) if ended else before
+
         for row in self._holding.values():
-            row.holes_at = {
-                seq: (heir if entry[0] is holder else entry[0], entry[1])
-                for seq, entry in row.holes_at.items()
-            }
+            row.holes_at = {seq: handed(*entry) for seq, entry in row.holes_at.items()}
         for session in self._holding_sessions.values():
             session.holes_at = [
-                (seq, heir if who is holder else who, before)
-                for seq, who, before in session.holes_at or ()
+                (seq, *handed(who, before)) for seq, who, before in session.holes_at or ()
             ]
 
     def feed(self, data: bytes) -> None:
@@ -1714,7 +1724,7 @@ class StreamStore:
         first = self._positions.get(stream)
         if first is None:
             first = self._positions[stream] = self._first_held(stream)
-        return first if first.events < taken.events else taken
+        return first if first._age < taken._age else taken
 
     def _hold(self, block: BlockRow) -> None:
         """Note a block with holes; now and then those without one any more go. Amortized."""
@@ -1731,14 +1741,14 @@ class StreamStore:
                 del self._holding[row.key]
             for holder, before in row.holes_at.values():
                 if holder is stream:  # what it brought later stands later
-                    first = min(first, before, key=lambda position: position.events)
+                    first = min(first, before, key=_age)
                     break
         for session in list(self._holding_sessions.values()):
             before_hole = _first_hole(session)
             if before_hole is None:
                 del self._holding_sessions[session.id]
             elif before_hole[1] is stream:
-                first = min(first, before_hole[2], key=lambda position: position.events)
+                first = min(first, before_hole[2], key=_age)
         return first
 
     def _resume(self, touched: Iterable[SessionRow]) -> Mapping[str, Any]:
@@ -1984,18 +1994,19 @@ class StreamStore:
         saved = []
         for row in self._holding.values():
             for seq, (holder, before) in row.holes_at.items():
-                at = [places.get(id(holder), -1), before.events, before.event_id]
+                at = [places.get(id(holder), -1), before.events, before.event_id, *before._age]
                 saved.append([list(row.key), seq, *at])
         for session in self._holding_sessions.values():
             for seq, holder, before in session.holes_at or ():
-                at = [places.get(id(holder), -1), before.events, before.event_id]
+                at = [places.get(id(holder), -1), before.events, before.event_id, *before._age]
                 saved.append([[session.id], seq, *at])
         return saved
 
     def _load_holes(self, saved: Iterable[Any]) -> None:
-        for key, seq, place, events, event_id in saved:
+        for key, seq, place, events, event_id, *age in saved:
             holder = self._left[place] if place >= 0 else None
-            before = Position(events, event_id)
+            connection, at = age
+            before = Position(events, event_id, (connection, at))
             session = self._sessions[key[0]]
             if len(key) == 1:
                 session.holes_at = [*(session.holes_at or ()), (seq, holder, before)]
@@ -2016,7 +2027,11 @@ def _top(block: BlockRow) -> int:
 
 
 _NOWHERE: Mapping[str, Any] = MappingProxyType({})
-_BEHIND_ALL = Position(MAX_NUMBER)
+_BEHIND_ALL = Position(MAX_NUMBER, "", (MAX_NUMBER, 0))
+
+
+def _age(position: Position) -> tuple[int, int]:
+    return position._age
 
 
 def _first_hole(session: SessionRow) -> Any:

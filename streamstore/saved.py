@@ -151,9 +151,11 @@ def check_head(saved: Mapping[str, Any]) -> None:
     _checked(is_number, saved["tick"])
     _checked(is_number, saved["epoch"])
     _checked(is_number, saved["ids"])
-    for key, seq, place, events, event_id in saved["holes"]:
+    for key, seq, place, events, event_id, *age in saved["holes"]:
         _checked(lambda key: type(key) is list and len(key) in (1, 3), key)
         _integers(seq, place)
+        _integers(*age)
+        _checked(lambda age: len(age) == 2, age)
         _checked(is_number, events)
         _typed(event_id, str)
     for item in [*saved["resync"], *saved["resync"].values()]:
@@ -231,7 +233,7 @@ def _save(row: SessionRow | MessageRow | BlockRow) -> dict[str, Any]:
             if not _is_default(attribute, value):
                 saved[attribute.name] = _dump(value)
     if row.stood is not None and row.stood[2]:
-        saved["stood"] = [*row.stood[2:]]  # the ids are the server's, whoever brings what follows
+        saved["stood"] = [*row.stood]  # the ids are the server's, whoever brings what follows
     return saved
 
 
@@ -250,9 +252,9 @@ def _load(row: SessionRow | MessageRow | BlockRow, saved: dict[str, Any]) -> Non
             types = _NULLABLE.get(name, ()) if default is None else (type(default),)
             setattr(row, name, _typed(value, *types) if types else value)
     if "stood" in saved:
-        event_id, seq = saved["stood"]
-        _integers(seq)
-        row.stood = (None, 0, _typed(event_id, str), seq)
+        token, events, event_id, seq = saved["stood"]
+        _integers(token, events, seq)
+        row.stood = (token, events, _typed(event_id, str), seq)
 
 
 def _dump(value: Any) -> Any:

@@ -492,3 +492,30 @@ def test_a_repeat_behind_a_hole_that_was_half_filled_moves_no_resume_position() 
     stream.feed(frame(2, {"type": "todo.updated", **SESSION, "todo": [], "seq": 2}))
     stream.feed(behind)
     assert stream.position.event_id == "1"
+
+
+@pytest.mark.parametrize("mode", ["block", "session"])
+def test_a_hole_of_an_older_connection_lies_before_all_of_the_newer_one(mode: Any) -> None:
+    store, stream = opened(mode)
+    for number in (1, 2, 3, 5):
+        stream.feed(frame(number, {**delta("x"), "seq": number}))
+    stream.end()
+    stream = store.open("native", sequencing=mode)
+    for number in range(6, 12):
+        stream.feed(frame(number, {**delta("x", session="other"), "seq": number - 5}))
+        assert (stream.position.events, stream.position.event_id) == (0, "3")
+
+
+def test_of_two_holes_that_older_connections_left_the_older_one_holds_the_position() -> None:
+    store, stream = opened("block")
+    late = {**delta("x"), "messageId": "m2"}
+    stream.feed(frame(1, {**late, "seq": 1}))  # what follows it, 2, is lost
+    stream.feed(frame(3, {**delta("x"), "seq": 1}))  # and 4, of this one
+    stream.end()
+    stream = store.open("native", sequencing="block")
+    stream.feed(frame(5, {**delta("x"), "seq": 3}))
+    assert stream.position.event_id == "3"
+    stream.feed(frame(6, {**late, "seq": 3}))
+    assert stream.position.event_id == "1"
+    again = StreamStore.load(json.loads(json.dumps(store.save())), ticks="manual")
+    assert again.open("native", sequencing="block").position.event_id == "1"
