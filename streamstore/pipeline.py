@@ -808,7 +808,7 @@ class Stream:
             verdict = self._snapshot(event, session)
         else:
             verdict = self._route(event, session)
-        if by_id and verdict.taken:
+        if by_id and (verdict.taken or verdict in _JUDGED):
             assert event.id is not None
             session.ids.add(event.id)
         return verdict
@@ -2027,6 +2027,9 @@ def _top(block: BlockRow) -> int:
 
 
 _NOWHERE: Mapping[str, Any] = MappingProxyType({})
+#: Refused for what they say: sent again they are the same events, whatever was removed since. What
+#: there was no room or place for may come again.
+_JUDGED = (verdicts.RANK, verdicts.CONFLICT, verdicts.SEALED)
 _BEHIND_ALL = Position(MAX_NUMBER, "", (MAX_NUMBER, 0))
 
 

@@ -519,3 +519,14 @@ def test_of_two_holes_that_older_connections_left_the_older_one_holds_the_positi
     assert stream.position.event_id == "1"
     again = StreamStore.load(json.loads(json.dumps(store.save())), ticks="manual")
     assert again.open("native", sequencing="block").position.event_id == "1"
+
+
+def test_a_refused_tool_state_that_is_sent_again_comes_back_under_no_new_message() -> None:
+    bench = Bench("none")
+    bench.take("block.replaced", state={"status": "error"}, id="e6")
+    refused = {"state": {"status": "running"}, "id": "e7"}
+    assert bench.take("block.replaced", **refused) == "refused:rank"
+    bench.take("message.removed", id="e8")
+    bench.take("message.opened", role="assistant", id="e9")
+    assert bench.take("block.replaced", **refused) == "duplicate"
+    assert bench.messages() == {"m": []}

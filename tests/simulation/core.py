@@ -404,7 +404,7 @@ class Run:
     def _do_unsay(self) -> None:
         """The server did not take it, or did not answer: what it has not confirmed goes."""
         of = {self.script[n][0]["type"] for n in self.got if LOCAL in self.script[n][0].values()}
-        if of == {"block.replaced"}:
+        if of and "message.opened" not in of:
             return  # who its author is has been said by the user alone
         self.mine = False
         self.store.apply(MessageRollback(session_id="s1", message_id=LOCAL))
