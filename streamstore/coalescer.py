@@ -66,6 +66,8 @@ class Coalescer:
         """Have the next tick look at the text of a row, which nothing else of it changed."""
         row.room = self._limits.pending_merge
         row.calm_to = row.mark + row.room
+        if len(row.fresh) >= row.room:
+            self.merge(row)  # streams that take turns with it wake it each time
         if not row.dirty:
             row.dirty = True
             self.dirty.append(row)
@@ -263,12 +265,13 @@ class Coalescer:
                 if before != cell.length:
                     self._counts.characters["paired"] += before - cell.length
             else:
-                number = row.leave_fresh()
-                row.touched = self.epoch
-                message.session.events += number
-                deltas += number
-                characters += len(text)
                 edit = cell.extend(text)
+                if fresh:  # nothing came since it was settled: it is as old as it was
+                    number = row.leave_fresh()
+                    row.touched = self.epoch
+                    message.session.events += number
+                    deltas += number
+                    characters += len(text)
             if edit is not None:
                 edits[row.text_field] = edit
                 row.view = message.parts_view = None

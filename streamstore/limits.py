@@ -68,8 +68,9 @@ class Limits:
             malformed. Every walk of a value recurses.
         undetected_events: events that wait until `protocol="auto"` recognises a stream; over it
             `UnknownProtocol` is raised.
-        pending_merge: deltas of one part that wait for a tick as separate strings; at this many
-            they are merged into one (3 bytes a character instead of 13).
+        pending_merge: deltas of one part that wait for a tick as separate strings; at this many,
+            or at the end of a longer batch, they are merged into one, and such ones with others of
+            their size (3 bytes a character instead of 13).
     """
 
     held_operations: int = _bound(4096)

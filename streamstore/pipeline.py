@@ -467,6 +467,7 @@ class Stream:
             (len(data) < RUN_BYTES and data[-2:] != b"\n\n")
             or len(data) > framer.limits.line
             or self._named
+            or self._adapter is None  # whose names may be part of the wire object
             or not framer.between
             or framer.last_event_id != self._event_id
         ):
@@ -838,6 +839,9 @@ class Stream:
             top = _top(block)
             if isinstance(event, BlockDelta | BlockReplaced | BlockSnapshot):
                 counted = block
+        if block is not None and isinstance(event, BlockSnapshot) and self._mode == "block":
+            if store._reducer.clashes(event, block):
+                return verdicts.CONFLICT  # before: it stands for no operation
         try:
             verdict, at = store._gate.admit(
                 self._mode, event, session, message, block, self._ordered
@@ -912,6 +916,9 @@ class Stream:
         if isinstance(event, TurnStarted | TurnCompleted):
             store._coalescer.observe(event, session, None)
             return verdict
+        keys: list[PartKey] = []
+        if isinstance(event, SessionRemoved):
+            keys = [row.key for m in session.messages.values() for row in m.blocks.values()]
         verdict = store._reducer.apply(
             self._mode, event, session, message, block, verdict, at, self._local
         )
@@ -938,6 +945,9 @@ class Stream:
                 }
                 if isinstance(event, SessionRemoved):
                     store._note_removed(session)
+                    for stream in store._streams:
+                        for key in keys:
+                            stream._touched.pop(key, None)
             return verdict
         if self._mode == "block" and (
             block.held or block.close_seq > block.mark or block.key in store._holding
@@ -985,6 +995,9 @@ class Stream:
             or (self._mode == "block" and block.mark < 0)
             or (self._hot.counts and (block.first < 0 or block.closed_at >= 0))
         ):
+            return
+        if block.mark > _NEAR_THE_END:
+            block.cool()  # no delta looks whether its seq is still a number
             return
         message.session.woken[block.key] = block
         hot = self._hot
@@ -2026,6 +2039,8 @@ def _top(block: BlockRow) -> int:
     return block.mark if block.stood is None else max(block.mark, block.stood[3])
 
 
+#: More deltas than anybody sends lie above it, all of them numbers.
+_NEAR_THE_END = MAX_NUMBER - 2**48
 _NOWHERE: Mapping[str, Any] = MappingProxyType({})
 #: Refused for what they say: sent again they are the same events, whatever was removed since. What
 #: there was no room or place for may come again.

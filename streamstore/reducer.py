@@ -831,6 +831,12 @@ class Reducer:
             self._counts.characters["superseded"] += before - self._length(block)
         self._touch(block)
 
+    @staticmethod
+    def clashes(event: BlockSnapshot, block: BlockRow) -> bool:
+        """Whether a snapshot says another kind than its block has."""
+        known = event.kind if event.kind in PART_KINDS else "unknown"
+        return event.kind is not None and block.declared and block.kind != known
+
     def _declare(
         self, event: BlockOpened | BlockReplaced | BlockUpdated, block: BlockRow, arrival: Arrival
     ) -> Verdict | None:
@@ -977,6 +983,7 @@ class Reducer:
         if arrival.at < 0:
             return None
         block.ops[arrival.at] = text if field == "text" else (field, text)
+        block.whole_text = False
         if block.previous:
             return verdicts.HELD
         if seq <= max(cell.replaced, block.lower_bound):
@@ -1140,6 +1147,13 @@ class Reducer:
         bounded_put(session.generations, generation, None, self._limits.answered_requests)
         session.generation = generation
         was_removed = session.removed_now
+        # Before: a removal below a bound of its session's or message's is none any more.
+        removed = {
+            id(row)
+            for message in session.messages.values()
+            for row in (message, *message.blocks.values())
+            if row.removed_now
+        }
         session.restart()
         self._touch(session)
         session.intervals = Intervals()
@@ -1156,7 +1170,7 @@ class Reducer:
             marks.forget_marks()
         session.stated.clear()
         for message in list(session.messages.values()):
-            if was_removed or message.removed_now:
+            if was_removed or id(message) in removed:
                 for block in message.blocks.values():
                     self._counts.characters["superseded"] += self._length(block)
                 self._forget_calls(message.blocks.values())
@@ -1168,7 +1182,7 @@ class Reducer:
             message.info.forget_marks()
             message.entity.forget_marks()
             for block in list(message.blocks.values()):
-                if block.removed_now:
+                if id(block) in removed:
                     self._counts.characters["superseded"] += self._length(block)
                     self._forget_calls((block,))
                     del message.blocks[block.key.block_index]

@@ -345,8 +345,10 @@ class BlockRow(Marks):
     def belong(self, hot: HotTable) -> None:
         """Be the last row of one table only: what is fresh in it counts as one stream's."""
         for other in self.hots:
-            if other is not hot and other.last is self:
-                other.forget_last()
+            if other is not hot:
+                self.room = self.calm_to = 0  # the next delta says where this stream stands
+                if other.last is self:
+                    other.forget_last()
 
     def cool(self) -> None:
         """Leave every hot table: the next event of this block takes the long way."""
@@ -355,6 +357,7 @@ class BlockRow(Marks):
             if hot.last is self:
                 hot.forget_last()
         self.hots.clear()
+        self.calm_to = 0  # a new counter begins below it
 
     def wipe(self) -> None:
         """Forget everything but the identity, the marks and what is shown."""
