@@ -41,6 +41,7 @@ from .errors import (
 from .events import (
     BlockDelta,
     BlockEvent,
+    BlockOpened,
     BlockReplaced,
     BlockSnapshot,
     Event,
@@ -338,6 +339,9 @@ class Stream:
         self._began = Position(self._received, self._event_id, (self._token, self._received))
         if entry["ended"]:
             return
+        events, event_id = entry["began"]
+        self._token = entry["token"]  # it is the same connection's count that goes on
+        self._began = Position(events, event_id, (self._token, events))
         self.epoch = entry["epoch"]
         sessions = self._store._sessions
         self._sessions = {name: sessions[name] for name in entry["sessions"] if name in sessions}
@@ -570,6 +574,8 @@ class Stream:
             "sequencing": None if self._adapter is None else self._mode,
             "events": position.events,
             "eventId": position.event_id,
+            "began": [self._began.events, self._began.event_id],
+            "token": self._token,
             "epoch": self.epoch,
             "sessions": list(self._sessions),
             "streaming": self._streaming,
@@ -873,6 +879,14 @@ class Stream:
             and not (message.exists or message.blocks)
         ):
             self._stand(message, -1)  # where its opening is lost, what it misses may lie before
+        if (
+            block is not None
+            and block.stood is None
+            and self._mode == "block"
+            and isinstance(event, BlockOpened)
+            and not block.exists
+        ):
+            self._stand(block, -1)
         if verdict.kind == "held":
             assert message is not None and block is not None and event.seq is not None
             if len(block.held) > held_before:

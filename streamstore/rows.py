@@ -359,6 +359,12 @@ class BlockRow(Marks):
         self.hots.clear()
         self.calm_to = 0  # a new counter begins below it
 
+    def forget_fields(self) -> None:
+        """Fields that streamed in another life, and of which nothing is shown, do not any more."""
+        self.others = {
+            field: cell for field, cell in self.others.items() if cell.length or cell.source.length
+        }
+
     def wipe(self) -> None:
         """Forget everything but the identity, the marks and what is shown."""
         self.cool()
@@ -371,6 +377,7 @@ class BlockRow(Marks):
         self.fields.clear()
         for _, cell in self.cells():
             cell.replace("")
+        self.forget_fields()
         self.closed = self.whole_text = self.sealed = self.gap = False
         self.suspect = self.previous = False
         self.close_seq = self.snapshot_seq = self.closed_at = self.order_seq = -1

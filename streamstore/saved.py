@@ -178,6 +178,10 @@ def check_head(saved: Mapping[str, Any]) -> None:
         _checked(lambda value: value is None or is_id(value), stream["protocol"])
         _checked(is_number, stream["events"])
         _typed(stream["eventId"], str)
+        began_at, began_behind = stream["began"]
+        _checked(is_number, began_at)
+        _checked(is_number, stream["token"])
+        _typed(began_behind, str)
         for session_id, message_id, block_index in stream["streaming"]:
             _checked(is_id, session_id)
             _checked(is_id, message_id)

@@ -328,6 +328,7 @@ class Tables:
         # The next life of this row starts with an empty shown text.
         for _, cell in row.cells():
             cell.unpublish()
+        row.forget_fields()
 
     def _note_gap(self, key: Key, gap: Gap | None) -> bool:
         if gap == self._gaps.get(key):

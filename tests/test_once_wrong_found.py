@@ -530,3 +530,30 @@ def test_a_refused_tool_state_that_is_sent_again_comes_back_under_no_new_message
     bench.take("message.opened", role="assistant", id="e9")
     assert bench.take("block.replaced", **refused) == "duplicate"
     assert bench.messages() == {"m": []}
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_loss_behind_a_blocks_opening_is_not_passed_over_by_a_save(first: bool) -> None:
+    store, stream = opened("block")
+    if first:
+        stream.feed(frame(1, {"type": "block.opened", **BLOCK, "kind": "text"}))
+    stream.feed(frame(3, {**delta("b", session="other"), "seq": 1}))  # 2, of the first, was lost
+    again = StreamStore.load(json.loads(json.dumps(store.save())), ticks="manual")
+    stream = again.open("native", sequencing="block")
+    stream.feed(frame(4, {**delta("c"), "seq": 2}))
+    assert stream.position.event_id == ("1" if first else "")
+
+
+@pytest.mark.parametrize("flush", [False, True])
+def test_an_input_that_came_whole_lacks_nothing_although_one_before_it_streamed(flush: bool) -> None:
+    bench = Bench("none")
+    bench.delta(None, "13", field="input")
+    if flush:
+        bench.store.flush()
+    bench.take("block.removed")
+    if flush:
+        bench.store.flush()
+    bench.take("block.opened", kind="tool")
+    bench.take("block.replaced", state={"status": "running"}, input="15")
+    bench.stream.end()
+    assert not bench.part().gap
