@@ -2073,7 +2073,9 @@ def _first_hole(session: SessionRow) -> Any:
         return None
     first = holes[0][0]
     at = [entry for entry in session.holes_at if entry[0] <= first]
-    return at[-1] if at else session.holes_at[0]
+    if at:
+        return at[-1]
+    return first, session.holes_at[0][1], Position()  # below the first event of all
 
 
 def _session_of(row: SessionRow | MessageRow | BlockRow) -> SessionRow:

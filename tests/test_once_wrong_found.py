@@ -557,3 +557,11 @@ def test_an_input_that_came_whole_lacks_nothing_although_one_before_it_streamed(
     bench.take("block.replaced", state={"status": "running"}, input="15")
     bench.stream.end()
     assert not bench.part().gap
+
+
+def test_a_hole_that_a_read_shows_below_all_others_holds_the_resume_position() -> None:
+    _, stream = opened("session")
+    stream.feed(frame(1, {**delta("a"), "seq": 4}))  # 0, with seq 3, was lost
+    stream.feed(frame(2, {**delta("b"), "seq": 16}))
+    stream.ingest({"type": "snapshot", **SESSION, "seq": 2, "complete": True, "messages": []})
+    assert stream.position.event_id == ""
