@@ -138,7 +138,8 @@ class Position:
     """Where a stream can be resumed.
 
     Attributes:
-        events: wire objects of this stream up to there: a log's offset.
+        events: wire objects of this stream up to there: a log's offset; 0 for a place on an
+            earlier connection, which counted its own.
         event_id: last event-stream id up to there, "" where the transport gave none.
     """
 
@@ -231,7 +232,7 @@ class Stream:
         # The run of duplicates at the end, as offsets: a resume position does not move over it.
         self._repeats_from = self._repeats_to = -1
         self._token = self.epoch  # says in a row who brought what; a later stream's is higher
-        self._before = self._began = Position(age=(self._token, 0))
+        self._before = self._began = Position(0, "", (self._token, 0))
         self._each = store._each
         self._memory: dict[str, Any] = {} if memory is None else memory
         self._adapter: Adapter | None = None
