@@ -257,7 +257,7 @@ def _load(row: SessionRow | MessageRow | BlockRow, saved: dict[str, Any]) -> Non
             setattr(row, name, _typed(value, *types) if types else value)
     if "stood" in saved:
         token, events, event_id, seq = saved["stood"]
-        for number in (token, events, seq + 1):  # -1: before its first
+        for number in (token, events, 0 if seq == -1 else seq):  # -1: before its first
             _checked(is_number, number)
         row.stood = (token, events, _typed(event_id, str), seq)
 

@@ -565,3 +565,13 @@ def test_a_hole_that_a_read_shows_below_all_others_holds_the_resume_position() -
     stream.feed(frame(2, {**delta("b"), "seq": 16}))
     stream.ingest({"type": "snapshot", **SESSION, "seq": 2, "complete": True, "messages": []})
     assert stream.position.event_id == ""
+
+
+def test_a_block_at_the_largest_seq_is_saved_and_loaded() -> None:
+    store, stream = opened("block")
+    stream.feed(frame(1, {"type": "block.snapshot", **BLOCK, "seq": 2**63 - 1, "text": "a"}))
+    stream.feed(frame(2, {**delta("b"), "seq": 2**63 - 1}))
+    stream.feed(frame(3, {**delta("c", session="t"), "seq": 2**63 - 1}))  # held
+    again = StreamStore.load(json.loads(json.dumps(store.save())), ticks="manual")
+    again.flush()
+    assert again.part("s", "m", 0).text == "a"
