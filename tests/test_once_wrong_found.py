@@ -545,7 +545,9 @@ def test_a_loss_behind_a_blocks_opening_is_not_passed_over_by_a_save(first: bool
 
 
 @pytest.mark.parametrize("flush", [False, True])
-def test_an_input_that_came_whole_lacks_nothing_although_one_before_it_streamed(flush: bool) -> None:
+def test_an_input_that_came_whole_lacks_nothing_although_one_before_it_streamed(
+    flush: bool,
+) -> None:
     bench = Bench("none")
     bench.delta(None, "13", field="input")
     if flush:
