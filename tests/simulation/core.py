@@ -14,6 +14,7 @@ from mirror import Mirror
 
 from streamstore import ChangeSet, Limits, StreamStore
 from streamstore.events import BlockReplaced, MessageOpened, MessageRollback
+from streamstore.keys import MAX_NUMBER
 from streamstore.testing.books import Books
 from streamstore.testing.comparing import difference
 from streamstore.ticks import ManualTicks
@@ -23,6 +24,8 @@ from .scripts import LOCAL, NOT_FETCHED
 from .wires import BAD, Wires
 
 History = dict[str, Any]
+#: A message, or a block of it.
+Unit = tuple[str, int | None]
 
 TIGHT = Limits(late_window=4, held_operations=4, pending_merge=2, subscriber_changes=4)
 #: Texts are merged early, and a slow subscriber gets resets; no bound changes what is seen.
@@ -116,9 +119,9 @@ class Run:
         self.wires = Wires(history["protocol"], self.script, history["framing"])
         self.got: set[int] = set()
         self.numbers: dict[str, list[tuple[int, int]]] = {}
-        #: Messages that a fetched state lacks, and of which nothing had come: up to that seq
+        #: Messages and blocks that a fetched state lacks, and of which nothing had come: up to that seq
         #: nobody can know that there was one, nor that it was removed.
-        self.unheard: dict[tuple[str, str], int] = {}
+        self.unheard: dict[tuple[str, str, int | None], int] = {}
         self.ranks = [2 * n if of < 0 else 2 * of - 1 for n, (_, of) in enumerate(self.script)]
         self.sent: list[int] = []  # what the present stream counts; -1 and less: bad input
         self.journal: list[int] = []
@@ -247,35 +250,46 @@ class Run:
             return
         seq = event.get("seq")
         if covers < 0 or event["type"] == "block.snapshot":
-            if seq is None or seq > self.unheard.get((session, _message_of(event)), -1):
+            if seq is None or seq > self._unheard(event):
                 self.got.add(n)
         else:
             absent = self._absent(event)
+            self.unheard.setdefault((session, "", None), -1)  # a state of it came
             for m, (other, of) in enumerate(self.script[:covers]):
                 if of < 0 and other["sessionId"] == session and other["type"] not in NOT_FETCHED:
-                    of_message = session, _message_of(other)
-                    unheard = self.unheard.get(of_message, -1)
-                    if of_message[1] in absent:
-                        self.unheard[of_message] = max(unheard, seq)
-                    elif other.get("seq", unheard + 1) > unheard:
+                    lacking = _units_of(other) & absent
+                    for unit in lacking:
+                        at = (session, *unit)
+                        self.unheard[at] = max(self.unheard.get(at, -1), seq)
+                    if not lacking and other.get("seq", MAX_NUMBER) > self._unheard(other):
                         self.got.add(m)
         if seq is not None and self.mode == "session":
             first = 1 if event["type"] == "snapshot" else seq
             self.numbers.setdefault(event["sessionId"], []).append((first, seq))
 
-    def _absent(self, snapshot: Any) -> set[str]:
-        """Messages that a fetched state lacks, and of which nothing had come below its seq."""
+    def _absent(self, snapshot: Any) -> set[Unit]:
+        """Messages and blocks that a fetched state lacks, of which nothing had come below its seq."""
         seq, session = snapshot.get("seq"), snapshot["sessionId"]
         if seq is None:
             return set()
-        known = {message["id"] for message in snapshot["messages"]} | {""}
-        all_of_them = set()
+        known: set[Unit] = {(message["id"], None) for message in snapshot["messages"]}
+        for message in snapshot["messages"]:
+            known |= {(message["id"], part["blockIndex"]) for part in message["parts"]}
+        all_of_them: set[Unit] = set()
         for m, (other, covers) in enumerate(self.script):
-            if covers < 0 and other["sessionId"] == session:
-                all_of_them.add(_message_of(other))
+            its_own = covers < 0 or other["type"] == "block.snapshot"
+            if its_own and other["sessionId"] == session:
+                all_of_them |= _units_of(other)
                 if m in self.got and other.get("seq", seq + 1) <= seq:
-                    known.add(_message_of(other))
+                    known |= _units_of(other)
         return all_of_them - known
+
+    def _unheard(self, event: Any) -> int:
+        """Up to which seq nobody can know of what an event is about, -1 for none."""
+        session = event["sessionId"]
+        return max(
+            (self.unheard.get((session, *unit), -1) for unit in _units_of(event)), default=-1
+        )
 
     def _do_x(self, n: int) -> None:
         place = -1 - n % len(BAD)
@@ -499,7 +513,7 @@ class Run:
         places = sorted(self.got, key=ranks.__getitem__)
         if not self.cuts:
             truth = Truth(self.mode).take(script[n][0] for n in places)
-            for name in {name for name, _ in self.unheard} - truth.gone:
+            for name in {name for name, *_ in self.unheard} - truth.gone:
                 truth.session(name)  # a state of it came, although nothing of it is known
             return truth
         events = [(2.0 * ranks[n], script[n][0]) for n in places]
@@ -614,10 +628,14 @@ class Run:
                     raise Mismatch(f"{event} is missing, and no connection went on before it")
 
 
-def _message_of(event: Any) -> str:
-    """The message that an event is about, "" where it is about none."""
-    of_message = event["type"].startswith(("message.", "block."))
-    return event["messageId"] if of_message else ""
+def _units_of(event: Any) -> set[Unit]:
+    """The message and the block that an event is about."""
+    if not event["type"].startswith(("message.", "block.")):
+        return set()
+    message: Unit = (event["messageId"], None)
+    return (
+        {message, (event["messageId"], event["blockIndex"])} if "blockIndex" in event else {message}
+    )
 
 
 def _named(texts: dict[Any, str]) -> dict[str, str]:
