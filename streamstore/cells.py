@@ -130,15 +130,16 @@ class TextCell:
     def merge_pending(self) -> None:
         """Make fewer pieces of what waits: 3 bytes a character instead of 13.
 
-        A piece is merged with what came behind it once that is as long: a character that waits
-        long is copied once per doubling. What is released stays apart from the rest.
+        A piece is merged with what came behind it while it is short, or less than twice as long: a
+        character that waits long is copied once per doubling. What is released stays apart.
         """
         pending = self.pending
-        at, size = len(pending), 0
-        while at > max(self.ready, 0) and len(pending[at - 1]) <= max(size, 1024):
+        at = len(pending) - 1
+        size = len(pending[at]) if pending else 0
+        while at > max(self.ready, 0) and len(pending[at - 1]) < max(2 * size, 1024):
             at -= 1
             size += len(pending[at])
-        if at < len(pending) - 1:
+        if max(self.ready, 0) <= at < len(pending) - 1:
             pending[at:] = ["".join(pending[at:])]
 
     def release(self) -> None:

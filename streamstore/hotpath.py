@@ -16,7 +16,7 @@ from functools import cache
 from typing import Any
 
 from .adapters.base import DeltaShape
-from .doors import Door, Ingest, IngestMany
+from .doors import Door, Ingest, IngestMany, one_by_one
 from .keys import MAX_NUMBER, is_id, is_number
 from .model import Sequencing
 from .rows import BlockRow, HotTable
@@ -93,13 +93,9 @@ def make(hot, wake, merge, slow, plain):
 
     def ingest_many(wires):
         """Take in wire objects; those not plainly accepted, with their place."""
-        notable = []
         if type(wires) is not list:
-            for place, wire in enumerate(wires):
-                verdict = ingest(wire)
-                if verdict is not ACCEPTED:
-                    notable.append((place, verdict))
-            return notable
+            return each_alone(wires)
+        notable = []
         rest = iter(wires)
         previous = None
         for wire in rest:
@@ -148,6 +144,7 @@ def make(hot, wake, merge, slow, plain):
                         go_on(wire, row)
         return notable
 
+    each_alone = one_by_one(ingest)
     hot.release = release
     return ingest, ingest_many, taken
 '''
@@ -305,7 +302,7 @@ def _compiled(
     for name in ("type", "session", "message", "block", "text", "seq", "id", "field"):
         parts[name] = repr(getattr(shape, name))
     source = _fill(_fill(_MODULE, **parts), **parts)
-    scope: dict[str, Any] = {"ACCEPTED": ACCEPTED}
+    scope: dict[str, Any] = {"ACCEPTED": ACCEPTED, "one_by_one": one_by_one}
     exec(compile(source, f"<deltas of {shape.type}, {mode}>", "exec"), scope)
     made: Callable[..., Any] = scope["make"]
     return made

@@ -3,8 +3,8 @@
 Where the adapter declares what a delta has in common with the one before it (`ShortShape`), there
 is a shorter one: what fits goes where the last delta went, and the adapter is not asked. Compiled
 as in `hotpath`, and for the same reason. It begins when `plain` took in some deltas in a row for
-one part, and ends with whatever does not fit: that is offered to `plain`, and after
-the long way nothing is taken for granted.
+one part, and ends with whatever does not fit: that is offered to `plain`, and after the long way
+nothing is taken for granted.
 
 Knows what `Adapter.plain` gives, shapes and rows; no wire, event, stage or store.
 """
@@ -116,7 +116,7 @@ def plain_door(
                 if row is not previous or row is None or not row.room:
                     previous = row
                     break
-                # A run, as in `_MODULE`. No wire object is offered to the adapter twice: it may
+                # A run, as in `hotpath`. No wire object is offered to the adapter twice: it may
                 # have noted its number.
                 own, fresh, seqs, mark = row.key, row.fresh, row.seqs, row.mark
                 before = left()
@@ -252,13 +252,9 @@ def make(shape, adapter, hot, wake, merge, slow, plain):
 
     def ingest_many(wires):
         """Take in wire objects; those not plainly accepted, with their place."""
-        notable = []
         if type(wires) is not list:
-            for place, wire in enumerate(wires):
-                verdict = ingest(wire)
-                if verdict is not ACCEPTED:
-                    notable.append((place, verdict))
-            return notable
+            return each_alone(wires)
+        notable = []
         rest = iter(wires)
         for wire in rest:
             ended = False
@@ -287,6 +283,7 @@ def make(shape, adapter, hot, wake, merge, slow, plain):
                         woken(row)
         return notable
 
+    each_alone = one_by_one(ingest)
     hot.release = release
     return ingest, ingest_many, taken
 '''
@@ -326,7 +323,11 @@ def _compiled(
     parts["names"] = ", ".join(reading.names)
     parts |= {"size": str(len(reading.names))}
     parts |= {"least": str(_LEAST), "most": str(_MOST), "worth": str(_WORTH)}
-    scope: dict[str, Any] = {"ACCEPTED": ACCEPTED, "NOTHING": object()}
+    scope: dict[str, Any] = {
+        "ACCEPTED": ACCEPTED,
+        "NOTHING": object(),
+        "one_by_one": one_by_one,
+    }
     exec(compile(_filled(_MODULE, parts), f"<short way, {shape.text}>", "exec"), scope)
     made: Callable[..., Any] = scope["make"]
     return made

@@ -832,8 +832,8 @@ class Reducer:
         self._touch(block)
 
     @staticmethod
-    def clashes(event: BlockSnapshot, block: BlockRow) -> bool:
-        """Whether a snapshot says another kind than its block has."""
+    def clashes(event: BlockOpened | BlockReplaced | BlockUpdated, block: BlockRow) -> bool:
+        """Whether an event says another kind than its block has."""
         known = event.kind if event.kind in PART_KINDS else "unknown"
         return event.kind is not None and block.declared and block.kind != known
 
@@ -844,9 +844,9 @@ class Reducer:
         undone = arrival.positioned and seq is not None and seq <= block.lower_bound
         seq = -1 if seq is None else seq
         if kind is not None:
-            known = kind if kind in PART_KINDS else "unknown"
-            if block.declared and block.kind != known and not undone:
+            if not undone and self.clashes(event, block):
                 return verdicts.CONFLICT
+            known = kind if kind in PART_KINDS else "unknown"
             if not block.declared:
                 block.declared_kind = known
                 if not undone:

@@ -215,7 +215,7 @@ class BlockRow(Marks):
         self.passed += number
         self.fresh.clear()  # in place: a run that is under way goes on with it
         self.whole_text = False
-        ids = self.ids
+        ids = self.ids  # asked here: at nearly every tick it saves the call
         if len(ids.rising) >= ids.size or len(ids.young) >= ids.size:
             ids.turn()
         return number

@@ -306,6 +306,17 @@ class TestWindow:
         assert cell.publish(False) == Edit(5, "wo three four", True)
 
 
+@pytest.mark.parametrize("size", [1, 4_600])
+def test_pieces_that_come_one_by_one_stay_as_few_as_the_digits_of_their_number(size: int) -> None:
+    cell = TextCell()
+    for number in range(1, 400):
+        cell.append(chr(ord("a") + number % 26) * (size + number % 7))
+        cell.merge_pending()
+        assert len(cell.pending) <= number.bit_length() + 2
+    text = "".join(chr(ord("a") + n % 26) * (size + n % 7) for n in range(1, 400))
+    assert cell.publish(False) == Edit(0, text, False)
+
+
 @pytest.mark.parametrize("number", [2, 100])
 def test_many_pieces_merge_into_one(number: int) -> None:
     cell = TextCell()

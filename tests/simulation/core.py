@@ -122,6 +122,8 @@ class Run:
         #: Messages and blocks that a fetched state lacks, and of which nothing had come: up to that seq
         #: nobody can know that there was one, nor that it was removed.
         self.unheard: dict[tuple[str, str, int | None], int] = {}
+        #: Messages that a fetched state has: they are there, whatever else is known of them.
+        self.listed: set[tuple[str, str]] = set()
         self.ranks = [2 * n if of < 0 else 2 * of - 1 for n, (_, of) in enumerate(self.script)]
         self.sent: list[int] = []  # what the present stream counts; -1 and less: bad input
         self.journal: list[int] = []
@@ -238,6 +240,7 @@ class Run:
                 self.generations[session] = generation
                 self.numbers.pop(session, None)
                 self.unheard = {at: n for at, n in self.unheard.items() if at[0] != session}
+                self.listed = {at for at in self.listed if at[0] != session}
                 self.got.add(n)
                 waiting, self.waiting = self.waiting, []
                 for m in waiting:
@@ -255,6 +258,10 @@ class Run:
         else:
             absent = self._absent(event)
             self.unheard.setdefault((session, "", None), -1)  # a state of it came
+            if seq is not None:
+                for message in event["messages"]:
+                    if seq > self.unheard.get((session, message["id"], None), -1):
+                        self.listed.add((session, message["id"]))
             for m, (other, of) in enumerate(self.script[:covers]):
                 if of < 0 and other["sessionId"] == session and other["type"] not in NOT_FETCHED:
                     lacking = _units_of(other) & absent
@@ -381,17 +388,19 @@ class Run:
         self.saved = (
             saved, list(self.sent), len(self.journal), set(self.got), numbers, list(self.cuts),
             self.mine, dict(self.generations), list(self.waiting), dict(self.unheard),
+            set(self.listed),
         )  # fmt: skip
 
     def _do_crash(self) -> None:
         if self.saved is None:
             self.got, self.numbers, self.cuts, self.mine = set(), {}, [], False
-            self.generations, self.waiting, self.unheard = {}, [], {}
+            self.generations, self.waiting, self.unheard, self.listed = {}, [], {}, set()
             self.sent, rest = [], list(self.log if self.by_id else self.journal)
             self._start(None)
         else:
             saved, sent, at, got, numbers, cuts, self.mine, generations, *others = self.saved
-            waiting, unheard = others
+            waiting, unheard, listed = others
+            self.listed = set(listed)
             self.generations, self.waiting = dict(generations), list(waiting)
             self.unheard = dict(unheard)
             self.got, self.cuts = set(got), list(cuts)
@@ -515,6 +524,9 @@ class Run:
             truth = Truth(self.mode).take(script[n][0] for n in places)
             for name in {name for name, *_ in self.unheard} - truth.gone:
                 truth.session(name)  # a state of it came, although nothing of it is known
+            for name, message_id in sorted(self.listed):
+                if name not in truth.gone:
+                    truth.message(truth.session(name), message_id)
             return truth
         events = [(2.0 * ranks[n], script[n][0]) for n in places]
         events += [(at, {"type": "cut"}) for at in self.cuts]

@@ -139,11 +139,9 @@ class Truth:
         ):
             messages[name] = GONE
             return
-        if not message:
-            message = messages[name] = {
-                "role": None, "order": None, "clientId": None, "local": False, "info": {},
-                "status": "open", "blocks": {}, "reset": False,
-            }  # fmt: skip
+        if message is GONE:
+            del messages[name]  # it is opened again, empty
+        message = self.message(session, name)
         if kind == "message.reset":
             message["reset"] = True
             return
@@ -161,6 +159,17 @@ class Truth:
             for member in ("role", "order", "clientId"):
                 if member in event:
                     message[member] = event[member]
+
+    @staticmethod
+    def message(session: Wire, name: str) -> Any:
+        """A message, made when it is not there; one that is gone stays so."""
+        messages = session["messages"]
+        if name not in messages:
+            messages[name] = {
+                "role": None, "order": None, "clientId": None, "local": False, "info": {},
+                "status": "open", "blocks": {}, "reset": False,
+            }  # fmt: skip
+        return messages[name]
 
     @staticmethod
     def rebuild(message: Wire) -> None:
