@@ -156,7 +156,7 @@ def plain_door(
 # next ones have to fit; where {first}, the first name of it, is NOTHING, `plain` is asked.
 _MODULE = '''
 def make(shape, adapter, hot, wake, merge, slow, plain):
-    last = fresh = append = None
+    last = fresh = None
     before = streak = start = 0
     need = {least}
     ({names},) = [NOTHING] * {size}
@@ -166,19 +166,18 @@ def make(shape, adapter, hot, wake, merge, slow, plain):
         return before if last is None else before + last.passed + len(fresh)
 
     def release():
-        nonlocal last, fresh, append, before, need, {first}
+        nonlocal last, fresh, before, need, {first}
         {first} = NOTHING
         if last is not None:
             end = last.passed + len(fresh)
             before += end
-            last = fresh = append = None
+            last = fresh = None
             # Where runs are too short to be worth it, they have to be longer first.
             need = {least} if end - start >= {worth} else min(2 * need, {most})
 
     def adopt(row):
-        nonlocal last, fresh, append, before, start
+        nonlocal last, fresh, before, start
         fresh = row.fresh
-        append = fresh.append
         start = row.passed + len(fresh)
         before -= start
         last = row
@@ -241,7 +240,7 @@ def make(shape, adapter, hot, wake, merge, slow, plain):
                 {looks}
                 {one_guard}
                 {one_count}
-                append(text)
+                fresh.append(text)
                 if len(fresh) < last.room:
                     return ACCEPTED
                 fits = True
@@ -266,13 +265,13 @@ def make(shape, adapter, hot, wake, merge, slow, plain):
                     break
                 # A run. Nobody else comes in between, so that the guard need not be looked at, nor
                 # since `ingest` did: who came in when it woke the row showed it, and left no room.
-                row, own, take = last, fresh, append
+                row, own = last, fresh
                 {many_begin}
                 try:
                     for wire in rest:
                         {looks}
                         {many_count}
-                        take(text)
+                        own.append(text)
                     else:
                         ended = True
                 except (LookupError, TypeError, AttributeError, ValueError):
