@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from .changes import ChangeSet, Edit, Gap, Place, TextField
+from .filling import filled
 from .keys import Key, MessageKey, OrderKey, PartKey, SessionKey, message_order, part_order
 from .marks import same
 from .model import EMPTY, TERMINAL_RANK, FrozenDict, Message, Part, Request, Session, Status
@@ -22,6 +23,9 @@ from .text import TextView
 AnyRow: TypeAlias = SessionRow | MessageRow | BlockRow
 
 _STATUS_FIELDS = ("type", "attempt", "message", "next")
+
+_changes = filled(ChangeSet)
+_new_part = filled(Part)
 
 
 class Tables:
@@ -132,8 +136,8 @@ class Tables:
         """`publish` where nothing changed but texts, whose parts have no view any more."""
         if text:
             self.version += 1
-        return ChangeSet(
-            version=self.version, text=MappingProxyType(text), gaps=self.gaps, resume=resume
+        return _changes(
+            self.version, (), (), (), (), MappingProxyType(text), False, self.gaps, resume
         )
 
     def _reshape(
@@ -453,8 +457,7 @@ def _part(row: BlockRow) -> Part:
                 if cell.source.length
             }
             others = FrozenDict(views) if views else EMPTY
-        # In their order, not by name: that takes a third of the time less.
-        row.view = Part(
+        row.view = _new_part(
             row.session_id, row.message_id, row.index, kind, status,
             TextView(source, source.length), order, gap, previous, fields, others, settled,
         )  # fmt: skip

@@ -179,6 +179,11 @@ class GrowingText:
 
     def raw_range(self, start: int, stop: int) -> str:
         """Characters from `start` to `stop` as they came; costs the pieces from the end."""
+        if len(self._pieces) > 1:
+            piece = self._pieces[-1]
+            begin = self.length - len(piece)
+            if begin <= start <= stop:  # in what came last: nearly always
+                return piece[start - begin : stop - begin]
         taken: list[str] = []
         end = self.length
         for place in range(len(self._pieces) - 1, -1, -1):
