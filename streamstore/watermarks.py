@@ -277,6 +277,9 @@ class Gate:
         return verdicts.LATE if seq < block.mark else verdicts.ACCEPTED
 
     def _append(self, row: Marks, seq: int) -> int:
+        window = self._limits.late_window
+        if isinstance(row, BlockRow) and len(row.ops) > 2 * window:
+            row.trim(window)  # of what is no text; a text that is appended sees to it itself
         row.mark = seq
         if row.first < 0:
             row.first = seq
@@ -286,7 +289,6 @@ class Gate:
             if row.closed_at >= 0:
                 row.linger()
             return len(row.ops) - 1
-        window = self._limits.late_window
         if len(row.seqs) > 2 * window:
             row.floor = row.seqs[-window - 1]
             del row.seqs[:-window]

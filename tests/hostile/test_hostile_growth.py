@@ -108,6 +108,41 @@ FLOODS: dict[str, Flood] = {
     ),
 }  # fmt: skip
 
+# What is said again and again of one thing, with seqs that go on.
+_AT = {"messageId": "m", "blockIndex": 0}
+AGAIN: dict[str, Callable[[int], dict[str, Any]]] = {
+    "block.opened": lambda n: {**_AT, "kind": "text"},
+    "block.replaced": lambda n: {**_AT, "text": f"t{n}"},
+    "block.delta": lambda n: {**_AT, "text": "x", "field": "input"},
+    "block.updated": lambda n: {**_AT, "fields": {"state": {"status": "running", "n": n}}},
+    "block.closed": lambda n: _AT,
+    "block.removed": lambda n: _AT,
+    "message.opened": lambda n: {"messageId": "m", "role": "user"},
+    "message.closed": lambda n: {"messageId": "m", "status": "completed"},
+    "message.rollback": lambda n: {"messageId": "m"},
+    "session.updated": lambda n: {"info": {"a": n}},
+    "session.status": lambda n: {"status": "idle" if n % 2 else "busy"},
+    "session.state": lambda n: (
+        {"patch": [{"op": "add", "path": "/a", "value": n}]} if n else {"state": {}}
+    ),
+    "session.diff": lambda n: {"diff": [{"n": n}]},
+    "turn.started": lambda n: {},
+    "turn.completed": lambda n: {},
+}
+
+
+def _again(type_: str, members: Callable[[int], dict[str, Any]]) -> Callable[[int], dict[str, Any]]:
+    # An opening first, as nothing is kept of a block that no opening names.
+    first = of("block.opened", 1, **_AT, kind="text")
+    return lambda n: of(type_, n + 1, **members(n)) if n else first
+
+
+FLOODS |= {
+    f"{type_} again in {mode}": Flood(mode, _again(type_, members), 0)
+    for type_, members in AGAIN.items()
+    for mode in ("sparse", "session")
+}
+
 
 def opened(sequencing: Any) -> tuple[StreamStore, Stream]:
     store = StreamStore("native", ticks="manual", limits=LIMITS)
