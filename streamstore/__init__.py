@@ -21,7 +21,8 @@ from .errors import (
 from .keys import MessageKey, PartKey, SessionKey
 from .limits import Limits
 from .model import Message, Part, Request, Session, Status, ToolState
-from .pipeline import Health, Position, Stream, StreamStore
+from .pipeline import Health, Stream, StreamStore
+from .positions import Position
 from .subscribers import Present, Subscription
 from .verdicts import Verdict
 

@@ -17,6 +17,7 @@ from streamstore.coalescer import Coalescer
 from streamstore.events import BlockDelta
 from streamstore.marks import EventIds
 from streamstore.reducer import Reducer
+from streamstore.streams import Stages
 from streamstore.testing import LAWS, Log, Report, check_laws, sample
 from streamstore.testing.laws import STRETCH
 from streamstore.watermarks import NOWHERE, Gate
@@ -45,7 +46,7 @@ class BareMaximum(StreamStore):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._gate.__class__ = _BareMaximum
+        self._stages.gate.__class__ = _BareMaximum
 
 
 class _Clearing(Reducer):
@@ -59,7 +60,7 @@ class ClearedBySnapshot(StreamStore):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._reducer.__class__ = _Clearing
+        self._stages.reducer.__class__ = _Clearing
 
 
 class _Doubling(Gate):
@@ -77,18 +78,23 @@ class _Forgetful(EventIds):
         return False
 
 
+class _Unknowing(Stages):
+    __slots__ = ()
+
+    def session_row(self, session_id: str) -> Any:
+        row = super().session_row(session_id)
+        if type(row.ids) is not _Forgetful:
+            row.ids = _Forgetful(row.ids.size)
+        return row
+
+
 class AppendedReplay(StreamStore):
     """Appends a replayed stretch once more: it knows no seq and no id again."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._gate.__class__ = _Doubling
-
-    def _session_row(self, session_id: str) -> Any:
-        row = super()._session_row(session_id)
-        if type(row.ids) is not _Forgetful:
-            row.ids = _Forgetful(row.ids.size)
-        return row
+        self._stages.__class__ = _Unknowing
+        self._stages.gate.__class__ = _Doubling
 
 
 class _Dropping(Gate):
@@ -101,7 +107,7 @@ class DroppedHold(StreamStore):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._gate.__class__ = _Dropping
+        self._stages.gate.__class__ = _Dropping
 
 
 class _Hurried(Coalescer):
@@ -144,11 +150,19 @@ class ForgottenPending(StreamStore):
         return saved
 
 
+class _OneRow(Stages):
+    __slots__ = ()
+
+    def session_row(self, session_id: str) -> Any:
+        return super().session_row(next(iter(self.sessions), session_id))
+
+
 class OneSession(StreamStore):
     """Keeps every session's messages in the first one."""
 
-    def _session_row(self, session_id: str) -> Any:
-        return super()._session_row(next(iter(self._sessions), session_id))
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._stages.__class__ = _OneRow
 
 
 def broken(log: Log, store: Any, **options: Any) -> dict[str, Report]:

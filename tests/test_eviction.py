@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import OrderedDict
 from typing import Any
 
@@ -9,8 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from one_stream import delta, fetched
+from recordings import PROTOCOLS, cases
 
-from streamstore import CallerError, StreamStore
+from streamstore import CallerError, Limits, StreamStore
+from streamstore.events import SessionRemoved
 from streamstore.eviction import Eviction, Keep
 
 
@@ -153,6 +156,28 @@ def test_a_state_that_is_fetched_afterwards_brings_it_back(sequencing: str) -> N
     assert part is not None and part.text == "again"
     assert bench.take(said("a", "!", seq=6)) == ["accepted"]
     assert list(bench.eviction.kept) == ["b", "a"]
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_nothing_stays_of_sessions_whose_tombstones_are_forgotten(protocol: str) -> None:
+    # What adapters remember from response to response goes, too.
+    by_size = sorted(cases(protocol), key=lambda case: len(case.bodies[0]))
+    case = by_size[len(by_size) // 4]
+    limits = Limits(removed_sessions=2, history_changes=1, ended_streams=2, event_ids=8)
+    store = StreamStore(ticks="manual", limits=limits)
+    eviction = Eviction(store, Keep(sessions=1, quiet_ms=0))
+    store.subscribe(lambda changes: eviction.hear(changes, 0))
+    sizes = []
+    for number in range(20):
+        stream = store.open(protocol, session_id=f"s{number:02}")
+        stream.feed(case.bodies[0])
+        stream.end()
+        store.flush()
+        for name in store.session_ids():
+            store.apply(SessionRemoved(session_id=name))
+        store.flush()
+        sizes.append(len(json.dumps(store.save())))
+    assert max(sizes[10:]) <= max(sizes[:10]) + 100, sizes
 
 
 def test_one_who_comes_late_knows_who_is_there() -> None:

@@ -36,7 +36,7 @@ ROWS = (
     Row("errors, bounds, verdicts", "errors limits verdicts", pure=True),
     Row("identities", "keys", pure=True),
     Row("growing text, the JSON door", "text decoding", pure=True),
-    Row("what a frontend reads", "model", pure=True),
+    Row("what a frontend reads, how it is made quickly", "model filling", pure=True),
     Row("vocabulary, what changed", "events changes", pure=True),
     Row(
         "what a row is made of, patches of a state",
@@ -56,14 +56,16 @@ ROWS = (
     ),
     Row(
         "stages, which do not know each other",
-        "hotpath plainpath runs sse jsonlines watermarks coalescer reducer snapshots store saved "
-        "subscribers ticks insights adapters.*",
+        "hotpath plainpath runs sse jsonlines watermarks positions coalescer reducer snapshots store "
+        "saved subscribers ticks insights adapters.*",
         pure=True,
     ),
     Row("what a terminal may be shown", "terminal", pure=True),
     Row("the adapters by name", "adapters protocols"),
     Row("change sets to await", "iterating"),
     Row("files: logs and saved states", "log.*", family=True),
+    Row("what other threads leave", "inbox"),
+    Row("the wiring of a stream", "streams", pure=True),
     Row("the wiring", "pipeline"),
     Row("the public names", "__init__"),
     Row("logs and saved states on disk", "log"),

@@ -214,7 +214,7 @@ def test_the_hole_of_a_forgotten_session_holds_no_position():
     holed_then_removed(bench, "b", removal=None)
     bench.take("session.removed", 4, sessionId="b")
     assert "a" not in bench.store._sessions
-    assert "a" not in bench.store._holding_sessions
+    assert "a" not in bench.store._positions.sessions
 
 
 def test_removed_sessions_are_bounded_when_one_tick_removes_them():
@@ -252,4 +252,4 @@ def test_blocks_with_holes_go_with_their_removed_message_though_nobody_asks_a_po
         bench.delta(5, "x", messageId=f"m{number}")
         bench.take("message.removed", messageId=f"m{number}")
         bench.store.flush()
-    assert len(bench.store._holding) <= 128
+    assert len(bench.store._positions.blocks) <= 128

@@ -88,8 +88,9 @@ def test_forgotten_sessions_are_held_by_no_stream_also_when_removed_by_the_appli
         store.flush()
         store.apply(SessionRemoved(session_id=f"s{number}"))
         store.flush()
-    assert store._applied is not None
-    assert len(store._sessions) == len(store._applied._sessions) == 2
+    applied = store._stages.applied
+    assert applied is not None
+    assert len(store._sessions) == len(applied._sessions) == 2
 
 
 def test_a_removed_session_holds_no_block() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from one_stream import Bench, delta, fetched, frame, line
 
-import streamstore.pipeline as pipeline
+import streamstore.streams as streams
 from streamstore import CallerError, ChangeSet, Limits, StreamStore, UnknownProtocol
 from streamstore.events import BlockReplaced, MessageOpened
 from streamstore.text import GrowingText
@@ -388,7 +388,7 @@ def test_json_lines_behind_a_broken_first_line_are_json_lines(size):
 @pytest.mark.parametrize("period", [10, 1 << 30], ids=["many lines", "one line"])
 def test_telling_the_framing_looks_at_each_byte_a_bounded_number_of_times(monkeypatch, period):
     looked = {"line_end": 0, "framing_of": 0, "calls": 0}
-    line_end, framing_of = pipeline.line_end, pipeline.framing_of
+    line_end, framing_of = streams.line_end, streams.framing_of
 
     def counted_end(data: bytearray, start: int) -> int:
         looked["line_end"] += len(data) - start
@@ -399,8 +399,8 @@ def test_telling_the_framing_looks_at_each_byte_a_bounded_number_of_times(monkey
         looked["framing_of"] = max(looked["framing_of"], len(start_of_line))
         return framing_of(start_of_line)
 
-    monkeypatch.setattr(pipeline, "line_end", counted_end)
-    monkeypatch.setattr(pipeline, "framing_of", counted_framing)
+    monkeypatch.setattr(streams, "line_end", counted_end)
+    monkeypatch.setattr(streams, "framing_of", counted_framing)
     stream = StreamStore().open()
     number = 3000
     for place in range(1, number + 1):

@@ -249,7 +249,8 @@ def test_its_first_event_tells_the_protocol(name: str) -> None:
     assert detect(case.wires[0]) is OpenAIChatAdapter
     store = StreamStore("auto")
     store.feed(case.raw)
-    assert store._default is not None and store._default.protocol == "openai-chat"
+    default = store._stages.default
+    assert default is not None and default.protocol == "openai-chat"
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from streamstore import CallerError, StreamStore, pipeline
+from streamstore import CallerError, StreamStore
+from streamstore import streams as wiring
 from streamstore.decoding import decode_json
 from streamstore.errors import MalformedEvent
 from streamstore.runs import scan_run, split_run
@@ -50,10 +51,10 @@ def joined(pieces: list[Any]) -> bytes:
 
 def fed(chunks: list[bytes], short: bool, **options: Any) -> Any:
     """What bytes come to by the short road from the first byte on, or never by it."""
-    usual, pipeline.RUN_BYTES = pipeline.RUN_BYTES, 1
-    own = pipeline.Stream._take_run
+    usual, wiring.RUN_BYTES = wiring.RUN_BYTES, 1
+    own = wiring.Stream._take_run
     if not short:
-        pipeline.Stream._take_run = lambda self, data, framer: data  # type: ignore[method-assign]
+        wiring.Stream._take_run = lambda self, data, framer: data  # type: ignore[method-assign]
     try:
         store = StreamStore(ticks="manual", **options)
         stream = store.open("native", sequencing="block")
@@ -64,7 +65,7 @@ def fed(chunks: list[bytes], short: bool, **options: Any) -> Any:
         store.flush()
         return store.state(), stream.received, position
     finally:
-        pipeline.RUN_BYTES, pipeline.Stream._take_run = usual, own
+        wiring.RUN_BYTES, wiring.Stream._take_run = usual, own
 
 
 def cut(data: bytes, places: list[int]) -> list[bytes]:

@@ -167,7 +167,7 @@ def test_a_snapshot_of_one_session_leaves_the_others(sequencing):
 @every
 def test_a_snapshot_answers_the_request_for_a_resync(sequencing):
     bench = Bench(sequencing)
-    bench.store._ask_resync("s", "because")
+    bench.store.ask_resync("s", "because")
     assert dict(bench.store.health.resync) == {"s": "because"}
     bench.snapshot(seq=1, complete=True)
     assert not bench.store.health.resync

@@ -366,7 +366,7 @@ class TestWaking:
                     self.armed = False
                     store.flush()
 
-        store._inbox_lock = Quick()  # type: ignore[assignment]
+        store._inbox.lock = Quick()  # type: ignore[assignment]
         stream.feed_threadsafe(line("a"))
         assert text_of(store) == "a"
         loop.run()  # asked for nothing

@@ -18,9 +18,10 @@ from streamstore.client import resuming, resync, watch
 from streamstore.jsonpatch import apply_patch
 from streamstore.marks import EventIds, FieldMarks, Marks
 from streamstore.model import freeze
-from streamstore.pipeline import Position, Stream, StreamStore
+from streamstore.positions import Position, Positions
 from streamstore.reducer import Reducer
 from streamstore.rows import SessionRow
+from streamstore.streams import Stages, Stream
 
 _INHERITED = object()
 DEFECTS: dict[str, Callable[[], Any]] = {}
@@ -82,9 +83,9 @@ def _fields() -> Iterator[Any]:
 @_defect("the resume position jumps over holes")
 def _position() -> Iterator[Any]:
     yield (
-        StreamStore,
-        "_position",
-        lambda self, stream, taken: Position(stream.received, taken.event_id),
+        Positions,
+        "before_holes",
+        lambda self, progress, taken: Position(progress.received, taken.event_id),
     )
 
 
@@ -270,13 +271,13 @@ def _generations() -> Iterator[Any]:
 
 @_defect("what comes before its generation is opened is thrown away")
 def _unopened() -> Iterator[Any]:
-    restart = StreamStore._restart
+    restart = Stages.restart
 
     def forgetful(self: Any, session: Any, generation: str, opener: Any) -> None:
         session.waiting = []
         restart(self, session, generation, opener)
 
-    yield StreamStore, "_restart", forgetful
+    yield Stages, "restart", forgetful
 
 
 @_defect("a new counter keeps the old one's marks")

@@ -1,0 +1,445 @@
+"""How far streams came, which losses they ran into, and so where each can be resumed.
+
+A `Progress` belongs to one stream: it counts what came and notes in the rows where their highest
+seqs came. `Positions` belongs to a store: from the holes that streams ran into it says what a
+resume must lie before, also after they ended or were saved. Both know rows and marks, but no
+event, adapter, verdict, tick or clock: the wiring says what came, this says where that was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
+from typing import Any, TypeAlias
+
+import attrs
+
+from .keys import MAX_NUMBER, PartKey
+from .limits import Limits
+from .model import Sequencing
+from .rows import BlockRow, MessageRow, SessionRow
+
+Wake: TypeAlias = Callable[[BlockRow], None]
+#: Where a stream stood that is not open: what it saved, or left when it ended.
+Entry: TypeAlias = dict[str, Any]
+
+
+@attrs.frozen
+class Position:
+    """Where a stream can be resumed.
+
+    Attributes:
+        events: wire objects of this stream up to there: a log's offset; 0 for a place on an
+            earlier connection, which counted its own.
+        event_id: last event-stream id up to there, "" where the transport gave none.
+    """
+
+    events: int = 0
+    event_id: str = ""
+    # Which connection, and how many of its events: what puts places of several in order.
+    _age: tuple[int, int] = attrs.field(default=(0, 0), eq=False, repr=False)
+
+
+class Progress:
+    """How far one stream came, and where it stood before what it misses.
+
+    The short way asks for nothing here: it counts by itself (`taken_in`), and calls what `waking`
+    gave it once per row and tick. What takes the long way is told: `begin`, where it led
+    (`stand`, `hold`, `note_close`, `note_holes`), `done`.
+
+    Attributes:
+        token: says in a row who brought what; a later connection's is higher. A stream that goes
+            on from a saved state has that one's.
+        counted: wire objects that came, but for those of `taken_in`.
+        taken_in: how many took the short way to its end.
+        event_id: of the last event, of the one that is being taken in at the latest.
+        id_before: while an event with an id is taken in, the id before it; else None.
+    """
+
+    __slots__ = (
+        "_before", "_began", "_positions", "_repeats_from", "_repeats_to",
+        "counted", "event_id", "id_before", "taken_in", "token",
+    )  # fmt: skip
+
+    def __init__(self, positions: Positions, token: int) -> None:
+        self._positions = positions
+        self.token = token
+        self.counted = 0
+        self.taken_in: Callable[[], int] = _none
+        self.event_id = ""
+        self.id_before: str | None = None
+        # The run of duplicates at the end, as offsets: a resume position does not move over it.
+        self._repeats_from = self._repeats_to = -1
+        self._before = self._began = Position(0, "", (token, 0))
+
+    @property
+    def received(self) -> int:
+        """How many wire objects came so far."""
+        return self.counted + self.taken_in()
+
+    @property
+    def repeating(self) -> bool:
+        """Whether the last event was a duplicate."""
+        return self.counted + self.taken_in() == self._repeats_to
+
+    @property
+    def position(self) -> Position:
+        """The last position before the first missing operation, or the last one taken in."""
+        received = self.counted + self.taken_in()
+        at = self._repeats_from if received == self._repeats_to else received
+        taken = Position(at, self.event_id, (self.token, at))
+        return self._positions.before_holes(self, taken)
+
+    def count_by(self, taken_in: Callable[[], int]) -> None:
+        """Another short way counts from here on, from 0."""
+        self.counted += self.taken_in()
+        self.taken_in = taken_in
+
+    # -- an event on the long way --------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Count an event, and keep where the stream stood: behind the last that was no repeat."""
+        received = self.counted + self.taken_in()
+        at = self._repeats_from if received == self._repeats_to else received
+        event_id = self.event_id if self.id_before is None else self.id_before
+        self._before = Position(at, event_id, (self.token, at))
+        self.counted += 1
+
+    def done(self, repeated: bool) -> None:
+        """It was taken in, or was a duplicate."""
+        if repeated:
+            received = self.counted + self.taken_in()
+            if received - 1 != self._repeats_to:
+                self._repeats_from = received - 1
+            self._repeats_to = received
+        if self._positions._found:
+            self._positions._found.clear()
+
+    # -- where rows stand ----------------------------------------------------------------------
+
+    def waking(self, mode: Sequencing, wake: Wake) -> Wake:
+        """`wake` for the short way, which notes before where the row's last seq came."""
+        if mode == "block":
+
+            def wake_block(row: BlockRow) -> None:
+                row.stood = (self.token, self.counted + self.taken_in(), self.event_id, row.mark)
+                wake(row)
+
+            return wake_block
+        if mode == "session":
+
+            def wake_session(row: BlockRow) -> None:
+                self.stand(row.message.session, row.mark)
+                wake(row)
+
+            return wake_session
+        return wake
+
+    def stand(self, row: SessionRow | MessageRow | BlockRow, seq: int) -> None:
+        """Note the place behind a seq that is the highest so far; -1: its opening, without one."""
+        row.stood = (self.token, self.counted + self.taken_in(), self.event_id, seq)
+
+    # -- what is missing -----------------------------------------------------------------------
+
+    def hold(self, block: BlockRow, seq: int, top: int) -> None:
+        """An operation waits behind a hole of a block, whose highest seq was `top`."""
+        block.holes_at[seq] = (self, self._before_loss(block, top))
+        self._positions.hold(block)
+
+    def note_close(self, block: BlockRow) -> None:
+        """Note the hole that a block's close shows, or that what waited in it has come out."""
+        if block.close_seq > block.mark:
+            # A close tells of a hole as well as an operation behind it; no seq is -1.
+            if -1 not in block.holes_at:
+                block.holes_at[-1] = (self, self._before_loss(block, top_of(block)))
+            self._positions.hold(block)
+        else:
+            block.holes_at.pop(-1, None)
+        if not block.holes_at:
+            self._positions.blocks.pop(block.key, None)
+
+    def note_holes(self, session: SessionRow, seq: int | None) -> None:
+        """Note what is missing of a session now; `seq`: what came, None where nothing new did."""
+        intervals = session.intervals
+        if not intervals.starts[1:]:
+            session.holes_at = None
+            return
+        if session.holes_at is None:
+            session.holes_at = []
+        self._positions.sessions[session.id] = session
+        missing = intervals.ends[-2] + 1
+        if not session.holes_at or session.holes_at[-1][0] < missing:
+            if intervals.starts[-1] == seq == intervals.ends[-1]:
+                before = self._before_loss(session, missing - 1)
+                session.holes_at.append((missing, self, before))
+            elif not session.holes_at:  # below the first event of all
+                session.holes_at.append((missing, self, Position()))
+            if len(session.holes_at) > 2 * len(intervals.starts) + 16:
+                open_holes = {first for first, _ in intervals.holes()}
+                session.holes_at[1:] = [e for e in session.holes_at[1:] if e[0] in open_holes]
+
+    def _before_loss(self, row: SessionRow | BlockRow, top: int) -> Position:
+        """The last place before what is missing above a row's highest seq so far.
+
+        What was lost came after that one and before the event that shows it, among the events of
+        other blocks and sessions. Where as many events came as seqs there were none of those.
+        """
+        stood = row.stood
+        if stood is None and isinstance(row, BlockRow):
+            stood = row.message.stood  # nothing of it was sent before its message was opened
+            top = -1
+        if stood is None:
+            return self._began
+        token, events, event_id, seq = stood
+        if token != self.token:
+            # Lost on an older connection, perhaps: the ids are the server's, on whichever it was.
+            if not event_id:
+                return self._began
+            return attrs.evolve(self._began, event_id=event_id, age=(token, events))
+        if self._before.events - events == top - seq:
+            return self._before
+        return Position(events, event_id, (token, events))
+
+    # -- from stream to stream -----------------------------------------------------------------
+
+    def saved(self) -> Entry:
+        """Its part of what a saved state holds of the stream."""
+        position = self.position
+        return {
+            "events": position.events,
+            "eventId": position.event_id,
+            "began": [self._began.events, self._began.event_id],
+            "token": self.token,
+        }
+
+    def go_on(self, entry: Entry) -> None:
+        """Go on where another stream stood: a saved one, or one whose connection ended."""
+        self.event_id = entry["eventId"]
+        if entry["ended"]:
+            events, event_id = self.counted, self.event_id
+        else:  # it is the same connection's count that goes on
+            self.counted, self.token = entry["events"], entry["token"]
+            events, event_id = entry["began"]
+        self._began = Position(events, event_id, (self.token, events))
+
+
+class Positions:
+    """Where the streams of a store can be resumed: open ones, ended ones and saved ones.
+
+    Attributes:
+        left: of saved streams, and of those that ended, until another one goes on from there.
+        blocks: blocks with holes, by key; some may have none any more.
+        sessions: sessions with holes, by id; some may have none any more.
+    """
+
+    __slots__ = ("_found", "_limits", "_open", "_sweep_at", "blocks", "left", "sessions")
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._open: dict[Progress, None] = {}
+        # What `_first_held` found, by stream, since the holes last changed.
+        self._found: dict[Progress, Position] = {}
+        self._sweep_at = 64
+        self.left: list[Entry] = []
+        self.blocks: dict[PartKey, BlockRow] = {}
+        self.sessions: dict[str, SessionRow] = {}
+
+    # -- streams come and go -------------------------------------------------------------------
+
+    def take_left(self, protocol: str, session_id: str | None, default: bool) -> Entry | None:
+        """What an earlier stream of this protocol and session left; the default one: its own."""
+        found = [e for e in self.left if protocol in (e["protocol"], "auto")]
+        found = [e for e in found if e["sessionId"] == session_id]
+        found = (
+            [e for e in found if e["default"]]
+            if default
+            else sorted(found, key=lambda entry: entry["default"])
+        )
+        if not found:
+            return None
+        self.left.remove(found[0])
+        return found[0]
+
+    def enter(self, progress: Progress, before: Entry | None) -> None:
+        """A stream was opened; it goes on from what an earlier one left, where one did."""
+        self._open[progress] = None
+        if before is not None:
+            progress.go_on(before)
+            self._hand_holes(before, progress)
+
+    def leave(self, progress: Progress, entry: Entry) -> None:
+        """Keep where an ended stream stood until one of its protocol and session is opened."""
+        whose = (entry["protocol"], entry["sessionId"])
+        same = [e for e in self.left if e["ended"] and (e["protocol"], e["sessionId"]) == whose]
+        for other in same:
+            self.left.remove(other)
+            self._hand_holes(other, entry)
+        self._hand_holes(progress, entry)
+        if entry["eventId"] or same or self.blocks or self.sessions:
+            self.left.append(entry)
+        ended = [e for e in self.left if e["ended"]]
+        for other in ended[: -self._limits.ended_streams]:
+            self.left.remove(other)
+        del self._open[progress]
+
+    def _hand_holes(self, holder: Progress | Entry, heir: Progress | Entry) -> None:
+        """Holes that one stream left are its successor's: its position lies before them.
+
+        Another connection counts its own events: to it, they lie before its first one.
+        """
+        self._found.clear()
+        ended = holder["ended"] if isinstance(holder, dict) else False
+
+        def handed(who: Any, before: Position) -> tuple[Any, Position]:
+            if who is not holder:
+                return who, before
+            return heir, attrs.evolve(before, events=0) if ended else before
+
+        for row in self.blocks.values():
+            row.holes_at = {seq: handed(*entry) for seq, entry in row.holes_at.items()}
+        for session in self.sessions.values():
+            session.holes_at = [
+                (seq, *handed(who, before)) for seq, who, before in session.holes_at or ()
+            ]
+
+    # -- holes ---------------------------------------------------------------------------------
+
+    def hold(self, block: BlockRow) -> None:
+        """Note a block with holes; now and then those without one any more go. Amortized."""
+        self.blocks[block.key] = block
+        if len(self.blocks) > self._sweep_at:
+            self.blocks = {key: row for key, row in self.blocks.items() if row.holes_at}
+            self._sweep_at = 2 * len(self.blocks) + 64
+
+    def drop(self, block: BlockRow) -> None:
+        """A block's holes are of a counter that ended."""
+        self.blocks.pop(block.key, None)
+
+    def forget(self, session_id: str) -> None:
+        """A session is forgotten, and its holes with it."""
+        self.sessions.pop(session_id, None)
+        self._found.clear()
+
+    def before_holes(self, progress: Progress, taken: Position) -> Position:
+        """Where a stream that stands at `taken` can be resumed."""
+        if not (self.blocks or self.sessions):
+            return taken
+        first = self._found.get(progress)
+        if first is None:
+            first = self._found[progress] = self._first_held(progress)
+        return first if first._age < taken._age else taken
+
+    def _first_held(self, progress: Progress) -> Position:
+        """The position before the first hole that a stream ran into. Linear in the holes."""
+        first = _BEHIND_ALL
+        for row in list(self.blocks.values()):
+            if not row.holes_at:
+                del self.blocks[row.key]
+            for holder, before in row.holes_at.values():
+                if holder is progress:  # what it brought later stands later
+                    first = min(first, before, key=_age)
+                    break
+        for session in list(self.sessions.values()):
+            before_hole = _first_hole(session)
+            if before_hole is None:
+                del self.sessions[session.id]
+            elif before_hole[1] is progress:
+                first = min(first, before_hole[2], key=_age)
+        return first
+
+    def resume(self, touched: Iterable[SessionRow]) -> Mapping[str, Any]:
+        """Where to resume, as `Health.resume` has it, with the seqs of these sessions."""
+        resume: dict[str, Any] = {}
+        sessions: dict[str, int] = {}
+        for session in touched:
+            if session.intervals.starts:
+                sessions[session.id] = session.intervals.ends[0]
+        if sessions:
+            if len(sessions) > 1:
+                sessions = dict(sorted(sessions.items()))
+            resume["sessions"] = MappingProxyType(sessions)
+        for left in self.left:
+            if left["eventId"]:
+                resume["eventId"] = left["eventId"]
+        for progress in self._open:
+            if progress.event_id:
+                holes = self.blocks or self.sessions
+                resume["eventId"] = progress.position.event_id if holes else progress.event_id
+        return MappingProxyType(resume) if resume else _NO_POSITION
+
+    # -- saved states --------------------------------------------------------------------------
+
+    def save_holes(self) -> list[Any]:
+        """Every hole with the stream that ran into it, and where that stream stood before.
+
+        A stream is its place among the open ones, in their order, and then those of `left`.
+        """
+        holders: list[Progress | Entry] = [*self._open, *self.left]
+        places = {id(holder): place for place, holder in enumerate(holders)}
+        saved = []
+        for row in self.blocks.values():
+            for seq, (holder, before) in row.holes_at.items():
+                at = [places.get(id(holder), -1), before.events, before.event_id, *before._age]
+                saved.append([list(row.key), seq, *at])
+        for session in self.sessions.values():
+            for seq, holder, before in session.holes_at or ():
+                at = [places.get(id(holder), -1), before.events, before.event_id, *before._age]
+                saved.append([[session.id], seq, *at])
+        return saved
+
+    def load(
+        self, left: list[Entry], holes: Iterable[Any], sessions: Mapping[str, SessionRow]
+    ) -> None:
+        """Take over saved streams, and the holes that `save_holes` wrote, in loaded sessions.
+
+        Raises:
+            LookupError, TypeError, ValueError: a hole names what is not there, or is none.
+        """
+        self.left = left
+        for key, seq, place, events, event_id, *age in holes:
+            holder = left[place] if place >= 0 else None
+            connection, at = age
+            before = Position(events, event_id, (connection, at))
+            session = sessions[key[0]]
+            if len(key) == 1:
+                session.holes_at = [*(session.holes_at or ()), (seq, holder, before)]
+                self.sessions[session.id] = session
+            else:
+                row = session.messages[key[1]].blocks[key[2]]
+                row.holes_at[seq] = (holder, before)
+                self.blocks[row.key] = row
+
+
+def top_of(block: BlockRow) -> int:
+    """The highest seq that came of a block, held ones included."""
+    return block.mark if block.stood is None else max(block.mark, block.stood[3])
+
+
+def rise(row: SessionRow | BlockRow, seq: int) -> None:
+    """A fetched state names a higher seq: it may come late, and moves no place."""
+    if row.stood is not None:
+        row.stood = (*row.stood[:3], seq)
+
+
+_NO_POSITION: Mapping[str, Any] = MappingProxyType({})
+_BEHIND_ALL = Position(MAX_NUMBER, "", (MAX_NUMBER, 0))
+
+
+def _none() -> int:
+    return 0
+
+
+def _age(position: Position) -> tuple[int, int]:
+    return position._age
+
+
+def _first_hole(session: SessionRow) -> Any:
+    """The entry of a session's holes that is still open and was seen first, None for none."""
+    holes = session.intervals.holes()
+    if not holes or not session.holes_at:
+        return None
+    first = holes[0][0]
+    at = [entry for entry in session.holes_at if entry[0] <= first]
+    if at:
+        return at[-1]
+    return first, session.holes_at[0][1], Position()  # below the first event of all
