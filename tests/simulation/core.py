@@ -328,7 +328,11 @@ class Run:
             self.stream.feed(data[: (len(data) - 4) * at // 1000])
             rest = self._behind() if self.by_id else rest
         if self.by_id:
-            self.revealed = [n for n in self.places if n not in self.got and self._lacked(n)]
+            self.revealed = [
+                n
+                for n in self.places
+                if n not in self.got and self._lacked(n) and not self._came_behind(n)
+            ]
         self.stream.end()
         if self.mode == "none" and self.got:
             self.cuts.append(2.0 * max(map(self.ranks.__getitem__, self.got)) + 1)
@@ -339,14 +343,30 @@ class Run:
     def _lacked(self, n: int) -> bool:
         """Whether something that came shows that entry n is missing."""
         lost = self.script[n][0]
-        names = ("sessionId",)
-        if self.mode == "block":
-            names += ("messageId", "blockIndex")
         return any(
-            event.get("seq", -1) > lost.get("seq", 0)
-            and all(event.get(name) == lost.get(name) for name in names)
-            for event in (self.script[m][0] for m in self.got)
+            self.script[m][0].get("seq", -1) > lost.get("seq", 0)
+            for m in self.got
+            if self._unit(m) == self._unit(n)
         )
+
+    def _came_behind(self, n: int) -> bool:
+        """Whether what a server said before the lost entry n came again behind what it said later.
+
+        To the client the order in which ids arrive is theirs. Where several losses are known, it
+        goes on at the one whose place arrived first, and this place arrived too late.
+        """
+        place, unit = self.places[n], self._unit(n)
+        later = False
+        for m in dict.fromkeys(m for m in self.sent if m >= 0):
+            if later and self.places[m] < place and self._unit(m) == unit:
+                return True
+            later |= self.places[m] > place
+        return False
+
+    def _unit(self, n: int) -> tuple[Any, ...]:
+        """What counts seqs of its own: the session, or the block, of entry n."""
+        names = ("sessionId", "messageId", "blockIndex")[: 1 if self.mode == "session" else 3]
+        return tuple(self.script[n][0].get(name) for name in names)
 
     def _publish(self, n: int) -> None:
         if n >= 0 and n not in self.places:
@@ -614,11 +634,10 @@ class Run:
 
     def _sent_early(self, n: int) -> bool:
         """Whether a server sent entry n before one of a lower seq, so that nothing tells where."""
-        names = ("sessionId", "messageId", "blockIndex")[: 1 if self.mode == "session" else 3]
         event = self.script[n][0]
         for m in self.got:
             other, place = self.script[m][0], self.places.get(m, -1)
-            if all(other.get(name) == event.get(name) for name in names):
+            if self._unit(m) == self._unit(n):
                 if other.get("seq", -1) < event.get("seq", -1) and place > self.places[n]:
                     return True
         return False
