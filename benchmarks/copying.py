@@ -14,7 +14,7 @@ from streamstore import StreamStore
 
 from .figures import Effort, Figure, Goal, Question, Skipped
 from .hearing import KINDS, LABELS, Heard, Kind, listening
-from .payloads import NATIVE_BLOCK, batches, whole_text
+from .payloads import NATIVE_BLOCK, batches, native_delta, whole_text
 from .timing import Piece, Variant, interleaved
 
 PER_TICK = (10, 100)
@@ -28,8 +28,9 @@ Redux make them, so that every level can be compared by identity. Ours gives the
 parts, at 10 and at 100 deltas a tick. Both get dicts decoded just before, and the same subscriber:
 `trivial` counts, `range` takes what was appended, `whole` takes the length of the whole text.
 
-The copy grows with the text, ours does not: the factor is a function of the length, and small for
-short texts.
+The copy grows with the text and, of a tree, with the messages that were there before, as an agent's
+session has some 50 soon; ours grows with neither. So the factor is a function of both, and small
+for the first short answer of a session.
 """
 
 
@@ -43,24 +44,29 @@ _SIZES: dict[Effort, tuple[_Size, ...]] = {
     "quick": (_Size(1_000, 3), _Size(5_000, 3)),
     "full": (_Size(1_000, 21), _Size(5_000, 9), _Size(20_000, 7), _Size(100_000, 3)),
 }
+#: Messages of the session before the answer.
+EARLIER = (0, 50)
 
 
 def measure(effort: Effort) -> Iterator[Figure | Skipped]:
-    """By the length of the text and the kind of the subscriber."""
+    """By the length of the text, what was there before it, and the kind of the subscriber."""
     for size in _SIZES[effort]:
-        for kind in KINDS:
-            yield from _measure(size, kind)
+        for earlier in EARLIER:
+            for kind in KINDS:
+                yield from _measure(size, earlier, kind)
 
 
-def _measure(size: _Size, kind: Kind) -> Iterator[Figure]:
+def _measure(size: _Size, earlier: int, kind: Kind) -> Iterator[Figure]:
     variants: dict[str, Variant] = {
-        "frozen part": _frozen(size.deltas, kind, FrozenParts),
-        "frozen tree": _frozen(size.deltas, kind, FrozenTree),
+        "frozen part": _frozen(size.deltas, earlier, kind, FrozenParts),
+        "frozen tree": _frozen(size.deltas, earlier, kind, FrozenTree),
     }
     for per_tick in PER_TICK:
-        variants[f"ours, {per_tick} a tick"] = _ours(size.deltas, kind, per_tick)
+        variants[f"ours, {per_tick} a tick"] = _ours(size.deltas, earlier, kind, per_tick)
     rounds = interleaved(variants, size.deltas, size.rounds, warm=size.deltas < 100_000)
     row = f"{size.deltas:,} deltas, {LABELS[kind]}"
+    if earlier:
+        row = f"{size.deltas:,} deltas after {earlier} messages, {LABELS[kind]}"
     for baseline in ("frozen part", "frozen tree"):
         for per_tick in PER_TICK:
             yield Figure(
@@ -194,7 +200,9 @@ class FrozenTree:
         return part.text
 
 
-def _frozen(deltas: int, kind: Kind, state: type[FrozenParts] | type[FrozenTree]) -> Variant:
+def _frozen(
+    deltas: int, earlier: int, kind: Kind, state: type[FrozenParts] | type[FrozenTree]
+) -> Variant:
     def variant() -> Iterator[Piece]:
         heard = Heard()
 
@@ -210,6 +218,8 @@ def _frozen(deltas: int, kind: Kind, state: type[FrozenParts] | type[FrozenTree]
             heard.characters += len(part.text)
 
         held = state({"trivial": trivial, "range": reads_range, "whole": reads_whole}[kind])
+        held.append(_said(earlier))
+        heard.notifications = 0
         for wires in _decoded(deltas):
             yield partial(held.append, wires)
         assert heard.notifications == deltas
@@ -218,10 +228,12 @@ def _frozen(deltas: int, kind: Kind, state: type[FrozenParts] | type[FrozenTree]
     return variant
 
 
-def _ours(deltas: int, kind: Kind, per_tick: int) -> Variant:
+def _ours(deltas: int, earlier: int, kind: Kind, per_tick: int) -> Variant:
     def variant() -> Iterator[Piece]:
         store = StreamStore(ticks="manual")
         stream = store.open("native", sequencing="block")
+        stream.ingest_many(_said(earlier))
+        store.flush()
         ingest, flush = stream.ingest, store.flush
 
         def take(wires: list[Any]) -> None:
@@ -243,6 +255,15 @@ def _ours(deltas: int, kind: Kind, per_tick: int) -> Variant:
 def _key() -> Key:
     wire = loads(NATIVE_BLOCK.payloads(1, 2)[0])
     return wire["sessionId"], wire["messageId"], wire["blockIndex"]
+
+
+def _said(messages: int) -> list[Any]:
+    """What makes so many earlier messages, one text each, in the same session."""
+    session_id, message_id, _ = _key()
+    return [
+        native_delta(1, "What was said before.", session_id, f"{message_id}-{at}")
+        for at in range(messages)
+    ]
 
 
 def _decoded(deltas: int) -> Iterator[list[Any]]:
