@@ -644,6 +644,8 @@ class StreamStore:
             store._stages.removed.update((row.id, None) for row in rows if row.removed_now)
             gaps = load_gaps(saved["gaps"])
             store._tables.restore(rows, saved["shown"], saved["tick"], gaps, leaving)
+            remembered = {name for memory in store._stages.memory.values() for name in memory}
+            store._stages.remembered = remembered - store._sessions.keys()
             for row in rows:
                 store._touch_again(row)
             streams = [thaw(entry) for entry in saved["streams"]]

@@ -119,6 +119,8 @@ class Stages:
         generation: the generation of the server's counter where it is for all sessions.
         resync: sessions that should be fetched again, with the reason.
         removed: removed sessions, the longest ago first.
+        remembered: forgotten sessions of which adapters remember something while a stream that was
+            opened for them goes on.
         last_opened: epoch in which a connection last began.
         new_id, loads: make an id; read JSON (None: the standard decoder).
         wake, woke, fed: of the store: a row has its first work since the last tick, there may be
@@ -127,8 +129,8 @@ class Stages:
 
     __slots__ = (
         "applied", "coalescer", "counts", "default", "fed", "gate", "generation", "inbox",
-        "last_opened", "limits", "loads", "memory", "new_id", "positions", "reducer", "removed",
-        "resync", "sessions", "streams", "wake", "woke",
+        "last_opened", "limits", "loads", "memory", "new_id", "positions", "reducer", "remembered",
+        "removed", "resync", "sessions", "streams", "wake", "woke",
     )  # fmt: skip
 
     def __init__(
@@ -163,6 +165,7 @@ class Stages:
         self.generation: str | None = None
         self.resync: dict[str, str] = {}
         self.removed: dict[str, None] = {}
+        self.remembered: set[str] = set()
         self.last_opened = 0
 
     def session_row(self, session_id: str) -> SessionRow:
@@ -225,13 +228,23 @@ class Stages:
                 del self.sessions[session_id]
                 self.resync.pop(session_id, None)
                 self.positions.forget(session_id)
-                for sessions in self.memory.values():  # what adapters remember of it
-                    sessions.pop(session_id, None)
+                self.forget_memory(session_id)
                 for stream in self.streams:
                     stream._sessions.pop(session_id, None)
                 if self.applied is not None:
                     self.applied._sessions.pop(session_id, None)
             del self.removed[session_id]
+
+    def forget_memory(self, session_id: str) -> None:
+        """Drop what adapters remember of a forgotten session, or wait for its streams to end."""
+        self.remembered.discard(session_id)
+        going_on = [stream._default_session for stream in self.streams]
+        saved = [entry["sessionId"] or MAIN for entry in self.positions.left if not entry["ended"]]
+        if session_id in going_on or session_id in saved:
+            self.remembered.add(session_id)  # their adapters build on it
+        elif session_id not in self.sessions:
+            for sessions in self.memory.values():
+                sessions.pop(session_id, None)
 
     def read_from(self, token: str | None, default: int) -> tuple[int, int]:
         """The epoch and the highest seq of a token of `begin_read`; `default` and -1 for none.
@@ -590,6 +603,8 @@ class Stream:
             stages.positions.leave(self._progress, entry)
         self._sessions.clear()
         stages.streams.pop(self, None)
+        if self._default_session in stages.remembered:
+            stages.forget_memory(self._default_session)
 
     def _entry(self) -> dict[str, Any]:
         """What a saved state holds of the stream: where it stands, and what it goes on with."""

@@ -13,7 +13,7 @@ from one_stream import delta, fetched
 from recordings import PROTOCOLS, cases
 
 from streamstore import CallerError, Limits, StreamStore
-from streamstore.events import SessionRemoved
+from streamstore.events import SessionRemoved, SessionUpdated
 from streamstore.eviction import Eviction, Keep
 
 
@@ -178,6 +178,37 @@ def test_nothing_stays_of_sessions_whose_tombstones_are_forgotten(protocol: str)
         store.flush()
         sizes.append(len(json.dumps(store.save())))
     assert max(sizes[10:]) <= max(sizes[:10]) + 100, sizes
+
+
+@pytest.mark.parametrize("way", ["open", "saved", "loaded"])
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_stream_whose_session_is_forgotten_goes_on(protocol: str, way: str) -> None:
+    # Its adapter builds on what it remembers, also when it is saved before or after that.
+    for case in cases(protocol)[:8]:
+        data = case.bodies[0]
+        cut = data.rfind(b"\n", 0, len(data) // 2) + 1
+        store = StreamStore(ticks="manual", limits=Limits(removed_sessions=1))
+        stream = store.open(protocol, session_id="s")
+        stream.feed(data[:cut])
+        if way == "loaded":
+            store = again(store)
+        for name in ("s", "x", "y"):
+            store.apply(SessionUpdated(session_id=name, info={}, whole=True))
+            store.apply(SessionRemoved(session_id=name))
+            store.flush()
+        if way == "saved":
+            store = again(store)
+        if way != "open":
+            stream = store.open(protocol, session_id="s")
+        stream.feed(data[cut:])
+        stream.end()
+        store.flush()
+        again(store)
+
+
+def again(store: StreamStore) -> StreamStore:
+    saved = json.loads(json.dumps(store.save()))
+    return StreamStore.load(saved, ticks="manual", limits=store.limits)
 
 
 def test_one_who_comes_late_knows_who_is_there() -> None:
