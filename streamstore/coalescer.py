@@ -258,7 +258,9 @@ class Coalescer:
             fresh, cell, message = row.fresh, row.cell, row.message
             text = "".join(fresh)
             edit: Edit | None
-            if row.seqs or cell.pending or cell.cut is not None or not text.isascii():
+            # In a window the fresh ones belong to its last seqs, unless some came without one.
+            aside = row.seqs and len(row.ops) + len(fresh) != len(row.seqs)
+            if aside or cell.pending or cell.cut is not None or not text.isascii():
                 self.settle(row)
                 before = cell.length
                 edit = cell.publish(row.shown_closed or message.closed_as != "open")
@@ -267,6 +269,8 @@ class Coalescer:
             else:
                 edit = cell.extend(text)
                 if fresh:  # nothing came since it was settled: it is as old as it was
+                    if row.seqs:
+                        row.enter_window(self._limits.late_window)
                     number = row.leave_fresh()
                     row.touched = self.epoch
                     message.session.events += number

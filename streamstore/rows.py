@@ -201,13 +201,17 @@ class BlockRow(Marks):
                 self.cell.append(text)
             elif len(self.ops) < len(self.seqs):
                 self.cell.append(text)
-                self.ops += fresh
-                if len(self.ops) > 2 * window:
-                    self.trim(window)
+                self.enter_window(window)
             else:
                 self.append_alone("text", text)
             self.leave_fresh()
         return number
+
+    def enter_window(self, window: int) -> None:
+        """Give the fresh deltas, whose text is in the cell, their places in the window."""
+        self.ops += self.fresh
+        if len(self.ops) > 2 * window:
+            self.trim(window)
 
     def leave_fresh(self) -> int:
         """Forget the deltas that the hot path left, which are in the text now; how many."""
