@@ -304,6 +304,11 @@ class Marks:
     touched: int = 0
     stood: Any = None
 
+    def known_from(self, seq: int) -> None:
+        """Something of it was taken in at `seq`."""
+        if self.first < 0 or seq < self.first:
+            self.first = seq
+
     def knows(self, seq: int) -> bool | None:
         """Whether a seq at or below the mark was taken in; None when it cannot be proved."""
         if seq <= self.covered or seq == self.mark:

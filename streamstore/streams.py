@@ -1122,8 +1122,7 @@ class Stream:
             if event.seq <= max(block.snapshot_seq, block.removed, message.removed):
                 return
             block.snapshot_seq = event.seq
-            if block.first < 0:
-                block.first = event.seq
+            block.known_from(event.seq)
         touched = [(row, row.touched) for row in (message, block) if row is not None]
         # What a snapshot brings was received outside the events; it counts as accepted.
         verdict = stages.reducer.apply(
@@ -1180,7 +1179,7 @@ class Stream:
                 continue  # its removal was forgotten meanwhile
             row.covered = max(row.covered, seq)
             row.mark = max(row.mark, seq)
-            row.first = seq if row.first < 0 else min(row.first, seq)
+            row.known_from(seq)
         if event.complete and event.before is None:
             session.fetched_at = max(session.fetched_at, seq)
             session.mark = max(session.mark, seq)

@@ -257,8 +257,7 @@ class Gate:
                 return verdicts.UNPLACEABLE, NOWHERE
             return verdicts.LATE, NOWHERE
         at = insert_sorted(row.seqs, seq)
-        if row.first < 0 or seq < row.first:
-            row.first = seq
+        row.known_from(seq)
         if block is not None:
             block.ops.insert(at, None)
         return verdicts.LATE, at
@@ -272,8 +271,7 @@ class Gate:
         if any(row.gone or seq <= row.removed for row in (session, message, block) if row):
             return verdicts.REMOVED
         block.snapshot_seq = seq
-        if block.first < 0:
-            block.first = seq
+        block.known_from(seq)
         return verdicts.LATE if seq < block.mark else verdicts.ACCEPTED
 
     def _append(self, row: Marks, seq: int) -> int:
@@ -281,8 +279,7 @@ class Gate:
         if isinstance(row, BlockRow) and len(row.ops) > 2 * window:
             row.trim(window)  # of what is no text; a text that is appended sees to it itself
         row.mark = seq
-        if row.first < 0:
-            row.first = seq
+        row.known_from(seq)
         row.seqs.append(seq)
         if isinstance(row, BlockRow):
             row.ops.append(None)

@@ -578,3 +578,23 @@ def test_a_block_at_the_largest_seq_is_saved_and_loaded() -> None:
     again = StreamStore.load(json.loads(json.dumps(store.save())), ticks="manual")
     again.flush()
     assert again.part("s", "m", 0).text == "a"
+
+
+@pytest.mark.parametrize("sequencing", ["session", "sparse"])
+def test_a_part_that_a_read_listed_below_its_first_event_goes_when_the_next_read_lacks_it(
+    sequencing: str,
+) -> None:
+    store, stream = opened(sequencing)
+    read = {"type": "snapshot", **SESSION, "complete": True}
+    part = {"blockIndex": 0, "kind": "text", "status": "open", "text": "a"}
+    message = {"id": "m", "status": "open", "info": {}}
+    stream.ingest({**delta("c"), "seq": 12})
+    stream.ingest({**read, "seq": 5, "messages": [{**message, "parts": [part]}]})
+    store.flush()
+    assert store.part("s", "m", 0).text == "ac"
+    stream.ingest({**read, "seq": 6, "messages": [{**message, "parts": []}]})
+    store.flush()
+    assert store.parts("s", "m") == ()
+    stream.ingest({**KEY, "type": "block.opened", "blockIndex": 0, "kind": "text", "seq": 11})
+    store.flush()
+    assert store.part("s", "m", 0).text == "c"
