@@ -50,7 +50,7 @@ ROWS = (
     Row("what adapters share", "adapters.base adapters.members", pure=True, family=True),
     Row(
         "parts of one adapter",
-        "adapters.ag_ui_* adapters.vercel_ui_* adapters.langchain_*",
+        "adapters.ag_ui_* adapters.langchain_* adapters.openai_responses_* adapters.vercel_ui_*",
         pure=True,
         family=True,
     ),

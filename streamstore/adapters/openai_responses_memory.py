@@ -1,0 +1,272 @@
+"""What is remembered of OpenAI's responses: which there are, what came of each, its numbers.
+
+One entry per response, shared by the streams of a session, all of it plain JSON; `Here` is the
+place in it of the event that is taken in. Knows items and numbers as the wire has them, and what
+the SDK's accumulator refuses of them; makes no canonical event, and knows no lane of a stream.
+
+Sources: the accumulator of the published Python SDK (3.52.0).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple, TypeAlias
+
+from ..errors import ProtocolStopped
+from ..keys import PartKey, is_id, is_number, is_order
+from ..marks import Intervals
+from .members import Members, wrong
+from .openai_responses_schema import BEGINNINGS, said
+
+#: A response as it is remembered; see `blank`.
+Entry: TypeAlias = dict[str, Any]
+#: Where the plain deltas of a response go, by type, with the member that numbers the part:
+#: {output index: {part index: key}}.
+Plain: TypeAlias = dict[str, tuple[str, dict[int, dict[int, PartKey]]]]
+
+#: Seqs that one response has, and the numbers that fit into them: four seqs each, because one
+#: event of the wire may come to more than one event of a message or a part.
+_RANGE = 2**32
+STEPS = 4
+NUMBERS = _RANGE // STEPS
+#: Responses of a session that are remembered, and of how many with their items.
+_RESPONSES, DETAILED = 1024, 32
+#: Holes in the numbers of one response that are remembered; the oldest is given up.
+HOLES = 256
+#: The type of an event is remembered for the first numbers: where counters that restart meet.
+TYPED = 32
+#: Items that the SDK tells apart by their call, not by their id.
+_BY_CALL = frozenset("function_call custom_tool_call shell_call shell_call_output".split())
+
+
+class Here(NamedTuple):
+    """Where an event belongs.
+
+    Attributes:
+        message: its message.
+        entry: the memory of its response.
+        seq: its seq.
+        live: where the plain deltas of its response go, None where they may not take the short way;
+            what is learned and forgotten of parts is put there.
+    """
+
+    message: str
+    entry: Entry
+    seq: int | None
+    live: Plain | None = None
+
+    def after(self, step: int) -> int | None:
+        """The seq of a further event of the same message or part."""
+        return None if self.seq is None else self.seq + step
+
+
+class Responses:
+    """The responses of a session.
+
+    Attributes:
+        entries: what is known of each, by its message.
+    """
+
+    def __init__(self, memory: Members) -> None:
+        self._memory = memory
+        self.entries: dict[str, Entry] = memory.setdefault("responses", {})
+
+    def key_of(self, response_id: str) -> str:
+        """The message of a response: its id, but where the response got its name late."""
+        key: str = self._memory.get("names", {}).get(response_id, response_id)
+        return key
+
+    def name(self, key: str, named: str) -> None:
+        """Note what the wire calls a response whose message has another id."""
+        self._memory.setdefault("names", {})[named] = key
+        self.entries[key]["id"] = named
+
+    def latest(self) -> str | None:
+        """The latest response that has not ended."""
+        open_ = [key for key, entry in self.entries.items() if entry["state"] != "ended"]
+        return max(open_, key=lambda key: self.entries[key]["base"], default=None)
+
+    def enter(self, key: str, created: Any = None, fetched: bool = False) -> Entry:
+        """Begin to remember a response: the last of the session, or, fetched, by its creation."""
+        responses, memory = self.entries, self._memory
+        memory["count"] = count = memory.get("count", 0) + 1
+        created = created if is_order(created) else None
+        order: float = count
+        if fetched and created is not None:
+            order = _order_among(responses.values(), created, order)
+        entry = responses[key] = blank(count * _RANGE, order, created)
+        by_age = sorted(responses, key=lambda key: responses[key]["base"])
+        for old in by_age[:-DETAILED]:
+            if responses[old]["state"] == "ended":
+                responses[old]["items"] = {}
+        ended = [old for old in by_age if responses[old]["state"] == "ended"]
+        for old in (ended or by_age)[: max(0, len(responses) - _RESPONSES)]:
+            del responses[old]
+            names = memory.get("names", {})
+            for name in [name for name, known in names.items() if known == old]:
+                del names[name]
+        return entry
+
+    def turn(self) -> str | None:
+        """The session's status where it changed: that of its latest response."""
+        latest = max(self.entries.values(), key=lambda entry: entry["base"])
+        busy = latest["state"] == "open"
+        if busy == self._memory.get("busy", False):
+            return None
+        self._memory["busy"] = busy
+        return "busy" if busy else "idle"
+
+
+def blank(base: int, order: float, created: float | None) -> Entry:
+    """The memory of a response of which nothing came.
+
+    `base`: the start of its seqs; `starts`, `ends`: the numbers that came, as intervals; `types`:
+    of the first ones; `items`: by output index what is known of an item and its parts; `state`:
+    open, failed (an error event came) or ended. There may be `id` (its name on the wire, where its
+    message has another), `unnamed`, `fetched` (it has text that no number stands for), `rebuild`
+    (its parts go when the next one comes), `audio` (it has a part for that).
+    """
+    return {
+        "base": base,
+        "order": order,
+        "created": created,
+        "state": "open",
+        "numbered": True,
+        "starts": [],
+        "ends": [],
+        "types": {},
+        "items": {},
+    }
+
+
+def _order_among(entries: Iterable[Entry], created: float, last: float) -> float:
+    """The place of a response among others, before those that were created later."""
+    places = [(entry["order"], entry["created"]) for entry in entries]
+    later = [order for order, then in places if then is not None and then > created]
+    if not later:
+        return last
+    high = min(later)
+    low = max((order for order, _ in places if order < high), default=high - 2)
+    return float(low + high) / 2
+
+
+# --- numbers --------------------------------------------------------------------------------------
+
+
+def number_of(wire: Members) -> int | None:
+    """The number of an event, None where there is none or it is beyond all that are counted."""
+    number = wire.get("sequence_number")
+    if number is None:
+        return None
+    if not is_number(number):
+        raise wrong(wire, "sequence_number", "", "an integer from 0 to 2**63 - 1")
+    return number if number < NUMBERS else None
+
+
+def intervals_of(entry: Entry) -> Intervals:
+    """The numbers that came: a view, what is added to it is in the memory."""
+    return Intervals(starts=entry["starts"], ends=entry["ends"])
+
+
+def contradicts(entry: Entry, number: int, kind: str) -> bool:
+    """Whether an event's number cannot be one: another event had it, or only others may."""
+    if entry["state"] == "ended":
+        return False
+    if number == 0 and kind not in BEGINNINGS:
+        return True
+    return bool(entry["types"].get(str(number), kind) != kind)
+
+
+# --- items ----------------------------------------------------------------------------------------
+
+
+def has_item(entry: Entry, item_id: Any) -> bool:
+    """Whether an item of a response has an id."""
+    return is_id(item_id) and any(item.get("id") == item_id for item in entry["items"].values())
+
+
+def placed(items: Mapping[str, Members], output: list[Members]) -> Iterator[tuple[int, Members]]:
+    """The items of a whole output with their output index: where they were streamed.
+
+    A list has no gaps, the indexes of a stream may have some; and ids may have changed.
+    """
+    ids = {
+        (item.get("type"), item[name]): int(place)
+        for place, item in items.items()
+        for name in ("id", "call")
+        if name in item
+    }
+    places: dict[int, int] = {}
+    for number, item in enumerate(output):
+        for name in ("id", "call_id"):
+            value = item.get(name)
+            place = ids.get((item["type"], value)) if is_id(value) else None
+            if place is not None and place not in places.values():
+                places[number] = place
+                break
+    taken = set(places.values())
+    free = max((*taken, *map(int, items), len(output) - 1), default=-1) + 1
+    for number, item in enumerate(output):
+        if number not in places:
+            there = items.get(str(number))
+            fits = there is None or there.get("type") == item["type"]
+            if fits and number not in taken:
+                places[number] = number
+            else:
+                places[number] = free
+                free += 1
+            taken.add(places[number])
+        yield places[number], item
+
+
+# --- what the SDK refuses -------------------------------------------------------------------------
+
+
+def _identity(members: Members, call: str) -> tuple[Any, Any, Any]:
+    """What the SDK tells items apart by; `call`: the member with the call's id."""
+    kind = members.get("type")
+    return kind, None if kind in _BY_CALL else said(members, "id"), said(members, call)
+
+
+def _same_item(memory: Members, item: Members) -> bool:
+    if _identity(memory, "call") != _identity(item, "call_id"):
+        return False
+    before = memory.get("id")
+    unnamed = before is None and memory.get("type") in ("function_call", "custom_tool_call")
+    return unnamed or before == item.get("id")
+
+
+def check_done(items: Mapping[str, Members], place: int, known: Members, item: Members) -> None:
+    """Check the end of an item against its beginning and against the other items.
+
+    Raises:
+        ProtocolStopped: it is another item, or has the identity of one.
+    """
+    if known.get("added") and not _same_item(known, item):
+        raise ProtocolStopped("the completed output item's identity changed")
+    for other, memory in items.items():
+        if memory.get("done") and int(other) != place:
+            if _identity(memory, "call") == _identity(item, "call_id"):
+                raise ProtocolStopped("the response has conflicting output identities")
+
+
+def check_lifecycle(kind: str, entry: Entry, output: list[Members]) -> None:
+    """Check the output of a lifecycle event against the items that came.
+
+    Raises:
+        ProtocolStopped: two items have one identity, or the end lacks or changes one that came.
+    """
+    final = {_identity(item, "call_id"): item for item in output}
+    if kind in BEGINNINGS and len(final) < len(output):
+        raise ProtocolStopped("the response snapshot has conflicting output identities")
+    if kind != "response.completed":
+        return
+    for memory in entry["items"].values():
+        item = final.get(_identity(memory, "call"))
+        if item is not None and _same_item(memory, item):
+            continue
+        if memory.get("done"):
+            if item is not None:
+                raise ProtocolStopped("the completed response's output identity changed")
+        elif memory.get("added"):
+            raise ProtocolStopped("the response completed with unfinished output items")
