@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeAlias
 import attrs
 
 from .keys import Key, PartKey
+from .text import GrowingText
 
 
 class Place(NamedTuple):
@@ -139,6 +140,9 @@ class MergedChanges:
         """Merge a later change set into what waits."""
         self.last = changes
         self._sessions.update(changes.resume.get("sessions", {}))
+        for key in changes.removed:
+            if len(key) == 1:  # a session that is gone is resumed nowhere
+                self._sessions.pop(key[0], None)
         if changes.reset:
             self.become_reset()
         if self.reset:
@@ -215,32 +219,28 @@ class MergedChanges:
 
 
 class _MergedEdit:
-    """Edits of one text, kept as pieces so that merging does not copy what waits."""
+    """Edits of one text; merging does not copy what waits, which is no more than the text has."""
 
-    __slots__ = ("length", "pieces", "rewritten", "start")
+    __slots__ = ("rewritten", "start", "text")
 
     def __init__(self, edit: Edit) -> None:
         self.start = edit.start
         self.rewritten = edit.rewritten
-        self.pieces = [edit.text]
-        self.length = len(edit.text)
+        self.text = GrowingText(edit.text)
 
     def add(self, edit: Edit) -> None:
         if edit.start < self.start:
-            self.start, self.pieces, self.rewritten = edit.start, [edit.text], True
-            self.length = len(edit.text)
+            self.start, self.text, self.rewritten = edit.start, GrowingText(edit.text), True
             return
         keep = edit.start - self.start
-        if keep != self.length:
-            self.pieces = ["".join(self.pieces)[:keep]]
-            self.length = keep
-        self.pieces.append(edit.text)
-        self.length += len(edit.text)
+        if keep != self.text.length:
+            self.text = self.text.cut(keep)
+        self.text.append(edit.text)
 
     @property
     def shows(self) -> bool:
         """Whether a reader sees a difference: not when what was appended went again."""
-        return self.rewritten or self.length > 0
+        return self.rewritten or self.text.length > 0
 
     def take(self) -> Edit:
-        return Edit(self.start, "".join(self.pieces), self.rewritten)
+        return Edit(self.start, self.text.raw(), self.rewritten)

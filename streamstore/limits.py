@@ -33,8 +33,9 @@ class Limits:
             An older id is new again.
         tombstones: removed messages and blocks that are remembered per session. Over it the
             oldest goes and the session's floor rises to its position.
-        removed_sessions: removed sessions that are remembered, each with its event ids. Over it
-            the oldest is forgotten: what comes for it then is a new session.
+        removed_sessions: removed sessions that are remembered, each with its event ids, and
+            sessions of which nothing is shown yet. Over it the oldest is forgotten, with what waits
+            in it (counted): what comes for it then is a new session.
         pending_results: tool results of one session that wait for their call, and events of
             an unknown generation that wait for its opening. Over it: refused (`over_limit`).
         spill_characters: text of one part that `buffered` delivery holds back; one more and

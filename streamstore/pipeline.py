@@ -401,6 +401,12 @@ class StreamStore:
         )
 
     @property
+    def counts(self) -> Mapping[str, Any]:
+        """The counts of `health` alone, at the cost of what waits."""
+        self._coalescer.settle_all()
+        return self._counts.as_json()
+
+    @property
     def resync(self) -> Mapping[str, str]:
         """`health.resync` alone, at the cost of a look: sessions to fetch again, and why."""
         return MappingProxyType(self._stages.resync)
@@ -641,15 +647,18 @@ class StreamStore:
             rows = [row for row, _ in loaded]
             leaving = [row for _, rows in loaded for row in rows]
             store._sessions.update((row.id, row) for row in rows)
-            store._stages.removed.update((row.id, None) for row in rows if row.removed_now)
+            store._stages.removed.update(
+                (row.id, None) for row in rows if row.removed_now or not row.exists
+            )
             gaps = load_gaps(saved["gaps"])
             store._tables.restore(rows, saved["shown"], saved["tick"], gaps, leaving)
             remembered = {name for memory in store._stages.memory.values() for name in memory}
-            store._stages.remembered = remembered - store._sessions.keys()
             for row in rows:
                 store._touch_again(row)
             streams = [thaw(entry) for entry in saved["streams"]]
             store._positions.load(streams, saved["holes"], store._sessions)
+            for name in remembered - store._sessions.keys():
+                store._stages.forget_memory(name)
             for left in leaving:
                 store._coalescer.touch(left)
             # What is shown can be read and is JSON, or the state is refused here.

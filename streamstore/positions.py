@@ -232,7 +232,9 @@ class Positions:
         sessions: sessions with holes, by id; some may have none any more.
     """
 
-    __slots__ = ("_found", "_limits", "_open", "_sweep_at", "blocks", "left", "sessions")
+    __slots__ = (
+        "_found", "_left_id", "_limits", "_open", "_sweep_at", "blocks", "left", "sessions",
+    )  # fmt: skip
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -241,6 +243,7 @@ class Positions:
         self._found: dict[Progress, Position] = {}
         self._sweep_at = 64
         self.left: list[Entry] = []
+        self._left_id = ""
         self.blocks: dict[PartKey, BlockRow] = {}
         self.sessions: dict[str, SessionRow] = {}
 
@@ -258,7 +261,13 @@ class Positions:
         if not found:
             return None
         self.left.remove(found[0])
+        self._look_at_left()
         return found[0]
+
+    def _look_at_left(self) -> None:
+        """The event id of the latest of those that left one, as of open streams. Linear."""
+        named = [entry for entry in self.left if entry["eventId"]]
+        self._left_id = max(named, key=_token)["eventId"] if named else ""
 
     def enter(self, progress: Progress, before: Entry | None) -> None:
         """A stream was opened; it goes on from what an earlier one left, where one did."""
@@ -280,6 +289,7 @@ class Positions:
         ended = [e for e in self.left if e["ended"]]
         for other in ended[: -self._limits.ended_streams]:
             self.left.remove(other)
+        self._look_at_left()
         del self._open[progress]
 
     def _hand_holes(self, holder: Progress | Entry, heir: Progress | Entry) -> None:
@@ -358,13 +368,15 @@ class Positions:
             if len(sessions) > 1:
                 sessions = dict(sorted(sessions.items()))
             resume["sessions"] = MappingProxyType(sessions)
-        for left in self.left:
-            if left["eventId"]:
-                resume["eventId"] = left["eventId"]
-        for progress in self._open:
+        # The last one that has an id says it: looked for from the end, at every tick.
+        for progress in reversed(self._open):
             if progress.event_id:
                 holes = self.blocks or self.sessions
                 resume["eventId"] = progress.position.event_id if holes else progress.event_id
+                break
+        else:
+            if self._left_id:
+                resume["eventId"] = self._left_id
         return MappingProxyType(resume) if resume else _NO_POSITION
 
     # -- saved states --------------------------------------------------------------------------
@@ -395,7 +407,10 @@ class Positions:
         Raises:
             LookupError, TypeError, ValueError: a hole names what is not there, or is none.
         """
-        self.left = left
+        # Those that nobody went on from in all the lives since are forgotten, the oldest first.
+        kept = sorted(left, key=_token)[-self._limits.ended_streams :]
+        self.left = [entry for entry in left if any(entry is other for other in kept)]
+        self._look_at_left()
         for key, seq, place, events, event_id, *age in holes:
             holder = left[place] if place >= 0 else None
             connection, at = age
@@ -427,6 +442,11 @@ _BEHIND_ALL = Position(MAX_NUMBER, "", (MAX_NUMBER, 0))
 
 def _none() -> int:
     return 0
+
+
+def _token(entry: Entry) -> int:
+    token: int = entry["token"]
+    return token
 
 
 def _age(position: Position) -> tuple[int, int]:

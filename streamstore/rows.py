@@ -249,6 +249,12 @@ class BlockRow(Marks):
         if not over:
             return
         self.floor = self.seqs[over - 1]
+        if self.previous:
+            # It waits behind a text of another generation, to whose base it cannot go: texts stay.
+            kept = [at for at in range(over) if self.ops[at] is not None]
+            self.seqs[:over] = [self.seqs[at] for at in kept]
+            self.ops[:over] = [self.ops[at] for at in kept]
+            return
         for field, cell in self.cells():
             cell.advance(self.window_text(field, cell, 0, over))
         del self.seqs[:over], self.ops[:over]

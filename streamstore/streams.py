@@ -118,7 +118,7 @@ class Stages:
         memory: what adapters remember from stream to stream, by protocol and session.
         generation: the generation of the server's counter where it is for all sessions.
         resync: sessions that should be fetched again, with the reason.
-        removed: removed sessions, the longest ago first.
+        removed: sessions that show nothing, removed ones or not begun, the longest ago first.
         remembered: forgotten sessions of which adapters remember something while a stream that was
             opened for them goes on.
         last_opened: epoch in which a connection last began.
@@ -215,6 +215,8 @@ class Stages:
         """Remember a removed session; over the bound the oldest is forgotten, with its ids."""
         self.removed.pop(session.id, None)
         self.removed[session.id] = None
+        if session.removed_now:
+            self.resync.pop(session.id, None)
         self.forget_removed()
 
     def forget_removed(self) -> None:
@@ -222,9 +224,12 @@ class Stages:
         over = max(0, len(self.removed) - self.limits.removed_sessions)
         for session_id in list(islice(self.removed, over)):
             session = self.sessions[session_id]
-            if session.removed_now:
+            if session.removed_now or not session.exists:
                 if session.shown is not None:
                     continue  # the next tick takes it away, and comes here again
+                for _, event, _ in session.waiting:  # for a generation that nobody opened
+                    self.counts.held["evicted"] += 1
+                    self.counts.characters["superseded"] += verdicts.text_length(event)
                 del self.sessions[session_id]
                 self.resync.pop(session_id, None)
                 self.positions.forget(session_id)
@@ -285,7 +290,8 @@ class Stream:
         "__weakref__", "_adapter", "_asked", "_default_session", "_feeding", "_framer", "_hot",
         "_lead", "_lead_at", "_local", "_memory", "_mode", "_name", "_named", "_ordered", "_policy",
         "_progress", "_rest", "_sentinels", "_session_id", "_sessions", "_shape", "_stages",
-        "_stopped", "_take_many", "_touched", "_undetected", "_unique", "ended", "epoch", "ingest",
+        "_stopped", "_sweep_at", "_take_many", "_touched", "_undetected", "_unique", "ended",
+        "epoch", "ingest",
     )  # fmt: skip
 
     def __init__(
@@ -319,6 +325,7 @@ class Stream:
         # Blocks that this stream delivers in order, by key: what the hot path looks at.
         self._hot = HotTable(counts=False)
         self._touched: dict[PartKey, BlockRow] = {}
+        self._sweep_at = 64
         self._sessions: dict[str, SessionRow] = {}
         self._progress = Progress(stages.positions, self.epoch)
         self._memory: dict[str, Any] = {} if memory is None else memory
@@ -603,7 +610,10 @@ class Stream:
             stages.positions.leave(self._progress, entry)
         self._sessions.clear()
         stages.streams.pop(self, None)
-        if self._default_session in stages.remembered:
+        if (
+            self._default_session in stages.remembered
+            or self._default_session not in stages.sessions
+        ):
             stages.forget_memory(self._default_session)
 
     def _entry(self) -> dict[str, Any]:
@@ -821,6 +831,9 @@ class Stream:
         except MalformedEvent as error:
             stages.counts.text(event, Verdict("malformed", error.field))
             raise
+        finally:
+            if not session.exists and session_id not in stages.removed:
+                stages.note_removed(session)  # nothing shows it: nobody could remove it
         stages.counts.text(event, verdict)
         return verdict
 
@@ -952,7 +965,7 @@ class Stream:
             member = _OWN_MEMBERS.get(type(event))
             if member is not None:
                 epoch = session.own_epochs[member] = stages.coalescer.epoch
-                if isinstance(event, RequestAsked):
+                if isinstance(event, RequestAsked) and event.request_id in getattr(session, member):
                     # Of each request for itself: a read that began before says nothing of it.
                     session.own_epochs[f"{member} {event.request_id}"] = epoch
                 elif isinstance(event, RequestAnswered):
@@ -960,11 +973,7 @@ class Stream:
             if isinstance(event, MessageRollback):
                 _discard(session, message, None)
             elif isinstance(event, MessageClosed | MessageRemoved | SessionRemoved):
-                self._touched = {
-                    key: row
-                    for key, row in self._touched.items()
-                    if row.exists and row.message.closed_as == "open"
-                }
+                self._sweep()
                 if isinstance(event, SessionRemoved):
                     stages.note_removed(session)
                     for stream in stages.streams:
@@ -985,6 +994,15 @@ class Stream:
         self._warm(block, alone)
         return verdict
 
+    def _sweep(self) -> None:
+        """Parts that the end of the stream cannot cut any more go, whoever ended them."""
+        self._touched = {
+            key: row
+            for key, row in self._touched.items()
+            if row.exists and row.message.closed_as == "open"
+        }
+        self._sweep_at = 2 * len(self._touched) + 64
+
     def _warm(self, block: BlockRow, alone: bool = False) -> None:
         """Let the hot path have a block that is in its simple state.
 
@@ -995,6 +1013,8 @@ class Stream:
             self._touched.pop(block.key, None)
         elif alone and not self._local and block.mark < 0:
             self._touched[block.key] = block
+            if len(self._touched) > self._sweep_at:
+                self._sweep()
         if (
             self._local
             or self._stopped

@@ -62,8 +62,9 @@ from .members import (
 
 Handler: TypeAlias = Callable[["AcpAdapter", str, Members, str], Sequence[Event]]
 
-#: Messages, tools and plans of a session that are remembered, and requests of a stream.
-_MESSAGES, _CALLS, _PLANS, _REQUESTS = 64, 256, 64, 256
+#: Messages, tools and plans of a session that are remembered, requests of a stream, and sessions
+#: whose open part it has at hand.
+_MESSAGES, _CALLS, _PLANS, _REQUESTS, _OPEN = 64, 256, 64, 256, 64
 
 _CHUNKS: Mapping[str, tuple[str, str]] = {
     "user_message_chunk": ("user", "text"),
@@ -109,7 +110,8 @@ class AcpAdapter:
         self._session = context.session_id
         self._new_id = context.new_id
         self._own = context.own
-        self._of_session = context.of_session
+        self._context = context
+        self._foreign: tuple[str, Members] = ("", {})
         # Made as chunks come: by session the kind and message id of the open part's chunks, and
         # its key, so that a plain chunk makes no tuple; good until the session moves on.
         self._plain: dict[str, tuple[str, str | None, PartKey, Members, int]] = {}
@@ -199,6 +201,14 @@ class AcpAdapter:
         return found
 
     # -- messages and their parts --------------------------------------------------------------
+
+    def _of_session(self, session_id: str) -> Members:
+        """What is remembered of a session; of a foreign one, as long as no other comes."""
+        if not self._context.bound or session_id == self._session:
+            return self._context.of_session(session_id)
+        if self._foreign[0] != session_id:
+            self._foreign = session_id, {}
+        return self._foreign[1]
 
     def _update(self, params: Members, at: str) -> Sequence[Event]:
         session_id = an_id(params, "sessionId", at)
@@ -298,6 +308,8 @@ class AcpAdapter:
             events += [opened, BlockDelta(**where, text=text), *closed]
         key = PartKey(session_id, message_id, where["block_index"])
         memory = self._of_session(session_id)
+        if session_id not in self._plain and len(self._plain) >= _OPEN:
+            del self._plain[next(iter(self._plain))]
         self._plain[session_id] = (
             update["sessionUpdate"],
             given,

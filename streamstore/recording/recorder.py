@@ -8,11 +8,13 @@ store; no terminal, no signal and no argument of a command.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
+from ..changes import Gap
 from ..client import (
     AsyncioClock,
     Clock,
@@ -25,6 +27,7 @@ from ..client import (
     connect,
 )
 from ..errors import CallerError, LimitError, StreamStoreError
+from ..eviction import Eviction, Keep
 from ..log import LogError, LogWriter, open_log
 from ..log.disk import DISK, Disk
 from ..model import Sequencing
@@ -44,6 +47,10 @@ TICK_MS = 1_000.0
 class Recording:
     """A recording of one event stream into one durable log; `run` it once.
 
+    What it holds in memory has a bound, `keep`, however long it runs: the sessions that changed
+    last. One that is let go stays in the log, and what comes for it later is recorded as
+    everything is. Its gaps go on counting in `standing`; new ones of it are not looked for.
+
     Args:
         url, method, json, headers: the request, as for `connect`.
         path: the log, JSON lines or SQLite by its ending; made, or appended to as further
@@ -58,6 +65,9 @@ class Recording:
         most_events: end after exactly so many events.
         tell: gets a line about what a log that is there already lost.
         policy, transport, clock, chance: as for `connect`.
+        keep: how many sessions are looked at for gaps, and how much text of theirs is held; over
+            it the least recently changed goes, never one that is busy or changed a minute ago
+            (see `Eviction`). None: `Keep()`, 256 sessions.
         disk: where the log is.
 
     Attributes:
@@ -87,6 +97,7 @@ class Recording:
         transport: Transport | None = None,
         clock: Clock | None = None,
         chance: Callable[[], float] | None = None,
+        keep: Keep | None = None,
         disk: Disk = DISK,
     ) -> None:
         self.path = path
@@ -98,6 +109,9 @@ class Recording:
         self._clock = clock or AsyncioClock()
         self._disk = disk
         self._store = StreamStore(ticks="manual")
+        self._eviction = Eviction(self._store, keep)
+        self._store.subscribe(lambda changes: self._eviction.hear(changes, self._clock.now()))
+        self._let_go = self._left_gaps = 0
         self._tap = _Tap(self._clock, most_events)
         self._rate = Rate()
         self.standing = Standing()
@@ -144,13 +158,28 @@ class Recording:
             connections=self._tap.connections,
             reconnects=status.reconnects,
             unrepaired=self._connection.unrepaired,
-            gaps=len(self._store.health.gaps),
+            gaps=len(self._gaps()) + self._left_gaps,
+            let_go=self._let_go,
             blind=self._tap.blind,
             skipped=self._tap.skipped,
             position=0 if log is None else log.position,
             durable_position=0 if log is None else log.durable_position,
         )
         return self.standing
+
+    def _gaps(self) -> tuple[Gap, ...]:
+        """What the store misses now, at the cost of a look; `health` walks its sessions."""
+        return self._store.pull(self._store.version).gaps
+
+    def _commit(self, now: float) -> None:
+        """Let the store tick, and let go of sessions that are old by then."""
+        self._store.flush()
+        found = self._eviction.evict(now)
+        if found:
+            gone = frozenset(found)
+            self._let_go += len(found)
+            self._left_gaps += sum(gap.session_id in gone for gap in self._gaps())
+            self._store.flush()
 
     async def run(self, show: Callable[[Standing], object] = lambda standing: None) -> Standing:
         """Record until it is stopped, or it ends; how it ended. `show` hears of it each second.
@@ -203,7 +232,7 @@ class Recording:
                     if self._tap.failure is not None:
                         raise self._tap.failure
                     log.sync()
-                    self._store.flush()
+                    self._commit(self._clock.now())
                     if ended.done():
                         ended.result()
                         return
@@ -252,12 +281,13 @@ class Recording:
             tap.last_id = record.event_id or tap.last_id
             tap.show(stream, record.frame())
             if record.position % 1000 == 0:
+                self._commit(math.inf)  # it came in an earlier run: none of it is new
                 await asyncio.sleep(0)  # a long log takes a while, and may be stopped
                 if tap.full:
                     break
         if stream is not None:
             stream.end()
-        self._store.flush()
+        self._commit(math.inf)
 
 
 class _Tap:

@@ -28,7 +28,9 @@ class Standing:
         reconnects: attempts after the first.
         unrepaired: of those that came to be, how many could not go on where the one before ended:
             what was sent meanwhile is lost.
-        gaps: what the store misses in what came: holes, parts that were cut.
+        gaps: what is missing in what came: holes, parts that were cut; of sessions that were let
+            go, what was missing then.
+        let_go: sessions of which only the log knows any more, so that the memory has a bound.
         blind: why nobody knows of gaps: no protocol was recognised, say; "" where it is known.
         skipped: events that were too long for a log.
         position: of the last record of the log.
@@ -46,6 +48,7 @@ class Standing:
     reconnects: int = 0
     unrepaired: int = 0
     gaps: int = 0
+    let_go: int = 0
     blind: str = ""
     skipped: int = 0
     position: int = 0
