@@ -394,3 +394,35 @@ def test_memory_is_bounded() -> None:
     memory = context.of_session("c1")
     assert (len(memory["tasks"]), len(memory["places"])) == (256, 1024)
     assert len(memory["tasks"]["t1"]["artifacts"]) == 1024
+
+
+def test_the_info_of_a_context_holds_the_tasks_that_were_spoken_of_last() -> None:
+    """A status copies and compares all of it, so that it may not grow with the context."""
+    store = StreamStore(PROTOCOL, ticks="manual")
+    most = 0
+    for number in range(1_500):
+        store.ingest(status("WORKING", task=f"t{number}"))
+        if number % 200 == 0:
+            store.ingest(status("WORKING", task="t0"))  # it goes on all the time
+        store.flush()
+        session = store.session("c1")
+        assert session is not None
+        most = max(most, len(session.info))
+    assert most == 511
+    assert {"task/t0", *(f"task/t{n}" for n in range(1_300, 1_500))} <= set(session.info)
+
+
+def test_what_is_left_of_a_task_that_is_in_no_info_is_given_back() -> None:
+    store = StreamStore(PROTOCOL, ticks="manual")
+    store.ingest(artifact("one", task="old"))
+    store.ingest(artifact("two", task="old", append=True))
+    for number in range(600):
+        store.ingest(status("WORKING", task=f"t{number}"))
+    store.flush()
+    found = encoded(store, PROTOCOL)
+    (left,) = [wire for wire in found if "task" not in wire]
+    assert left["artifactUpdate"]["taskId"] == "old"
+    assert [part["text"] for part in left["artifactUpdate"]["artifact"]["parts"]] == ["one", "two"]
+    again = StreamStore(PROTOCOL, ticks="manual")
+    again.ingest_many(found)
+    assert texts(again) == texts(store) == {"old/a1": ["one", "two"]}

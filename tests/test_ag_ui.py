@@ -17,7 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from recordings import Case, cases, corpora, frames, kept
 
-from streamstore import ChangeSet, PartKey, StreamStore
+from streamstore import ChangeSet, Limits, PartKey, StreamStore
+from streamstore.adapters import ag_ui_apply
 from streamstore.adapters.ag_ui import AgUiAdapter
 from streamstore.adapters.base import Context, PlainDelta
 from streamstore.errors import (
@@ -28,6 +29,7 @@ from streamstore.errors import (
 )
 from streamstore.events import (
     BlockDelta,
+    MessageRemoved,
     RequestEvent,
     SessionStatus,
     Snapshot,
@@ -1074,6 +1076,122 @@ def test_what_a_thread_remembers_of_its_runs_is_bounded() -> None:
     (own,) = (entry["memory"] for entry in memory["streams"])
     assert len(own["runs"]) == 256 and not own["opened"]
     assert contents(store) == {"m": "x" * 300}
+
+
+@pytest.fixture
+def forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each new run leaves nothing of the messages before it but their places."""
+    monkeypatch.setattr(ag_ui_apply, "_MESSAGES", 0)
+
+
+def test_what_a_thread_remembers_of_its_messages_is_bounded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nobody tells the adapter of messages that are removed by hand."""
+    monkeypatch.setattr(ag_ui_apply, "_MESSAGES", 64)
+    monkeypatch.setattr(ag_ui_apply, "_PLACES", 100)
+    store = a_store(limits=Limits(tombstones=20))
+    stream = store.open("ag-ui")
+    for number in range(500):
+        name = f"{number}"
+        said = [*text(f"m{name}", "x"), *call(f"c{name}"), result(f"r{name}", f"c{name}")]
+        for event in run(*said, finished(name), run_id=name):
+            stream.ingest(event)
+        for message_id in (f"m{name}", f"c{name}", f"r{name}"):
+            store.apply(MessageRemoved(session_id="thread-1", message_id=message_id))
+        store.flush()
+    assert store.messages("thread-1") == ()
+    (shared,) = store.save()["memory"]["ag-ui"].values()
+    assert len(shared["messages"]) <= 64 + 8 + 3
+    assert len(shared["calls"]) <= len(shared["messages"])
+    assert sum(map(len, shared["old"].values())) == 100
+    assert len(shared["order"]) == len(shared["messages"]) + 100
+
+
+@pytest.mark.usefixtures("forgetful")
+@pytest.mark.parametrize(
+    "case",
+    [case for case in SMALL if case.has("snapshots.jsonl") and case.name != "tool-start-replayed"],
+    ids=lambda case: case.name,
+)
+def test_the_state_is_the_clients_where_old_messages_are_places_alone(case: Case) -> None:
+    """But for a call that goes on in another run."""
+    test_after_every_event_the_state_is_the_clients(case)
+
+
+@st.composite
+def talks(draw: st.DrawFn) -> list[list[Wire]]:
+    """Runs with messages and calls of their own; snapshots and echoes of what was there before."""
+    there: list[Wire] = []
+    found = []
+    for number in range(draw(st.integers(2, 5))):
+        name, events = f"{number}", []
+        what = draw(st.lists(st.sampled_from(["text", "thought", "call", "snapshot"]), max_size=4))
+        for place, kind in enumerate(what):
+            entity = f"{kind}-{name}-{place}"
+            if kind == "text":
+                events += text(entity, "a", "b")
+                there.append({"id": entity, "role": "assistant", "content": "ab"})
+            elif kind == "thought":
+                events += text(entity, "hm", role="reasoning")
+                for event in events[-3:]:
+                    event["type"] = event["type"].replace("TEXT", "REASONING")
+                there.append({"id": entity, "role": "reasoning", "content": "hm"})
+            elif kind == "call":
+                events += [*call(entity), result(f"r-{entity}", entity)]
+                there.append(assistant(entity, entity))
+                answer = {"id": f"r-{entity}", "role": "tool", "toolCallId": entity}
+                there.append({**answer, "content": "ok"})
+            else:
+                kept = draw(st.lists(st.sampled_from(there), unique_by=lambda m: m["id"])) if (
+                    there
+                ) else []  # fmt: skip
+                new = {"id": entity, "role": "user", "content": "new"}
+                events.append(snapshot(*draw(st.permutations([*kept, new]))))
+        started, *rest = run(*events, finished(name), run_id=name)
+        if there and draw(st.booleans()):
+            echo = {"id": f"echo-{name}", "role": "user", "content": "q"}
+            given = [*draw(st.lists(st.sampled_from(there), unique_by=lambda m: m["id"])), echo]
+            tools: Wire = {"tools": [], "context": [], "forwardedProps": {}, "state": None}
+            started["input"] = {**started, **tools, "messages": given}
+            del started["input"]["type"]
+        found.append([started, *rest])
+    return found
+
+
+@given(talks())
+def test_what_old_messages_are_remembered_by_is_enough(streams: list[list[Wire]]) -> None:
+    """Of runs that are new, and also when the last of them is delivered again."""
+    found = []
+    for most in (4096, 0):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(ag_ui_apply, "_MESSAGES", most)
+            for more in ([], streams[-1:]):
+                store = took(*streams, *more)
+                found.append(encoded(store))
+                assert {message.id for message in store.messages("thread-1")} == {
+                    message["id"] for message in found[-1]["messages"]
+                }
+    assert found[:2] == found[2:]
+
+
+@pytest.mark.usefixtures("forgetful")
+def test_a_run_of_old_messages_that_is_delivered_again_is_there_once() -> None:
+    first = run(*text("m", "Hello"), *call("c", parentMessageId="m"), result("r", "c"), finished())
+    second = run(*text("n", "there"), finished("run-2"), run_id="run-2")
+    once, again = took(first, second), took(first, second, first)
+    assert encoded(again) == encoded(once)
+    assert [message["id"] for message in encoded(again)["messages"]] == ["m", "r", "n"]
+
+
+@pytest.mark.usefixtures("forgetful")
+def test_a_user_is_not_made_an_assistant_by_a_call_that_names_an_old_message() -> None:
+    first = run(snapshot({"id": "u", "role": "user", "content": "q"}), finished())
+    second = run(*call("c", parentMessageId="u"), run_id="run-2")
+    messages = encoded(took(first, second))["messages"]
+    assert [(message["id"], message["role"]) for message in messages] == [
+        ("u", "user"), ("c", "assistant"),
+    ]  # fmt: skip
 
 
 def test_a_stream_whose_run_was_forgotten_still_speaks_for_it() -> None:

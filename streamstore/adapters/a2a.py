@@ -13,6 +13,8 @@
   with `append` adds parts, and never text inside a part; without it the artifact is replaced.
   `lastChunk`, or the end of the task, closes it.
 - The message of a status joins the task's history when the next status comes.
+- A session's info has a field `task/ID` for each task: the last 256 that were spoken of, and up to
+  256 more. Then those are told anew (`whole`: what somebody else put there goes, too).
 - A task that waits for input or authentication asks a question by the task's id.
 - Strict is the server's task manager: parts for an artifact that never began stop the stream.
 - Both spellings are read, those of 1.x (`{"statusUpdate": ...}`, also in snake case) and of 0.3
@@ -60,7 +62,8 @@ from .members import (
 
 Handler: TypeAlias = Callable[["A2aAdapter", Members, str], Sequence[Event]]
 
-#: Tasks of a session that are remembered, and artifacts of a task.
+#: Tasks of a session that are remembered, and artifacts of a task. The task that was spoken of
+#: longest ago goes; its field in the session's info goes with as many others.
 _TASKS, _ARTIFACTS = 256, 1024
 
 _SPELLINGS: Mapping[str, str] = {
@@ -103,8 +106,8 @@ class A2aAdapter:
       its `kind`, or a task or message alone; each also in `{"jsonrpc", "result"}`;
     - `{"jsonrpc", "error"}`.
 
-    Remembers of each session the last tasks: their status, and of each artifact its parts' number
-    and its metadata.
+    Remembers of each session the last 256 tasks: their status, and of each artifact the number of
+    its parts and its metadata.
     """
 
     declaration: ClassVar[Declaration] = Declaration(
@@ -179,8 +182,9 @@ class A2aAdapter:
     def encode(self, reads: Reads) -> Json:
         """The tasks of all sessions as `{"task": ...}`, and messages of none as `{"message": ...}`.
 
-        In order of arrival, a task where its first message or artifact stands. Linear in what is
-        stored.
+        In order of arrival, a task where its first message or artifact stands. What is left of a
+        task that is not in the session's info any more is `{"message": ...}` and
+        `{"artifactUpdate": ...}`. Linear in what is stored.
         """
         found: list[Json] = []
         for session_id in reads.session_ids():
@@ -196,7 +200,11 @@ class A2aAdapter:
                 task_id = message.info.get("taskId")
                 wire = _wire_message(message, reads.parts(session_id, message.id))
                 if type(task_id) is not str or task_id not in tasks:
-                    found.append({"message": wire})
+                    if type(task_id) is str and "artifactId" in wire:
+                        wire = {"taskId": task_id, "contextId": session_id, "artifact": wire}
+                        found.append({"artifactUpdate": wire})
+                    else:
+                        found.append({"message": wire})
                     continue
                 task = tasks[task_id]
                 if task_id not in placed:
@@ -220,14 +228,29 @@ class A2aAdapter:
         return self._bound or given or self._default
 
     def _known(self, session_id: str, task_id: str) -> Members:
-        """The memory of a task, made when it is new."""
-        tasks: dict[str, Members] = self._of_session(session_id).setdefault("tasks", {})
-        known = tasks.get(task_id)
+        """The memory of a task, made when it is new; it is the last one now."""
+        memory = self._of_session(session_id)
+        tasks: dict[str, Members] = memory.setdefault("tasks", {})
+        known = tasks.pop(task_id, None)
         if known is None:
-            known = tasks[task_id] = {"said": {"id": task_id}, "artifacts": {}, "asked": False}
-            if len(tasks) > _TASKS:
+            known = {"said": {"id": task_id}, "artifacts": {}, "asked": False}
+            if len(tasks) >= _TASKS:
                 del tasks[next(iter(tasks))]
+                memory["dropped"] = memory.get("dropped", 0) + 1
+        tasks[task_id] = known
         return known
+
+    def _told(self, session_id: str, task_id: str) -> SessionUpdated:
+        """A task in the session's info; with all that are remembered, where many others went."""
+        memory = self._of_session(session_id)
+        tasks: dict[str, Members] = memory["tasks"]
+        whole = memory.get("dropped", 0) >= _TASKS
+        if whole:
+            memory["dropped"] = 0
+        info = {
+            f"{_TASK}{name}": dict(tasks[name]["said"]) for name in (tasks if whole else [task_id])
+        }
+        return SessionUpdated(session_id=session_id, info=info, whole=whole)
 
     def _opened(self, session_id: str, message_id: str, role: str) -> MessageOpened:
         """A message where it arrived; one that is known keeps its place."""
@@ -332,8 +355,7 @@ class A2aAdapter:
         if status.message is not None:
             message_id, events = self._said(session_id, status.message, task_id)
             said["statusMessage"] = message_id
-        updated = SessionUpdated(session_id=session_id, info={f"{_TASK}{task_id}": dict(said)})
-        events.append(updated)
+        events.append(self._told(session_id, task_id))
         doing, ended = _STATES.get(status.state, ("", None))
         if status.state in _ASKING and not known["asked"]:
             known["asked"] = True
@@ -416,8 +438,7 @@ class A2aAdapter:
                 memory["closed"] = True
             events.append(MessageClosed(session_id=session_id, message_id=message_id))
         if new:
-            info = {f"{_TASK}{task_id}": dict(known["said"])}
-            events.append(SessionUpdated(session_id=session_id, info=info))
+            events.append(self._told(session_id, task_id))
         return events
 
     def _replaced(

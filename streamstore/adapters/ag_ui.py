@@ -65,7 +65,11 @@ class AgUiAdapter:
     questions otherwise.
 
     Remembered: one entry per message and tool call of a thread, the ids of its last 256 runs, the
-    content of its activities (patches apply to it); what is in progress, per stream.
+    content of its activities (patches apply to it); what is in progress, per stream. Of messages
+    before the last 4,096 (some more between two runs) it remembers where they stand, of 65,536 of
+    them, and nothing of their calls: a snapshot still keeps or removes them, a replay builds them
+    anew, and a result still finds its call. What else comes for one in a run that is new (deltas
+    behind its end, a call, an encrypted value) starts anew in its place, or changes nothing.
     """
 
     declaration: ClassVar[Declaration] = Declaration(

@@ -3,8 +3,8 @@
 An event here is clean, expanded, and allowed by its stream's `Flow`. Nothing raises but for a
 package that is missing. Remembered of a thread, shared by its streams: one entry per message
 (`role`, `order`, `info`, the run that made it, what blocks it has), one per tool call, and the
-thread's last runs; of a stream: its thread, its run, what of a replay was rebuilt. All of it is
-plain JSON. Knows no wire object and no chunk.
+thread's last runs; of old messages their places alone. Of a stream: its thread, its run, what of a
+replay was rebuilt. All of it is plain JSON. Knows no wire object and no chunk.
 
 Sources: the reducer of `@ag-ui/client` 1.0.0.
 """
@@ -85,6 +85,11 @@ _EARLY = 1024
 _SHOWN = 256
 _ALSO = 16
 
+#: Messages that are remembered with all that an event may need of them, and of how many others the
+#: place is known. Who is removed by hand is told to nobody here: without an end both only grow.
+_MESSAGES = 4096
+_PLACES = 65_536
+
 #: What the content of an activity may hold.
 
 
@@ -163,23 +168,97 @@ class Thread:
 
     def _add(self, message_id: str, role: str, info: Members, at: int | None = None) -> Members:
         """Remember a new message, by default behind all others."""
-        messages, order = self._messages, self._order
-        at = len(order) if at is None else at
-        before = messages[order[at - 1]]["order"] if at else None
-        after = messages[order[at]]["order"] if at < len(order) else None
+        order = self._order
+        old_role = self._old_role(message_id)
+        if old_role is not None:
+            role = old_role or role
+            place = self._old[old_role].pop(message_id)
+        else:
+            at = len(order) if at is None else at
+            before = self._place(order[at - 1]) if at else None
+            after = self._place(order[at]) if at < len(order) else None
+            place = _between(before, after)
+            order.insert(at, message_id)
         record: Members = {
             "role": role,
-            "order": _between(before, after),
+            "order": place,
             "run": self._own["run"],
             "info": info,
             "text": False,
             "parts": 0,
             "calls": [],
         }
-        order.insert(at, message_id)
-        messages[message_id] = record
+        self._messages[message_id] = record
         self._is_rebuilt(message_id)
         return record
+
+    @property
+    def _old(self) -> Members:
+        """Messages of which nothing but this is remembered: their places, by role and id."""
+        return self._table("old")
+
+    def _old_role(self, message_id: str) -> str | None:
+        """The role of an old message; None for one that is none."""
+        return next((role for role, table in self._old.items() if message_id in table), None)
+
+    def _role(self, message_id: str) -> str | None:
+        """The role of a message, None where there is none."""
+        record = self._messages.get(message_id)
+        return self._old_role(message_id) if record is None else record["role"]
+
+    def _place(self, message_id: str) -> float:
+        """The order of a message that is there."""
+        tables = [table for table in self._old.values() if message_id in table]
+        place: float = tables[0][message_id] if tables else self._messages[message_id]["order"]
+        return place
+
+    def _forget_old(self) -> None:
+        """Remember of the oldest messages their places alone: at a new run nothing is open.
+
+        One look at all of them for every 512 that are new. Activities stay, patches apply to them,
+        and calls that wait for an answer.
+        """
+        messages, order, run = self._messages, self._order, self._own["run"]
+        if len(messages) <= _MESSAGES + _MESSAGES // 8:
+            return
+        waiting = {call_id for call_id in self._table("interrupts").values() if call_id}
+        old, over = self._old, len(messages) - _MESSAGES
+        for message_id in order:
+            record = messages.get(message_id)
+            if over <= 0:
+                break
+            if record is None or record["role"] == "activity":
+                continue
+            if record["run"] == run or run in record.get("also", ()):
+                continue  # a replay
+            if not waiting.isdisjoint(record["calls"]):
+                continue
+            over -= 1
+            self._drop_calls(message_id, record)
+            del messages[message_id]
+            old.setdefault(record["role"], {})[message_id] = record["order"]
+        too_many = max(0, len(order) - len(messages) - _PLACES)
+        self._lose(list(islice((name for name in order if name not in messages), too_many)))
+
+    def _lose(self, names: Sequence[str]) -> None:
+        """Know nothing of old messages any more."""
+        gone = set(names)
+        for table in self._old.values():
+            for message_id in gone & table.keys():
+                del table[message_id]
+        if gone:
+            self._order[:] = [name for name in self._order if name not in gone]
+
+    def _added(self, message_id: str, role: str, info: Members) -> list[Event]:
+        """A message that starts; one that is old is built anew in a replay."""
+        anew = self._reset_old(message_id) if self._own["replay"] else []
+        return [self._opening(message_id, self._add(message_id, role, info)), *anew]
+
+    def _reset_old(self, message_id: str) -> list[Event]:
+        """What lets a message come whole that is old: nobody knows which blocks it has."""
+        if self._old_role(message_id) is None:
+            return []
+        return [MessageReset(session_id=self.session_id, message_id=message_id)]
 
     def _is_rebuilt(self, name: str) -> bool:
         """Whether a message or call was built anew in this replay; from now on it was."""
@@ -190,8 +269,12 @@ class Thread:
         return rebuilt
 
     def _remove(self, message_id: str) -> MessageRemoved:
-        self._drop_calls(message_id, self._messages.pop(message_id))
-        self._order.remove(message_id)
+        record = self._messages.pop(message_id, None)
+        if record is None:
+            self._lose((message_id,))
+        else:
+            self._drop_calls(message_id, record)
+            self._order.remove(message_id)
         self._cool(message_id)
         return MessageRemoved(session_id=self.session_id, message_id=message_id)
 
@@ -299,9 +382,9 @@ class Thread:
         self._cool(message_id)
         if record is None:
             info = picked(event, "name", "subagentRunId", "metadata")
-            record = self._add(message_id, role, info)
+            events = self._added(message_id, role, info)
             own["opened"][message_id] = None
-            return [self._opening(message_id, record), *self._open_text(message_id, record)]
+            return [*events, *self._open_text(message_id, self._messages[message_id])]
         if record["role"] == "activity":
             return self._refused(message_id)
         own["opened"][message_id] = None
@@ -346,9 +429,11 @@ class Thread:
     def _implicit(self, message_id: str, streamed: str) -> list[Event]:
         """A message whose start was not seen; if one comes, it says what it is."""
         role = "reasoning" if streamed == "reasoning" else ""
+        old = self._old_role(message_id) is not None
         record = self._add(message_id, role, {})
         self._own["opened"][message_id] = None
-        return [*self._open_text(message_id, record), self._updated(message_id, record)]
+        opened = self._open_text(message_id, record)
+        return opened if old else [*opened, self._updated(message_id, record)]
 
     def _end(self, event: Members) -> list[Event]:
         message_id = event["messageId"]
@@ -437,19 +522,15 @@ class Thread:
 
     def _owner(self, event: Members) -> tuple[str, list[Event]]:
         """The message of a new call: its parent, or one that is made for it."""
-        messages = self._messages
         call_id, parent = event["toolCallId"], event.get("parentMessageId")
-        message_id = call_id
-        if parent and (parent not in messages or messages[parent]["role"] in ("assistant", "")):
-            message_id = parent
-        record = messages.get(message_id)
-        if record is not None and record["role"] not in ("assistant", ""):
+        carriers = (None, "assistant", "")
+        message_id: str = parent if parent and self._role(parent) in carriers else call_id
+        if self._role(message_id) not in carriers:
             message_id = self._context.new_id()  # the call's own id is another message's
-            record = None
+        record = self._messages.get(message_id)
         self._own["opened"][message_id] = None
         if record is None:
-            record = self._add(message_id, "assistant", picked(event, "subagentRunId"))
-            return message_id, [self._opening(message_id, record)]
+            return message_id, self._added(message_id, "assistant", picked(event, "subagentRunId"))
         if not record["role"]:
             record["role"] = "assistant"
             return message_id, [self._updated(message_id, record)]
@@ -495,12 +576,13 @@ class Thread:
         record = self._messages.get(message_id)
         info = picked(event, "toolCallId", "subagentRunId", "metadata")
         events: list[Event] = []
+        anew = self._reset_old(message_id)
         if record is None:
             record = self._add(message_id, "tool", info, self._behind(call_id))
         if record["role"] == "tool":
             record["info"] = info
             self._is_rebuilt(message_id)
-            events.append(self._updated(message_id, record))
+            events += [self._updated(message_id, record), *anew]
             events += self._set_content(message_id, record, event[CONTENT])
             events.append(self._closing(message_id))
         # Else the id is another message's: the call's own output is all that can hold it.
@@ -514,7 +596,7 @@ class Thread:
             return None
         messages, order = self._messages, self._order
         at = order.index(call["in"]) + 1
-        while at < len(order) and messages[order[at]]["role"] == "tool":
+        while at < len(order) and messages.get(order[at], {}).get("role") == "tool":
             at += 1
         return at
 
@@ -624,18 +706,19 @@ class Thread:
         `results`: tool messages by call; `done`: nothing more will come for it.
         """
         message_id, role = message["id"], message["role"]
-        record = self._messages.get(message_id)
+        record, known = self._messages.get(message_id), self._role(message_id)
         events: list[Event] = []
         at = None
-        if record is not None and shape_of(record["role"]) != shape_of(role):
+        if known is not None and shape_of(known) != shape_of(role):
             at = self._order.index(message_id)
             events.append(self._remove(message_id))
             record = None
+        anew = self._reset_old(message_id)
         if record is None:
             record = self._add(message_id, role, {}, at)
         record["role"], record["info"] = role, info_of(message)
         self._cool(message_id)
-        events.append(self._updated(message_id, record))
+        events += [self._updated(message_id, record), *anew]
         if role == "activity":
             record[CONTENT] = thaw(message[CONTENT])
             events.append(self._activity(message_id, record))
@@ -656,12 +739,20 @@ class Thread:
         owned = _owned_activities(event)
         results = results_of(given.values())
         events: list[Event] = []
-        for message_id in list(self._order):
-            record = self._messages[message_id]
-            if message_id not in given and not _is_kept(record, roles, owned):
+        old = []
+        for message_id in [name for name in self._order if name not in given]:
+            record = self._messages.get(message_id)
+            if _is_kept(record or {"role": self._old_role(message_id)}, roles, owned):
+                continue
+            if record is None:
+                old.append(message_id)
+                gone = MessageRemoved(session_id=self.session_id, message_id=message_id)
+                events.append(gone)
+            else:
                 events.append(self._remove(message_id))
+        self._lose(old)
         known = [message_id for message_id in self._order if message_id in given]
-        new = [message_id for message_id in given if message_id not in self._messages]
+        new = [message_id for message_id in given if self._role(message_id) is None]
         done = self._own["start"] is None
         for message_id in (*known, *new):
             events += self._whole(given[message_id], results, done)
@@ -684,11 +775,11 @@ class Thread:
 
     def _activity_snapshot(self, event: Members) -> list[Event]:
         message_id, own = event["messageId"], self._own
-        record = self._messages.get(message_id)
+        record, known = self._messages.get(message_id), self._role(message_id)
         replace = event.get("replace", True)
         events: list[Event] = []
         at = None
-        if record is not None and record["role"] != "activity":
+        if known is not None and known != "activity":
             if not replace:
                 return []
             at = self._order.index(message_id)
@@ -779,6 +870,7 @@ class Thread:
         own.update(muted={}, opened={}, subagents={}, skip=record["deltas"] if replay else 0)
         if not replay:
             own["rebuilt"] = {}
+        self._forget_old()
         events: list[Event] = [SessionStatus(session_id=self.session_id, status="busy")]
         if self._is_latest():
             info: Members = {"run": {**picked(event, *_RUN), "status": "running"}}
@@ -795,7 +887,7 @@ class Thread:
         events: list[Event] = []
         results = results_of(given["messages"])
         for message in given["messages"]:
-            if message["id"] not in self._messages:
+            if self._role(message["id"]) is None:
                 events += self._whole(message, results, done=True)
                 if message["role"] == "tool":
                     events += self._answer(message["toolCallId"], result_state(message))
@@ -962,7 +1054,7 @@ class Thread:
                     continue
                 # It stands before the next one that is known, else behind all.
                 later = (one["id"] for one in islice(messages, number + 1, None))
-                after = next((name for name in later if name in known), None)
+                after = next((name for name in later if self._role(name) is not None), None)
                 at = None if after is None else self._order.index(after)
                 self._learn(message, results, at)
             fetched = [self._fetched(message, results) for message in messages]

@@ -228,6 +228,12 @@ def application(
             ours = self.key and line.key is not None and line.key[: len(self.key)] == self.key
             return [Piece("▌" if ours else " ", "title"), *document_line(line)]
 
+        def sessions(self) -> set[str]:
+            """Sessions of which a line is visible, or that the bar is about."""
+            top, height = self.scroll_offset.y, self.scrollable_content_region.height
+            keys = [inspector.document.line(y).key for y in range(top, top + height)]
+            return {key[0] for key in (*keys, self.key) if key}
+
         def look_again(self) -> None:
             inspector.document.resize(max(1, self.scrollable_content_region.width - 1))
             if inspector.document.version != self._version:
@@ -507,6 +513,7 @@ def application(
             yield Footer()
 
         def on_mount(self) -> None:
+            inspector.on_screen = self._transcript.sessions
             self._transcript.entitle("transcript")
             self._events.focus()
             self._show_pane("timeline")

@@ -166,6 +166,7 @@ def _following(arguments: argparse.Namespace) -> Any:
     if arguments.speed is not None or arguments.paused:
         raise CallerError("--speed and --paused are for logs: a server says how fast it goes")
     from ..client import HttpxTransport, connect
+    from ..eviction import Keep
     from ..recording.command import _body, _headers
     from .app import application
     from .following import Follower
@@ -176,6 +177,7 @@ def _following(arguments: argparse.Namespace) -> Any:
         clock=clock,
         sequencing=arguments.sequencing,
         limits=_limits(arguments),
+        keep=Keep(),  # a server may be followed for days, a log comes to its end
         measure=_measure(),
     )
     transport = HttpxTransport()

@@ -8,7 +8,8 @@ nothing of how lines are drawn.
 from __future__ import annotations
 
 from bisect import bisect_right
-from itertools import accumulate
+from collections.abc import Iterator
+from itertools import accumulate, islice
 from typing import Literal, NamedTuple, TypeAlias
 
 from ..changes import ChangeSet
@@ -70,7 +71,8 @@ class Document:
     - show: `height`, `line`, `place_of`, `resize`
 
     Costs: an edit what is new of its text; something added, moved or removed one look at the
-    order of the blocks held; a width everything held. A line costs itself.
+    order of the blocks held, and one read of the messages of their sessions; a width everything
+    held. A line costs itself. Beside the blocks a number per message of the store is held.
     """
 
     def __init__(
@@ -90,6 +92,8 @@ class Document:
         self._ends: list[int] = []
         self._stale_order = True
         self._stale_heights = True
+        self._parts: dict[str, dict[str, int]] = {}  # how many, by session and message
+        self._there = 0  # blocks of everything in the store
         self.left_out = 0
         """Blocks above the first line."""
         self.version = 0
@@ -108,6 +112,7 @@ class Document:
             return
         if changes.added or changes.removed or changes.moved:
             self._stale_order = True
+        self._count(changes)
         for key in changes.removed:
             depth = len(key)
             for place in [place for place in self._blocks if place.key[:depth] == key]:
@@ -126,6 +131,15 @@ class Document:
 
     def read(self) -> None:
         """Read everything anew."""
+        store = self._store
+        self._parts = {
+            session_id: {
+                message.id: len(store.parts(session_id, message.id))
+                for message in store.messages(session_id)
+            }
+            for session_id in store.session_ids()
+        }
+        self._there = sum(map(_blocks, self._parts.values()))
         self._blocks.clear()
         self._stale_order = True
         self.version += 1
@@ -137,6 +151,31 @@ class Document:
             self._blocks.clear()
             self._stale_order = True
             self.version += 1
+
+    def _count(self, changes: ChangeSet) -> None:
+        """How many blocks there are now; what lay below a removed key goes with it, unnamed."""
+        parts = self._parts
+        for key in changes.removed:
+            below = parts.get(key.session_id)
+            if below is None:
+                continue
+            if isinstance(key, SessionKey):
+                self._there -= _blocks(parts.pop(key.session_id))
+            elif isinstance(key, MessageKey):
+                self._there -= 1 + below.pop(key.message_id, -1)
+            elif key.message_id in below:
+                below[key.message_id] -= 1
+                self._there -= 1
+        for key, _ in changes.added:
+            if isinstance(key, SessionKey):
+                parts[key.session_id] = {}
+                self._there += 2
+            elif isinstance(key, MessageKey):
+                parts[key.session_id][key.message_id] = 0
+                self._there += 1
+            else:
+                parts[key.session_id][key.message_id] += 1
+                self._there += 1
 
     def _look_again(self, key: Key) -> None:
         places = [_Place(key)]
@@ -206,22 +245,8 @@ class Document:
             self._ends = list(accumulate(self._blocks[place].height for place in self._order))
 
     def _set_order(self) -> None:
-        store, order, left = self._store, [], 0
-        for session_id in reversed(store.session_ids()):
-            session = SessionKey(session_id)
-            messages = store.messages(session_id)
-            order.append(_Place(session, True))
-            for message in reversed(messages):
-                if len(order) >= self._most:
-                    left += 1 + len(store.parts(session_id, message.id))
-                    continue
-                order += [
-                    _Place(part.key) for part in reversed(store.parts(session_id, message.id))
-                ]
-                order.append(_Place(message.key))
-            order.append(_Place(session))
-        self.left_out = left + max(0, len(order) - self._most)
-        del order[self._most :]
+        order = list(islice(self._upwards(), self._most))
+        self.left_out = self._there - len(order)
         order.reverse()
         self._order = order
         kept = {}
@@ -232,6 +257,18 @@ class Document:
                 self._fill(place, block)
             kept[place] = block
         self._blocks = kept
+
+    def _upwards(self) -> Iterator[_Place]:
+        """Where every block stands, the last one first; nothing is read of what nobody asks for."""
+        store = self._store
+        for session_id in reversed(store.session_ids()):
+            session = SessionKey(session_id)
+            yield _Place(session, True)
+            for message in reversed(store.messages(session_id)):
+                for part in reversed(store.parts(session_id, message.id)):
+                    yield _Place(part.key)
+                yield _Place(message.key)
+            yield _Place(session)
 
     def _fill(self, place: _Place, block: _Block) -> None:
         """Make the lines of a block again; of a text only what is new."""
@@ -312,6 +349,11 @@ class Document:
             for request in requests.values():
                 found.append(("ask", f"? {word} asked: {summary(request.payload)}"))
         return found
+
+
+def _blocks(parts: dict[str, int]) -> int:
+    """How many blocks a session has: two of its own, one of each message, those of its parts."""
+    return 2 + len(parts) + sum(parts.values())
 
 
 def _message_lines(message: Message) -> list[tuple[LineStyle, str]]:

@@ -27,6 +27,9 @@ _BOM = b"\xef\xbb\xbf"
 #: Characters of a type, an id and an excerpt that are kept, all on one line and safe to print.
 TYPE_LENGTH = 80
 EXCERPT_LENGTH = 120
+#: Sessions beside `main` whose memory is kept for the adapters; over it the one that was named
+#: longest ago goes. A store keeps as many removed ones (`Limits.removed_sessions`).
+MOST_SESSIONS = 1024
 
 
 @attrs.frozen
@@ -63,7 +66,8 @@ class FactsReader:
     """Reads the facts of the events of one stream after the other.
 
     Keeps what the store keeps for its adapters from stream to stream, so that made-up ids are the
-    same here and there. Costs what decoding the event costs.
+    same here and there; of the last `MOST_SESSIONS` sessions and `main`. Costs what decoding the
+    event costs.
 
     >>> reader = FactsReader()
     >>> facts = reader.read(b'data: {"type": "message.opened", "messageId": "m", "role": "user"}',
@@ -74,6 +78,7 @@ class FactsReader:
 
     def __init__(self) -> None:
         self._shared: dict[str, dict[str, dict[str, Any]]] = {}
+        self._memory: dict[str, dict[str, Any]] = {}  # of the stream's protocol, by session
         self._made = 0
         self._adapter: Adapter | None = None
         self._waiting: list[Any] = []
@@ -108,7 +113,8 @@ class FactsReader:
         return _facts(wire, name, event_id or None, events)
 
     def _adopt(self, protocol: str) -> None:
-        context = Context(new_id=self._new_id, shared=self._shared.setdefault(protocol, {}))
+        self._memory = self._shared.setdefault(protocol, {})
+        context = Context(new_id=self._new_id, shared=self._memory)
         self._adapter = adapter_named(protocol)(context)
         waiting, self._waiting = self._waiting, []
         for wire, name in waiting:
@@ -123,10 +129,18 @@ class FactsReader:
         assert adapter is not None
         if name and adapter.declaration.event_names:
             wire = {"event": name, "data": wire}
+        events: list[Event] = []
         try:
-            return list(adapter.decode(wire))
+            events += adapter.decode(wire)
         except (StreamStoreError, RecursionError):
-            return []  # the verdict says what is wrong with it
+            events.clear()  # the verdict says what is wrong with it
+        memory = self._memory
+        for name in {event.session_id or MAIN for event in events}:
+            if name in memory:
+                memory[name] = memory.pop(name)
+        while len(memory) > MOST_SESSIONS + (MAIN in memory):
+            del memory[next(name for name in memory if name != MAIN)]
+        return events
 
 
 def says(data: bytes) -> tuple[str, str, str] | None:

@@ -7,21 +7,25 @@ loop, and the clock is an argument.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from ..changes import ChangeSet
+from ..eviction import Eviction, Keep
 from ..model import Sequencing
 from ..pipeline import Stream, StreamStore
+from ..terminal import one_line
 from ..ticks import ManualTicks
 from ..verdicts import ACCEPTED, HELD, Verdict, VerdictKind
 from .document import Document
-from .facts import Facts, FactsReader
+from .facts import TYPE_LENGTH, Facts, FactsReader
 from .past import HistoryLimits, Moment, Past
 from .timeline import Clock, Row, Timeline
 from .wrapping import Measure, cells
 
 #: The store's ticks, in ms of the stream's time.
 TICK_MS = 16.0
+#: How often it looks for sessions that are to go, in ms of the stream's time.
+LOOK_MS = 1_000.0
 
 
 class Inspector:
@@ -29,11 +33,18 @@ class Inspector:
 
     - feed: `take`, `note`, `end_stream`, `pass_time`, `settle`
     - read: `store`, `timeline`, `document`, `after`
+    - bound: `on_screen`
+
+    An event costs what its store, its facts and its row cost, however many sessions there are.
 
     Args:
         protocol: of streams that nobody else opens; `auto` to find it out.
         clock: ms, for the rate alone.
         limits: how much of the past is held.
+        keep: which sessions stay in the store, see `Eviction`; by the stream's time. What goes is
+            a row of the timeline (`Row.let_go`), and gone from the document; what comes for it
+            later is refused, which its row says. None: every session stays, as the log of a
+            finite talk asks for.
         measure: cells that a text takes on the screen.
 
     >>> inspector = Inspector("native", clock=lambda: 0.0)
@@ -53,6 +64,7 @@ class Inspector:
         clock: Clock,
         sequencing: Sequencing | None = None,
         limits: HistoryLimits | None = None,
+        keep: Keep | None = None,
         measure: Measure = cells,
     ) -> None:
         self.protocol = protocol
@@ -71,6 +83,13 @@ class Inspector:
         self._first_at: float | None = None
         self._at = 0.0
         self._known: Mapping[str, int] = {}
+        self.on_screen: Callable[[], Collection[str]] = tuple
+        """Sessions that somebody looks at: they stay."""
+        self._looked_at: Collection[str] = ()
+        self._look_next = LOOK_MS
+        self._eviction: Eviction | None = None
+        if keep is not None:
+            self._eviction = Eviction(self.store, keep, protected=self._stays)
         self.store.subscribe(self._hear)
 
     @property
@@ -107,9 +126,9 @@ class Inspector:
         if self._stream.protocol is not None:
             self.protocol = opened_for = self._stream.protocol
         facts = self._reader.read(data, self._stream.protocol)
-        if facts is None:
-            return None
-        return self._add(facts, verdict, data, opened_for)
+        row = None if facts is None else self._add(facts, verdict, data, opened_for)
+        self._let_go()
+        return row
 
     def note(self, text: str) -> Row:
         """A row about the connection, where one stream ends and another may begin."""
@@ -128,11 +147,11 @@ class Inspector:
         if self._first_at is not None:
             self._pass_to(at)
             self._ticks.advance(0)  # a turn ends
+            self._let_go()
 
     def settle(self) -> None:
         """Show everything that was taken in, now: nothing comes for a while."""
-        self.store.flush()
-        self.timeline.counters.gaps = len(self.store.health.gaps)
+        self.timeline.counters.gaps = len(self.store.flush().gaps)
 
     # -- read --------------------------------------------------------------------------------
 
@@ -161,7 +180,31 @@ class Inspector:
             self._ticks.advance(at - self._at)
             self._at = at
 
-    def _add(self, facts: Facts, verdict: Verdict | None, data: bytes, protocol: str) -> Row:
+    def _stays(self, session_id: str) -> bool:
+        return session_id in self._looked_at
+
+    def _let_go(self) -> None:
+        """Let go of the sessions that are to go, and say so; looked for once in a while."""
+        passed = 0.0 if self._first_at is None else self._at - self._first_at
+        if self._eviction is None or passed < self._look_next:
+            return
+        self._look_next = passed + LOOK_MS
+        self._looked_at = frozenset(self.on_screen())
+        found = self._eviction.evict(self._at)
+        if found:
+            self._known = self._counts()
+            several = "an old session" if len(found) == 1 else f"{len(found)} old sessions"
+            says = one_line(f"let go of {several}: {', '.join(found)}", TYPE_LENGTH)
+            self._add(Facts(type=says), None, b"", self.protocol, found)
+
+    def _add(
+        self,
+        facts: Facts,
+        verdict: Verdict | None,
+        data: bytes,
+        protocol: str,
+        let_go: tuple[str, ...] = (),
+    ) -> Row:
         self._number += 1
         offset = 0.0 if self._first_at is None else self._at - self._first_at
         row = Row(
@@ -173,6 +216,7 @@ class Inspector:
             tick=self.timeline.counters.ticks + 1,
             stream=self._streams,
             protocol=protocol,
+            let_go=let_go,
         )
         self.timeline.add(row)
         self._past.saw(row, self.store, self._stream)
@@ -207,9 +251,11 @@ class Inspector:
         counters.ticks += 1
         counters.gaps = len(changes.gaps)
         self.document.hear(changes)
+        if self._eviction is not None:
+            self._eviction.hear(changes, self._at)
 
     def _counts(self) -> Mapping[str, int]:
-        counts: Mapping[str, int] = self.store.health.counts["verdicts"]
+        counts: Mapping[str, int] = self.store.counts["verdicts"]
         return counts
 
     def _verdict(self) -> Verdict:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import attrs
 
 from ..changes import ChangeSet
+from ..events import SessionRemoved
 from ..model import Sequencing
 from ..pipeline import Stream, StreamStore
 from .timeline import Row
@@ -185,7 +186,10 @@ class Past:
         assert store is not None
         if last:
             store.flush()  # what came before is not this row's doing
-        if row.verdict is None:
+        if row.let_go:
+            for session_id in row.let_go:
+                store.apply(SessionRemoved(session_id=session_id))
+        elif row.verdict is None:
             if self._stream is not None and row.stream == self._stream_number:
                 self._stream.end()
                 self._stream = None

@@ -304,6 +304,62 @@ def test_gaps_and_reconnects_that_resume_nothing_are_told(tmp_path: Path) -> Non
     assert "1 reconnect, 1 of them not resumed" in standing.line()
 
 
+def sessions_with_a_hole(first: int, last: int) -> list[Any]:
+    """One of them every two seconds; the second event of each is missing."""
+    found: list[Any] = []
+    for number in range(first, last + 1):
+        wire = {"type": "block.delta", "sessionId": f"s{number}", "messageId": "m", "blockIndex": 0}
+        pairs = ((1, 2 * number), (3, 2 * number + 1))
+        pieces = [frame({**wire, "seq": seq, "text": "x"}, id) for seq, id in pairs]
+        found += [b"".join(pieces), 2_000]
+    return found
+
+
+OPENED = frame({"type": "stream.opened", "sequencing": "block"})
+
+
+def test_a_recording_of_days_holds_the_last_sessions_and_counts_the_gaps_of_all(
+    tmp_path: Path,
+) -> None:
+    """What it lets go is in the log, and what comes for it later is recorded as everything is."""
+    path, count = tmp_path / "log.jsonl", 400
+    late = sessions_with_a_hole(1, 1)
+    bodies = [
+        events(OPENED, *sessions_with_a_hole(1, count), *late),
+        events(OPENED, *sessions_with_a_hole(count + 1, count + 1), drop=False),
+    ]
+    transport = VirtualTransport(served(*bodies))
+    recording = make(transport, path, protocol="native")
+    seen: list[int] = []
+
+    async def main() -> Standing:
+        asyncio.get_running_loop().call_later(2 * count + 20, recording.stop)
+        return await recording.run(lambda _: seen.append(len(recording._store.session_ids())))
+
+    standing = run(main())
+    assert max(seen) <= 257
+    assert len(recording._store.session_ids()) == 256
+    assert standing.let_go == count + 1 - 256
+    assert standing.gaps == count + 1
+    assert standing.events == len(recorded(path)) == 2 + 2 * (count + 2)
+    # The position moves on with what the store does not look at any more; the first hole is one
+    # of a session that it still has.
+    assert transport.requests[1].headers["last-event-id"] == str(2 * (count - 255))
+
+
+def test_resuming_a_long_log_holds_no_more_than_recording_it(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    sent = [piece for piece in sessions_with_a_hole(1, 1_500) if isinstance(piece, bytes)]
+    once = make(VirtualTransport(served(events(OPENED, *sent))), path, once=True)
+    failed(once, ConnectionLost)
+    recording = make(
+        VirtualTransport(served(events(drop=False))), path, protocol="native", resume=True,
+    )  # fmt: skip
+    standing = after(recording, 5)
+    assert len(recording._store.session_ids()) == 256
+    assert (standing.let_go, standing.gaps) == (1_500 - 256, 1_500)
+
+
 def test_the_end_of_an_answer_to_a_post_ends_the_recording(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     transport = VirtualTransport(served(Answer(body=[b"data: {}\n\n"])))

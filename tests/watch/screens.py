@@ -9,6 +9,7 @@ from typing import Any
 
 from conftest import ROOT
 
+from streamstore.eviction import Keep
 from streamstore.logs import TimedEvent
 from streamstore.replay import AT_ONCE, Speed
 from streamstore.watch.app import application
@@ -89,6 +90,7 @@ def watch(
     protocol: str = "native",
     speed: Speed = AT_ONCE,
     limits: HistoryLimits | None = None,
+    keep: Keep | None = None,
     name: str = "talk.sse",
 ) -> None:
     """Run a scenario on the screen that watches these events (wire objects, or timed events)."""
@@ -99,7 +101,7 @@ def watch(
         def clock() -> float:
             return 0.0 if screen is None else screen.now
 
-        inspector = Inspector(protocol, clock=clock, limits=limits)
+        inspector = Inspector(protocol, clock=clock, limits=limits, keep=keep)
         source = LogSource(timed(events), inspector, speed)
         app = application(inspector, source, name, clock=clock, frames=0)
         async with app.run_test(size=size) as pilot:

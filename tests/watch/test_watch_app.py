@@ -6,8 +6,9 @@ import pytest
 
 pytest.importorskip("textual")
 
-from screens import TALK, Screen, delta, watch
+from screens import TALK, Screen, delta, timed, watch
 
+from streamstore.eviction import Keep
 from streamstore.replay import Speed
 
 # -- what is shown ---------------------------------------------------------------------------------
@@ -103,6 +104,24 @@ def test_the_transcript_follows_what_grows_until_somebody_scrolls() -> None:
         assert screen.pane("transcript")[-1].strip("▌ ") in ("line 98", "line 99", "line 100")
 
     watch([delta(seq, f"\nline {seq}") for seq in range(1, 201)], scenario, speed=Speed(1))
+
+
+def test_a_session_that_is_on_the_screen_is_not_let_go_of() -> None:
+    async def scenario(screen: Screen) -> None:
+        await screen.pump(2_000, times=3)
+        await screen.press("tab", "tab", "home")
+        await screen.pump(2_000, times=57)
+        assert screen.inspector.timeline.counters.events == 60
+        assert screen.pane("transcript")[0] == " s0"
+        assert set(screen.inspector.on_screen()) == {"s0", "s1"}
+        held = screen.inspector.store.session_ids()
+        assert held[:2] == ("s0", "s1") and held[-1] == "s59" and len(held) < 12
+        assert "── let go of an old session: s" in screen.timeline
+
+    text = "\n".join("a line" for _ in range(9))
+    sent = [delta(1, text, sessionId=f"s{number}") for number in range(60)]
+    quick = Keep(sessions=4, quiet_ms=0)
+    watch(timed(sent, 2_000), scenario, speed=Speed(1), keep=quick, size=(120, 20))
 
 
 def test_a_click_selects_an_event() -> None:

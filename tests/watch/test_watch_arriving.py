@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from streamstore.testing import disturb, sample
 from streamstore.watch.cutting import EventCutter
 from streamstore.watch.facts import FactsReader
 from streamstore.watch.inspector import Inspector
+from streamstore.watch.past import HistoryLimits
 from streamstore.watch.playing import MOST_AT_ONCE, LogSource
 
 DATA = ROOT / "tests" / "data"
@@ -366,3 +369,67 @@ def test_the_connections_of_a_log_are_streams_of_their_own() -> None:
 def test_an_empty_log_has_ended() -> None:
     _, source = played()
     assert source.pump(0) == 0 and source.ended
+
+
+# -- what it costs, what it holds ------------------------------------------------------------------
+
+
+def lines_run(work: Callable[[], object]) -> int:
+    """How many lines of Python a piece of work runs: a loop costs, though it calls nothing."""
+    number = 0
+
+    def count(frame: object, event: str, argument: object) -> Any:
+        nonlocal number
+        number += event == "line"
+        return count
+
+    before = sys.gettrace()
+    sys.settrace(count)
+    try:
+        work()
+    finally:
+        sys.settrace(before)
+    return number
+
+
+def test_an_event_costs_the_same_however_many_sessions_there_are() -> None:
+    def cost(sessions: int) -> int:
+        watched = Inspector("native", clock=lambda: 0.0, limits=HistoryLimits(spacing=10**6))
+        for number in range(sessions):
+            watched.take(in_session(f"s{number}"), float(number))
+        watched.settle()
+        at = float(sessions)
+
+        def one_more() -> None:
+            watched.take(in_session("s3"), at)
+            watched.settle()
+
+        one_more()
+        return lines_run(one_more)
+
+    assert cost(1_000) == cost(10)
+
+
+def in_session(session: str) -> bytes:
+    return line(type="block.delta", sessionId=session, messageId="m", blockIndex=0, text="x")
+
+
+def test_the_facts_of_a_stream_of_days_hold_the_last_sessions() -> None:
+    """A session that is still named keeps what its adapter remembers, however old it is."""
+
+    def chunk(session: str) -> bytes:
+        said = {"sessionUpdate": "agent_message_chunk", "content": {"type": "text", "text": "hi"}}
+        return line(
+            jsonrpc="2.0", method="session/update", params={"sessionId": session, "update": said}
+        )
+
+    reader = FactsReader()
+    first = reader.read(chunk("old"), "acp")
+    for number in range(1_500):
+        reader.read(chunk(f"s{number}"), "acp")
+        if number % 1_000 == 999:
+            reader.read(chunk("old"), "acp")
+    (held,) = reader._shared.values()
+    assert len(held) == 1024
+    last = reader.read(chunk("old"), "acp")
+    assert first is not None and last is not None and last.message_id == first.message_id

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from test_cost import calls
 
 from streamstore import StreamStore
 from streamstore.keys import MessageKey, PartKey
@@ -214,6 +215,68 @@ def test_over_its_bound_the_oldest_are_left_out_and_a_line_says_how_many() -> No
     assert len(document._blocks) == 21
     place = document.place_of(PartKey("s", "m29", 0))
     assert place is not None and lines[place[0] + place[1] - 1] == "text 29"
+
+
+def change(kind: str, session: str, message: str, block: int) -> dict[str, Any]:
+    wire: dict[str, Any] = {"type": kind, "sessionId": session}
+    if not kind.startswith("session"):
+        wire["messageId"] = message
+    if kind.startswith("block"):
+        wire["blockIndex"] = block
+    if kind == "block.opened":
+        wire["kind"] = "text"
+    if kind == "message.opened":
+        wire["role"] = "user"
+    if kind in ("session.updated", "message.updated"):
+        wire.update(info={}, whole=True)
+    return {**wire, "text": "x"} if kind == "block.delta" else wire
+
+
+changes = st.builds(
+    change,
+    st.sampled_from(
+        "session.updated session.removed message.updated message.opened message.removed "
+        "message.reset block.opened block.delta block.delta block.removed".split()
+    ),
+    st.sampled_from("st"),
+    st.sampled_from("mno"),
+    st.integers(0, 2),
+)
+
+
+@given(st.lists(st.tuples(changes, st.sampled_from(["", "", "tick", "hear"])), max_size=40))
+def test_how_many_are_left_out_is_right_whatever_comes_and_goes(steps: list[Any]) -> None:
+    store = StreamStore("native", ticks="manual")
+    document, heard = Document(store, most_blocks=4), 0
+    for wire, then in [*steps, ({"type": "stream.synchronized"}, "hear")]:
+        store.ingest(wire)
+        if then:
+            store.flush()
+        if then == "hear":
+            document.hear(store.pull(heard))  # merged: what came and went is in none
+            heard = store.version
+            expected = Document(store, most_blocks=4)
+            assert texts(document) == texts(expected)
+            assert document.left_out == expected.left_out
+            shown = sum(len(store.parts(s, m.id)) + 1 for s in store.session_ids() for m in store.messages(s))  # fmt: skip
+            assert document.left_out == max(0, shown + 2 * len(store.session_ids()) - 4)
+
+
+@pytest.mark.parametrize("what", ["a message", "a part"])
+def test_something_new_costs_the_blocks_held_however_many_there_are(what: str) -> None:
+    def cost(messages: int) -> int:
+        store, document = store_and_document(most_blocks=40)
+        store.ingest_many(
+            change("message.opened", f"s{n // 10}", f"m{n}", 0) for n in range(messages)
+        )
+        store.ingest(delta("x", "new"))
+        store.flush()
+        assert document.height and document.left_out == messages + messages // 5 + 4 - 40
+        store.ingest(delta("x", "new", 1) if what == "a part" else delta("x", "newer"))
+        store.flush()
+        return calls(lambda: document.height)
+
+    assert cost(4_000) == cost(200)
 
 
 def test_another_width_wraps_everything_anew() -> None:

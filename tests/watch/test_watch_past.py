@@ -9,6 +9,7 @@ import pytest
 from conftest import ROOT
 
 from streamstore import StreamStore
+from streamstore.eviction import Keep
 from streamstore.logs import Log
 from streamstore.testing import disturb, sample
 from streamstore.watch.inspector import Inspector
@@ -256,3 +257,67 @@ def test_a_state_behind_an_end_of_a_connection_knows_that_it_ended() -> None:
         gaps.append(part is not None and part.gap)
     assert note.number == 5
     assert gaps[::-1] == [False] * 4 + [True] * 3
+
+
+# -- sessions that it lets go of -------------------------------------------------------------------
+
+
+def comes(session: str, seq: int = 1) -> bytes:
+    wire = {"type": "block.delta", "sessionId": session, "messageId": "m", "blockIndex": 0}
+    return lines([{**wire, "seq": seq, "text": session}])[0]
+
+
+def bounded(sessions: int, **limits: int) -> Inspector:
+    keep = Keep(sessions=sessions, quiet_ms=5_000)
+    return Inspector("native", clock=lambda: 0.0, limits=HistoryLimits(**limits), keep=keep)
+
+
+def test_of_a_live_stream_it_keeps_the_last_sessions_and_says_which_it_let_go_of() -> None:
+    watched = bounded(10)
+    seen = []
+    for number in range(200):
+        watched.take(comes(f"s{number}"), number * 1_000.0)
+        seen.append(len(watched.store.session_ids()))
+    watched.pass_time(200_000.0)
+    watched.settle()
+    assert max(seen) <= 12
+    assert watched.store.session_ids() == tuple(f"s{number}" for number in range(190, 200))
+    notes = [row for row in watched.timeline.rows if row.let_go]
+    assert [name for row in notes for name in row.let_go] == [f"s{n}" for n in range(190)]
+    assert notes[0].facts.type == "let go of an old session: s0" and notes[0].verdict is None
+    assert watched.timeline.counters.events == 200
+    shown = {watched.document.line(at).text for at in range(watched.document.height)}
+    assert "s190" in shown and "s189" not in shown
+    late = watched.take(comes("s0", 2), 201_000.0)
+    assert late is not None and late.verdict == ("refused", "removed", "")
+
+
+def test_what_is_on_the_screen_is_not_let_go_of() -> None:
+    watched = bounded(3)
+    watched.on_screen = lambda: ["s1"]
+    for number in range(30):
+        watched.take(comes(f"s{number}"), number * 1_000.0)
+    watched.settle()
+    assert watched.store.session_ids()[0] == "s1"
+    assert watched.stream is not None and not watched.stream.ended
+
+
+@pytest.mark.parametrize("spacing", [7, 500])
+def test_the_state_after_each_event_has_what_was_there_then(spacing: int) -> None:
+    watched = bounded(4, spacing=spacing)
+    expected = {}
+    for number in range(60):
+        row = watched.take(comes(f"s{number % 23}", 1 + number), number * 2_000.0)
+        watched.store.flush()
+        last = watched.timeline.rows[-1]
+        assert row is not None and row.number in (last.number, last.number - 1)
+        expected[last.number] = shown(watched.store)
+    rows = watched.timeline.rows
+    assert sum(len(row.let_go) for row in rows) > 10
+    for row in [*rows[::-3], *rows[::4]]:
+        moment = watched.after(row)
+        assert moment is not None
+        if row.number in expected:
+            assert shown(moment.store) == expected[row.number], f"after {row.number}"
+        if row.let_go and moment.changes is not None:
+            assert [key[0] for key in moment.changes.removed if len(key) == 1] == [*row.let_go]
