@@ -167,7 +167,7 @@ _MODES: dict[str, dict[str, str]] = {
         **_NUMBERED,
         "one_fits": "and type(seq) is int and seq == row.mark + 1",
         "one_mark": "row.mark = seq",
-        # A third of the time of `type`; who lies about his class counts, but is kept nowhere.
+        # `__class__` costs less than `type`; a seq that lies about it counts, and is kept nowhere.
         "many_begin": "following = row.mark + 1",
         "many_fits": "and seq == following and seq.__class__ is int",
         "many_mark": "following += 1",

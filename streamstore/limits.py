@@ -64,7 +64,8 @@ class Limits:
         data_line_bytes: what a data line costs beside its bytes.
         event_id_bytes: length of an event-stream id; a longer one is void, the former stays.
         ended_streams: ended streams whose position is kept until one of their protocol and session
-            is opened; the oldest goes first.
+            is opened; the oldest goes first. As many when a saved state is loaded, with the streams
+            that were open in it.
         nesting: arrays and objects inside each other in one wire object; a deeper one is
             malformed. Every walk of a value recurses.
         undetected_events: events that wait until `protocol="auto"` recognises a stream; over it

@@ -652,13 +652,12 @@ class StreamStore:
             )
             gaps = load_gaps(saved["gaps"])
             store._tables.restore(rows, saved["shown"], saved["tick"], gaps, leaving)
-            remembered = {name for memory in store._stages.memory.values() for name in memory}
             for row in rows:
                 store._touch_again(row)
             streams = [thaw(entry) for entry in saved["streams"]]
             store._positions.load(streams, saved["holes"], store._sessions)
-            for name in remembered - store._sessions.keys():
-                store._stages.forget_memory(name)
+            for name in {name for memory in store._stages.memory.values() for name in memory}:
+                store._stages.forget_memory(name)  # of one that nobody went on from
             for left in leaving:
                 store._coalescer.touch(left)
             # What is shown can be read and is JSON, or the state is refused here.

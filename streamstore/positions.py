@@ -408,8 +408,8 @@ class Positions:
             LookupError, TypeError, ValueError: a hole names what is not there, or is none.
         """
         # Those that nobody went on from in all the lives since are forgotten, the oldest first.
-        kept = sorted(left, key=_token)[-self._limits.ended_streams :]
-        self.left = [entry for entry in left if any(entry is other for other in kept)]
+        kept = {id(entry) for entry in sorted(left, key=_token)[-self._limits.ended_streams :]}
+        self.left = [entry for entry in left if id(entry) in kept]
         self._look_at_left()
         for key, seq, place, events, event_id, *age in holes:
             holder = left[place] if place >= 0 else None

@@ -106,6 +106,12 @@ _OWN_MEMBERS: Mapping[type[Event], str] = {
     QuestionRejected: "questions",
 }
 
+#: More deltas than anybody sends lie above it, all of them numbers.
+_NEAR_THE_END = MAX_NUMBER - 2**48
+#: Refused for what they say: sent again they are the same events, whatever was removed since. What
+#: there was no room or place for may come again.
+_JUDGED = (verdicts.RANK, verdicts.CONFLICT, verdicts.SEALED)
+
 
 class Stages:
     """What the streams of one store share: the stages, the rows, and what is known of them all.
@@ -119,8 +125,6 @@ class Stages:
         generation: the generation of the server's counter where it is for all sessions.
         resync: sessions that should be fetched again, with the reason.
         removed: sessions that show nothing, removed ones or not begun, the longest ago first.
-        remembered: forgotten sessions of which adapters remember something while a stream that was
-            opened for them goes on.
         last_opened: epoch in which a connection last began.
         new_id, loads: make an id; read JSON (None: the standard decoder).
         wake, woke, fed: of the store: a row has its first work since the last tick, there may be
@@ -129,8 +133,8 @@ class Stages:
 
     __slots__ = (
         "applied", "coalescer", "counts", "default", "fed", "gate", "generation", "inbox",
-        "last_opened", "limits", "loads", "memory", "new_id", "positions", "reducer", "remembered",
-        "removed", "resync", "sessions", "streams", "wake", "woke",
+        "last_opened", "limits", "loads", "memory", "new_id", "positions", "reducer", "removed",
+        "resync", "sessions", "streams", "wake", "woke",
     )  # fmt: skip
 
     def __init__(
@@ -165,7 +169,6 @@ class Stages:
         self.generation: str | None = None
         self.resync: dict[str, str] = {}
         self.removed: dict[str, None] = {}
-        self.remembered: set[str] = set()
         self.last_opened = 0
 
     def session_row(self, session_id: str) -> SessionRow:
@@ -212,7 +215,7 @@ class Stages:
                 self.counts.characters["superseded"] += verdicts.text_length(event)
 
     def note_removed(self, session: SessionRow) -> None:
-        """Remember a removed session; over the bound the oldest is forgotten, with its ids."""
+        """Remember a session that shows nothing; over the bound the oldest is forgotten."""
         self.removed.pop(session.id, None)
         self.removed[session.id] = None
         if session.removed_now:
@@ -241,13 +244,15 @@ class Stages:
             del self.removed[session_id]
 
     def forget_memory(self, session_id: str) -> None:
-        """Drop what adapters remember of a forgotten session, or wait for its streams to end."""
-        self.remembered.discard(session_id)
+        """Drop what adapters remember of a session without a row, unless a stream builds on it.
+
+        That one drops it when it ends. Linear in the open streams, and in the saved ones.
+        """
+        if session_id in self.sessions:
+            return
         going_on = [stream._default_session for stream in self.streams]
         saved = [entry["sessionId"] or MAIN for entry in self.positions.left if not entry["ended"]]
-        if session_id in going_on or session_id in saved:
-            self.remembered.add(session_id)  # their adapters build on it
-        elif session_id not in self.sessions:
+        if session_id not in going_on and session_id not in saved:
             for sessions in self.memory.values():
                 sessions.pop(session_id, None)
 
@@ -610,11 +615,7 @@ class Stream:
             stages.positions.leave(self._progress, entry)
         self._sessions.clear()
         stages.streams.pop(self, None)
-        if (
-            self._default_session in stages.remembered
-            or self._default_session not in stages.sessions
-        ):
-            stages.forget_memory(self._default_session)
+        stages.forget_memory(self._default_session)
 
     def _entry(self) -> dict[str, Any]:
         """What a saved state holds of the stream: where it stands, and what it goes on with."""
@@ -1209,13 +1210,6 @@ class Stream:
                 rise(session, MAX_NUMBER)  # a read has no place among the events
                 if intervals.starts[1:]:
                     self._note_holes(session, None)
-
-
-#: More deltas than anybody sends lie above it, all of them numbers.
-_NEAR_THE_END = MAX_NUMBER - 2**48
-#: Refused for what they say: sent again they are the same events, whatever was removed since. What
-#: there was no room or place for may come again.
-_JUDGED = (verdicts.RANK, verdicts.CONFLICT, verdicts.SEALED)
 
 
 def _discard(session: SessionRow, message: MessageRow | None, block: BlockRow | None) -> None:

@@ -135,11 +135,11 @@ class FactsReader:
         except (StreamStoreError, RecursionError):
             events.clear()  # the verdict says what is wrong with it
         memory = self._memory
-        for name in {event.session_id or MAIN for event in events}:
-            if name in memory:
-                memory[name] = memory.pop(name)
+        for session_id in dict.fromkeys(event.session_id or MAIN for event in events):
+            if session_id in memory:
+                memory[session_id] = memory.pop(session_id)
         while len(memory) > MOST_SESSIONS + (MAIN in memory):
-            del memory[next(name for name in memory if name != MAIN)]
+            del memory[next(session_id for session_id in memory if session_id != MAIN)]
         return events
 
 

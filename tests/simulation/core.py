@@ -119,7 +119,7 @@ class Run:
         self.wires = Wires(history["protocol"], self.script, history["framing"])
         self.got: set[int] = set()
         self.numbers: dict[str, list[tuple[int, int]]] = {}
-        #: Messages and blocks that a fetched state lacks, and of which nothing had come: up to that seq
+        #: Messages and blocks that a fetched state lacks, of which nothing had come: up to that seq
         #: nobody can know that there was one, nor that it was removed.
         self.unheard: dict[tuple[str, str, int | None], int] = {}
         #: Messages that a fetched state has: they are there, whatever else is known of them.
