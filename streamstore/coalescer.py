@@ -30,6 +30,8 @@ from .verdicts import Counts
 
 AnyRow: TypeAlias = SessionRow | MessageRow | BlockRow
 Edits: TypeAlias = list[tuple[str, Edit]]
+#: The edits of a tick, the sessions that they are in, and how many characters they add.
+Texts: TypeAlias = tuple[dict[TextField, Edit], dict[SessionRow, None], int]
 
 
 class Coalescer:
@@ -44,6 +46,7 @@ class Coalescer:
 
     def __init__(self, limits: Limits, counts: Counts, delivery: Delivery) -> None:
         self._limits = limits
+        self._room = limits.pending_merge
         self._counts = counts
         self.delivery = delivery
         self.dirty: list[AnyRow] = []
@@ -64,14 +67,14 @@ class Coalescer:
 
     def wake(self, row: BlockRow) -> None:
         """Have the next tick look at the text of a row, which nothing else of it changed."""
-        row.room = self._limits.pending_merge
-        row.calm_to = row.mark + row.room
-        if len(row.fresh) >= row.room:
+        room = row.room = self._room
+        row.calm_to = row.mark + room
+        if len(row.fresh) >= room:
             self.merge(row)  # streams that take turns with it wake it each time
         if not row.dirty:
             row.dirty = True
             self.dirty.append(row)
-        row.message.session.woken[row.key] = row
+        row.message.session.woken[row] = None
 
     def ask_again(self) -> None:
         """No tick could be asked for: the next delta of any row that waits asks again."""
@@ -93,7 +96,7 @@ class Coalescer:
 
     def settle_session(self, session: SessionRow) -> None:
         """Settle what the hot path left in a session: its events are counted in order."""
-        for row in session.woken.values():
+        for row in session.woken:
             self.settle(row)
 
     def settle(self, row: BlockRow) -> None:
@@ -231,8 +234,8 @@ class Coalescer:
                 taken.append((row, []))
         return taken
 
-    def take_texts(self) -> tuple[dict[TextField, Edit], dict[SessionRow, None]] | None:
-        """The edits of a tick before which nothing came but deltas in order, and whose they are.
+    def take_texts(self) -> Texts | None:
+        """The edits of a tick before which nothing came but deltas in order.
 
         None where it is any other tick, which is `take`'s. Does what `take` and publishing do, at
         a third of their price: this is nearly every tick of an answer that streams.
@@ -250,7 +253,7 @@ class Coalescer:
                 return None
         self.dirty = []
         edits: dict[TextField, Edit] = {}
-        deltas = characters = 0
+        deltas = characters = shown = 0
         for row in rows:
             assert type(row) is BlockRow
             row.dirty = False
@@ -278,13 +281,14 @@ class Coalescer:
                     characters += len(text)
             if edit is not None:
                 edits[row.text_field] = edit
+                shown += len(edit[1])
                 row.view = message.parts_view = None
         for session in sessions:
             session.woken.clear()
-        self._counts.deltas(deltas, characters)
-        if edits:
-            self._counts.work["writes"] += len(edits)
-        return edits, sessions
+        counts = self._counts
+        counts.deltas(deltas, characters)
+        counts.work["writes"] += len(edits)
+        return edits, sessions, shown
 
     def _edits(self, row: BlockRow) -> Edits:
         message = row.message

@@ -30,6 +30,7 @@ _decoder: Any = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite)
 #: catches: `StopIteration`, `ValueError`, `RecursionError`.
 scan_json: Callable[[str, int], tuple[Any, int]] = _decoder.scan_once
 _WHITE = " \t\r\n"
+_HOLDERS = (dict, list)
 
 
 def decode_json(data: str | bytes, loads: Callable[[Any], Any] | None = None) -> Any:
@@ -85,18 +86,17 @@ def nests_over(value: Any, bound: int) -> bool:
     >>> nests_over([[1]], 2), nests_over([[[]]], 2)
     (False, True)
     """
-    level: list[Any] = [[value]]
-    for _ in range(bound + 1):
+    level: list[Any] = [value] if isinstance(value, _HOLDERS) else []
+    for _ in range(bound):
         level = [
             item
             for holder in level
-            if isinstance(holder, dict | list)
             for item in (holder.values() if isinstance(holder, dict) else holder)
-            if isinstance(item, dict | list)
+            if isinstance(item, _HOLDERS)
         ]
         if not level:
             return False
-    return True
+    return bool(level)
 
 
 def _decode_padded(text: str) -> Any:

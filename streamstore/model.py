@@ -209,12 +209,12 @@ class Part:
     @property
     def text(self) -> str:
         """The text so far, unpaired surrogates as U+FFFD; joined at the first read."""
-        return str(self.view)
+        return self.view.read()
 
     def field_text(self, field: str) -> str:
         """The text streamed into another field than `text` ("" where there is none)."""
         view = self.view if field == "text" else self.others.get(field)
-        return "" if view is None else str(view)
+        return "" if view is None else view.read()
 
     @property
     def time(self) -> Json:

@@ -77,6 +77,8 @@ class Ordered(Generic[Name]):
     def after(self, name: Name) -> Name | None:
         """The next name, None for the last one."""
         keys, key = self._keys, self._places[name]
+        if keys[-1] == key:
+            return None
         at = bisect_right(keys, key) if isinstance(keys, list) else keys.bisect_right(key)
         return self._names[keys[at]] if at < len(keys) else None
 
@@ -84,6 +86,8 @@ class Ordered(Generic[Name]):
         self, new: Collection[Name], over: Collection[Name] = ()
     ) -> list[tuple[Name, Name | None]]:
         """Names in order, each with the next one that is neither new nor in `over` (None: last)."""
+        if len(new) == 1 and not over:
+            return [(name, self.after(name)) for name in new]
         ordered = sorted({*new, *over}, key=self._places.__getitem__)
         found: dict[Name, Name | None] = {}
         for name in reversed(ordered):

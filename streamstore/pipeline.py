@@ -12,7 +12,6 @@ import json
 import os
 import sys
 import traceback
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, Literal, TypeAlias
@@ -23,6 +22,7 @@ from .changes import ChangeSet, Gap, MergedChanges, Place
 from .decoding import decoder_named
 from .errors import CallerError, UnsupportedState
 from .events import Event
+from .history import History
 from .inbox import Inbox
 from .iterating import Changes, weak
 from .keys import BlockIndex, Key
@@ -144,13 +144,16 @@ class StreamStore:
         self._streams = self._stages.streams
         self._tables = Tables()
         self._closed = False
-        self._history: deque[tuple[ChangeSet, int]] = deque()
-        self._history_characters = 0
+        self._history = History(self.limits.history_changes, self.limits.history_characters)
         self._each = ticks == "each"
         self._at_feed = ticks is None
         self._asked_tick = False
         self._subscribers = Subscribers(
-            self.limits.subscriber_changes, self._locate, self._call_later, on_error or _report
+            self.limits.subscriber_changes,
+            self._locate,
+            self._call_later,
+            on_error or _report,
+            self._counts.work,
         )
         if self._ticks is not None:
             self._ticks.start(self._commit)
@@ -323,40 +326,28 @@ class StreamStore:
         before = self._tables.version
         plain = self._coalescer.take_texts()
         if plain is not None:
-            changes = self._tables.publish_texts(plain[0], self._positions.resume(plain[1]))
+            edits, sessions, characters = plain
+            changes = self._tables.publish_texts(edits, self._positions.resume(sessions))
         elif not self._coalescer.waits:
             return self._nothing()
         else:
             taken = self._coalescer.take()
             touched = dict.fromkeys([_session_of(row) for row, _ in taken])
             changes = self._tables.publish(taken, self._positions.resume(touched))
+            characters = sum(len(edit.text) for edit in changes.text.values())
         if len(self._stages.removed) > self.limits.removed_sessions:
             self._stages.forget_removed()
         if changes.version == before:
             return self._nothing()
         self._counts.work["ticks"] += 1
-        self._remember(changes)
-        if self._subscribers:
-            passes = self._subscribers.passes
-            self._subscribers.notify(changes)
-            self._counts.work["notifications"] += self._subscribers.passes - passes
+        self._history.add(changes, characters)
+        self._subscribers.notify(changes)
         return changes
 
     def _nothing(self) -> ChangeSet:
         return ChangeSet(
             version=self._tables.version, gaps=self._tables.gaps, resume=self._positions.resume(())
         )
-
-    def _remember(self, changes: ChangeSet) -> None:
-        size = 0
-        for edit in changes.text.values():
-            size += len(edit.text)
-        self._history.append((changes, size))
-        self._history_characters += size
-        while len(self._history) > self.limits.history_changes or (
-            self._history_characters > self.limits.history_characters and self._history
-        ):
-            self._history_characters -= self._history.popleft()[1]
 
     # -- reads ---------------------------------------------------------------------------------
 
@@ -506,7 +497,7 @@ class StreamStore:
         version = self._tables.version
         if since == version:
             return self._nothing()
-        held = [changes for changes, _ in self._history if changes.version > since]
+        held = self._history.since(since)
         if len(held) != version - since:  # too old, or of another life of the store
             return attrs.evolve(self._nothing(), reset=True)
         merged = MergedChanges()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import attrs
 
@@ -52,13 +52,12 @@ class Progress:
             on from a saved state has that one's.
         counted: wire objects that came, but for those of `taken_in`.
         taken_in: how many took the short way to its end.
-        event_id: of the last event, of the one that is being taken in at the latest.
         id_before: while an event with an id is taken in, the id before it; else None.
     """
 
     __slots__ = (
-        "_before", "_began", "_positions", "_repeats_from", "_repeats_to",
-        "counted", "event_id", "id_before", "taken_in", "token",
+        "_before", "_began", "_event_id", "_positions", "_repeats_from", "_repeats_to",
+        "counted", "id_before", "taken_in", "token",
     )  # fmt: skip
 
     def __init__(self, positions: Positions, token: int) -> None:
@@ -66,11 +65,22 @@ class Progress:
         self.token = token
         self.counted = 0
         self.taken_in: Callable[[], int] = _none
-        self.event_id = ""
+        self._event_id = ""
         self.id_before: str | None = None
         # The run of duplicates at the end, as offsets: a resume position does not move over it.
         self._repeats_from = self._repeats_to = -1
         self._before = self._began = Position(0, "", (token, 0))
+
+    @property
+    def event_id(self) -> str:
+        """Of the last event, of the one that is being taken in at the latest; "" for none."""
+        return self._event_id
+
+    @event_id.setter
+    def event_id(self, event_id: str) -> None:
+        if not (event_id and self._event_id):
+            self._positions.forget_speaker()
+        self._event_id = event_id
 
     @property
     def received(self) -> int:
@@ -87,7 +97,7 @@ class Progress:
         """The last position before the first missing operation, or the last one taken in."""
         received = self.counted + self.taken_in()
         at = self._repeats_from if received == self._repeats_to else received
-        taken = Position(at, self.event_id, (self.token, at))
+        taken = Position(at, self._event_id, (self.token, at))
         return self._positions.before_holes(self, taken)
 
     def count_by(self, taken_in: Callable[[], int]) -> None:
@@ -101,7 +111,7 @@ class Progress:
         """Count an event, and keep where the stream stood: behind the last that was no repeat."""
         received = self.counted + self.taken_in()
         at = self._repeats_from if received == self._repeats_to else received
-        event_id = self.event_id if self.id_before is None else self.id_before
+        event_id = self._event_id if self.id_before is None else self.id_before
         self._before = Position(at, event_id, (self.token, at))
         self.counted += 1
 
@@ -122,7 +132,7 @@ class Progress:
         if mode == "block":
 
             def wake_block(row: BlockRow) -> None:
-                row.stood = (self.token, self.counted + self.taken_in(), self.event_id, row.mark)
+                row.stood = (self.token, self.counted + self.taken_in(), self._event_id, row.mark)
                 wake(row)
 
             return wake_block
@@ -137,7 +147,7 @@ class Progress:
 
     def stand(self, row: SessionRow | MessageRow | BlockRow, seq: int) -> None:
         """Note the place behind a seq that is the highest so far; -1: its opening, without one."""
-        row.stood = (self.token, self.counted + self.taken_in(), self.event_id, seq)
+        row.stood = (self.token, self.counted + self.taken_in(), self._event_id, seq)
 
     # -- what is missing -----------------------------------------------------------------------
 
@@ -216,7 +226,7 @@ class Progress:
         """Go on where another stream stood: a saved one, or one whose connection ended."""
         self.event_id = entry["eventId"]
         if entry["ended"]:
-            events, event_id = self.counted, self.event_id
+            events, event_id = self.counted, self._event_id
         else:  # it is the same connection's count that goes on
             self.counted, self.token = entry["events"], entry["token"]
             events, event_id = entry["began"]
@@ -233,12 +243,16 @@ class Positions:
     """
 
     __slots__ = (
-        "_found", "_left_id", "_limits", "_open", "_sweep_at", "blocks", "left", "sessions",
+        "_found", "_left_id", "_limits", "_open", "_speaker", "_sweep_at",
+        "blocks", "left", "sessions",
     )  # fmt: skip
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._open: dict[Progress, None] = {}
+        # The last opened one that has an event id: a tick may not look at all of them. False: not
+        # known.
+        self._speaker: Progress | Literal[False] | None = None
         # What `_first_held` found, by stream, since the holes last changed.
         self._found: dict[Progress, Position] = {}
         self._sweep_at = 64
@@ -272,6 +286,7 @@ class Positions:
     def enter(self, progress: Progress, before: Entry | None) -> None:
         """A stream was opened; it goes on from what an earlier one left, where one did."""
         self._open[progress] = None
+        self._speaker = False
         if before is not None:
             progress.go_on(before)
             self._hand_holes(before, progress)
@@ -291,6 +306,11 @@ class Positions:
             self.left.remove(other)
         self._look_at_left()
         del self._open[progress]
+        self._speaker = False
+
+    def forget_speaker(self) -> None:
+        """An open stream has its first event id now, or none any more."""
+        self._speaker = False
 
     def _hand_holes(self, holder: Progress | Entry, heir: Progress | Entry) -> None:
         """Holes that one stream left are its successor's: its position lies before them.
@@ -359,24 +379,27 @@ class Positions:
 
     def resume(self, touched: Iterable[SessionRow]) -> Mapping[str, Any]:
         """Where to resume, as `Health.resume` has it, with the seqs of these sessions."""
-        resume: dict[str, Any] = {}
         sessions: dict[str, int] = {}
         for session in touched:
-            if session.intervals.starts:
-                sessions[session.id] = session.intervals.ends[0]
+            intervals = session.intervals
+            if intervals.starts:
+                sessions[session.id] = intervals.ends[0]
+        speaker = self._speaker
+        if speaker is None and not sessions and not self._left_id:
+            return _NO_POSITION
+        resume: dict[str, Any] = {}
         if sessions:
             if len(sessions) > 1:
                 sessions = dict(sorted(sessions.items()))
             resume["sessions"] = MappingProxyType(sessions)
-        # The last one that has an id says it: looked for from the end, at every tick.
-        for progress in reversed(self._open):
-            if progress.event_id:
-                holes = self.blocks or self.sessions
-                resume["eventId"] = progress.position.event_id if holes else progress.event_id
-                break
-        else:
-            if self._left_id:
-                resume["eventId"] = self._left_id
+        if speaker is False:
+            named = (progress for progress in reversed(self._open) if progress.event_id)
+            speaker = self._speaker = next(named, None)
+        if speaker is not None:
+            holes = self.blocks or self.sessions
+            resume["eventId"] = speaker.position.event_id if holes else speaker.event_id
+        elif self._left_id:
+            resume["eventId"] = self._left_id
         return MappingProxyType(resume) if resume else _NO_POSITION
 
     # -- saved states --------------------------------------------------------------------------

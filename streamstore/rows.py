@@ -524,7 +524,7 @@ class SessionRow(Marks):
     mode: str | None = None
     turn: str = ""
     withheld: dict[PartKey, BlockRow] = attrs.field(factory=dict)
-    woken: dict[PartKey, BlockRow] = attrs.field(factory=dict)
+    woken: dict[BlockRow, None] = attrs.field(factory=dict)
     stated: dict[int, None] = attrs.field(factory=dict)
     closing: dict[PartKey, tuple[BlockRow, int]] = attrs.field(factory=dict)
     own_epochs: dict[str, int] = attrs.field(factory=dict)

@@ -121,15 +121,16 @@ class Tables:
         if not (removed or changed or added or moved or text):
             return ChangeSet(version=self.version, gaps=self.gaps, resume=resume)
         self.version += 1
-        return ChangeSet(
-            version=self.version,
-            added=self.places(added, moved) if added else (),
-            changed=tuple(changed),
-            removed=tuple(removed),
-            moved=self.places(moved) if moved else (),
-            text=MappingProxyType(text),
-            gaps=self.gaps,
-            resume=resume,
+        return _changes(
+            self.version,
+            self.places(added, moved) if added else (),
+            tuple(changed),
+            tuple(removed),
+            self.places(moved) if moved else (),
+            MappingProxyType(text),
+            False,
+            self.gaps,
+            resume,
         )
 
     def publish_texts(self, text: dict[TextField, Edit], resume: Mapping[str, Any]) -> ChangeSet:
@@ -150,21 +151,24 @@ class Tables:
     ) -> None:
         """Publish what changed of rows beside their texts."""
         kinds = (SessionRow, MessageRow, BlockRow)
-        for kind in kinds:  # removals first: a key may come back in the same tick
-            for row in rows:
-                if type(row) is kind and row.shown is not None and not row.exists:
-                    if self._published(row):
-                        removed.append(self._unpublish(row))
+        gone = [row for row in rows if row.shown is not None and not row.exists]
+        for kind in kinds if gone else ():  # removals first: a key may come back in the same tick
+            for row in gone:
+                if type(row) is kind and row.shown is not None and self._published(row):
+                    removed.append(self._unpublish(row))
         for kind in kinds:
             for row in rows:
                 if type(row) is kind and row.exists:
                     self._publish(row, added, changed, moved)
-        told = {*removed, *changed, *(_key(row) for row in added)}
+        noted = []
         for row in rows:
-            key = _key(row)
-            if self._note_gap(key, _gap(row) if row.exists else None) and key not in told:
-                if row.exists:
-                    changed.append(key)  # a further hole in what has one already
+            gap = _gap(row) if row.exists else None
+            if (gap is not None or self._gaps) and self._note_gap(_key(row), gap) and row.exists:
+                noted.append(_key(row))
+        if noted:
+            told = {*removed, *changed, *(_key(row) for row in added)}
+            # A further hole in what has one already.
+            changed += [key for key in noted if key not in told]
         if self._gaps_changed:
             self._gaps_changed = False
             self.gaps = tuple(self._gaps.values())

@@ -110,6 +110,7 @@ _OWN_MEMBERS: Mapping[type[Event], str] = {
 _NEAR_THE_END = MAX_NUMBER - 2**48
 #: Refused for what they say: sent again they are the same events, whatever was removed since. What
 #: there was no room or place for may come again.
+_TURNS = (TurnStarted, TurnCompleted)
 _JUDGED = (verdicts.RANK, verdicts.CONFLICT, verdicts.SEALED)
 
 
@@ -949,7 +950,7 @@ class Stream:
         at: int,
     ) -> Verdict:
         stages = self._stages
-        if isinstance(event, TurnStarted | TurnCompleted):
+        if message is None and isinstance(event, _TURNS):
             stages.coalescer.observe(event, session, None)
             return verdict
         keys: list[PartKey] = []
@@ -958,11 +959,10 @@ class Stream:
         verdict = stages.reducer.apply(
             self._mode, event, session, message, block, verdict, at, self._local
         )
-        if verdict.kind not in ("accepted", "late") and block is None:
-            return verdict
-        if verdict.kind in ("accepted", "late"):
-            stages.coalescer.observe(event, session, message)
         if block is None:
+            if verdict.kind not in ("accepted", "late"):
+                return verdict
+            stages.coalescer.observe(event, session, message)
             member = _OWN_MEMBERS.get(type(event))
             if member is not None:
                 epoch = session.own_epochs[member] = stages.coalescer.epoch
@@ -1034,7 +1034,7 @@ class Stream:
         if block.mark > _NEAR_THE_END:
             block.cool()  # no delta looks whether its seq is still a number
             return
-        message.session.woken[block.key] = block
+        message.session.woken[block] = None
         hot = self._hot
         if any(other.counts is not hot.counts for other in block.hots):
             block.cool()  # deltas with a seq and deltas without one do not wait side by side

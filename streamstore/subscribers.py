@@ -7,7 +7,7 @@ timers come from whoever schedules.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, TypeAlias
@@ -80,7 +80,10 @@ class Subscription:
         if self.closed or changes.version <= self.state.version:
             return
         if self._throttle <= 0:
-            self._owner.call(self, self._callback, changes)
+            try:
+                self._callback(changes)
+            except BaseException as error:
+                self._owner.failed(self, error)
             return
         self._pending.add(changes)
         if self._pending.size > bound:
@@ -104,7 +107,11 @@ class Subscription:
         self.deliver()
 
     def _hand_on(self) -> None:
-        self._owner.call(self, self._callback, self._pending.take(self._owner.locate))
+        changes = self._pending.take(self._owner.locate)
+        try:
+            self._callback(changes)
+        except BaseException as error:
+            self._owner.failed(self, error)
 
 
 class Subscribers:
@@ -115,6 +122,7 @@ class Subscribers:
         locate: places of keys in the published order, for change sets that waited.
         call_later: `(ms, callback) -> cancel`, for throttles.
         on_error: told of an exception that a subscriber raised.
+        work: where the passes are counted, as `notifications`.
     """
 
     def __init__(
@@ -123,11 +131,13 @@ class Subscribers:
         locate: Locate,
         call_later: CallLater,
         on_error: Callable[[BaseException, Subscription], object],
+        work: Counter[str],
     ) -> None:
         self._bound = bound
         self.locate = locate
         self.call_later = call_later
         self._on_error = on_error
+        self._work = work
         self._by_scope: dict[Scope, list[Subscription]] = {}
         self._outbox: deque[ChangeSet] = deque()
         # Throttled ones that may hear at once, after every pass: the places that they are told
@@ -136,10 +146,6 @@ class Subscribers:
         self._passing = False
         self._closing = False
         self._raised: BaseException | None = None
-        self.passes = 0
-
-    def __bool__(self) -> bool:
-        return bool(self._by_scope)
 
     def __len__(self) -> int:
         return sum(len(subscriptions) for subscriptions in self._by_scope.values())
@@ -184,14 +190,17 @@ class Subscribers:
         """
         if not self._by_scope:
             return
-        self._outbox.append(changes)
+        outbox = self._outbox
+        outbox.append(changes)
         if self._passing:
             return
         self._passing = True
         try:
-            while self._outbox or self.due:
-                if self._outbox:
-                    self._pass(self._outbox.popleft())
+            while True:
+                if outbox:
+                    self._pass(outbox.popleft())
+                elif not self.due:
+                    break
                 else:
                     subscription = next(iter(self.due))
                     del self.due[subscription]
@@ -204,20 +213,18 @@ class Subscribers:
             error, self._raised = self._raised, None
             raise error
 
-    def call(self, subscription: Subscription, callback: Callback, changes: ChangeSet) -> None:
-        """Call one subscriber; what it raises is reported, the others still hear.
+    def failed(self, subscription: Subscription, error: BaseException) -> None:
+        """Report what one subscriber raised; the others still hear.
 
         What the report raises, or what is no `Exception`, is raised when all have heard.
         """
-        try:
-            callback(changes)
-        except Exception as error:
-            try:
-                self._on_error(error, subscription)
-            except BaseException as other:
-                self._keep(other)
-        except BaseException as error:
+        if not isinstance(error, Exception):
             self._keep(error)
+            return
+        try:
+            self._on_error(error, subscription)
+        except BaseException as other:
+            self._keep(other)
 
     def _keep(self, error: BaseException) -> None:
         if not self._passing:
@@ -225,7 +232,7 @@ class Subscribers:
         self._raised = self._raised or error
 
     def _pass(self, changes: ChangeSet) -> None:
-        self.passes += 1
+        self._work["notifications"] += 1
         scopes = self._by_scope
         if len(scopes) == 1 and () in scopes:
             for subscription in scopes[()]:

@@ -108,7 +108,7 @@ class GrowingText:
             return
         self._pieces.append(fragment)
         self.length += len(fragment)
-        if not fragment.isascii() and not self.lone:
+        if not (fragment.isascii() or self.lone):
             self.lone = has_surrogate(fragment)
         counts = self._counts
         counts[-1] += 1
@@ -130,7 +130,8 @@ class GrowingText:
     def raw(self, length: int | None = None) -> str:
         """The first `length` characters as they came; joins what is there at most once."""
         pieces = self._pieces
-        self._drop_over()
+        if self._over:
+            self._drop_over()
         if len(pieces) > 1:
             # Popping while adding frees each piece as it is copied: the peak is one text and one
             # piece, not two texts, where CPython grows a string in place (it does for a local
@@ -179,8 +180,9 @@ class GrowingText:
 
     def raw_range(self, start: int, stop: int) -> str:
         """Characters from `start` to `stop` as they came; costs the pieces from the end."""
-        if len(self._pieces) > 1:
-            piece = self._pieces[-1]
+        pieces = self._pieces
+        if len(pieces) > 1:
+            piece = pieces[-1]
             begin = self.length - len(piece)
             if begin <= start <= stop:  # in what came last: nearly always
                 return piece[start - begin : stop - begin]
@@ -225,6 +227,10 @@ class TextView:
         return self.length
 
     def __str__(self) -> str:
+        return self.read()
+
+    def read(self) -> str:
+        """The whole text, lone surrogates as U+FFFD; joined at the first read."""
         return self._source.read(self.length)
 
     def raw(self) -> str:
@@ -240,8 +246,9 @@ class TextView:
 
     def range(self, start: int, stop: int | None = None) -> str:
         """Characters from `start` to `stop` (code points), at the cost of what is asked for."""
-        stop = self.length if stop is None else min(stop, self.length)
-        return self._source.read_range(max(0, start), stop)
+        if stop is None or stop > self.length:
+            stop = self.length
+        return self._source.read_range(0 if start < 0 else start, stop)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, TextView):

@@ -57,7 +57,7 @@ ROWS = (
     Row(
         "stages, which do not know each other",
         "hotpath plainpath runs sse jsonlines watermarks positions coalescer reducer snapshots store "
-        "saved subscribers ticks insights adapters.*",
+        "saved subscribers history ticks insights adapters.*",
         pure=True,
     ),
     Row("what a terminal may be shown", "terminal", pure=True),

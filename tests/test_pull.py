@@ -192,10 +192,13 @@ class TestReset:
     def test_the_history_holds_no_more_than_its_bounds(self) -> None:
         store = a_store(limits=Limits(history_changes=4, history_characters=100))
         for number in range(50):
-            delta(store, "x" * (number % 40))
-            assert len(store._history) <= 4
-            assert store._history_characters <= 100
-            assert store._history_characters == sum(size for _, size in store._history)
+            delta(store, "x" * (1 + number % 40))
+            held = [sum(len(edit.text) for edit in changes.text.values())
+                    for changes in store._history.since(0)]  # fmt: skip
+            # As many as fit, and not one less.
+            texts = [1 + before % 40 for before in range(number, max(number - 4, -1), -1)]
+            fit = max(n for n in range(len(texts) + 1) if sum(texts[:n]) <= 100)
+            assert held == texts[:fit][::-1]
 
 
 def test_change_sets_that_were_pulled_do_not_change_later() -> None:
