@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from textwrap import indent
 from typing import Any
 
 from .adapters.base import DeltaShape
@@ -26,28 +27,29 @@ from .verdicts import ACCEPTED
 # what the row is found by stands in names of the closure, which cost half of an attribute.
 _MODULE = '''
 def make(hot, wake, merge, slow, plain):
-    last = index = message_id = session_id = fresh = None
+    last = index = message_id = session_id = fresh = ids = None
     before = 0
+    named = False
 
     def taken():
         # What waits in a row counts itself: a delta needs no counter.
         return before if last is None else before + last.passed + len(fresh)
 
     def release():
-        nonlocal last, index, message_id, session_id, fresh, before
+        nonlocal last, index, message_id, session_id, fresh, ids, before
         if last is not None:
             before += last.passed + len(fresh)
-            last = index = message_id = session_id = fresh = None
+            last = index = message_id = session_id = fresh = ids = None
 
     def adopt(kind, key):
-        nonlocal last, index, message_id, session_id, fresh, before
+        nonlocal last, index, message_id, session_id, fresh, ids, before
         row = hot[key]
         if kind != {type} or type(key[2]) is not type(row.index):
             raise KeyError(kind)
         release()
         row.belong(hot)
         index, message_id, session_id = row.index, row.message_id, row.session_id
-        fresh = row.fresh
+        fresh, ids = row.fresh, row.ids
         before -= row.passed + len(fresh)
         last = hot.last = row
 
@@ -62,6 +64,7 @@ def make(hot, wake, merge, slow, plain):
 
     def ingest(wire):
         """Take in one wire object (decoded JSON) and say what became of it."""
+        {one_begin}
         try:
             {body}
             if (
@@ -87,6 +90,7 @@ def make(hot, wake, merge, slow, plain):
             else:
                 row = None
         except (KeyError, TypeError, AttributeError):
+            {one_missed}
             row = None
         return go_on(wire, row)
 
@@ -112,28 +116,7 @@ def make(hot, wake, merge, slow, plain):
                 own, message, session = index, message_id, session_id
                 {many_begin}
                 try:
-                    for wire in rest:
-                        {body}
-                        if (
-                            wire["type"] != {type}
-                            or {whole}[{session}] != session
-                            or {whole}[{message}] != message
-                            or {many_other}
-                        ):
-                            break
-                        {many}
-                        text = {whole}[{text}]
-                        if not (
-                            type(text) is str
-                            {is_text}
-                            {others}
-                            {many_fits}
-                        ):
-                            break
-                        {many_mark}
-                        waiting.append(text)
-                    else:
-                        ended = True
+                    {run}
                 except (KeyError, TypeError, AttributeError):
                     pass
                 finally:
@@ -146,6 +129,32 @@ def make(hot, wake, merge, slow, plain):
     hot.release = release
     return ingest, ingest_many, taken
 '''
+
+# What takes in the wire objects that follow one of the same row, and leaves at any other one.
+_RUN = """\
+for wire in rest:
+    {body}
+    if (
+        wire["type"] != {type}
+        or {whole}[{session}] != session
+        or {whole}[{message}] != message
+        or {many_other}
+    ):
+        break
+    {many}
+    text = {whole}[{text}]
+    if not (
+        type(text) is str
+        {is_text}
+        {others}
+        {many_fits}
+    ):
+        break
+    {many_mark}
+    waiting.append(text)
+else:
+    ended = True
+"""
 
 # A row that is missing raises, as a member of the wire does: the long way says what it is. The
 # usual delta has a known number of members, so that none needs to be looked for.
@@ -191,7 +200,10 @@ _MODES: dict[str, dict[str, str]] = {
         "many_end": "row.mark = ends[-1] = mark",
     },
     "none": {
-        "one": "event_id = wire.get({id})\nids = row.ids",
+        # The last one had an id, so this one is taken to have one: `get` costs twice as much.
+        "one_begin": "nonlocal named",
+        "one": "event_id = wire[{id}] if named else wire.get({id})",
+        "one_missed": "if named:\n    named = False\n    return ingest(wire)",
         "one_fits": (
             # Nothing else in JSON compares with a string: it raises, and goes the long way.
             "and (event_id is None or (\n"
@@ -201,24 +213,23 @@ _MODES: dict[str, dict[str, str]] = {
         ),
         "one_mark": (
             "if event_id is not None:\n"
+            "    named = True\n"
             "    if ids.rises:\n"
             "        ids.top = event_id\n"
             "        ids.rising.append(event_id)\n"
             "    else:\n"
             "        ids.add(event_id)"
         ),
-        "no_run": " or not row.ids.rises",
-        "many_begin": "ids = row.ids\ntop, rising = ids.top, ids.rising",
-        "many": "event_id = wire.get({id})",
-        "many_fits": "and (event_id is None or event_id > top)",
-        "many_mark": (
-            "if event_id is not None:\n"
-            "    top = event_id\n"
-            "    rising.append(event_id)"
-        ),
-        "many_end": "ids.top = top",
+        "no_run": " or not ids.rises",
+        "many_begin": "own_ids = ids\ntop, rising = ids.top, ids.rising",
+        "many": "event_id = wire[{id}]",
+        "many_fits": "and event_id > top",
+        "many_mark": "top = event_id\nrising.append(event_id)",
+        "many_end": "own_ids.top = top",
     },
 }  # fmt: skip
+# All deltas of a run have an id, or none has: asking each for one it may lack costs twice a look.
+_UNNAMED = {"many": "", "many_fits": "and {id} not in wire", "many_mark": ""}
 # Without ids that are unique nothing is read of them.
 _MODES["alone"] = {"one": "", "one_fits": "", "one_mark": "", "many_begin": "", "many": ""}
 _MODES["alone"] |= {"many_fits": "", "many_mark": "", "many_end": "pass"}
@@ -289,7 +300,8 @@ def _compiled(
     shape: DeltaShape, mode: Sequencing
 ) -> Callable[..., tuple[Ingest, IngestMany, Callable[[], int]]]:
     alone = mode == "none" and not shape.id
-    parts = {"no_run": "", "calm": "len(fresh) < row.room", **_MODES["alone" if alone else mode]}
+    parts = dict.fromkeys(("one_begin", "one_missed", "no_run"), "")
+    parts |= {"calm": "len(fresh) < row.room", **_MODES["alone" if alone else mode]}
     parts["body"] = f"body = wire[{shape.body!r}]" if shape.body else ""
     parts["whole"] = whole = "body" if shape.body else "wire"
     # An index that is a number may be met by `true` or `1.0`, an id only by itself. CPython has one
@@ -308,6 +320,11 @@ def _compiled(
     parts["others"] = others
     for name in ("type", "session", "message", "block", "text", "seq", "id", "field"):
         parts[name] = repr(getattr(shape, name))
+    run = _fill(_RUN, **parts)
+    if mode == "none" and not alone:
+        unnamed = indent(_fill(_RUN, **{**parts, **_UNNAMED}), "    ")
+        run = f"if type(wire) is dict and {{id}} in wire:\n{indent(run, '    ')}\nelse:\n{unnamed}"
+    parts["run"] = run
     source = _fill(_fill(_MODULE, **parts), **parts)
     scope: dict[str, Any] = {"ACCEPTED": ACCEPTED, "one_by_one": one_by_one}
     exec(compile(source, f"<deltas of {shape.type}, {mode}>", "exec"), scope)

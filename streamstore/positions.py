@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import attrs
 
@@ -243,16 +243,17 @@ class Positions:
     """
 
     __slots__ = (
-        "_found", "_left_id", "_limits", "_open", "_speaker", "_sweep_at",
+        "_found", "_left_id", "_limits", "_open", "_speaker", "_speaker_known", "_sweep_at",
         "blocks", "left", "sessions",
     )  # fmt: skip
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._open: dict[Progress, None] = {}
-        # The last opened one that has an event id: a tick may not look at all of them. False: not
-        # known.
-        self._speaker: Progress | Literal[False] | None = None
+        # The last opened one that has an event id, once it was looked for: a tick may not look at
+        # all of them.
+        self._speaker: Progress | None = None
+        self._speaker_known = True
         # What `_first_held` found, by stream, since the holes last changed.
         self._found: dict[Progress, Position] = {}
         self._sweep_at = 64
@@ -286,7 +287,7 @@ class Positions:
     def enter(self, progress: Progress, before: Entry | None) -> None:
         """A stream was opened; it goes on from what an earlier one left, where one did."""
         self._open[progress] = None
-        self._speaker = False
+        self._speaker_known = False
         if before is not None:
             progress.go_on(before)
             self._hand_holes(before, progress)
@@ -306,11 +307,11 @@ class Positions:
             self.left.remove(other)
         self._look_at_left()
         del self._open[progress]
-        self._speaker = False
+        self._speaker_known = False
 
     def forget_speaker(self) -> None:
         """An open stream has its first event id now, or none any more."""
-        self._speaker = False
+        self._speaker_known = False
 
     def _hand_holes(self, holder: Progress | Entry, heir: Progress | Entry) -> None:
         """Holes that one stream left are its successor's: its position lies before them.
@@ -385,16 +386,17 @@ class Positions:
             if intervals.starts:
                 sessions[session.id] = intervals.ends[0]
         speaker = self._speaker
-        if speaker is None and not sessions and not self._left_id:
+        if speaker is None and self._speaker_known and not sessions and not self._left_id:
             return _NO_POSITION
         resume: dict[str, Any] = {}
         if sessions:
             if len(sessions) > 1:
                 sessions = dict(sorted(sessions.items()))
             resume["sessions"] = MappingProxyType(sessions)
-        if speaker is False:
+        if not self._speaker_known:
             named = (progress for progress in reversed(self._open) if progress.event_id)
             speaker = self._speaker = next(named, None)
+            self._speaker_known = True
         if speaker is not None:
             holes = self.blocks or self.sessions
             resume["eventId"] = speaker.position.event_id if holes else speaker.event_id

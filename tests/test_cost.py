@@ -56,6 +56,19 @@ def grown(
     return store, stream, deltas
 
 
+def test_a_tick_costs_the_same_however_many_streams_are_open():
+    def cost(streams: int) -> int:
+        store, stream, at = grown("none")
+        for _ in range(streams):
+            store.open("native", sequencing="none")  # one that never has an event id
+        stream.ingest(delta(at + 1))
+        store.flush()
+        stream.ingest(delta(at + 2))
+        return calls(store.flush)
+
+    assert cost(2_000) <= cost(1) + 3
+
+
 @pytest.mark.parametrize("sequencing", SEQUENCINGS)
 def test_ten_deltas_and_a_tick_cost_the_same_in_a_small_store_and_in_a_large_one(sequencing):
     def cost(**size: int) -> int:

@@ -50,6 +50,28 @@ def test_a_tick_of_text_alone_shows_what_any_tick_shows(
     assert short.save() == long.save()
 
 
+@pytest.mark.parametrize("many", [True, False])
+def test_deltas_with_ids_and_without_take_the_short_way_in_any_turn(many: bool) -> None:
+    store = StreamStore("native", ticks="manual")
+    stream = store.open("native", sequencing="none")
+    wires = [delta("x", **({"id": f"e{at:03}"} if at % 4 < 2 else {})) for at in range(100)]
+    stream.ingest(wires[0])
+    before = stream._progress.taken_in()
+    if many:
+        stream.ingest_many(wires[1:])
+    else:
+        for wire in wires[1:]:
+            stream.ingest(wire)
+    assert stream._progress.taken_in() - before == 99
+    store.flush()
+    assert texts(store) == {("s", "m", 0): "x" * 100}
+    assert [stream.ingest(wire).kind for wire in wires[1:4]] == [
+        "duplicate",
+        "accepted",
+        "accepted",
+    ]
+
+
 @pytest.mark.parametrize("text", ["b", "\u00e9", "\U0001f600", "\ud83d", ""])
 def test_a_part_that_was_read_is_read_anew_after_a_tick_of_text(text: str) -> None:
     bench = Bench("none")
