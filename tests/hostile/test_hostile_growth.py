@@ -5,8 +5,9 @@ Counted in calls and in allocated bytes, never in time. 2,000 events a flood her
     STREAMSTORE_FLOOD=1000000 PYTHONMALLOC=malloc python -m pytest -n0 -o addopts= \\
         -o faulthandler_timeout=0 tests/hostile/test_hostile_growth.py
 
-where a million sessions take GIGABYTES GB. glibc knows its bytes by itself; without PYTHONMALLOC each is
-traced, which takes minutes a flood and twice the memory. `-k` names single floods.
+where a million sessions take 11 GB, and the bytes alone (`-k stays`) most of an hour. glibc knows
+its bytes by itself; without PYTHONMALLOC each is traced, which takes several times as long, and
+twice the memory. `-k` names single floods, too.
 """
 
 from __future__ import annotations
