@@ -2,7 +2,7 @@
 
 Counted in calls and in allocated bytes, never in time. 2,000 events a flood here; a million with
 
-    STREAMSTORE_FLOOD=1000000 PYTHONMALLOC=malloc python -m pytest -n0 -o addopts= \\
+    STREAMSTORE_FLOOD=1000000 PYTHONMALLOC=malloc python -m pytest -n0 \\
         -o faulthandler_timeout=0 tests/hostile/test_hostile_growth.py
 
 where a million sessions take 11 GB, and the bytes alone (`-k stays`) most of an hour. glibc knows
