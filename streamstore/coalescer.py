@@ -30,8 +30,6 @@ from .verdicts import Counts
 
 AnyRow: TypeAlias = SessionRow | MessageRow | BlockRow
 Edits: TypeAlias = list[tuple[str, Edit]]
-#: The edits of a tick, the sessions that they are in, and how many characters they add.
-Texts: TypeAlias = tuple[dict[TextField, Edit], dict[SessionRow, None], int]
 
 
 class Coalescer:
@@ -234,8 +232,8 @@ class Coalescer:
                 taken.append((row, []))
         return taken
 
-    def take_texts(self) -> Texts | None:
-        """The edits of a tick before which nothing came but deltas in order.
+    def take_texts(self) -> tuple[dict[TextField, Edit], dict[SessionRow, None]] | None:
+        """The edits of a tick before which nothing came but deltas in order, and whose they are.
 
         None where it is any other tick, which is `take`'s. Does what `take` and publishing do, at
         a third of their price: this is nearly every tick of an answer that streams.
@@ -253,7 +251,7 @@ class Coalescer:
                 return None
         self.dirty = []
         edits: dict[TextField, Edit] = {}
-        deltas = characters = shown = 0
+        deltas = characters = 0
         for row in rows:
             assert type(row) is BlockRow
             row.dirty = False
@@ -281,14 +279,13 @@ class Coalescer:
                     characters += len(text)
             if edit is not None:
                 edits[row.text_field] = edit
-                shown += len(edit[1])
                 row.view = message.parts_view = None
         for session in sessions:
             session.woken.clear()
         counts = self._counts
         counts.deltas(deltas, characters)
         counts.work["writes"] += len(edits)
-        return edits, sessions, shown
+        return edits, sessions
 
     def _edits(self, row: BlockRow) -> Edits:
         message = row.message

@@ -26,8 +26,9 @@ class History:
         self._held: deque[tuple[ChangeSet, int]] = deque()
         self._held_characters = 0
 
-    def add(self, changes: ChangeSet, characters: int) -> None:
-        """Keep the latest change set, whose texts have `characters`; the oldest go over a bound."""
+    def add(self, changes: ChangeSet) -> None:
+        """Keep the latest change set, and forget the oldest ones over a bound."""
+        characters = sum([len(edit.text) for edit in changes.text.values()])
         held = self._held
         held.append((changes, characters))
         total = self._held_characters + characters

@@ -326,7 +326,7 @@ class StreamStore:
         before = self._tables.version
         plain = self._coalescer.take_texts()
         if plain is not None:
-            edits, sessions, characters = plain
+            edits, sessions = plain
             changes = self._tables.publish_texts(edits, self._positions.resume(sessions))
         elif not self._coalescer.waits:
             return self._nothing()
@@ -334,13 +334,12 @@ class StreamStore:
             taken = self._coalescer.take()
             touched = dict.fromkeys([_session_of(row) for row, _ in taken])
             changes = self._tables.publish(taken, self._positions.resume(touched))
-            characters = sum(len(edit.text) for edit in changes.text.values())
         if len(self._stages.removed) > self.limits.removed_sessions:
             self._stages.forget_removed()
         if changes.version == before:
             return self._nothing()
         self._counts.work["ticks"] += 1
-        self._history.add(changes, characters)
+        self._history.add(changes)
         self._subscribers.notify(changes)
         return changes
 

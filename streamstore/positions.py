@@ -287,7 +287,6 @@ class Positions:
     def enter(self, progress: Progress, before: Entry | None) -> None:
         """A stream was opened; it goes on from what an earlier one left, where one did."""
         self._open[progress] = None
-        self._speaker_known = False
         if before is not None:
             progress.go_on(before)
             self._hand_holes(before, progress)

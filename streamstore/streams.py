@@ -106,11 +106,12 @@ _OWN_MEMBERS: Mapping[type[Event], str] = {
     QuestionRejected: "questions",
 }
 
+_TURNS = (TurnStarted, TurnCompleted)
+
 #: More deltas than anybody sends lie above it, all of them numbers.
 _NEAR_THE_END = MAX_NUMBER - 2**48
 #: Refused for what they say: sent again they are the same events, whatever was removed since. What
 #: there was no room or place for may come again.
-_TURNS = (TurnStarted, TurnCompleted)
 _JUDGED = (verdicts.RANK, verdicts.CONFLICT, verdicts.SEALED)
 
 

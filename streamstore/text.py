@@ -108,7 +108,7 @@ class GrowingText:
             return
         self._pieces.append(fragment)
         self.length += len(fragment)
-        if not (fragment.isascii() or self.lone):
+        if not fragment.isascii() and not self.lone:
             self.lone = has_surrogate(fragment)
         counts = self._counts
         counts[-1] += 1
@@ -130,8 +130,7 @@ class GrowingText:
     def raw(self, length: int | None = None) -> str:
         """The first `length` characters as they came; joins what is there at most once."""
         pieces = self._pieces
-        if self._over:
-            self._drop_over()
+        self._drop_over()
         if len(pieces) > 1:
             # Popping while adding frees each piece as it is copied: the peak is one text and one
             # piece, not two texts, where CPython grows a string in place (it does for a local

@@ -418,3 +418,37 @@ def test_blocks_whose_holes_went_are_let_go_though_nobody_asks_a_position():
         bench.bring(block, 5)
         block.holes_at = {}  # a removal wiped it
     assert len(bench.positions.blocks) <= 128
+
+
+def test_the_last_opened_stream_that_has_an_event_id_says_it_at_any_time():
+    positions = Positions(Limits())
+    first, second, third = (Progress(positions, token) for token in (1, 2, 3))
+
+    def said() -> Any:
+        return positions.resume(()).get("eventId")
+
+    assert said() is None
+    for progress in (first, second, third):
+        positions.enter(progress, None)
+    assert said() is None
+    first.event_id = "1"
+    assert said() == "1"
+    first.event_id = "2"
+    assert said() == "2"
+    third.event_id = "3"
+    assert said() == "3"
+    second.event_id = "4"
+    assert said() == "3"
+    third.event_id = ""  # `id:` alone
+    assert said() == "4"
+    third.event_id = "5"
+    assert said() == "5"
+    positions.leave(third, an_entry(third, ended=True))
+    assert said() == "4"
+    last = Progress(positions, 4)
+    positions.enter(last, None)
+    assert said() == "4"
+    last.event_id = "6"
+    assert said() == "6"
+    positions.leave(last, an_entry(last, ended=True))
+    assert said() == "4"

@@ -373,6 +373,25 @@ class TestChangeSets:
         assert feed.flush().gaps == feed.store.health.gaps == ()
         assert not feed.part().gap
 
+    def test_a_gap_is_one_change_of_what_it_is_in(self) -> None:
+        feed = Feeder("block")
+        wire = {"type": "block.delta", "sessionId": "s", "messageId": "m", "text": "a"}
+        part = PartKey("s", "m", 0)
+        feed.stream.ingest({**wire, "blockIndex": 0, "seq": 2})
+        changes = feed.flush()
+        assert [place.key for place in changes.added][-1] == part  # it says so, and nothing else
+        assert (changes.changed, len(changes.gaps)) == ((), 1)
+        feed.stream.ingest({**wire, "blockIndex": 0, "seq": 4})
+        changes = feed.flush()  # the part reads the same, its gap does not
+        assert changes.changed == (part,)
+        assert [gap.missing for gap in changes.gaps] == [((1, 1), (3, 3))]
+        feed.stream.ingest({**wire, "blockIndex": 0, "seq": 5})
+        assert feed.flush().changed == ()
+        for seq in (1, 3):
+            feed.stream.ingest({**wire, "blockIndex": 0, "seq": seq})
+        changes = feed.flush()
+        assert (changes.changed, changes.gaps) == ((part,), ())
+
     @pytest.mark.parametrize("sequencing", ["session", "block"])
     def test_gaps_go_with_what_is_removed(self, sequencing: Any) -> None:
         feed = Feeder(sequencing)

@@ -329,6 +329,25 @@ class TestRaising:
         feed.tick("b")
         assert ear.texts == ["a", "b"]
 
+    @pytest.mark.parametrize("throttle", [0, 50])
+    def test_what_is_no_error_is_raised_when_all_have_heard_and_goes_to_no_listener(
+        self, throttle: int
+    ) -> None:
+        def stop(changes: ChangeSet) -> None:
+            raise KeyboardInterrupt
+
+        reported: list[BaseException] = []
+        feed = Feeder(on_error=lambda error, who: reported.append(error))
+        ear = Ear()
+        feed.store.subscribe(stop, throttle=throttle)
+        feed.store.subscribe(ear)
+        feed.delta("a")
+        with pytest.raises(KeyboardInterrupt):
+            feed.store.flush()
+        assert ear.texts == ["a"]
+        assert reported == []
+        assert feed.store.health.counts["work"]["notifications"] == 1
+
 
 class TestReentrant:
     def once(
