@@ -261,6 +261,8 @@ NATIVE_BLOCK = Source(
 
 SOURCES = (
     NATIVE_BLOCK,
+    attrs.evolve(NATIVE_BLOCK, name="native, `sparse`", sequencing="sparse"),
+    attrs.evolve(NATIVE_BLOCK, name="native, `session`", sequencing="session"),
     Source(
         name="native, `none`",
         protocol="native",

@@ -270,8 +270,9 @@ class Coalescer:
             else:
                 edit = cell.extend(text)
                 if fresh:  # nothing came since it was settled: it is as old as it was
-                    if row.seqs:
-                        row.enter_window(self._limits.late_window)
+                    window = self._limits.late_window
+                    if row.seqs and not row.renew_window(window, text):
+                        row.enter_window(window)
                     number = row.leave_fresh()
                     row.touched = self.epoch
                     message.session.events += number

@@ -18,7 +18,7 @@ from typing import Any
 
 from .adapters.base import DeltaShape
 from .doors import Door, Ingest, IngestMany, one_by_one
-from .keys import MAX_NUMBER, is_id, is_number
+from .keys import MAX_NUMBER
 from .model import Sequencing
 from .rows import BlockRow, HotTable
 from .verdicts import ACCEPTED
@@ -26,8 +26,8 @@ from .verdicts import ACCEPTED
 # A delta is taken in without a look into the tables where it is for the same row as the last one:
 # what the row is found by stands in names of the closure, which cost half of an attribute.
 _MODULE = '''
-def make(hot, wake, merge, slow, plain):
-    last = index = message_id = session_id = fresh = ids = None
+def make(hot, wake, merge, slow):
+    last = index = message_id = session_id = fresh = seqs = ends = ids = None
     before = 0
     named = False
 
@@ -36,30 +36,39 @@ def make(hot, wake, merge, slow, plain):
         return before if last is None else before + last.passed + len(fresh)
 
     def release():
-        nonlocal last, index, message_id, session_id, fresh, ids, before
+        nonlocal last, index, message_id, session_id, fresh, seqs, ends, ids, before
         if last is not None:
             before += last.passed + len(fresh)
-            last = index = message_id = session_id = fresh = ids = None
+            last = index = message_id = session_id = fresh = seqs = ends = ids = None
 
     def adopt(kind, key):
-        nonlocal last, index, message_id, session_id, fresh, ids, before
+        nonlocal last, index, message_id, session_id, fresh, seqs, ends, ids, before
         row = hot[key]
         if kind != {type} or type(key[2]) is not type(row.index):
             raise KeyError(kind)
         release()
         row.belong(hot)
         index, message_id, session_id = row.index, row.message_id, row.session_id
-        fresh, ids = row.fresh, row.ids
+        fresh, seqs, ids = row.fresh, row.seqs, row.ids
+        {adopted}
         before -= row.passed + len(fresh)
         last = hot.last = row
+
+    def plain(body):
+        # Whether a delta with more members than it needs carries nothing for the long way.
+        more = len(body) - {size}
+        {spare}
+        return not more
 
     def go_on(wire, row):
         if row is None:
             return slow(wire)
-        if row.room:
+        if not row.room:
+            wake(row)
+        elif len(row.fresh) >= row.room:
             merge(row)
         else:
-            wake(row)
+            row.calm_to = row.mark + row.room - len(row.fresh)
         return ACCEPTED
 
     def ingest(wire):
@@ -89,7 +98,7 @@ def make(hot, wake, merge, slow, plain):
                     return ACCEPTED
             else:
                 row = None
-        except (KeyError, TypeError, AttributeError):
+        except (LookupError, TypeError, AttributeError):
             {one_missed}
             row = None
         return go_on(wire, row)
@@ -117,7 +126,7 @@ def make(hot, wake, merge, slow, plain):
                 {many_begin}
                 try:
                     {run}
-                except (KeyError, TypeError, AttributeError):
+                except (LookupError, TypeError, AttributeError):
                     pass
                 finally:
                     {many_end}
@@ -167,60 +176,64 @@ _NUMBERED = {
 }
 _LISTED = {
     **_NUMBERED,
-    "one_mark": "row.mark = seq\nrow.seqs.append(seq)",
-    "many_begin": "mark, seqs = row.mark, row.seqs",
-    "many_mark": "mark = seq\nseqs.append(seq)",
+    # So many seqs hold as many deltas at most: one comparison says that there is room for it, and
+    # that it is no number beyond the end.
+    "one_fits": (
+        "and seq.__class__ is int and row.mark < seq\n"
+        f"and (seq < row.calm_to or seq <= {MAX_NUMBER})"
+    ),
+    "one_mark": "row.mark = seq\nseqs.append(seq)",
+    "calm": "seq < row.calm_to",
+    "many_begin": "mark, calm, own_seqs = row.mark, row.calm_to, seqs",
+    "many_fits": (
+        f"and seq.__class__ is int and mark < seq and (seq < calm or seq <= {MAX_NUMBER})"
+    ),
+    "many_mark": "mark = seq\nown_seqs.append(seq)",
 }
+# The difference to the next one is 1, an object that CPython has: a sum would make one.
 _MODES: dict[str, dict[str, str]] = {
     "block": {
         **_NUMBERED,
-        "one_fits": "and type(seq) is int and seq == row.mark + 1",
+        "one_fits": "and seq.__class__ is int and seq - row.mark == 1",
         "one_mark": "row.mark = seq",
         # `__class__` costs less than `type`; a seq that lies about it counts, and is kept nowhere.
-        "many_begin": "following = row.mark + 1",
-        "many_fits": "and seq == following and seq.__class__ is int",
-        "many_mark": "following += 1",
-        "many_end": "row.mark = following - 1",
+        "many_fits": "and seq.__class__ is int and seq - mark == 1",
         "calm": "seq < row.calm_to",
     },
-    "sparse": {
-        **_LISTED,
-        "one_fits": f"and type(seq) is int and row.mark < seq <= {MAX_NUMBER}",
-        "many_fits": f"and type(seq) is int and mark < seq <= {MAX_NUMBER}",
-    },
+    "sparse": _LISTED,
     "session": {
         **_LISTED,
-        "one_fits": f"and type(seq) is int and row.mark < seq <= {MAX_NUMBER} and row.follow(seq)",
-        "many_fits": f"and type(seq) is int and seq == mark + 1 and mark < {MAX_NUMBER}",
-        "no_run": " or row.message.session.intervals.ends[-1:] != [row.mark]",
-        "many_begin": (
-            "mark, seqs = row.mark, row.seqs\n"
-            "ends = row.message.session.intervals.ends  # the last of which is the mark, too"
-        ),
-        "many_end": "row.mark = ends[-1] = mark",
+        "one_fits": _LISTED["one_fits"] + " and seq - ends[-1] == 1",
+        "one_mark": "row.mark = ends[-1] = seq\nseqs.append(seq)",
+        "many_fits": f"and seq.__class__ is int and seq - mark == 1 and mark < {MAX_NUMBER}",
+        # In a run the end of the last interval is the mark, too.
+        "no_run": " or ends[-1:] != [row.mark]",
+        "many_begin": "mark, own_seqs, own_ends = row.mark, seqs, ends",
+        "many_end": "row.mark = own_ends[-1] = mark",
+        "adopted": "ends = row.message.session.intervals.ends",
     },
     "none": {
-        # The last one had an id, so this one is taken to have one: `get` costs twice as much.
+        # The last one had an id, and its session's rise, so this one is taken to be the same:
+        # `get` costs twice as much. Where it is not, reading or comparing raises.
         "one_begin": "nonlocal named",
         "one": "event_id = wire[{id}] if named else wire.get({id})",
         "one_missed": "if named:\n    named = False\n    return ingest(wire)",
         "one_fits": (
             # Nothing else in JSON compares with a string: it raises, and goes the long way.
-            "and (event_id is None or (\n"
-            "    event_id > ids.top if ids.rises\n"
-            "    else type(event_id) is str and event_id\n"
+            "and (event_id > ids.top if named\n"
+            "    else event_id is None or (type(event_id) is str and event_id\n"
+            "    and (ids.top is None or event_id > ids.top)\n"
             "    and event_id not in ids.young and event_id not in ids.old))"
         ),
         "one_mark": (
-            "if event_id is not None:\n"
-            "    named = True\n"
-            "    if ids.rises:\n"
-            "        ids.top = event_id\n"
-            "        ids.rising.append(event_id)\n"
-            "    else:\n"
-            "        ids.add(event_id)"
+            "if named:\n"
+            "    ids.top = event_id\n"
+            "    ids.rising.append(event_id)\n"
+            "elif event_id is not None:\n"
+            "    ids.add(event_id)\n"
+            "    named = ids.top is not None"
         ),
-        "no_run": " or not ids.rises",
+        "no_run": " or ids.top is None",
         "many_begin": "own_ids = ids\ntop, rising = ids.top, ids.rising",
         "many": "event_id = wire[{id}]",
         "many_fits": "and event_id > top",
@@ -254,27 +267,7 @@ def door(
     """
     if not shape.seq and mode in ("session", "sparse"):
         mode = "none"  # other events of the protocol have a seq, its deltas have none
-    known = _known(shape, mode)
-    named = shape.field
-    # What has no effect must have its type all the same: a wrong one is for the long way to name.
-    numbers = (*shape.spare, shape.seq) if shape.seq and mode == "none" else shape.spare
-    name_of_id = shape.id if mode != "none" and not shape.body else ""
-
-    def plain(body: Any) -> bool:
-        """Whether a delta of an unusual size carries nothing that needs the long way."""
-        if named and body.get(named, "text") != "text":
-            return False
-        for name in numbers:
-            value = body.get(name)
-            if value is not None and not is_number(value):
-                return False
-        if name_of_id:
-            value = body.get(name_of_id)
-            if value is not None and not is_id(value):
-                return False
-        return known.issuperset(body)
-
-    return Door(*_compiled(shape, mode)(hot, wake, merge, slow, plain))
+    return Door(*_compiled(shape, mode)(hot, wake, merge, slow))
 
 
 def _members(shape: DeltaShape, mode: Sequencing) -> set[str]:
@@ -288,11 +281,19 @@ def _members(shape: DeltaShape, mode: Sequencing) -> set[str]:
     return names
 
 
-def _known(shape: DeltaShape, mode: Sequencing) -> frozenset[str]:
-    spare = {shape.field, shape.seq, *shape.spare}
-    if not shape.body:
-        spare.add(shape.id)
-    return frozenset(_members(shape, mode) | spare)
+def _spare(shape: DeltaShape, mode: Sequencing) -> dict[str, str]:
+    """By member that a delta may have: what it must be, as it must be for the long way, too."""
+    a_number = f"value is None or value.__class__ is int and 0 <= value <= {MAX_NUMBER}"
+    spare = dict.fromkeys(shape.spare, a_number)
+    if shape.seq and mode == "none":
+        spare[shape.seq] = a_number
+    if shape.field and not shape.field_always:
+        spare[shape.field] = 'value == "text"'
+    if shape.id and not shape.body:
+        # In `none` it is looked at beside.
+        an_id = "value is None or value.__class__ is str and value"
+        spare[shape.id] = "True" if mode == "none" else an_id
+    return spare
 
 
 @cache
@@ -300,7 +301,7 @@ def _compiled(
     shape: DeltaShape, mode: Sequencing
 ) -> Callable[..., tuple[Ingest, IngestMany, Callable[[], int]]]:
     alone = mode == "none" and not shape.id
-    parts = dict.fromkeys(("one_begin", "one_missed", "no_run"), "")
+    parts = dict.fromkeys(("one_begin", "one_missed", "no_run", "adopted"), "")
     parts |= {"calm": "len(fresh) < row.room", **_MODES["alone" if alone else mode]}
     parts["body"] = f"body = wire[{shape.body!r}]" if shape.body else ""
     parts["whole"] = whole = "body" if shape.body else "wire"
@@ -316,6 +317,14 @@ def _compiled(
             )
     parts["is_text"] = 'and {whole}[{field}] == "text"' if shape.field_always else ""
     size = len(_members(shape, mode))
+    parts["size"] = str(size)
+    parts["spare"] = "\n".join(
+        f"if {name!r} in body:\n"
+        f"    value = body[{name!r}]\n"
+        f"    if not ({fits}):\n        return False\n"
+        f"    more -= 1"
+        for name, fits in _spare(shape, mode).items()
+    )
     others = "" if shape.others_ignored else f"and (len({whole}) == {size} or plain({whole}))"
     parts["others"] = others
     for name in ("type", "session", "message", "block", "text", "seq", "id", "field"):

@@ -103,14 +103,14 @@ class EventIds:
     ([True, True, True], False)
 
     Attributes:
-        rises: every id so far was greater than all before; `top` is the last of them.
+        top: the last id, while every one was greater than all before; then None, with which no
+            id compares.
         rising, old_rising: young and old ids while that is so.
         young, old: young and old ids since then.
     """
 
     size: int
-    rises: bool = attrs.field(init=False, default=True)
-    top: str = attrs.field(init=False, default="")
+    top: str | None = attrs.field(init=False, default="")
     rising: list[str] = attrs.field(init=False, factory=list)
     old_rising: list[str] = attrs.field(init=False, factory=list)
     young: set[str] = attrs.field(init=False, factory=set)
@@ -118,19 +118,19 @@ class EventIds:
 
     def __contains__(self, event_id: str) -> bool:
         self.turn()
-        if self.rises:
+        if self.top is not None:
             return _within(self.rising, event_id) or _within(self.old_rising, event_id)
         return event_id in self.young or event_id in self.old
 
     def add(self, event_id: str) -> None:
         """Remember an id that is new."""
         self.turn()
-        if self.rises and event_id > self.top:
+        if self.top is not None and event_id > self.top:
             self.top = event_id
             self.rising.append(event_id)
         else:
-            if self.rises:
-                self.rises = False
+            if self.top is not None:
+                self.top = None
                 self.young, self.old = set(self.rising), set(self.old_rising)
                 self.rising.clear()
                 self.old_rising = []
@@ -158,10 +158,10 @@ class EventIds:
         """Ids that were `listed`."""
         ids = cls(size)
         both = [*old, *young]
-        ids.rises = all(map(lt, both, both[1:]))
-        if ids.rises:
+        if all(map(lt, both, both[1:])):
             ids.rising, ids.old_rising, ids.top = young, old, both[-1] if both else ""
         else:
+            ids.top = None
             ids.young, ids.old = set(young), set(old)
         return ids
 

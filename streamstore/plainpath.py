@@ -365,10 +365,14 @@ class _Reading:
         self.learn.append(f"{name} = {value}")
         return name
 
-    def unless(self, wrong: str, given: str = "") -> None:
-        """A look at what is wrong with the wire object, only where something is given."""
+    def unless(self, wrong: str, given: str = "", lacked: str = "") -> None:
+        """A look at what is wrong with the wire object, or, where nothing is given, at another."""
         lines = f"if {wrong}:\n    break"
-        self.looks.append(f"if {given}:\n{indent(lines, '    ')}" if given else lines)
+        if given:
+            lines = f"if {given}:\n{indent(lines, '    ')}"
+        if lacked:
+            lines += f"\nelif {lacked}:\n    break"
+        self.looks.append(lines)
 
 
 def _put_looks(shape: ShortShape, reading: _Reading) -> None:
@@ -392,11 +396,12 @@ def _put_looks(shape: ShortShape, reading: _Reading) -> None:
             wrong = f"{value} != {reading.kept(f'{holder}.get({name})')}"
         else:
             wrong = _WRONG[what].format(value)
-        reading.unless(wrong, given)
         if path[:-1] in sizes:
             sizes[path[:-1]].append(given)
+            lacked = ""
         else:
-            reading.unless(f"{name} in {holder}", f"not {given}")
+            lacked = f"{name} in {holder}"
+        reading.unless(wrong, given, lacked)
     for path, counted in sizes.items():
         reading.unless(f"len({reading.holder(path)}) != {reading.kept(' + '.join(counted))}")
     if shape.repeated is not None:
@@ -429,12 +434,12 @@ def _put_count(path: Path, reading: _Reading, parts: dict[str, str], counted: bo
         "ends, base, step, top = counter.ends, counter.base, counter.step, counter.top\n"
         f"top = min(top, ({MAX_NUMBER} - base) // step + 1)"
     )
-    reading.looks.append(f"number = {reading.at(path)}\nif type(number) is not int:\n    break")
+    reading.looks.append(f"number = {reading.at(path)}\nif number.__class__ is not int:\n    break")
     # Else the number is the row's last one: `ingest` just took it.
     parts["no_run"] += " or ends[-1] + len(wires) >= top"
-    parts["one_count"] = "if number != ends[-1] + 1 or number >= top:\n    break\n"
+    parts["one_count"] = "if number - ends[-1] != 1 or number >= top:\n    break\n"
     parts["many_begin"] = "latest = ends[-1]"
-    parts["many_count"] = "latest += 1\nif number != latest:\n    break"
+    parts["many_count"] = "if number - latest != 1:\n    break\nlatest = number"
     parts["many_begin"] += "\nwaiting = len(own)"
     parts["many_end"] = "ran = len(own) - waiting\nends[-1] += ran"
     if counted:

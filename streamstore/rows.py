@@ -141,14 +141,6 @@ class BlockRow(Marks):
         self.ids = self.message.session.ids
         self.text_field = TextField(self.key, "text")
 
-    def follow(self, seq: int) -> bool:
-        """In a `session` stream: take in the session's next seq; False when it is not that."""
-        ends = self.message.session.intervals.ends
-        if not ends or seq != ends[-1] + 1:
-            return False
-        ends[-1] = seq
-        return True
-
     @property
     def virgin(self) -> bool:
         """Whether nothing was ever taken in for it."""
@@ -212,6 +204,27 @@ class BlockRow(Marks):
         self.ops += self.fresh
         if len(self.ops) > 2 * window:
             self.trim(window)
+
+    def renew_window(self, window: int, text: str) -> bool:
+        """`enter_window` where the fresh deltas alone are more than it holds; False otherwise.
+
+        `text`: the fresh ones joined, ASCII, which ends what is shown. So what lies below the last
+        ones is counted as the rest of it, and what came before them is not joined again.
+        """
+        fresh, seqs, cell = self.fresh, self.seqs, self.cell
+        over = trim(seqs, window)
+        if len(fresh) <= window or over <= window or self.others or self.previous:
+            return False
+        if seqs[over] <= max(cell.replaced, self.lower_bound):
+            return False
+        kept = fresh[-window:]
+        size = len("".join(kept))
+        if size == len(text):
+            return False  # what ends the base came before: it may be half of a pair
+        cell.base, cell.carry = cell.length - size, ""
+        self.ops, self.floor = kept, seqs[over - 1]
+        del seqs[:over]
+        return True
 
     def leave_fresh(self) -> int:
         """Forget the deltas that the hot path left, which are in the text now; how many."""

@@ -129,14 +129,14 @@ class Stages:
         removed: sessions that show nothing, removed ones or not begun, the longest ago first.
         last_opened: epoch in which a connection last began.
         new_id, loads: make an id; read JSON (None: the standard decoder).
-        wake, woke, fed: of the store: a row has its first work since the last tick, there may be
-            work, a feed is over.
+        wake, woke, fed, moved: of the store: a row has its first work since the last tick, there
+            may be work, a feed is over, the default stream has another way in (None: it ended).
     """
 
     __slots__ = (
         "applied", "coalescer", "counts", "default", "fed", "gate", "generation", "inbox",
-        "last_opened", "limits", "loads", "memory", "new_id", "positions", "reducer", "removed",
-        "resync", "sessions", "streams", "wake", "woke",
+        "last_opened", "limits", "loads", "memory", "moved", "new_id", "positions", "reducer",
+        "removed", "resync", "sessions", "streams", "wake", "woke",
     )  # fmt: skip
 
     def __init__(
@@ -150,6 +150,7 @@ class Stages:
         wake: Wake,
         woke: Callable[[], None],
         fed: Callable[[], None],
+        moved: Callable[[Ingest | None], None],
     ) -> None:
         self.limits = limits
         self.inbox = inbox
@@ -158,6 +159,7 @@ class Stages:
         self.wake = wake
         self.woke = woke
         self.fed = fed
+        self.moved = moved
         self.counts = Counts()
         self.coalescer = Coalescer(limits, self.counts, delivery)
         self.gate = Gate(limits, self.counts, self.ask_resync)
@@ -338,7 +340,7 @@ class Stream:
         self._memory: dict[str, Any] = {} if memory is None else memory
         self._adapter: Adapter | None = None
         self._mode: Sequencing = sequencing or "sparse"
-        self.ingest: Ingest = self._ingest_slowly
+        self.ingest: Ingest = self._ingest_undetected
         self._take_many: IngestMany = self._ingest_each
         self._shape: DeltaShape | None = None
         self._named = False
@@ -378,14 +380,27 @@ class Stream:
             "hot": self._hot,
             "wake": self._progress.waking(mode, stages.wake),
             "merge": stages.coalescer.merge,
-            "slow": self._ingest_slowly,
+            "slow": self._slow_way(self._hot),
         }
         if self._shape is not None:
             made = door(self._shape, mode, **ways)
         else:
             made = plain_door(self._adapter, mode, **ways)
-        self.ingest, self._take_many, taken_in = made
-        self._progress.count_by(taken_in)
+        self._lead_in(made.ingest, made.ingest_many)
+        self._progress.count_by(made.taken)
+
+    def _lead_in(self, ingest: Ingest, take_many: IngestMany) -> None:
+        self.ingest, self._take_many = ingest, take_many
+        if self._stages.default is self:
+            self._stages.moved(ingest)
+
+    def _slow_way(self, hot: HotTable) -> Ingest:
+        """The long way of a short one, which leads to the newest short one once that is another."""
+
+        def slow(wire: Any) -> Verdict:
+            return self._ingest_slowly(wire) if hot is self._hot else self.ingest(wire)
+
+        return slow
 
     def _cool(self) -> None:
         """Nothing takes the hot path of this stream any more, until it is warmed again."""
@@ -617,6 +632,8 @@ class Stream:
             stages.positions.leave(self._progress, entry)
         self._sessions.clear()
         stages.streams.pop(self, None)
+        if stages.default is self:
+            stages.moved(None)
         stages.forget_memory(self._default_session)
 
     def _entry(self) -> dict[str, Any]:
@@ -714,8 +731,12 @@ class Stream:
     def _stop(self) -> None:
         """Take nothing more in: the official client would not either."""
         self._stopped = True
-        self.ingest, self._take_many = self._ingest_slowly, self._ingest_each
+        self._lead_in(self._ingest_slowly, self._ingest_each)
         self._cool()
+
+    def _ingest_undetected(self, wire: Any) -> Verdict:
+        # Whoever kept this function from before the protocol was known goes the short way, too.
+        return self._ingest_slowly(wire) if self._adapter is None else self.ingest(wire)
 
     def _ingest_slowly(self, wire: Any) -> Verdict:
         self._open_only()

@@ -526,5 +526,6 @@ def test_an_adapter_that_is_not_there_is_skipped(monkeypatch):
     only: Mapping[str, Any] = {"native": adapters()["native"]}
     monkeypatch.setattr(ingest, "adapters", lambda: only)
     answer = command.answer(ingest.QUESTION, "tiny")
-    assert {found.row for found in answer.figures} == {"native, `block`", "native, `none`"}
-    assert len(answer.skipped) >= len(payloads.SOURCES) - 2
+    modes = ("block", "sparse", "session", "none")
+    assert {found.row for found in answer.figures} == {f"native, `{mode}`" for mode in modes}
+    assert len(answer.skipped) >= len(payloads.SOURCES) - 4

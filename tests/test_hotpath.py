@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from one_stream import Bench, delta
 from strategies import disturbed, logs
 
-from streamstore import StreamStore
+from streamstore import Limits, StreamStore
 from streamstore.coalescer import Coalescer
+from streamstore.errors import CallerError
 
 SEQUENCINGS = ("block", "session", "sparse", "none")
 
@@ -35,8 +36,11 @@ def test_a_tick_of_text_alone_shows_what_any_tick_shows(
     sequencing: Any, delivery: Any, data: st.DataObject
 ) -> None:
     log = data.draw(disturbed(data.draw(logs(sequencing))))
-    every = data.draw(st.integers(1, 4))
-    short, long = (StreamStore("native", ticks="manual", delivery=delivery) for _ in range(2))
+    every = data.draw(st.integers(1, 12))
+    limits = Limits(late_window=data.draw(st.sampled_from([1, 2, 512])))
+    short, long = (
+        StreamStore("native", ticks="manual", delivery=delivery, limits=limits) for _ in range(2)
+    )
     long._coalescer.__class__ = LongTicks
     streams = [store.open("native", sequencing=sequencing) for store in (short, long)]
     for number, event in enumerate(log):
@@ -70,6 +74,159 @@ def test_deltas_with_ids_and_without_take_the_short_way_in_any_turn(many: bool) 
         "accepted",
         "accepted",
     ]
+
+
+EXTRAS = {
+    "seq": st.sampled_from([0, 1, 2, 3, 2**63 - 1, 2**63, True, 1.0, None, "2"]),
+    "id": st.sampled_from(["e1", "e2", "", None, 5, ["e"]]),
+    "time": st.sampled_from([0, 5, -1, True, 1.5, None, "now"]),
+    "field": st.sampled_from(["text", "title", None, 5]),
+    "generation": st.sampled_from(["g", None]),
+    "other": st.just(1),
+}
+
+
+@pytest.mark.parametrize("sequencing", SEQUENCINGS)
+@given(st.lists(st.fixed_dictionaries({}, optional=EXTRAS), min_size=1, max_size=6))
+def test_a_delta_with_more_members_is_what_the_long_way_says(
+    sequencing: Any, extras: list[dict[str, Any]]
+) -> None:
+    short, long = (StreamStore("native", ticks="manual") for _ in range(2))
+    streams = [store.open("native", sequencing=sequencing) for store in (short, long)]
+    for seq, extra in enumerate([{}, *extras], 1):
+        wire = {**delta("a", seq), **extra}
+        assert streams[0].ingest(wire) == streams[1]._ingest_slowly(wire)
+    assert short.flush() == long.flush()
+    assert short.state() == long.state()
+    assert short.health == long.health
+
+
+@pytest.mark.parametrize("sequencing", SEQUENCINGS)
+def test_members_without_effect_keep_a_delta_on_the_short_way(sequencing: Any) -> None:
+    bench = Bench(sequencing)
+    bench.delta(1, "a")
+    before = bench.stream._progress.taken_in()
+    for seq, extra in enumerate([{"time": 5}, {"field": "text"}, {"id": "e1"}, {"time": None}], 2):
+        bench.delta(seq, "b", **extra)
+    assert bench.stream._progress.taken_in() - before == 4
+
+
+def test_seqs_far_apart_make_nothing_merge_earlier() -> None:
+    bench = Bench("sparse", limits=Limits(pending_merge=100))
+    waiting = []
+    for at in range(250):
+        bench.delta(1 + 1000 * at, "a")
+        row = bench.store._sessions["s"].messages["m"].blocks[0]
+        waiting.append(len(row.fresh) + len(row.cell.pending))
+    assert waiting == [*range(1, 101), *range(1, 101), *range(1, 51)]
+    bench.store.flush()
+    assert bench.text() == 250 * "a"
+
+
+def test_a_seq_beyond_the_end_is_refused_wherever_the_mark_stands() -> None:
+    bench = Bench("sparse")
+    assert bench.delta(1, "a") == "accepted"
+    assert bench.delta(2, "b") == "accepted"
+    for many in (False, True):
+        wires = [delta("x", 2**63), delta("c", 2**40 + many)]
+        if many:
+            verdicts = [verdict.kind for _, verdict in bench.stream.ingest_many(wires)]
+        else:
+            verdicts = [bench.stream.ingest(wire).kind for wire in wires][:1]
+        assert verdicts == ["malformed"]
+    bench.store.flush()
+    assert bench.text() == "abcc"
+
+
+def test_ids_that_do_not_rise_are_known_on_the_short_way_as_on_the_long() -> None:
+    bench = Bench("none")
+    rising, random = [f"e{at:03}" for at in range(30)], [f"e{at * 7 % 30:03}" for at in range(30)]
+    for session, ids in (("a", rising), ("b", random)):
+        bench.delta(None, ".", sessionId=session, id="e")
+        for event_id in ids[:10]:
+            assert bench.delta(None, ".", sessionId=session, id=event_id) == "accepted"
+    for number in range(10, 30):  # they take turns
+        assert bench.delta(None, ".", sessionId="a", id=rising[number]) == "accepted"
+        assert bench.delta(None, ".", sessionId="b", id=random[number]) == "accepted"
+        assert bench.delta(None, ".", sessionId="b", id=random[number]) == "duplicate"
+        assert bench.delta(None, ".", sessionId="a", id=rising[number]) == "duplicate"
+        assert bench.delta(None, ".", sessionId="b", id=random[number - 9]) == "duplicate"
+        assert bench.delta(None, ".", sessionId="a", id=rising[number - 9]) == "duplicate"
+
+
+def kept_before_detection(store: StreamStore) -> Any:
+    return store.open("auto").ingest
+
+
+def kept_before_another_sequencing(store: StreamStore) -> Any:
+    stream = store.open("native", sequencing="none")
+    ingest = stream.ingest
+    ingest({"type": "stream.opened", "sequencing": "sparse"})
+    return ingest
+
+
+def of_the_store_before_its_first_event(store: StreamStore) -> Any:
+    return store.ingest
+
+
+def of_the_store(store: StreamStore) -> Any:
+    store.ingest({"type": "stream.opened", "sequencing": "sparse"})
+    return store.ingest
+
+
+@pytest.mark.parametrize(
+    "keep",
+    [
+        kept_before_detection,
+        kept_before_another_sequencing,
+        of_the_store_before_its_first_event,
+        of_the_store,
+    ],
+)
+def test_a_function_kept_from_early_on_takes_the_short_way(keep: Any) -> None:
+    store = StreamStore(ticks="manual")
+    ingest = keep(store)
+    ingest({"type": "block.opened", "sessionId": "s", "messageId": "m", "blockIndex": 0,
+            "kind": "text"})  # fmt: skip
+    ingest(delta("a", 1))
+    (stream,) = store._streams
+    before = stream._progress.taken_in()
+    for seq in range(2, 52):
+        assert ingest(delta("b", seq)).kind == "accepted"
+    assert stream._progress.taken_in() - before == 50
+    assert ingest(delta("b", 51)).kind == "duplicate"
+    store.flush()
+    assert texts(store) == {("s", "m", 0): "a" + 50 * "b"}
+
+
+def test_a_store_leads_into_its_default_stream_as_long_as_that_is_open() -> None:
+    store = StreamStore("native", ticks="manual")
+    store.ingest(delta("a", 1))
+    (stream,) = store._streams
+    assert store.ingest is stream.ingest
+    stream.end()
+    assert store.ingest(delta("b", 2)).kind == "accepted"  # through a new one
+    (stream,) = store._streams
+    assert store.ingest is stream.ingest
+    store.close()
+    with pytest.raises(CallerError, match="store is closed"):
+        store.ingest(delta("c", 3))
+    assert texts(store) == {("s", "m", 0): "ab"}
+
+
+def test_a_subclass_keeps_its_own_way_in() -> None:
+    class Watched(StreamStore):
+        seen = 0
+
+        def ingest(self, wire: Any) -> Any:
+            self.seen += 1
+            return super().ingest(wire)
+
+    store = Watched("native", ticks="manual")
+    for seq in range(1, 4):
+        store.ingest(delta("a", seq))
+    store.flush()
+    assert (store.seen, texts(store)) == (3, {("s", "m", 0): "aaa"})
 
 
 @pytest.mark.parametrize("text", ["b", "\u00e9", "\U0001f600", "\ud83d", ""])
