@@ -112,6 +112,14 @@ class TextCell:
         self.carry = text[-1] if ends_high(text) else ""
         self.base = len(text) - len(self.carry)
 
+    def settle_base(self) -> None:
+        """Say that all of the text is the base that a window builds on. Costs what waits."""
+        kept = self.source.length if self.cut is None else self.cut
+        waiting = pair_surrogates("".join(self.pending))
+        end = waiting or (self.source.raw_range(kept - 1, kept) if kept else "")
+        self.carry = end[-1] if ends_high(end) else ""
+        self.base = kept + len(waiting) - len(self.carry)
+
     def advance(self, text: str) -> None:
         """Move text that left the window's lower end into the base."""
         text = pair_surrogates(self.carry + text)

@@ -65,10 +65,11 @@ class Coalescer:
 
     def wake(self, row: BlockRow) -> None:
         """Have the next tick look at the text of a row, which nothing else of it changed."""
-        room = row.room = self._room
-        row.calm_to = row.mark + room
-        if len(row.fresh) >= room:
+        row.room = self._room
+        if len(row.fresh) >= row.room:
             self.merge(row)  # streams that take turns with it wake it each time
+        else:
+            row.calm()
         if not row.dirty:
             row.dirty = True
             self.dirty.append(row)
@@ -122,7 +123,7 @@ class Coalescer:
         """Merge what waits in a row: 3 bytes a character instead of 13."""
         self.settle(row)
         row.cell.merge_pending()
-        row.calm_to = row.mark + row.room
+        row.calm()
 
     def new_epoch(self) -> int:
         """Begin a new epoch: what is touched from now on is newer than a read that starts now."""

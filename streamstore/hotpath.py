@@ -68,7 +68,7 @@ def make(hot, wake, merge, slow):
         elif len(row.fresh) >= row.room:
             merge(row)
         else:
-            row.calm_to = row.mark + row.room - len(row.fresh)
+            row.calm()
         return ACCEPTED
 
     def ingest(wire):
@@ -176,8 +176,7 @@ _NUMBERED = {
 }
 _LISTED = {
     **_NUMBERED,
-    # So many seqs hold as many deltas at most: one comparison says that there is room for it, and
-    # that it is no number beyond the end.
+    # One comparison says that there is room, and that it is no number beyond the end: see `calm`.
     "one_fits": (
         "and seq.__class__ is int and row.mark < seq\n"
         f"and (seq < row.calm_to or seq <= {MAX_NUMBER})"
@@ -190,13 +189,13 @@ _LISTED = {
     ),
     "many_mark": "mark = seq\nown_seqs.append(seq)",
 }
-# The difference to the next one is 1, an object that CPython has: a sum would make one.
+# `__class__` costs less than `type`, about which nothing in JSON lies. The difference to the next
+# one is 1, an object that CPython has: a sum would make one.
 _MODES: dict[str, dict[str, str]] = {
     "block": {
         **_NUMBERED,
         "one_fits": "and seq.__class__ is int and seq - row.mark == 1",
         "one_mark": "row.mark = seq",
-        # `__class__` costs less than `type`; a seq that lies about it counts, and is kept nowhere.
         "many_fits": "and seq.__class__ is int and seq - mark == 1",
         "calm": "seq < row.calm_to",
     },

@@ -25,6 +25,7 @@ from .errors import CallerError, UnsupportedState
 from .events import Event
 from .history import History
 from .inbox import Inbox
+from .ingress import Ingress
 from .iterating import Changes, weak
 from .keys import BlockIndex, Key
 from .limits import Limits
@@ -40,9 +41,10 @@ from .saved import (
     save_gaps,
     save_session,
 )
+from .stages import Stages
 from .state import state_of
 from .store import Tables
-from .streams import Policy, Stages, Stream
+from .streams import Policy, Stream
 from .subscribers import Present, Subscribers, Subscription
 from .terminal import escape
 from .ticks import Ticks
@@ -137,13 +139,14 @@ class StreamStore:
             wake=self._wake,
             woke=self._woke,
             fed=self._fed,
-            moved=self._moved,
         )
         self._counts = self._stages.counts
         self._coalescer = self._stages.coalescer
         self._positions = self._stages.positions
         self._sessions = self._stages.sessions
-        self._streams = self._stages.streams
+        self._streams: dict[Stream, None] = {}
+        self._default: Stream | None = None
+        self._applied: Ingress | None = None
         self._tables = Tables()
         self._closed = False
         self._history = History(self.limits.history_changes, self.limits.history_characters)
@@ -206,13 +209,22 @@ class StreamStore:
         if before is not None and not before["ended"]:
             memory = before["memory"]
             sequencing = sequencing or before["sequencing"]
-        stream = Stream(self._stages, adapter, session_id, sequencing, policy, memory=memory)
+        stream = Stream(
+            self._stages,
+            adapter,
+            session_id,
+            sequencing,
+            policy,
+            memory=memory,
+            moved=self._moved if default else None,
+            left=self._left,
+        )
         self._streams[stream] = None
         self._positions.enter(stream._progress, before)
         if before is not None:
             stream._go_on_from(before)
         if generation is not None:
-            stream._open_generation(session_id, generation)
+            stream._ingress.open_generation(session_id, generation)
             self._woke()
         return stream
 
@@ -235,12 +247,10 @@ class StreamStore:
         `message.rollback` takes back what was not confirmed.
         """
         self._usable()
-        if self._stages.applied is None:
-            adapter = adapter_named("native")
-            self._stages.applied = Stream(
-                self._stages, adapter, None, "none", "lenient", local=True
-            )
-        verdict = self._stages.applied._take_all((event,))
+        if self._applied is None:
+            self._applied = Ingress(self._stages, None, "none", local=True)
+            self._stages.applied = self._applied
+        verdict = self._applied.take((event,))
         self._counts.add(verdict)
         self._woke()
         return verdict
@@ -294,25 +304,22 @@ class StreamStore:
         return any(stream._feeding for stream in self._streams)
 
     def _default_stream(self) -> Stream:
-        if self._stages.default is None or self._stages.default.ended:
-            self._stages.default = self._open(self._protocol, default=True)
-            self._moved(self._stages.default.ingest)
-        return self._stages.default
+        if self._default is None:
+            self._default = self._open(self._protocol, default=True)
+        return self._default
 
     def _open_way(self, wire: Any) -> Verdict:
         return self._default_stream().ingest(wire)
 
-    def _moved(self, way: Ingest | None) -> None:
-        """The default stream takes wire objects in by another function; None: it has ended.
+    def _moved(self, way: Ingest) -> None:
+        """The default stream takes wire objects in by another function."""
+        self._way = way
 
-        `store.ingest` is that function itself, unless a subclass has its own: a method that calls
-        it would cost a seventh of a delta.
-        """
-        self._way = way or self._open_way
-        if type(self).ingest is StreamStore.ingest:
-            vars(self).pop("ingest", None)
-            if way is not None:
-                setattr(self, "ingest", way)  # noqa: B010 - a name that the class has as a method
+    def _left(self, stream: Stream) -> None:
+        """A stream has ended."""
+        self._streams.pop(stream, None)
+        if stream is self._default:
+            self._default, self._way = None, self._open_way
 
     def _wake(self, row: BlockRow) -> None:
         """The hot path brought the first work of a row since the last tick."""

@@ -15,7 +15,7 @@ import attrs
 
 from .cells import TextCell
 from .changes import TextField
-from .keys import MessageKey, PartKey, is_order
+from .keys import MAX_NUMBER, MessageKey, PartKey, is_order
 from .marks import EventIds, FieldMarks, Intervals, Marks, trim
 from .model import TOOL_RANKS, Json, Request
 
@@ -76,7 +76,7 @@ class BlockRow(Marks):
         gap, suspect, previous: see `Part`; a suspect part refused a late operation.
         passed: deltas that the hot path left in `fresh` and that were settled since.
         room: how many may lie in `fresh` before they are merged; 0: nobody was told of them yet.
-        calm_to: the seq of a `block` stream at which `fresh` may be full; 0 as `room`.
+        calm_to: the seq at which `fresh` may be full, or that is no number; 0 as `room`.
         dirty, reshaped: a tick has to look at it; at more than what its text gained.
         released: what waited of its text is shown at the next tick although delivery is buffered;
             `released_closed` whether it was closed then.
@@ -237,6 +237,16 @@ class BlockRow(Marks):
             ids.turn()
         return number
 
+    def calm(self) -> None:
+        """Say up to which seq there is room: so many seqs hold as many deltas at most."""
+        calm_to = self.mark + self.room - len(self.fresh)
+        self.calm_to = calm_to if calm_to <= MAX_NUMBER else MAX_NUMBER + 1
+
+    def open_window(self) -> None:
+        """A first operation comes into the empty window: what the texts hold lies below it."""
+        for _, cell in self.cells():
+            cell.settle_base()
+
     def append_alone(self, field: str, text: str) -> None:
         """Append a delta that has no seq; in a window it belongs to the last operation there."""
         cell = self.cell_of(field)
@@ -284,7 +294,8 @@ class BlockRow(Marks):
         for field, cell in self.cells():
             cell.advance(self.window_text(field, cell, 0))
         self.floor = max(self.floor, self.mark)
-        self.seqs, self.ops = [], []
+        self.seqs.clear()  # in place: the hot path goes on with it
+        self.ops = []
 
     def keep_replaced(self, field: str, cell: TextCell) -> None:
         """A text that a replace set is hidden: it goes to its place in the window.

@@ -256,6 +256,8 @@ class Gate:
                 self._resync(session.id, "a late operation could not be placed")
                 return verdicts.UNPLACEABLE, NOWHERE
             return verdicts.LATE, NOWHERE
+        if block is not None and not block.seqs:
+            block.open_window()
         at = insert_sorted(row.seqs, seq)
         row.known_from(seq)
         if block is not None:
@@ -278,6 +280,8 @@ class Gate:
         window = self._limits.late_window
         if isinstance(row, BlockRow) and len(row.ops) > 2 * window:
             row.trim(window)  # of what is no text; a text that is appended sees to it itself
+        if isinstance(row, BlockRow) and not row.seqs:
+            row.open_window()
         row.mark = seq
         row.known_from(seq)
         row.seqs.append(seq)

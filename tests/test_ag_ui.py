@@ -319,7 +319,7 @@ def test_a_state_saved_at_any_frame_and_the_tail_are_the_whole(case: Case, polic
             feed(stream, earlier)
             if number < len(before):
                 stream.end()
-        stopped = stream._stopped
+        stopped = stream._ingress.stopped
         saved = json.loads(json.dumps(store.save()))
         loaded = StreamStore.load(saved, ticks="manual", new_id=store._new_id)
         stream = loaded.open("ag-ui", policy=policy)

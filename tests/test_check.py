@@ -17,7 +17,7 @@ from streamstore.coalescer import Coalescer
 from streamstore.events import BlockDelta
 from streamstore.marks import EventIds
 from streamstore.reducer import Reducer
-from streamstore.streams import Stages
+from streamstore.stages import Stages
 from streamstore.testing import LAWS, Log, Report, check_laws, sample
 from streamstore.testing.laws import STRETCH
 from streamstore.watermarks import NOWHERE, Gate

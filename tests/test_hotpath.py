@@ -199,34 +199,74 @@ def test_a_function_kept_from_early_on_takes_the_short_way(keep: Any) -> None:
     assert texts(store) == {("s", "m", 0): "a" + 50 * "b"}
 
 
-def test_a_store_leads_into_its_default_stream_as_long_as_that_is_open() -> None:
+def test_the_way_into_a_store_outlives_its_default_stream() -> None:
     store = StreamStore("native", ticks="manual")
     store.ingest(delta("a", 1))
+    ingest = store.ingest
     (stream,) = store._streams
-    assert store.ingest is stream.ingest
     stream.end()
-    assert store.ingest(delta("b", 2)).kind == "accepted"  # through a new one
-    (stream,) = store._streams
-    assert store.ingest is stream.ingest
+    assert ingest(delta("b", 2)).kind == "accepted"  # through a new one
+    assert [*store._streams] != [stream]
     store.close()
     with pytest.raises(CallerError, match="store is closed"):
-        store.ingest(delta("c", 3))
+        ingest(delta("c", 3))
     assert texts(store) == {("s", "m", 0): "ab"}
 
 
-def test_a_subclass_keeps_its_own_way_in() -> None:
-    class Watched(StreamStore):
-        seen = 0
+@pytest.mark.parametrize("many", [False, True])
+@pytest.mark.parametrize("sequencing", ["sparse", "session"])
+def test_no_number_beyond_the_last_one_is_a_seq(sequencing: Any, many: bool) -> None:
+    last = 2**63 - 1
+    bench = Bench(sequencing)
+    bench.delta(1, "a")
+    bench.delta(2, "b")
+    if sequencing == "session":
+        bench.take("session.status", last - 2, status={"type": "busy"})
+    wires = [delta("c", last + at) for at in range(-1, 4)]
+    if many:
+        kinds = [verdict.kind for _, verdict in bench.stream.ingest_many(wires)]
+    else:
+        kinds = [bench.stream.ingest(wire).kind for wire in wires][2:]
+    assert kinds == 3 * ["malformed"]
+    bench.store.flush()
+    assert bench.text() == "abcc"
 
-        def ingest(self, wire: Any) -> Any:
-            self.seen += 1
-            return super().ingest(wire)
 
-    store = Watched("native", ticks="manual")
-    for seq in range(1, 4):
-        store.ingest(delta("a", seq))
-    store.flush()
-    assert (store.seen, texts(store)) == (3, {("s", "m", 0): "aaa"})
+@pytest.mark.parametrize("sequencing", ["sparse", "session"])
+def test_a_window_that_a_delta_without_seq_ended_goes_on_in_order(sequencing: Any) -> None:
+    bench = Bench(sequencing)
+    bench.delta(1, "a")
+    bench.delta(2, "b")
+    bench.delta(None, "T", field="title")  # has no place in the window
+    for seq in range(3, 7):
+        bench.delta(seq, str(seq))
+    if sequencing == "session":
+        bench.take("message.updated", 7, messageId="other", info={})
+    bench.delta(8, "8")
+    assert [bench.delta(seq, "!") for seq in (4, 5, 8)] == 3 * ["duplicate"]
+    bench.delta(10, "x")
+    assert bench.delta(9, "9") == "late"
+    bench.store.flush()
+    assert bench.text() == "ab345689x"
+
+
+@pytest.mark.parametrize("flushed", [(), (0,), (1,), (0, 2), (3,)])
+@pytest.mark.parametrize("sequencing", ["sparse", "session"])
+@pytest.mark.parametrize("first", ["A", "A\ud83d"])
+def test_text_without_a_seq_lies_below_what_has_one(
+    sequencing: Any, flushed: Any, first: str
+) -> None:
+    bench = Bench(sequencing)
+    other = "\ude00" if len(first) == 2 else ""
+    wires = [delta(first), delta(other + "1", 1), delta("2", 2), delta("4", 4), delta("3", 3)]
+    for number, wire in enumerate(wires):
+        bench.stream.ingest(wire)
+        if number in flushed:
+            bench.store.flush()
+    bench.store.flush()
+    assert bench.text() == ("A\U0001f600" if other else "A") + "1234"
+    lost = bench.store.counts["characters"].get("superseded", 0)
+    assert lost in ((0, 1) if other else (0,))  # two halves are one character
 
 
 @pytest.mark.parametrize("text", ["b", "\u00e9", "\U0001f600", "\ud83d", ""])

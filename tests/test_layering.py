@@ -65,6 +65,8 @@ ROWS = (
     Row("change sets to await", "iterating"),
     Row("files: logs and saved states", "log.*", family=True),
     Row("what other threads leave", "inbox"),
+    Row("what the streams of a store share", "stages", pure=True),
+    Row("the way of an event through the stages", "ingress", pure=True),
     Row("the wiring of a stream", "streams", pure=True),
     Row("the wiring", "pipeline"),
     Row("the public names", "__init__"),

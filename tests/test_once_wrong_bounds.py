@@ -35,7 +35,7 @@ def test_calls_and_streaming_parts_go_with_what_is_removed(removal):
         target = {} if removal == "session.removed" else {"messageId": message}
         bench.take(removal, **target)
         bench.take("session.updated", info={}, whole=True)
-    assert (len(bench.row.calls), len(bench.stream._touched)) == (0, 0)
+    assert (len(bench.row.calls), len(bench.stream._ingress.touched)) == (0, 0)
 
 
 def test_holes_that_were_filled_hold_no_place():
@@ -100,7 +100,7 @@ def test_removed_sessions_are_forgotten_beyond_the_limit_oldest_first():
         bench.take("session.removed", sessionId=f"s{number}")
         bench.store.flush()
     kept = ["stays", *(f"s{number}" for number in range(MANY - 8, MANY))]
-    assert (list(bench.store._sessions), list(bench.stream._sessions)) == (kept, kept)
+    assert (list(bench.store._sessions), list(bench.stream._ingress.sessions)) == (kept, kept)
     assert bench.delta(None, "x", sessionId=f"s{MANY - 1}") == "refused:removed"
     assert bench.delta(None, "x", sessionId="s0") == "accepted"
 

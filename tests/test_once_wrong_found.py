@@ -90,7 +90,7 @@ def test_forgotten_sessions_are_held_by_no_stream_also_when_removed_by_the_appli
         store.flush()
     applied = store._stages.applied
     assert applied is not None
-    assert len(store._sessions) == len(applied._sessions) == 2
+    assert len(store._sessions) == len(applied.sessions) == 2
 
 
 def test_a_removed_session_holds_no_block() -> None:

@@ -126,7 +126,7 @@ def test_parts_that_somebody_else_removed_are_not_held_for_the_end_of_the_stream
         stream.ingest(delta(messageId=f"m{number}"))
         store.apply(MessageRemoved(session_id="s", message_id=f"m{number}"))
         store.flush()
-    assert len(stream._touched) <= 66
+    assert len(stream._ingress.touched) <= 66
 
 
 def test_an_acp_stream_remembers_few_of_the_sessions_that_went() -> None:

@@ -119,7 +119,7 @@ def test_an_evicted_session_is_not_kept_by_a_stream() -> None:
         store.flush()
         store.apply(SessionRemoved(session_id=f"s{number}"))
         store.flush()
-    assert not stream._touched
+    assert not stream._ingress.touched
 
 
 def test_a_refused_snapshot_moves_no_mark() -> None:

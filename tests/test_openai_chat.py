@@ -249,7 +249,7 @@ def test_its_first_event_tells_the_protocol(name: str) -> None:
     assert detect(case.wires[0]) is OpenAIChatAdapter
     store = StreamStore("auto")
     store.feed(case.raw)
-    default = store._stages.default
+    default = store._default
     assert default is not None and default.protocol == "openai-chat"
 
 

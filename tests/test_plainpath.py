@@ -357,7 +357,7 @@ def test_a_run_asks_the_adapter_at_its_start_alone(
 ) -> None:
     store, (stream,) = opened(name)
     asked = Asked(name, monkeypatch)
-    stream._set_mode(stream.sequencing)
+    stream._ingress.switch(stream.sequencing)
     deltas = [CASES[name].delta(0, "x", number) for number in range(3000)]
     if many:
         assert stream.ingest_many(deltas) == []

@@ -6,6 +6,8 @@
 - `faults.py`: what goes wrong on the way, as a plain list of actions
 - `core.py`: carries a history out on a store alone; `whole.py`, `opencode.py`: on a client, a
   network and a disk
+- `openai_scripts.py`, `openai_wires.py`, `openai_oracle.py`, `openai.py`, `openai_client.py`: the
+  same for OpenAI's wires, which say more than canonical scripts do
 - `histories.py`: seeds to histories, and how one is judged; `shrinking.py` makes a failing one small
 - `python -m tests.simulation --histories 1000000 --seed 0 --jobs 2`: any number of them
 

@@ -20,7 +20,7 @@ from streamstore.testing.comparing import difference
 from streamstore.ticks import ManualTicks
 
 from .oracle import Truth, ranges, said
-from .scripts import LOCAL, NOT_FETCHED
+from .scripts import LOCAL, NOT_FETCHED, forgets
 from .wires import BAD, Wires
 
 History = dict[str, Any]
@@ -136,6 +136,12 @@ class Run:
         self.fetched = False
         self.cuts: list[float] = []  # without numbers: behind which arrivals a connection ended
         self.generations: dict[str, str] = {}  # that were opened, by session
+        #: Of each session's reads the token, how much of the script had come, and the counter.
+        self.reads: dict[str, list[tuple[str, int, str | None]]] = {}
+        self.begun: set[tuple[str, str]] = set()  # sessions and their counters
+        self.known: set[int] = set()  # what came, also what is stale or waits
+        self.opened: dict[str, int] = {}  # how much of each session had when a connection began
+        self.tokens: dict[int, str | None] = {}  # of the reads that fetched states answer
         self.waiting: list[int] = []  # what came before its generation was opened
         self.mine = False  # the user said something, and did not take it back
         self.saved: Any = None
@@ -167,6 +173,7 @@ class Run:
         self._open()
 
     def _open(self) -> None:
+        self._note_opened()
         self.stream = self.store.open(self.history["protocol"], sequencing=self.mode)
 
     def _report(self, error: BaseException, subscription: Any) -> None:
@@ -190,9 +197,9 @@ class Run:
     def _do_e(self, n: int) -> None:
         if self.history["framing"]:
             self._do_b([n], [])
-        else:
-            self._note(n)
-            wire = self.wires.object(n)
+            return
+        for m in self._arriving([n]):
+            wire = self._object(m)
             if wire is not None:
                 self.stream.ingest(wire)
 
@@ -200,18 +207,14 @@ class Run:
         if self.history["framing"]:
             self._do_b(places, [])
             return
-        for n in places:
-            self._note(n)
-        wires = [self.wires.object(n) for n in places]
+        wires = [self._object(n) for n in self._arriving(places)]
         self.stream.ingest_many([wire for wire in wires if wire is not None])
 
     def _do_b(self, places: list[int], marks: list[int]) -> None:
         if not self.history["framing"]:
             self._do_m(places)
             return
-        for n in places:
-            self._note(n)
-        data = b"".join(map(self._bytes, places))
+        data = b"".join(map(self._bytes, self._arriving(places)))
         at = 0
         for mark in marks:
             stop = len(data) * mark // 1000
@@ -220,6 +223,118 @@ class Run:
                 at = stop
         if at < len(data):
             self.stream.feed(data[at:])
+
+    def _arriving(self, places: list[int]) -> list[int]:
+        """Entries arrive, those that do are given back; a read among them begins before."""
+        for n in places:
+            if self._asks(n):
+                self.journal.append(n)
+                self._ask(n)
+        found = []
+        for n in places:
+            if self._arrives(n):
+                self._note(n)
+                found.append(n)
+        return found
+
+    def _asks(self, n: int) -> bool:
+        return n >= 0 and self.script[n][0]["type"] == "read"
+
+    def _ask(self, n: int) -> None:
+        """The state of a session is read from now on."""
+        session = self.script[n][0]["sessionId"]
+        read = (
+            self.store.begin_read(session), self._amount(session), self.generations.get(session)
+        )  # fmt: skip
+        self.reads.setdefault(session, []).append(read)
+
+    def _arrives(self, n: int) -> bool:
+        """Whether entry n comes on the wire, as no read does; what a fetched state says of its read.
+
+        Without numbers a state and what follows it cannot be told apart: there it comes when all
+        that it holds has, and holds all that had come when its read began.
+        """
+        if n < 0:
+            return True
+        event, covers = self.script[n]
+        session, generation = event["sessionId"], event.get("generation")
+        if self._asks(n):
+            return False
+        if event["type"] == "snapshot" and self.history["protocol"] == "native":
+            # Known limit: a token of the counter before proves once more that this one began, and
+            # keeps what the new one's server does not know of.
+            fits = [
+                token
+                for token, amount, counter in self.reads.get(session, ())
+                if amount <= covers
+                and (counter == generation or (self.mode == "none" and not forgets(event)))
+            ]
+            self.tokens[n] = fits[-1] if fits else None
+            current = self.generations.get(session)
+            if current is not None and (session, generation) not in self.begun:
+                if generation < current:
+                    return False  # to the client it is the later one
+            if self.mode == "none":
+                # Known limit: an opening keeps as well what its server does not know of.
+                opened = self.opened.get(session, 0) <= covers and not forgets(event)
+                if not (self._told_all(n) and (fits or opened)) or self._anew_since(n):
+                    return False
+                self.fetched = True
+        self.known.add(n)
+        return True
+
+    def _told_all(self, n: int) -> bool:
+        """Whether everything that the fetched state n holds came by itself."""
+        fetched, covers = self.script[n]
+        return self.known.issuperset(
+            m
+            for m, (event, of) in enumerate(self.script[:covers])
+            if of < 0 and event["sessionId"] == fetched["sessionId"]
+        )
+
+    def _anew_since(self, n: int) -> bool:
+        """Whether a message that the fetched state n has began anew behind it.
+
+        Known limit: the parts of before, which are gone, come back with the state.
+        """
+        fetched, covers = self.script[n]
+        session, ids = fetched["sessionId"], {message["id"] for message in fetched["messages"]}
+        removed = set()
+        for m in sorted(m for m in self.known if m >= covers):
+            event = self.script[m][0]
+            message = event.get("messageId")
+            if event["sessionId"] != session or message not in ids:
+                continue
+            if event["type"] == "message.reset":
+                return True
+            if event["type"] == "message.removed":
+                removed.add(message)
+            elif event["type"] == "message.opened" and message in removed:
+                return True
+        return False
+
+    def _amount(self, session: str) -> int:
+        """How much of the script the server had said of a session, as far as anybody knows."""
+        return max(
+            (
+                n + 1 if covers < 0 else covers
+                for n, (event, covers) in enumerate(self.script)
+                if n in self.known and event["sessionId"] == session
+            ),
+            default=0,
+        )
+
+    def _note_opened(self) -> None:
+        """From here on a state is fetched that says nothing of its read."""
+        self.opened = {
+            name: self._amount(name) for name in {event["sessionId"] for event, _ in self.script}
+        }
+
+    def _object(self, n: int) -> Any:
+        """Entry n as an object; a fetched state with the token of its read."""
+        token = self.tokens.get(n)
+        wire = self.wires.object(n)
+        return wire if token is None else {**wire, "readFrom": token}
 
     def _note(self, n: int) -> None:
         """Entry n arrives."""
@@ -236,20 +351,18 @@ class Run:
         generation, session = event.get("generation"), event["sessionId"]
         current = self.generations.get(session)
         if event["type"] == "stream.opened":
+            if current is None or generation >= current:
+                self._note_opened()
             if current is None or generation > current:
-                self.generations[session] = generation
-                self.numbers.pop(session, None)
-                self.unheard = {at: n for at, n in self.unheard.items() if at[0] != session}
-                self.listed = {at for at in self.listed if at[0] != session}
                 self.got.add(n)
-                waiting, self.waiting = self.waiting, []
-                for m in waiting:
-                    self._take(m)
+                self._begin(session, generation)
             return
         if generation is not None and (current is None or generation > current):
-            self.waiting.append(n)
-            return
-        if generation is not None and generation < current:
+            if event["type"] != "snapshot":
+                self.waiting.append(n)
+                return
+            self._begin(session, generation)
+        elif generation is not None and generation < current:
             return
         seq = event.get("seq")
         if covers < 0 or event["type"] == "block.snapshot":
@@ -257,6 +370,8 @@ class Run:
                 self.got.add(n)
         else:
             absent = self._absent(event)
+            if generation is not None:
+                self.got.add(n)
             self.unheard.setdefault((session, "", None), -1)  # a state of it came
             if seq is not None:
                 for message in event["messages"]:
@@ -264,32 +379,72 @@ class Run:
                         self.listed.add((session, message["id"]))
             for m, (other, of) in enumerate(self.script[:covers]):
                 if of < 0 and other["sessionId"] == session and other["type"] not in NOT_FETCHED:
+                    before = other.get("generation") != generation
+                    if other["type"] == "stream.opened":
+                        self.got.add(m)
+                        continue
+                    if (before and forgets(event)) or not _concerns(event, other):
+                        continue
                     lacking = _units_of(other) & absent
                     for unit in lacking:
                         at = (session, *unit)
                         self.unheard[at] = max(self.unheard.get(at, -1), seq)
-                    if not lacking and other.get("seq", MAX_NUMBER) > self._unheard(other):
+                    heard = before or other.get("seq", MAX_NUMBER) > self._unheard(other)
+                    if not lacking and heard:
                         self.got.add(m)
-        if seq is not None and self.mode == "session":
+        if seq is not None and self.mode == "session" and event.get("complete", True):
             first = 1 if event["type"] == "snapshot" else seq
             self.numbers.setdefault(event["sessionId"], []).append((first, seq))
+
+    def _begin(self, session: str, generation: str) -> None:
+        """The server counts anew: what had come of it before waited for this."""
+        self.generations[session] = generation
+        self.begun.add((session, generation))
+        self.numbers.pop(session, None)
+        self.unheard = {at: n for at, n in self.unheard.items() if at[0] != session}
+        self.listed = {at for at in self.listed if at[0] != session}
+        waiting, self.waiting = self.waiting, []
+        for m in waiting:
+            self._take(m)
 
     def _absent(self, snapshot: Any) -> set[Unit]:
         """Messages and blocks that a fetched state lacks, of which nothing had come below its seq."""
         seq, session = snapshot.get("seq"), snapshot["sessionId"]
         if seq is None:
             return set()
+        generation = snapshot.get("generation")
         known: set[Unit] = {(message["id"], None) for message in snapshot["messages"]}
         for message in snapshot["messages"]:
             known |= {(message["id"], part["blockIndex"]) for part in message["parts"]}
         all_of_them: set[Unit] = set()
         for m, (other, covers) in enumerate(self.script):
             its_own = covers < 0 or other["type"] == "block.snapshot"
+            its_own = its_own and _concerns(snapshot, other)
             if its_own and other["sessionId"] == session:
                 all_of_them |= _units_of(other)
-                if m in self.got and other.get("seq", seq + 1) <= seq:
+                counted = other.get("generation") == generation
+                if m in self.got and counted and other.get("seq", seq + 1) <= seq:
                     known |= _units_of(other)
+        if generation is not None:
+            known |= self._left(session, generation)
         return all_of_them - known
+
+    def _left(self, session: str, generation: str) -> set[Unit]:
+        """Messages and blocks that were there when a counter began."""
+        before = [
+            n
+            for n in sorted(self.got, key=self.ranks.__getitem__)
+            if self.script[n][0]["sessionId"] == session
+            and self.script[n][0].get("generation", generation) < generation
+        ]
+        truth = Truth(self.mode).take(self.script[n][0] for n in before)
+        messages = truth.session(session)["messages"]
+        found: set[Unit] = set()
+        for message_id, message in messages.items():
+            if message is not None:
+                found.add((message_id, None))
+                found |= {(message_id, at) for at, b in message["blocks"].items() if b is not None}
+        return found
 
     def _unheard(self, event: Any) -> int:
         """Up to which seq nobody can know of what an event is about, -1 for none."""
@@ -322,7 +477,7 @@ class Run:
     def _do_cut(self, n: int, at: int) -> None:
         position = self.stream.position.events
         rest = self._behind() if self.by_id else self.sent[position:]
-        if self.history["framing"] and at >= 0:
+        if self.history["framing"] and at >= 0 and not self._asks(n):
             self._publish(n)
             data = self._bytes(n)
             self.stream.feed(data[: (len(data) - 4) * at // 1000])
@@ -382,19 +537,28 @@ class Run:
         return self.log[int(event_id) + 1 if event_id else 0 :]
 
     def _bytes(self, n: int) -> bytes:
+        data = self.wires.bytes(n)
+        if self.tokens.get(n) is not None:
+            bare = json.dumps(self._object(n), separators=(",", ":")).encode()
+            lines = self.history["framing"] == "lines"
+            data = bare + b"\n" if lines else b"data: " + bare + b"\n\n"
         if self.by_id and n >= 0:
-            return b"id: %d\n" % self.places[n] + self.wires.bytes(n)
-        return self.wires.bytes(n)
+            return b"id: %d\n" % self.places[n] + data
+        return data
 
     def _resend(self, places: list[int]) -> None:
         for n in places:
+            if self._asks(n):
+                self._ask(n)
+            if not self._arrives(n):
+                continue
             self.sent.append(n)
             if n >= 0:
                 self._take(n)
             if self.history["framing"]:
                 self.stream.feed(self._bytes(n))
             else:
-                self.stream.ingest(self.wires.object(n))
+                self.stream.ingest(self._object(n))
 
     def _do_again(self, upto: int) -> None:
         resume = self.store.health.resume.get("sessions", {})
@@ -408,18 +572,22 @@ class Run:
         self.saved = (
             saved, list(self.sent), len(self.journal), set(self.got), numbers, list(self.cuts),
             self.mine, dict(self.generations), list(self.waiting), dict(self.unheard),
-            set(self.listed),
+            set(self.listed), {name: list(read) for name, read in self.reads.items()},
+            set(self.known), set(self.begun),
         )  # fmt: skip
 
     def _do_crash(self) -> None:
         if self.saved is None:
             self.got, self.numbers, self.cuts, self.mine = set(), {}, [], False
             self.generations, self.waiting, self.unheard, self.listed = {}, [], {}, set()
+            self.reads, self.known, self.begun = {}, set(), set()
             self.sent, rest = [], list(self.log if self.by_id else self.journal)
             self._start(None)
         else:
             saved, sent, at, got, numbers, cuts, self.mine, generations, *others = self.saved
-            waiting, unheard, listed = others
+            waiting, unheard, listed, reads, known, begun = others
+            self.reads = {name: list(read) for name, read in reads.items()}
+            self.known, self.begun = set(known), set(begun)
             self.listed = set(listed)
             self.generations, self.waiting = dict(generations), list(waiting)
             self.unheard = dict(unheard)
@@ -589,9 +757,10 @@ class Run:
         sessions = state["sessions"]
         if history["protocol"] == "native":
             expected = truth.state()
-            if self.fetched:
-                _forget_gaps(sessions)
-                _forget_gaps(expected)
+            for found in (sessions, expected):
+                _forget_gaps(found, None if self.fetched else truth.unclear)
+                if not self.fields:
+                    _forget_previous(found)
             if sessions != expected:
                 raise Mismatch(f"in the end: {difference(expected, sessions)}")
             self._check_gaps(truth, state)
@@ -659,6 +828,12 @@ class Run:
                     raise Mismatch(f"{event} is missing, and no connection went on before it")
 
 
+def _concerns(snapshot: Any, event: Any) -> bool:
+    """Whether a fetched state says something about what an event is about: a page not always."""
+    named = {message["id"] for message in snapshot["messages"]}
+    return snapshot["complete"] or bool(_units_of(event) and event["messageId"] in named)
+
+
 def _units_of(event: Any) -> set[Unit]:
     """The message and the block that an event is about."""
     if not event["type"].startswith(("message.", "block.")):
@@ -673,15 +848,28 @@ def _named(texts: dict[Any, str]) -> dict[str, str]:
     return {"/".join(map(str, key)): text for key, text in texts.items()}
 
 
-def _forget_gaps(sessions: Any) -> None:
+def _forget_gaps(sessions: Any, only: set[Any] | None = None) -> None:
     """Without numbers a part that a cut may have hit is marked; whether a fetched state repairs it
-    is not looked at here."""
+    is not looked at here. `only`: of these parts alone."""
+    for name, session in sessions.items():
+        for message in session.get("messages", ()):
+            for part in message.get("parts", ()):
+                if only is None or (name, message["id"], part["blockIndex"]) in only:
+                    part.pop("gap", None)
+                    if part["status"] == "incomplete":
+                        part["status"] = "closed"
+
+
+def _forget_previous(sessions: Any) -> None:
+    """What streams into a field is a plain value where it was fetched, of which none is previous.
+
+    Known limit: without numbers a fetched state does not say so of what streamed before it.
+    """
     for session in sessions.values():
         for message in session.get("messages", ()):
             for part in message.get("parts", ()):
-                part.pop("gap", None)
-                if part["status"] == "incomplete":
-                    part["status"] = "closed"
+                if "text" not in part:
+                    part.pop("previous", None)
 
 
 def carry_out(history: History, digest: Any = None) -> None:

@@ -3,7 +3,8 @@
 Every action means the same whatever stands around it, so that a failing list can be made shorter.
 Draws from the generator it is given alone; knows scripts, and no library.
 
-    ["e", n]         entry n of the script arrives as an object; ["m", [n, ...]] several at once
+    ["e", n]         entry n of the script arrives as an object; ["m", [n, ...]] several at once;
+                     a `read` does not arrive: somebody asks for the state of its session
     ["b", [n, ...], [at, ...]]  entries arrive as bytes, in chunks cut at these per mille of them
     ["x", n]         bad input number n arrives
     ["f"] ["r"]      a tick; what is held back is shown
@@ -56,10 +57,12 @@ def order(random: Random, script: list[list[Any]], mode: str, loss: bool, free: 
             del found[start : start + len(stretch)]
             at = int(chance() * (len(found) + 1))
             found[at:at] = stretch
-    for n, (_, covers) in enumerate(script):
+    for n, (event, covers) in enumerate(script):
         if covers >= 0:  # early, in time, or late
             at = min(covers, len(found))
-            if chance() < 0.6:
+            if mode == "none" and event["type"] == "snapshot":  # early it says nothing
+                at += int(chance() * (len(found) + 1 - at))
+            elif chance() < 0.6:
                 at = int(chance() * (len(found) + 1))
             found.insert(at, n)
     return found
@@ -132,6 +135,10 @@ def actions(
             found.append(["again", max(arrivals[:at], default=0) + 1])
         if chance() < 0.02:
             found.append(["r"])
+    if cuts and chance() < 0.2:
+        start = int(chance() * len(found))
+        found.insert(start, ["save"])
+        found.insert(start + 1 + int(chance() * (len(found) - start)), ["crash"])
     if chance() < 0.4:
         kind = SUBSCRIBERS[int(chance() * len(SUBSCRIBERS))]
         found.insert(int(chance() * len(found)), ["sub", kind])

@@ -1,9 +1,10 @@
 """Seeds to histories: what a seed means, and how a history is judged.
 
-Of 20,000 seeds 18,000 are histories of a store alone (`core`: three in four native, in all four
+Of 20,000 seeds 16,000 are histories of a store alone (`core`: three in four native, in all four
 sequencings, one in four on the wire of another protocol), 2,000 of the whole library: 300 of them
-of the opencode client (`opencode`), the others of `connect` (`whole`). A history of a store takes
-about 3 ms, one of the whole library about 8 ms.
+of the opencode client (`opencode`), the others of `connect` (`whole`); and 2,000 of OpenAI's two
+protocols, seven in ten of a store alone (`openai`), the others of `connect` (`openai_client`). A
+history of a store takes about 3 ms, one of the whole library or of OpenAI's about 8 ms.
 """
 
 from __future__ import annotations
@@ -11,14 +12,14 @@ from __future__ import annotations
 from random import Random
 from typing import Any
 
-from . import core, faults, opencode, scripts, whole
+from . import core, faults, openai, openai_client, openai_scripts, opencode, scripts, whole
 from .scripts import Shape
 
 History = dict[str, Any]
 
 #: Behind these nobody knows what becomes of a message that the server has not heard of.
 _ENDS = ("session.removed", "stream.opened")
-#: One history in so many is of the whole library.
+#: One history in so many is of the whole library, and another one of OpenAI's protocols.
 WHOLE = 10
 
 # Protocol, sequencing, and how often.
@@ -33,14 +34,15 @@ _PLAN = (
     ("opencode", "none", 4),
     ("anthropic", "none", 3),
 )
+_TICKS = ("manual",) * 6 + ("timed",) * 2 + ("each", "feed")
 _CHOICES = [(protocol, mode) for protocol, mode, weight in _PLAN for _ in range(weight)]
 
 
 def make(seed: int, tier: str = "all") -> History:
     """The history of a seed."""
     if tier == "all":
-        tier = "core" if seed % WHOLE else "whole"
-    return make_core(seed) if tier == "core" else make_whole(seed)
+        tier = {0: "whole", 1: "openai"}.get(seed % WHOLE, "core")
+    return _MAKERS[tier](seed)
 
 
 def make_core(seed: int) -> History:
@@ -184,8 +186,50 @@ def make_whole(seed: int) -> History:
     }
 
 
+def make_openai(seed: int) -> History:
+    """A history of one of OpenAI's protocols."""
+    random = Random(seed)
+    chance = random.random
+    numbered = chance() < 0.6
+    protocol, mode = ("openai-responses", "sparse") if numbered else ("openai-chat", "none")
+    followed = chance() < 0.3
+    write = openai_scripts.responses if numbered else openai_scripts.completions
+    script = write(random, followed=followed)
+    if followed:
+        return {
+            "seed": seed,
+            "tier": "openai-client",
+            "protocol": protocol,
+            "mode": mode,
+            "delivery": "buffered" if chance() < 0.15 else "streaming",
+            "clean": chance() < 0.7,
+            "script": script,
+            "actions": openai_client.actions(random, script, numbered),
+        }
+    framing = "frames" if chance() < 0.6 else ""
+    actions = openai.actions(random, script, protocol, framing)
+    return {
+        "seed": seed,
+        "tier": "openai",
+        "protocol": protocol,
+        "mode": mode,
+        "ticks": _TICKS[int(chance() * len(_TICKS))],
+        "delivery": "buffered" if chance() < 0.15 else "streaming",
+        "framing": framing,
+        "tight": False,
+        "small": chance() < 0.3,
+        "halves": False,
+        "books": chance() < 0.1,
+        "script": script,
+        "actions": actions,
+    }
+
+
+_MAKERS = {"core": make_core, "whole": make_whole, "openai": make_openai}
 _TIERS = {
     "core": core.carry_out,
+    "openai": openai.carry_out,
+    "openai-client": openai_client.carry_out,
     "whole": whole.carry_out,
     "opencode": opencode.carry_out,
 }

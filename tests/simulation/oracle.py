@@ -15,6 +15,8 @@ Key = tuple[Any, ...]
 
 #: What a removal leaves; only a full event makes something of it again.
 GONE: Any = None
+#: How the token of a counter ends whose server remembers nothing of the time before.
+FORGETS = "-empty"
 _COMMON = frozenset(
     "type sessionId messageId blockIndex seq generation id text field kind order whole status".split()
 )
@@ -30,6 +32,7 @@ class Truth:
         self.generations: dict[str, str] = {}
         self.gone: set[str] = set()
         self.left: set[str] = set()  # gone once
+        self.unclear: set[Key] = set()  # blocks of which nobody knows whether they lack text
         self.done: dict[Key, int] = {}
         self.top: dict[Key, int] = {}
         self.counts: dict[Key, list[tuple[int, int]]] = {}
@@ -60,7 +63,9 @@ class Truth:
             if name not in sessions and "patch" in event:
                 continue  # there is nothing that it fits
             session = self.session(name)
-            if "messageId" in event and ".asked" not in event["type"]:
+            if event["type"] == "snapshot":
+                self._fetched(session, event)
+            elif "messageId" in event and ".asked" not in event["type"]:
                 self._message(session, event)
             else:
                 self._own(session, event)
@@ -91,7 +96,35 @@ class Truth:
                 del blocks[index]
             for block in blocks.values():
                 block["previous"] |= any(map("".join, block["texts"].values()))
-                block["waits"], block["ranked"] = [], False
+                block["waits"], block["ranked"], block["anew"] = [], False, False
+
+    @staticmethod
+    def _fetched(session: Wire, event: Wire) -> None:
+        """A state of the server that counts now: what it lacks goes, what it has is its own."""
+        for name in ("info", "status", "todo", "diff"):
+            if name in event:
+                session[name] = event[name]
+        for name in ("permissions", "questions"):
+            if name in event:
+                session[name] = {asked["id"]: asked for asked in event[name]}
+        messages = session["messages"]
+        parts = {
+            message["id"]: {part["blockIndex"]: part for part in message["parts"]}
+            for message in event["messages"]
+        }
+        for message_id, message in messages.items():
+            if message is GONE:
+                continue
+            if message_id not in parts:
+                if event["complete"]:
+                    messages[message_id] = GONE
+                continue
+            has, blocks = parts[message_id], message["blocks"]
+            for index, block in blocks.items():
+                if block is not GONE and index not in has:
+                    blocks[index] = GONE
+                elif block is not GONE:
+                    block["previous"] = False
 
     @staticmethod
     def _renew(block: Wire) -> None:
@@ -152,7 +185,8 @@ class Truth:
         if "blockIndex" in event:
             self._block(message, event)
         elif kind == "message.closed":
-            if not (self.block and message["status"] == "aborted"):  # nothing says which is later
+            # Nothing says which of two is later there.
+            if not ((self.block or self.arrival) and message["status"] == "aborted"):
                 message["status"] = event["status"]
         else:
             message["info"].update(event.get("info", ()))
@@ -190,17 +224,22 @@ class Truth:
             lacks = self.arrival and kind == "block.delta"  # nobody knows what was before it
             block = blocks[index] = {
                 "kind": None, "texts": {}, "fields": {}, "closed": False, "gap": lacks,
-                "previous": False, "waits": [], "ranked": True,
+                "previous": False, "waits": [], "ranked": True, "anew": False,
             }  # fmt: skip
         if self.block and "seq" in event and not self._in_order(event):
             return
         if block["previous"]:
-            if kind == "block.delta" and not self.block:
+            block["anew"] |= kind == "block.opened"
+            if kind == "block.delta" and not (self.block or self.arrival):
                 block["waits"].append((event.get("field", "text"), event["text"]))
                 return
             operation = kind in ("block.delta", "block.replaced", "block.snapshot")
-            if "text" in event or (operation if self.block else full):
+            if "text" in event or (operation if self.block else full and not self.arrival):
                 self._renew(block)
+                if self.arrival and kind == "block.delta":  # nor does anybody know here
+                    block["gap"] = True
+                    if block["anew"]:  # known limit: it is marked although its beginning came
+                        self.unclear.add((event["sessionId"], event["messageId"], index))
         if kind == "block.delta":
             field, texts, fields = event.get("field", "text"), block["texts"], block["fields"]
             if field not in texts:  # it goes on from what was said whole

@@ -13,15 +13,21 @@ from typing import Any
 import attrs
 
 from streamstore import pipeline, reducer, rows, snapshots, subscribers, verdicts, watermarks
+from streamstore.adapters import openai_chat, openai_responses
+from streamstore.adapters.openai_chat import OpenAIChatAdapter
+from streamstore.adapters.openai_responses import OpenAIResponsesAdapter
+from streamstore.adapters.openai_responses_apply import Output
+from streamstore.adapters.openai_responses_memory import Here
 from streamstore.changes import MergedChanges
 from streamstore.client import resuming, resync, watch
+from streamstore.errors import RepeatedEvent
+from streamstore.ingress import Ingress
 from streamstore.jsonpatch import apply_patch
 from streamstore.marks import EventIds, FieldMarks, Marks
 from streamstore.model import freeze
 from streamstore.positions import Position, Positions
 from streamstore.reducer import Reducer
 from streamstore.rows import SessionRow
-from streamstore.streams import Stages, Stream
 
 _INHERITED = object()
 DEFECTS: dict[str, Callable[[], Any]] = {}
@@ -62,7 +68,7 @@ def _drain() -> Iterator[Any]:
 
 @_defect("a snapshot sets no marks")
 def _cover() -> Iterator[Any]:
-    yield Stream, "_cover", lambda self, event, session: None
+    yield Ingress, "_cover", lambda self, event, session: None
 
 
 @_defect("event ids are not remembered")
@@ -271,13 +277,13 @@ def _generations() -> Iterator[Any]:
 
 @_defect("what comes before its generation is opened is thrown away")
 def _unopened() -> Iterator[Any]:
-    restart = Stages.restart
+    restart = Ingress._restart
 
-    def forgetful(self: Any, session: Any, generation: str, opener: Any) -> None:
+    def forgetful(self: Any, session: Any, generation: str) -> None:
         session.waiting = []
-        restart(self, session, generation, opener)
+        restart(self, session, generation)
 
-    yield Stages, "restart", forgetful
+    yield Ingress, "_restart", forgetful
 
 
 @_defect("a new counter keeps the old one's marks")
@@ -345,6 +351,120 @@ def _silence() -> Iterator[Any]:
     yield watch.Silence, "watch", never
 
 
+# --- of OpenAI's protocols ------------------------------------------------------------------------
+
+
+@_defect("an event of a response that came before is taken in again")
+def _numbers() -> Iterator[Any]:
+    here = OpenAIResponsesAdapter._here
+
+    def anything(self: Any, key: str, number: Any, kind: str, lane: str, offered: int = -1) -> Any:
+        try:
+            return here(self, key, number, kind, lane, offered)
+        except RepeatedEvent:
+            return Here(key, self._responses[key], None)
+
+    yield OpenAIResponsesAdapter, "_here", anything
+
+
+@_defect("a response goes on one event too far")
+def _starting_after() -> Iterator[Any]:
+    resume = OpenAIResponsesAdapter.resume
+
+    def further(self: Any, response_id: Any = None) -> Any:
+        found = resume(self, response_id)
+        if found is None or found.starting_after is None:
+            return found
+        return found._replace(starting_after=found.starting_after + 1)
+
+    yield OpenAIResponsesAdapter, "resume", further
+
+
+@_defect("a response has ended when its connection has")
+def _clean() -> Iterator[Any]:
+    yield resuming.StartingAfter, "done", lambda self, store, stream, clean: True
+
+
+@_defect("late text of a response is put behind what came")
+def _unnumbered() -> Iterator[Any]:
+    kind = "response.output_text.delta"
+    delta = openai_responses.HANDLERS[kind]
+
+    def arrived(output: Any, wire: Any, here: Any) -> Any:
+        first, *others = delta(output, wire, here)
+        return [attrs.evolve(first, seq=None), *others]
+
+    yield openai_responses, "HANDLERS", {**openai_responses.HANDLERS, kind: arrived}
+
+
+@_defect("the end of a response says nothing of its parts")
+def _whole() -> Iterator[Any]:
+    put = Output.put
+
+    def nothing(self: Any, here: Any, response: Any, output: Any, final: bool) -> Any:
+        info, events = put(self, here, response, output, final)
+        return info, [] if final else events
+
+    yield Output, "put", nothing
+
+
+@_defect("a completion that is sent again is appended to what there is")
+def _afresh() -> Iterator[Any]:
+    record = openai_chat._new_record
+
+    def stale(order: Any, begins: bool) -> Any:
+        return {**record(order, begins), "fresh": False}
+
+    yield openai_chat, "_new_record", stale
+
+
+@_defect("what an older stream still brings of a completion is taken in")
+def _older() -> Iterator[Any]:
+    begin = OpenAIChatAdapter._begin
+
+    def shared(self: Any, *given: Any) -> Any:
+        self._own["stream"] = self._session["streams"] = 1
+        return begin(self, *given)
+
+    yield OpenAIChatAdapter, "_begin", shared
+
+
+@_defect("every choice of a completion is the first one")
+def _choices() -> Iterator[Any]:
+    yield openai_chat, "_message_id", lambda completion, index: completion
+
+
+@_defect("the names of a call are joined, as its arguments are")
+def _joined() -> Iterator[Any]:
+    fill = openai_chat._fill
+
+    def joined(known: Any, given: Any) -> bool:
+        for name in ("id", "name"):
+            if name in known and given.get(name):
+                known[name] += given[name]
+                return True
+        return bool(fill(known, given))
+
+    yield openai_chat, "_fill", joined
+
+
+@_defect("a cut completion lacks nothing")
+def _cut() -> Iterator[Any]:
+    yield Reducer, "cut", lambda self, blocks: None
+
+
+OF_OPENAI = (
+    "an event of a response that came before is taken in again",
+    "a response goes on one event too far",
+    "a response has ended when its connection has",
+    "late text of a response is put behind what came",
+    "the end of a response says nothing of its parts",
+    "a completion that is sent again is appended to what there is",
+    "what an older stream still brings of a completion is taken in",
+    "every choice of a completion is the first one",
+    "the names of a call are joined, as its arguments are",
+    "a cut completion lacks nothing",
+)
 OF_THE_CLIENT = (
     "a connection resumes one event too far",
     "a session is resumed one number too far",

@@ -14,7 +14,7 @@ from typing import Any
 
 import attrs
 
-from .oracle import GONE, Truth, readable, said
+from .oracle import FORGETS, GONE, Truth, readable, said
 
 Wire = dict[str, Any]
 Entry = list[Any]
@@ -72,6 +72,8 @@ class _Server:
         self._words = 0
         self._numbered = 0
         self._life = 0
+        # Where the ids of messages and blocks begin.
+        self._first_message = self._first_block = 0
         fetched = shape.snapshots and not (shape.halves or shape.plain) and random.random() < 0.5
         self._fetches = fetched
         self._read = fetched or shape.reads
@@ -84,10 +86,10 @@ class _Server:
         lanes = [lane for session in sessions for lane in self._session(session)]
         events = list(self._mingled(lanes))
         if not shape.plain and shape.told:
-            draw = random.random()
+            draw, fetches = random.random(), self._fetches
             if draw < 0.1:
                 events = self._without_a_session(events)
-            elif draw < 0.2 and self._mode != "none" and not (self._read or shape.halves):
+            elif draw < (0.35 if fetches else 0.2) and not (shape.reads or shape.halves):
                 events = self._restarted(events)
         for event in events:
             self._number(event)
@@ -101,7 +103,8 @@ class _Server:
         shape = self._shape
         many = 1 if self._random.random() < 0.6 else 2
         # The same ids in both sessions.
-        talks = [self._message(session, f"m{number}", number) for number in range(many)]
+        first = self._first_message
+        talks = [self._message(session, f"m{n}", n) for n in range(first, first + many)]
         lanes = [chain(talks)] if shape.alone else talks
         if shape.plain:
             return lanes
@@ -154,6 +157,7 @@ class _Server:
         first = events[:at]
         others = [event for event in events[at:] if event["sessionId"] != name]
         self._life += 1
+        token = self._remembered(first, name) if self._fetches else "g2"
         second = list(self._mingled(self._session(name)))
         left_out = ("message.reset",)
         second = [event for event in second if event["type"] not in left_out]
@@ -163,7 +167,9 @@ class _Server:
             [{name: event[name] for name in event if name != "input"} for event in events]
             for events in (first, others, second)
         )
-        for generation, said_then in (("g1", first), ("g2", second)):
+        if self._mode == "none":
+            first, second = _unsealed(first), _unsealed(second)
+        for generation, said_then in (("g1", first), (token, second)):
             opening = {"type": "stream.opened", "sessionId": name}
             said_then.insert(0, opening)
             for event in said_then:
@@ -171,6 +177,26 @@ class _Server:
                     event["generation"] = generation
         barrier = second.pop(0)
         return [*first, barrier, *self._mingled([iter(others), iter(second)])]
+
+    def _remembered(self, first: list[Wire], name: str) -> str:
+        """What a server that is asked for its state knows of the time before; the new token.
+
+        It says nothing anew that it remembers: a fetched state has the old text then, and what
+        follows is appended. Nor does one that forgot use an id again. Known limit: where a fetched
+        state lacks a message that was said anew above it, its previous parts go when the state
+        comes first and stay when it comes late. Nor does it go on with one that was closed:
+        without numbers an older fetched text of it takes the place of a longer one with a gap.
+        """
+        if self._mode == "block":
+            return "g2"
+        ends = ("message.removed", "message.closed")[: 2 if self._mode == "none" else 1]
+        ended = any(event["type"] in ends and event["sessionId"] == name for event in first)
+        forgets = self._random.random() < 0.5
+        if forgets or ended or self._random.random() < 0.5:
+            self._first_message = 2
+        else:
+            self._first_block = 6
+        return "g2" + FORGETS if forgets else "g2"
 
     # -- numbers ---------------------------------------------------------------------------------
 
@@ -195,7 +221,7 @@ class _Server:
                 event["seq"] = self._counters[key] = self._counters.get(key, 0) + 1
             return
         key = ""
-        if mode == "session" or generation == "g2":
+        if mode == "session" or generation.startswith("g2"):
             key = (generation, event["sessionId"])
         step = 1 if mode == "session" else 1 + int(self._random.random() * 3)
         event["seq"] = self._counters[key] = self._counters.get(key, 0) + step
@@ -290,13 +316,13 @@ class _Server:
         key = {"sessionId": session, "messageId": message}
         for life in range(2):
             opened = {"type": "message.opened", **key, "role": "assistant", "order": number}
-            if shape.plain or life or chance() < 0.9:
+            if shape.plain or life or chance() < self._opens():
                 yield opened
             if not shape.plain and chance() < 0.25:
                 yield {"type": "message.updated", **key, "info": {f"a{life}": 1, "b": life}}
             blocks = 1 + int(chance() * shape.blocks)
             # What a fetched state lacks is removed, and comes back by a full event alone.
-            first = 3 * life if self._read else 0
+            first = self._first_block + (3 * life if self._read else 0)
             lanes = [self._block({**key, "blockIndex": first + at}) for at in range(blocks)]
             if shape.alone:
                 yield from chain(lanes)
@@ -326,7 +352,7 @@ class _Server:
         for _ in range(2):
             if shape.whole:
                 pass
-            elif shape.plain or tool or chance() < 0.9 or kind != "text":
+            elif shape.plain or tool or chance() < self._opens() or kind != "text":
                 yield {"type": "block.opened", **key, "kind": kind, "tag": "t"}
             if tool:
                 yield from self._call(key)
@@ -353,6 +379,10 @@ class _Server:
                 return
             if kind == "text":  # only an opening adds it anew
                 yield {"type": "block.opened", **key, "kind": kind, "tag": "u"}
+
+    def _opens(self) -> float:
+        """How often an opening comes: where a session begins anew, what is removed may not."""
+        return 0.6 if self._life else 0.9
 
     def _call(self, key: Wire) -> Iterator[Wire]:
         """A tool's call: its input streams and is then said whole, its state goes up."""
@@ -403,13 +433,20 @@ class _Server:
         found: list[Entry] = []
         if not script:
             return found
-        if self._mode in ("session", "sparse"):
+        openings = [n for n, (event, _) in enumerate(script) if event["type"] == "stream.opened"]
+        if self._mode != "block":
             while random.random() < 0.6 and len(found) < 3:
-                covers = 1 + int(random.random() * len(script))
+                first = openings[-1] if openings and random.random() < 0.5 else 0
+                covers = first + 1 + int(random.random() * (len(script) - first))
                 session = script[covers - 1][0]["sessionId"]
                 state = read(script, session, covers, self._mode)
                 if state is not None:
+                    if state["messages"] and random.random() < 0.25:
+                        state = self._page(state)
                     found.append([state, covers])
+                    if self._mode == "none" or random.random() < 0.5:
+                        asked = 1 + int(random.random() * covers)
+                        found.append([{"type": "read", "sessionId": session}, asked])
         while self._mode != "none" and random.random() < 0.5 and len(found) < 4:
             covers = 1 + int(random.random() * len(script))
             snapshot = read_block(script, covers, self._mode)
@@ -417,20 +454,35 @@ class _Server:
                 found.append([snapshot, covers])
         return found
 
+    def _page(self, state: Wire) -> Wire:
+        """Some messages of a state, and nothing of its session; no word about the others.
+
+        A page that says where it ends is not drawn: which of the others lie in it depends on what
+        the reader knows of their order by then.
+        """
+        messages = sorted(state["messages"], key=lambda message: message.get("order", 0))
+        start = int(self._random.random() * len(messages))
+        stop = start + 1 + int(self._random.random() * (len(messages) - start))
+        members = ("type", "sessionId", "generation", "seq")
+        page = {name: state[name] for name in members if name in state}
+        return {**page, "complete": False, "messages": messages[start:stop]}
+
 
 def read(script: list[Entry], session: str, covers: int, mode: str) -> Wire | None:
     """A session's state as its server had it after so many entries; None where it has none.
 
-    That is while it rebuilds a message, and when the session is gone. Nor is a session read that
-    began anew, or whose numbers did: what a state lacks may have been there before.
+    That is while it rebuilds a message, when the session is gone, and before it says anything with
+    a number. Nor is a session read that began anew: what a state lacks may have been there before.
     """
-    truth = Truth(mode).take(event for event, _ in script[:covers])
-    numbers = [
-        event["seq"]
-        for event, of in script[:covers]
-        if of < 0 and event["sessionId"] == session and "seq" in event
-    ]
-    if session in truth.left or session in truth.generations:
+    said_then = [event for event, of in script[:covers] if of < 0 and event["sessionId"] == session]
+    openings = [event for event in said_then if event["type"] == "stream.opened"]
+    counter = {"generation": openings[-1]["generation"]} if openings else {}
+    own_count = [event for event in said_then if counter.items() <= event.items()]
+    if forgets(counter):
+        said_then = own_count
+    truth = Truth(mode).take(said_then)
+    numbers = [event["seq"] for event in own_count if "seq" in event]
+    if session in truth.left or (mode != "none" and not numbers):
         return None
     found = truth.sessions.get(session)
     messages = []
@@ -460,7 +512,7 @@ def read(script: list[Entry], session: str, covers: int, mode: str) -> Wire | No
             if message["info"]:
                 entry["info"] = message["info"]
             messages.append(entry)
-    wire: Wire = {"type": "snapshot", "sessionId": session, **own}
+    wire: Wire = {"type": "snapshot", "sessionId": session, **counter, **own}
     if mode != "none":
         wire["seq"] = max(numbers)
     return {**wire, "complete": True, "messages": messages}
@@ -471,8 +523,13 @@ def read_block(script: list[Entry], covers: int, mode: str) -> Wire | None:
     last = script[covers - 1][0]
     if last["type"] not in ("block.delta", "block.replaced") or "field" in last or "state" in last:
         return None
-    key = {name: last[name] for name in ("sessionId", "messageId", "blockIndex")}
-    truth = Truth(mode).take(event for event, _ in script[:covers])
+    names = ("sessionId", "messageId", "blockIndex", "generation")
+    key = {name: last[name] for name in names if name in last}
+    counter = last.get("generation")
+    said_then = [event for event, _ in script[:covers]]
+    if counter is not None:  # what was said of it before may not have come
+        said_then = [event for event in said_then if event.get("generation") == counter]
+    truth = Truth(mode).take(said_then)
     if key["sessionId"] in truth.gone:
         return None
     message = truth.sessions[key["sessionId"]]["messages"][key["messageId"]]
@@ -490,6 +547,34 @@ def read_block(script: list[Entry], covers: int, mode: str) -> Wire | None:
     # heard before the state came, stays.
     status = "closed" if block["closed"] else "open"
     return {**wire, "kind": block["kind"] or "text", "status": status, "whole": True}
+
+
+def forgets(event: Wire) -> bool:
+    """Whether a server counts that remembers nothing of the time before."""
+    return str(event.get("generation", "")).endswith(FORGETS)
+
+
+def _unsealed(events: list[Wire]) -> list[Wire]:
+    """Without the closes behind which no delta comes: the text came whole, or there is none yet.
+
+    Known limit: such a close refuses what is said anew as well, by another counter, too.
+    """
+    whole: dict[Any, bool] = {}
+    found = []
+    for event in events:
+        key = (event["sessionId"], event.get("messageId"), event.get("blockIndex"))
+        if event["type"] == "block.delta" and "field" not in event:
+            whole[key] = False
+        elif event["type"] == "block.replaced" and "text" in event:
+            whole[key] = True
+        elif event["type"] == "block.removed":
+            whole.pop(key, None)
+        elif event["type"] == "message.removed":
+            whole = {at: value for at, value in whole.items() if at[:2] != key[:2]}
+        elif event["type"] == "block.closed" and whole.get(key, True):
+            continue
+        found.append(event)
+    return found
 
 
 def chain(lanes: list[Iterator[Wire]]) -> Iterator[Wire]:

@@ -87,7 +87,8 @@ def possible(history: History) -> bool:
     if history.get("mode") != "none" or history.get("tier") != "core":
         return True
     came = (n for a in history["actions"] if a[0] in ("e", "m", "b") for n in _named(a))
-    firsts = list(dict.fromkeys(came))
+    # A fetched state has no place among them.
+    firsts = [n for n in dict.fromkeys(came) if history["script"][n][1] < 0]
     if history["protocol"] in ("opencode", "anthropic") or history.get("halves"):
         return firsts == list(range(len(firsts)))
     return firsts == sorted(firsts)
@@ -109,6 +110,8 @@ def _singles(action: list[Any], chunks: bool) -> list[list[Any]]:
 def _without_unused(history: History) -> History | None:
     """Without the entries that no action names; None where that is not known."""
     script = history["script"]
+    if history["tier"].startswith("openai"):
+        return None  # its entries build on each other
     used: set[int] = set()
     for action in history["actions"]:
         if action[0] in ("again", "pub"):

@@ -58,6 +58,30 @@ def test_a_history_is_plain_data() -> None:
         assert json.loads(json.dumps(history)) == history == histories.make(seed)
 
 
+def test_histories_of_openais_protocols_hold_every_entry_and_every_fault() -> None:
+    found: set[str] = set()
+    for seed in range(400):
+        history = histories.make_openai(seed)
+        found |= {f"{history['protocol']} {action[0]}" for action in history["actions"]}
+        entries = [entry for answer in history["script"] for entry in answer["entries"]]
+        found |= {
+            said["say"]
+            for entry in entries
+            for said in entry.get("says", (entry,))
+            if "say" in said
+        }
+    says = (
+        "begin progress item itemed part text whole parted note input inputted step new error end "
+        "role call finish"
+    )
+    faults = "take drop old over x save crash sub pub wait stall dead refuse bad f t r"
+    of = {"openai-responses": "miss also read cancel dup", "openai-chat": "again on"}
+    expected = set(says.split())
+    for protocol, own in of.items():
+        expected |= {f"{protocol} {action}" for action in f"{faults} {own}".split()}
+    assert not expected - found
+
+
 # --- that it would notice -------------------------------------------------------------------------
 
 
@@ -65,6 +89,7 @@ def test_a_history_is_plain_data() -> None:
 def test_a_planted_defect_is_found(name: str) -> None:
     """And what is left of the history that found it fails because of it, and of nothing else."""
     make = histories.make_whole if name in planted.OF_THE_CLIENT else histories.make_core
+    make = histories.make_openai if name in planted.OF_OPENAI else make
     with planted.DEFECTS[name]():
         found = next(seed for seed in range(3000) if histories.problem(make(seed)))
         small = shrunk(make(found), histories.problem, budget=60)
