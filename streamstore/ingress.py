@@ -368,6 +368,11 @@ class Ingress:
             if verdict.kind not in ("accepted", "late"):
                 return verdict
             stages.coalescer.observe(event, session, message)
+            if isinstance(event, MessageRemoved | MessageReset):
+                assert message is not None
+                message.emptied = stages.coalescer.epoch
+            elif isinstance(event, SessionRemoved):
+                session.emptied = stages.coalescer.epoch
             member = _OWN_MEMBERS.get(type(event))
             if member is not None:
                 epoch = session.own_epochs[member] = stages.coalescer.epoch
@@ -432,6 +437,7 @@ class Ingress:
             or block.previous
             or block.held
             or block.close_seq > block.mark
+            or (block.closed and block.closed_seq < 0)  # by a counter that ended
             or (self.mode == "block" and block.mark < 0)
             or (self.hot.counts and (block.first < 0 or block.closed_at >= 0))
         ):
@@ -512,6 +518,7 @@ class Ingress:
             stages.reducer.restart(session, generation)
         if any(row.previous for m in session.messages.values() for row in m.blocks.values()):
             stages.ask_resync(session.id, "the server's counter started again")
+        session.restarted = stages.coalescer.epoch
         waiting, session.waiting = session.waiting, []
         for token, event, stream in waiting:
             if token != generation:
@@ -540,8 +547,8 @@ class Ingress:
         positioned = self.mode in ("session", "sparse") and event.seq is not None
         if positioned and event.complete and event.before is None and event.read_from is not None:
             assert event.seq is not None
-            if event.seq < top:
-                # The read began after `top` was received: the server's counter started again.
+            if event.seq < top and epoch > session.restarted:
+                # The read began after `top` was received of this counter: it started again.
                 self._restart(session, f"reset-{len(session.generations) + 1}")
         if positioned and event.seq is not None and event.seq < session.fetched_at:
             return DUPLICATE  # a newer one says everything

@@ -346,6 +346,8 @@ class Reducer:
             if arrival.positioned and all(row.mark <= bound and not row.local for row in rows):
                 del session.messages[message_id]
                 self._forget_calls(message.blocks.values())
+                for block in message.blocks.values():
+                    self._drop_held(block)
 
     def _patch_again(self, session: SessionRow) -> None:
         """Make the shared state of its base and the patches that came after it."""
@@ -778,8 +780,11 @@ class Reducer:
         if len(oldest) == 3:
             block = message.blocks.get(oldest[2])
             if block is not None and block.removed_now:
+                self._drop_held(block)
                 del message.blocks[oldest[2]]
         elif message.removed_now:
+            for block in message.blocks.values():
+                self._drop_held(block)
             del session.messages[oldest[1]]
 
     # -- blocks ----------------------------------------------------------------------------
@@ -941,14 +946,16 @@ class Reducer:
         if arrival.local and not block.exists:
             block.local = True
         self._full(event, block, arrival.positioned)
-        if arrival.positioned and block.previous:
-            self._renew(block)
+        if block.previous:
+            block.begun = True
+            if arrival.positioned:
+                self._renew(block)
         self._merge_fields(arrival.mode, event, event.fields, False, block)
         return None  # it filled in what was not known, whatever its tool state
 
     def _renew(self, block: BlockRow) -> None:
         """The new generation's own text takes the place of the previous one."""
-        block.previous = block.sealed = False
+        block.previous = block.begun = block.sealed = False
         block.closed = block.closed_seq > block.lower_bound  # the new one's close may come first
         if not block.closed:
             block.closed_at = -1
@@ -956,9 +963,16 @@ class Reducer:
             cell.replace("")
             cell.refold(block.window_text(field, cell, 0))
 
+    @staticmethod
+    def _reopen(block: BlockRow) -> None:
+        """A close of the counter that ended says nothing of what the new one brings."""
+        if block.closed and block.closed_seq < 0 and not block.previous:
+            block.closed, block.closed_at = False, -1
+
     def _block_delta(self, event: BlockDelta, block: BlockRow, arrival: Arrival) -> Verdict | None:
         field, text = event.field, event.text
-        if block.sealed and not arrival.positioned and arrival.mode != "block":
+        sealed = block.sealed and not block.previous  # a seal of the counter that ended is none
+        if sealed and not arrival.positioned and arrival.mode != "block":
             return verdicts.SEALED
         if field != "text" and field not in block.others:
             if len(block.others) >= self._limits.text_fields:
@@ -968,10 +982,12 @@ class Reducer:
                 set_at = seqs.get(field, -1) if arrival.positioned else None
                 self._field_text(block, field, values.get(field), set_at)
         cell = block.cell_of(field)
+        self._reopen(block)
         if not arrival.positioned:
             if block.previous:
+                # Without a counter it need not be the first.
+                block.gap = arrival.mode != "block" and not block.begun
                 self._renew(block)
-                block.gap = arrival.mode != "block"  # without a counter it need not be the first
             if not block.exists and arrival.mode != "block":
                 block.local = arrival.local
                 block.gap = not arrival.local
@@ -1007,9 +1023,11 @@ class Reducer:
         if event.whole:
             self._full(event, block, arrival.positioned)
         text = event.text
-        if block.previous and (text is not None or arrival.mode == "block"):
+        streams = any(event.fields.get(field) for field in block.others)
+        if block.previous and (text is not None or streams or arrival.mode == "block"):
             self._renew(block)  # in a block stream it is the first operation of the new counter
         if text is not None:
+            self._reopen(block)
             if arrival.positioned and event.seq is not None:
                 if event.seq <= block.lower_bound and arrival.at >= 0:
                     block.ops[arrival.at] = ("text", text, "set")
@@ -1065,6 +1083,7 @@ class Reducer:
         if block.previous and event.text is not None:
             self._renew(block)
         if event.text is not None:
+            self._reopen(block)
             if arrival.positioned:
                 if block.floor <= seq or seq >= block.mark:
                     self._set_text(block, "text", seq, event.text)
@@ -1202,6 +1221,5 @@ class Reducer:
             cell.replaced = -1
             cell.base = cell.length
             cell.carry = ""
-        if self._length(block):
-            block.previous = True
-        self._touch(block)
+        block.previous, block.begun = bool(self._length(block)), False
+        self._redraw(block)

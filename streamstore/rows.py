@@ -74,6 +74,7 @@ class BlockRow(Marks):
         bound: what `lower_bound` was when the text was last joined.
         whole_text: the last text operation set the whole text.
         gap, suspect, previous: see `Part`; a suspect part refused a late operation.
+        begun: its text is previous, and an opening said that the new one comes from its start.
         passed: deltas that the hot path left in `fresh` and that were settled since.
         room: how many may lie in `fresh` before they are merged; 0: nobody was told of them yet.
         calm_to: the seq at which `fresh` may be full, or that is no number; 0 as `room`.
@@ -108,6 +109,7 @@ class BlockRow(Marks):
     gap: bool = False
     suspect: bool = False
     previous: bool = False
+    begun: bool = False
     order_seq: int = -1
     declared_seq: int = -1
     declared_kind: str = "text"
@@ -413,7 +415,7 @@ class BlockRow(Marks):
             cell.replace("")
         self.forget_fields()
         self.closed = self.whole_text = self.sealed = self.gap = False
-        self.suspect = self.previous = False
+        self.suspect = self.previous = self.begun = False
         self.close_seq = self.snapshot_seq = self.closed_at = self.order_seq = -1
         self.declared_seq = self.closed_seq = self.whole_seq = -1
         self.declared_kind, self.placed = "text", None
@@ -426,8 +428,8 @@ class MessageRow(Marks):
 
     `entity` holds role, parentId, order, clientId, and how it ended (status, error);
     `resets` are the positions of resets whose next event has not come (`resetting`), `reset_seq`
-    is the last one that counts, `acted` the last of its own events that is no reset;
-    `shown_parts` are the published parts in order.
+    is the last one that counts, `acted` the last of its own events that is no reset; `emptied` is
+    the epoch in which it was last removed or reset; `shown_parts` are the published parts in order.
     """
 
     key: MessageKey = attrs.field(kw_only=True)
@@ -439,6 +441,7 @@ class MessageRow(Marks):
     resetting: bool = False
     resets: list[int] = attrs.field(factory=list)
     acted: int = -1
+    emptied: int = 0
     blocks: dict[Any, BlockRow] = attrs.field(factory=dict)
     dirty: bool = False
     reshaped: bool = False
@@ -518,7 +521,7 @@ class SessionRow(Marks):
     to where a complete one stands for all of its messages; `closing` the closed blocks that still
     have a window, oldest first, with their `closed_at`; `woken` the blocks that the hot path
     may have brought something since the last tick; `stated` the seqs that only a block's snapshot
-    named.
+    named; `restarted` and `emptied` the epochs in which its counter began and it was last removed.
     """
 
     id: str = attrs.field(kw_only=True)
@@ -553,6 +556,8 @@ class SessionRow(Marks):
     closing: dict[PartKey, tuple[BlockRow, int]] = attrs.field(factory=dict)
     own_epochs: dict[str, int] = attrs.field(factory=dict)
     events: int = 0
+    restarted: int = 0
+    emptied: int = 0
     evicted: int = -1
     dirty: bool = False
     reshaped: bool = False

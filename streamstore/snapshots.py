@@ -259,8 +259,13 @@ def _positioned(
 def _known_before(message: MessageRow, seq: int) -> bool:
     # All of it above the snapshot: its opening may still be on the way. What has no position at
     # all is of an older counter, or came without one.
-    rows = (message, *message.blocks.values())
-    return any(0 <= row.first <= seq for row in rows) or all(row.first < 0 for row in rows)
+    blocks = message.blocks.values()
+    rows = (message, *blocks)
+    return (
+        any(0 <= row.first <= seq for row in rows)
+        or all(row.first < 0 for row in rows)
+        or any(block.previous for block in blocks)
+    )
 
 
 def _gone(session: SessionRow, block: BlockRow, seq: int | None) -> BlockRemoved:
@@ -323,6 +328,12 @@ def _unpositioned(
             if mode == "block" or touched_since(message, epoch):
                 continue  # removed for good, or during the read: it stays removed
         live = message if message is not None and message.exists else None
+        if live is None and session.emptied >= epoch:
+            continue  # with its session, during the read
+        # What was removed or reset during the read began anew: what is not there again is gone.
+        anew = live is not None and max(live.emptied, session.emptied) >= epoch
+        if anew and live is not None and live.resetting:
+            continue  # its parts of before are shown until its next event, which this is not
         if live is None or live.local or not touched_since(live, epoch):
             steps += _message_steps(session, fetched, None)
         indexes = {part.index for part in fetched.parts}
@@ -333,7 +344,7 @@ def _unpositioned(
             if mode == "block" and part.seq is not None:
                 event = _block(BlockSnapshot, session, fetched, part, part.seq, part.text or "")
                 steps.append(Step(event, counted=True))
-            else:
+            elif not anew or (block is not None and block.exists):
                 steps += _part(session, fetched, part, block, touched_since, epoch)
         for block in live.blocks.values() if live is not None else ():
             if block.key.block_index not in indexes and block.exists and not block.local:
@@ -369,12 +380,16 @@ def _part(
         return [Step(event, gap=may_lack)]
     text = part.text
     live = block.cell.working()
-    # What a connection cut is repaired by a fetched text that has ended: it is all there is.
-    repairs = block.gap and text is not None and settled and (text != "" or live == "")
-    repairs = repairs or (block.previous and bool(text))
-    if touched and not repairs:
+    # What a connection cut is repaired by a fetched text that has ended: it is all there is, but
+    # where the live one goes on behind it.
+    repairs = block.gap and text is not None and settled
+    repairs = repairs and not (text != live and live.startswith(text or ""))
+    takes_place = block.previous and any(
+        (text, *(part.fields.get(field) for field in block.others))
+    )
+    if touched and not (repairs or takes_place):
         return []
-    keeps = text is None or (not repairs and _keeps(live, text, block.gap))
+    keeps = not (repairs or takes_place) and (text is None or _keeps(live, text, block.gap))
     if keeps:
         steps = [
             Step(

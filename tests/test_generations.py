@@ -449,3 +449,135 @@ def test_a_read_that_began_earlier_proves_nothing(sequencing):
     bench.take("snapshot", 2, messages=messages, complete=True, readFrom=token)
     assert bench.text() == "abcdef"
     assert bench.delta(3, "X") == "duplicate"
+
+
+def fetched(*parts: Wire, **members: Any) -> list[Wire]:
+    return [{"info": {"id": "m"}, "parts": list(parts), **members}]
+
+
+@numbered
+def test_a_read_that_began_before_a_counter_proves_nothing_of_it(sequencing):
+    bench = Bench(sequencing)
+    bench.opened("one")
+    for seq in range(1, 6):
+        bench.delta(seq, "x")
+    token = bench.store.begin_read("s")
+    bench.opened("two")
+    bench.take("message.opened", 1, role="assistant")
+    part = {"blockIndex": 0, "kind": "text", "text": "a", "status": "open"}
+    for _ in range(2):
+        members = {"complete": True, "generation": "two", "readFrom": token}
+        bench.take("snapshot", 1, messages=fetched(part), **members)
+    assert bench.delta(2, "b", generation="two") == "accepted"
+    assert bench.text() == "ab"
+
+
+@numbered
+def test_one_read_proves_a_reset_once(sequencing):
+    bench = Bench(sequencing)
+    for seq in range(1, 6):
+        bench.delta(seq, "x")
+    token = bench.store.begin_read("s")
+    part = {"blockIndex": 0, "kind": "text", "text": "ab", "status": "open"}
+    bench.take("snapshot", 2, messages=fetched(part), complete=True, readFrom=token)
+    bench.delta(3, "c")
+    bench.take("snapshot", 2, messages=fetched(part), complete=True, readFrom=token)
+    assert bench.delta(4, "d") == "accepted"
+    assert bench.text() == "abcd"
+
+
+def test_a_seal_of_the_counter_that_ended_refuses_nothing():
+    bench = Bench("none")
+    bench.opened("one")
+    bench.take("block.replaced", text="old")
+    bench.take("block.closed")
+    assert bench.delta(None, "!") == "refused:sealed"
+    bench.opened("two")
+    assert bench.delta(None, "new") == "accepted"
+    assert bench.text() == "new"
+
+
+@every
+def test_a_close_of_the_counter_that_ended_closes_nothing_that_follows(sequencing):
+    snapshots = ("block.snapshot",) if sequencing != "none" else ()
+    for first in ("block.replaced", "block.delta", *snapshots):
+        bench = Bench(sequencing)
+        bench.opened("one")
+        bench.take("block.opened", 1 if sequencing in ("session", "sparse") else None, kind="text")
+        bench.take("block.closed", 2 if sequencing in ("session", "sparse") else None)
+        bench.opened("two")
+        seqs = (None, None) if sequencing == "none" else (1, 2)
+        bench.take(first, seqs[0], text="a")
+        assert bench.delta(seqs[1], "b") == "accepted"
+        assert (bench.text(), bench.part().status) == ("ab", "open")
+
+
+@pytest.mark.parametrize("opens", [True, False])
+def test_a_part_whose_new_opening_came_lacks_nothing(opens):
+    bench = Bench("none")
+    bench.opened("one")
+    bench.take("block.opened", kind="text")
+    bench.delta(None, "old")
+    bench.opened("two")
+    if opens:
+        bench.take("block.opened", kind="text")
+    assert bench.text() == "old"
+    bench.delta(None, "new")
+    assert (bench.text(), bench.part().gap) == ("new", not opens)
+
+
+@pytest.mark.parametrize("last", [True, False])
+@numbered
+def test_what_a_new_counters_state_lacks_is_gone_also_below_what_opens_behind_it(sequencing, last):
+    bench = Bench(sequencing)
+    old_text(bench)
+    bench.opened("two")
+    steps = [
+        lambda: bench.take("snapshot", 1, messages=[], complete=True, generation="two"),
+        lambda: bench.take("message.opened", 2, role="user", generation="two"),
+    ]
+    for step in reversed(steps) if last else steps:
+        step()
+    assert [m["id"] for m in bench.session()["messages"]] == ["m"]
+    assert bench.part() is None
+
+
+@pytest.mark.parametrize("read", ["before", "after", None])
+@pytest.mark.parametrize("sequencing", ["none", "block"])
+def test_that_a_counter_began_touches_nothing(sequencing, read):
+    bench = Bench(sequencing)
+    old_text(bench)
+    token = bench.store.begin_read("s") if read == "before" else None
+    bench.opened("two")
+    token = bench.store.begin_read("s") if read == "after" else token
+    members = {"readFrom": token} if token else {}
+    bench.take("snapshot", messages=[], complete=True, generation="two", **members)
+    assert bench.session().get("messages", []) == []
+
+
+def test_a_fetched_field_takes_the_place_of_previous_text_that_streamed_into_it():
+    bench = Bench("none")
+    bench.opened("one")
+    bench.take("block.opened", kind="tool")
+    bench.delta(None, '{"a":', field="input")
+    bench.opened("two")
+    assert bench.part().previous
+    token = bench.store.begin_read("s")
+    part = {"blockIndex": 0, "kind": "tool", "input": '{"a":1}', "status": "open"}
+    bench.take("snapshot", messages=fetched(part), generation="two", readFrom=token)
+    assert (bench.part().previous, bench.part().fields["input"]) == (False, '{"a":1}')
+
+
+@numbered
+def test_a_field_set_by_the_new_counter_takes_the_place_of_what_streamed_into_it(sequencing):
+    bench = Bench(sequencing)
+    bench.opened("one")
+    bench.take("block.opened", 1, kind="tool")
+    bench.delta(2, '{"a":', field="input")
+    bench.opened("two")
+    bench.take("block.replaced", 1, input='{"b":')
+    assert bench.delta(3, "2}", field="input") == "accepted"
+    bench.delta(2, "1", field="input")
+    bench.take("block.opened", 4, kind="tool")
+    assert bench.session()["messages"][0]["parts"][0]["input"] == '{"b":12}'
+    assert not bench.part().previous

@@ -220,3 +220,22 @@ def test_lines_and_frames_that_follow_a_loaded_position_bring_the_rest():
     assert stream.position == Position(2, "")
     stream.feed(line(delta("c")))
     assert (text_of(again), stream.position) == ("abc", Position(3, ""))
+
+
+@pytest.mark.parametrize("removal", ["session.removed", "block.removed"])
+def test_what_waited_behind_a_hole_goes_with_the_row_that_a_removal_drops(removal):
+    limits = Limits(tombstones=1)
+    store = StreamStore("native", ticks="manual", limits=limits)
+    blocks = store.open("native", sequencing="block")
+    others = store.open("native", sequencing="session")
+    for index in (0, 1):
+        for seq in (1, 5):
+            blocks.ingest(delta("x", seq, blockIndex=index))
+    for index in (0, 1):  # of two removed blocks the older one is forgotten
+        wire = {"type": removal, "sessionId": "s", "messageId": "m", "blockIndex": index}
+        others.ingest({**wire, "seq": 11 + index})
+    before = store.counts
+    assert before["held"] == {"evicted": 2 if removal == "session.removed" else 1}
+    assert before["characters"]["superseded"] == 2 + before["held"]["evicted"]
+    store = through_json(store, limits=limits)  # it was refused: a hole of what is not there
+    assert store.counts["characters"] == before["characters"]

@@ -549,6 +549,37 @@ def test_without_seq_removals_seen_during_the_read_stay_removed():
         assert bench.text() == "x"
 
 
+@pytest.mark.parametrize("level", ["session.removed", "message.removed", "message.reset"])
+def test_without_seq_what_began_anew_during_the_read_keeps_nothing_of_before(level):
+    bench = Bench("none")
+    token = bench.store.begin_read("s")
+    bench.take("message.opened", role="assistant")
+    bench.take("block.delta", text="old")
+    bench.take(level)
+    bench.take("session.updated", info={}, whole=True)
+    bench.take("message.opened", role="assistant")
+    bench.snapshot(message("m", part("old")), message("n", part("n")), readFrom=token)
+    assert bench.text() is None
+    assert bench.ids() == (["m"] if level == "session.removed" else ["m", "n"])
+    bench.take("block.delta", text="new")
+    bench.snapshot(message("m", part("old")), readFrom=token)
+    assert bench.text() == "new"
+    later = bench.store.begin_read("s")
+    bench.snapshot(message("m", part("new"), part("two", 1)), readFrom=later)
+    assert (bench.text(), bench.text(1)) == ("new", "two")
+
+
+def test_without_seq_a_gapped_text_that_goes_on_behind_a_fetched_one_stays():
+    bench = Bench("none")
+    bench.take("message.closed", status="completed")
+    token = bench.store.begin_read("s")
+    bench.deltas("ab")
+    bench.snapshot(message("m", part("a"), status="completed"), readFrom=token)
+    assert (bench.text(), bench.part().gap) == ("ab", True)
+    bench.snapshot(message("m", part("xab"), status="completed"), readFrom=token)
+    assert (bench.text(), bench.part().gap) == ("xab", False)
+
+
 def test_without_seq_a_complete_snapshot_removes_what_was_not_opened_since_the_read_began():
     bench = Bench("none")
     for message_id in "abc":

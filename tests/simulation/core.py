@@ -261,13 +261,12 @@ class Run:
         if self._asks(n):
             return False
         if event["type"] == "snapshot" and self.history["protocol"] == "native":
-            # Known limit: a token of the counter before proves once more that this one began, and
-            # keeps what the new one's server does not know of.
+            # A token of the counter before keeps what was touched since, of which the server of
+            # the new one may know nothing.
             fits = [
                 token
                 for token, amount, counter in self.reads.get(session, ())
-                if amount <= covers
-                and (counter == generation or (self.mode == "none" and not forgets(event)))
+                if amount <= covers and (counter == generation or not forgets(event))
             ]
             self.tokens[n] = fits[-1] if fits else None
             current = self.generations.get(session)
@@ -275,9 +274,8 @@ class Run:
                 if generation < current:
                     return False  # to the client it is the later one
             if self.mode == "none":
-                # Known limit: an opening keeps as well what its server does not know of.
-                opened = self.opened.get(session, 0) <= covers and not forgets(event)
-                if not (self._told_all(n) and (fits or opened)) or self._anew_since(n):
+                opened = self.opened.get(session, 0) <= covers
+                if not (self._told_all(n) and (fits or opened)):
                     return False
                 self.fetched = True
         self.known.add(n)
@@ -291,27 +289,6 @@ class Run:
             for m, (event, of) in enumerate(self.script[:covers])
             if of < 0 and event["sessionId"] == fetched["sessionId"]
         )
-
-    def _anew_since(self, n: int) -> bool:
-        """Whether a message that the fetched state n has began anew behind it.
-
-        Known limit: the parts of before, which are gone, come back with the state.
-        """
-        fetched, covers = self.script[n]
-        session, ids = fetched["sessionId"], {message["id"] for message in fetched["messages"]}
-        removed = set()
-        for m in sorted(m for m in self.known if m >= covers):
-            event = self.script[m][0]
-            message = event.get("messageId")
-            if event["sessionId"] != session or message not in ids:
-                continue
-            if event["type"] == "message.reset":
-                return True
-            if event["type"] == "message.removed":
-                removed.add(message)
-            elif event["type"] == "message.opened" and message in removed:
-                return True
-        return False
 
     def _amount(self, session: str) -> int:
         """How much of the script the server had said of a session, as far as anybody knows."""
@@ -861,10 +838,7 @@ def _forget_gaps(sessions: Any, only: set[Any] | None = None) -> None:
 
 
 def _forget_previous(sessions: Any) -> None:
-    """What streams into a field is a plain value where it was fetched, of which none is previous.
-
-    Known limit: without numbers a fetched state does not say so of what streamed before it.
-    """
+    """What streams into a field is a plain value where it was fetched, of which none is previous."""
     for session in sessions.values():
         for message in session.get("messages", ()):
             for part in message.get("parts", ()):

@@ -97,6 +97,8 @@ class Truth:
             for block in blocks.values():
                 block["previous"] |= any(map("".join, block["texts"].values()))
                 block["waits"], block["ranked"], block["anew"] = [], False, False
+                # They say nothing of what comes now.
+                block["ended"], block["old"] = block["closed"], set(block["fields"])
 
     @staticmethod
     def _fetched(session: Wire, event: Wire) -> None:
@@ -225,6 +227,7 @@ class Truth:
             block = blocks[index] = {
                 "kind": None, "texts": {}, "fields": {}, "closed": False, "gap": lacks,
                 "previous": False, "waits": [], "ranked": True, "anew": False,
+                "ended": False, "old": set(),
             }  # fmt: skip
         if self.block and "seq" in event and not self._in_order(event):
             return
@@ -234,19 +237,25 @@ class Truth:
                 block["waits"].append((event.get("field", "text"), event["text"]))
                 return
             operation = kind in ("block.delta", "block.replaced", "block.snapshot")
-            if "text" in event or (operation if self.block else full and not self.arrival):
+            streams = kind == "block.replaced" and any(event.get(name) for name in block["texts"])
+            if (
+                "text" in event
+                or streams
+                or (operation if self.block else full and not self.arrival)
+            ):
                 self._renew(block)
                 if self.arrival and kind == "block.delta":  # nor does anybody know here
-                    block["gap"] = True
-                    if block["anew"]:  # known limit: it is marked although its beginning came
-                        self.unclear.add((event["sessionId"], event["messageId"], index))
+                    block["gap"] = not block["anew"]
+        if block["ended"] and (kind == "block.delta" or "text" in event):
+            block["closed"] = block["ended"] = False
         if kind == "block.delta":
             field, texts, fields = event.get("field", "text"), block["texts"], block["fields"]
             if field not in texts:  # it goes on from what was said whole
-                texts[field] = [fields[field]] if isinstance(fields.get(field), str) else []
+                whole = isinstance(fields.get(field), str) and field not in block["old"]
+                texts[field] = [fields[field]] if whole else []
             texts[field].append(event["text"])
         elif kind == "block.closed":
-            block["closed"] = True
+            block["closed"], block["ended"] = True, False
         else:
             if kind == "block.snapshot" and not self.block:
                 block["fields"] = {}
@@ -262,6 +271,7 @@ class Truth:
                         continue
                     block["ranked"] = True
                 block["fields"][name] = value
+                block["old"].discard(name)
                 if name in block["texts"]:
                     block["texts"][name] = [value] if isinstance(value, str) else []
 
