@@ -1155,6 +1155,26 @@ def test_errors_in_the_stream(wire: Wire, message: str, name: str) -> None:
     assert [one.status for one in store.messages("s")] == ["completed", "error"]
 
 
+@pytest.mark.parametrize("first", [{"content": "a"}, {"role": "assistant"}])
+def test_an_error_ends_the_first_choice_also_when_nothing_of_it_came(first: Wire) -> None:
+    errors = [{"error": {"message": name}} for name in ("one", "two")]
+    store, stream = opened()
+    stream.ingest_many([chunk(first, index=1), errors[0]])
+    store.flush()
+    assert [one.status for one in store.messages("s")] == ["error", "error"]
+    store = StreamStore.load(json.loads(json.dumps(store.save())))
+    stream = store.open("openai-chat", session_id="s")
+    stream.ingest_many([errors[1], begin(), errors[1], chunk({"content": "b"}, "stop"), errors[1]])
+    store.flush()
+    told = [(one.id, one.status, one.error["message"]) for one in store.messages("s")]
+    assert told == [("c", "error", "one"), ("c#1", "error", "one")]
+    # One that ended stays as it is, and so does what no stream here has seen the start of.
+    store = fed(chunk(first, index=1), chunk({}, "stop", index=1), errors[0])
+    assert [one.status for one in store.messages("s")] == ["error", "completed"]
+    store = fed(begin(), chunk({}, "stop"), chunk(first, "stop", index=1), errors[0])
+    assert [one.status for one in store.messages("s")] == ["completed", "completed"]
+
+
 # --- strict ---------------------------------------------------------------------------------------
 
 

@@ -426,6 +426,33 @@ def test_the_end_may_overtake_the_last_deltas() -> None:
     assert without_counts(store) == without_counts(fed(case.events))
 
 
+@pytest.mark.parametrize("kind", ["failed", "incomplete", "completed"])
+@pytest.mark.parametrize("output", [[], None])
+def test_an_end_without_output_may_overtake_all_of_it(kind: str, output: Any) -> None:
+    """It cannot prove that there was nothing."""
+    *begun, last = told("Hello")
+    end = wires((kind, {"response": response(status=kind, output=output)}), start=4)
+    expected = without_counts(fed([*begun, last, *end]))
+    for at in range(1, len(begun) + 1):
+        events = [*begun, last]
+        store = fed([*events[:at], *end, *events[at:]])
+        assert text(store) == "Hello"
+        assert without_counts(store) == expected
+        assert "duplicate" not in verdicts(store)
+
+
+def test_a_failure_may_overtake_what_its_output_lacks() -> None:
+    first = message(output_text("one"), status="completed")
+    more = (done(first), added(message(id="m2"), 1), delta("two", index=1, item="m2"))
+    events = [*told("one"), *wires(*more, start=4)]
+    (end,) = wires(("failed", {"response": response(status="failed", output=[first])}), start=7)
+    expected = without_counts(fed([*events, end]))
+    for place in range(1, len(events)):
+        store = fed([*events[:place], end, *events[place:]])
+        assert (text(store), text(store, "1/content/0")) == ("one", "two")
+        assert without_counts(store) == expected
+
+
 def test_a_live_event_that_overtakes_a_replay_is_late_and_not_double() -> None:
     events = told("one ", "two ", "three ", "four")
     store, live = opened(ticks="each")
@@ -803,6 +830,28 @@ def test_annotations_add_up_in_their_order() -> None:
     assert part(store, "0/content/0").fields["annotations"] == [{"n": 7}]
 
 
+@pytest.mark.parametrize("saved", [False, True])
+def test_an_annotation_that_comes_first_is_no_cut(saved: bool) -> None:
+    """It has no seq, but its stream counts: what is missing can be resumed, and is no gap."""
+    events = told("a", "b")
+    (note,) = wires(
+        ("output_text.annotation.added", at(annotation_index=0, annotation={})), start=5
+    )
+    store, stream = opened()
+    stream.ingest_many([*events[:2], note])
+    if saved:
+        store = StreamStore.load(json.loads(json.dumps(store.save())))
+        stream = store.open(PROTOCOL, session_id="s")
+    stream.end()
+    assert not part(store, "0/content/0").gap
+    again(store, events[2:])
+    assert text(store) == "ab"
+    assert not part(store, "0/content/0").gap
+    assert part(store, "0/content/0").fields["annotations"] == [{}]
+    without = fed(events)
+    assert part(store, "0/content/0").fields["wire"] == part(without, "0/content/0").fields["wire"]
+
+
 def test_progress_of_the_servers_tools() -> None:
     place = {"item_id": "i", "output_index": 0}
     for item, steps, expected in (
@@ -915,6 +964,18 @@ def test_a_shell_call_and_what_it_prints() -> None:
     tool = part(store, "0").tool
     assert tool is not None and (tool.status, tool.output) == ("completed", chunks)
     assert encoded(store)[0]["output"] == ended
+
+
+def test_nothing_that_was_printed_first_is_no_cut() -> None:
+    place = {"item_id": "so", "output_index": 0, "command_index": 0}
+    events = wires(
+        CREATED,
+        ("shell_call_output_content.delta", {**place, "delta": {}}),
+        ("shell_call_output_content.delta", {**place, "delta": {"stdout": "a"}}),
+    )
+    found = part(fed(events), "0")
+    assert found.field_text("stdout/0") == "a"
+    assert not found.gap
 
 
 def test_a_permission_is_asked_for_and_given() -> None:
@@ -1062,6 +1123,42 @@ def test_an_error_closes_the_response_and_is_recorded(
     again(store, wires(completed(whole), start=9))
     assert store.messages("s")[0].status == "completed"
     assert encoded(store)[0]["output"] == [whole]
+
+
+def failure(number: int) -> Wire:
+    return {"type": "error", "code": f"e{number}", "message": "", "sequence_number": number}
+
+
+@pytest.mark.parametrize("saved", [False, True])
+@pytest.mark.parametrize("output", [[], [message(output_text("so far"))]])
+def test_an_error_is_recorded_once_also_behind_the_end(output: list[Wire], saved: bool) -> None:
+    store, stream = opened()
+    events = told("so far")
+    failed = wires(("failed", {"response": response(status="failed", output=output)}), start=5)
+    stream.ingest_many([*events, failure(4), failure(4), *failed])
+    before = without_counts(store)
+    if saved:
+        store = StreamStore.load(json.loads(json.dumps(store.save())))
+        stream = store.open(PROTOCOL, session_id="s")
+    stream.ingest_many([failure(4), failure(4)])
+    assert without_counts(store) == before
+    assert [error["name"] for error in before["sessions"]["s"]["errors"]] == ["e4", "failed"]
+    assert verdicts(store)["duplicate"] == 3
+    # One that is late is no repetition, though the end stands for its number.
+    store, stream = opened()
+    stream.ingest_many([*events, *failed, failure(4), failure(4)])
+    session = store.session("s")
+    assert session is not None
+    assert [error["name"] for error in session.errors] == ["failed", "e4"]
+    assert verdicts(store)["duplicate"] == 1
+
+
+@pytest.mark.parametrize("number", [None, 0])
+def test_errors_that_no_number_tells_apart_are_all_recorded(number: int | None) -> None:
+    wire = {**failure(0), "sequence_number": number}
+    store = fed([*told("so far"), *wires(completed(), start=4), wire, wire])
+    session = store.session("s")
+    assert session is not None and len(session.errors) == 2
 
 
 def test_an_error_without_a_response_is_the_sessions() -> None:
@@ -1218,6 +1315,19 @@ def test_a_fetched_response_repairs_a_stream_that_was_cut(cut: int) -> None:
     again(store, case.events[cut:])
     assert encoded(store) == [final_of(case)]
     assert verdicts(store)["duplicate"] == len(case.events) - cut
+
+
+def test_a_fetched_failure_without_output_does_not_stand_for_its_stream() -> None:
+    failed = response(status="failed", error={"code": "server_error", "message": "no"})
+    store = fed([failed, *told("Hello")])
+    assert text(store) == "Hello"
+    (found,) = store.messages("s")
+    session = store.session("s")
+    assert found.status == "error" and session is not None and len(session.errors) == 1
+    assert encoded(store) == encoded(fed([*told("Hello"), failed]))
+    store = fed([*told("Hel"), failed, *wires(delta("lo"), start=4)])
+    assert text(store) == "Hello"
+    assert encoded(store)[0]["status"] == "failed"
 
 
 def test_a_response_in_progress_shows_what_there_is_of_it() -> None:
@@ -1428,6 +1538,9 @@ def test_memory_of_responses_holes_and_lanes_is_bounded() -> None:
     for number in range(2, 2000, 2):
         bare.take(wires(delta("x"), start=number)[0])
     assert len(bare.context.of_session()["responses"]["r"]["starts"]) == 256
+    for number in range(2001, 4000, 2):
+        bare.take(failure(number))
+    assert len(bare.context.of_session()["responses"]["r"]["errors"]["starts"]) == 256
 
 
 def test_a_forgotten_response_is_still_known_by_its_numbers() -> None:

@@ -427,11 +427,13 @@ class OpenAIChatAdapter:
         told_error = {"name": name, "message": message, "data": thaw(error)}
         record = self._delivered()
         if record is not None:
-            for key in record["choices"] or ("0",):
+            for key in _keys(record):
                 if record is before and key in ended:
                     continue
                 if key in record["choices"]:
                     record["choices"][key]["closed"] = "error"
+                else:
+                    record["failed"] = True
                 message_id = _message_id(self._own["current"], int(key))
                 closed = MessageClosed(message_id=message_id, status="error", error=told_error)
                 events.append(closed)
@@ -553,7 +555,8 @@ class _Encoded(NamedTuple):
 def _new_record(order: int | None, begins: bool) -> Members:
     """A completion in the making.
 
-    `fresh`: its messages are built from nothing, so that the first event of each says all.
+    `fresh`: its messages are built from nothing, so that the first event of each says all. There
+    may be `failed`: an error ended it before anything of its first choice came.
     """
     return {
         "order": order,
@@ -600,10 +603,20 @@ def _finished(record: Members) -> bool:
     )
 
 
+def _keys(record: Members) -> list[str]:
+    """Keys of the choices that have a message: the first has one before anything of it comes."""
+    keys = list(record["choices"])
+    if "0" not in keys and (record["fresh"] or not keys):
+        keys.append("0")
+    return keys
+
+
 def _ended(record: Members | None) -> set[str]:
     """Keys of the choices that ended."""
-    choices = {} if record is None else record["choices"]
-    return {key for key, choice in choices.items() if choice["closed"]}
+    if record is None:
+        return set()
+    ended = {key for key, choice in record["choices"].items() if choice["closed"]}
+    return ended | {"0"} if record.get("failed") else ended
 
 
 def _retire(opened: dict[str, Members], message_id: str) -> None:
@@ -823,6 +836,8 @@ def _apply(
         made = known is not None
         if known is None:
             known = record["choices"][key] = _new_choice({})
+            if choice.place == 0 and record.get("failed"):
+                known["closed"] = "error"
         role = _first(known, choice, info, made)
         flags = _flags(known)
         known["fresh"] = []

@@ -13,7 +13,8 @@
 - Seq: `sequence_number` counts a response's events. Every response gets a range of its own, so
   that an event's seq is the start of that range plus four times its number. What was taken in of a
   response is known exactly: sent again, on whatever stream, it is a duplicate; late, it goes to
-  its place. The end of a response that brings its whole output stands for all numbers before it.
+  its place. The end of a response that brings its whole output stands for all numbers before it;
+  that of one that failed, or without any output, cannot prove that there was nothing else.
 - Numbers that are missing, or that contradict themselves (two events of different types with one
   number, number 0 on anything but an event that begins a response), number nothing: from there on
   the response's events count as they come. When such a response is begun again on another stream
@@ -77,6 +78,7 @@ from .openai_responses_memory import (
     contradicts,
     has_item,
     intervals_of,
+    note_error,
     number_of,
     placed,
 )
@@ -150,10 +152,12 @@ class OpenAIResponsesAdapter:
         self._responses = self._known.entries
         # Of this object alone, lost without harm. The number that `plain` took in last, for the
         # `decode` that may follow it; numbers in order of what raised, which count as received
-        # once something else is; the response that repeated events are of, by lane.
+        # once something else is; the response that repeated events are of, by lane; the one that
+        # came whole.
         self._offered = -1
         self._passed: tuple[str, int] = ("", -1)
         self._hints: dict[str, str] = {}
+        self._fetched = ""
         # Made of the memory: the response of the usual lane, and where its plain deltas go.
         self._focus = ""
         self._base = 0
@@ -276,6 +280,16 @@ class OpenAIResponsesAdapter:
         starts, ends = entry["starts"], entry["ends"]
         whole = starts and entry["types"].get(str(starts[0])) == CREATED
         return Resume(entry.get("id", key), ends[0] if whole else None)
+
+    def ended(self, response_id: str | None = None) -> bool:
+        """Whether a response has ended, by default every one that this stream was in."""
+        if response_id is not None:
+            keys = [self._known.key_of(response_id)]
+        else:
+            lanes = self._own.get("lanes", {})
+            keys = [*lanes.values(), *self._hints.values(), self._fetched]
+        found = [self._responses[key] for key in keys if key in self._responses]
+        return bool(found) and all(entry["state"] == "ended" for entry in found)
 
     # -- which response ------------------------------------------------------------------------
 
@@ -423,14 +437,16 @@ class OpenAIResponsesAdapter:
         events: list[Event] = []
         if kind in ENDINGS:
             places = {str(place) for place, _ in placed(entry["items"], output)}
-            whole = entry["items"].keys() <= places
+            # One that failed may have told less than it said, and no output proves nothing.
+            whole = bool(output) and kind != "response.failed" and entry["items"].keys() <= places
             events = self._finish(here, response, output, ENDINGS[kind])
             self._take_in(here, number, kind)
             if whole and number is not None and here.seq is not None:
                 # This is all there is of it: what comes late says nothing new.
                 intervals_of(entry).cover(number, 0)
         else:
-            if here.seq is not None or entry["state"] != "ended" or entry.get("rebuild"):
+            counts = here.seq is not None and not entry.get("read")
+            if counts or entry["state"] != "ended" or entry.get("rebuild"):
                 events = self._begin(here, response, output)
             self._take_in(here, number, kind)
         self._follow(lane, key)
@@ -504,9 +520,12 @@ class OpenAIResponsesAdapter:
         if entry is None:
             entry = self._known.enter(key, wire.get("created_at"), fetched=True)
         here = Here(key, entry, None)
+        self._fetched = key
         if ended:
             events = self._finish(here, wire, output, status)
-            if entry["numbered"]:
+            if not output:
+                entry["read"] = True
+            elif entry["numbered"]:
                 intervals_of(entry).cover(NUMBERS - 1, 0)
             return events
         entry["fetched"] = True
@@ -530,10 +549,18 @@ class OpenAIResponsesAdapter:
         inner = error.get("error")
         found = error_of(inner if isinstance(inner, dict) else error, "error")
         told = SessionError(error=found)
-        if key is None or self._responses[key]["state"] == "ended":
+        if key is None:
+            return (told,)
+        entry = self._responses[key]
+        if entry["state"] == "ended":
+            # Its end may stand for numbers that never came: those of errors are known apart.
+            if not note_error(entry, number):
+                raise RepeatedEvent(f"error {number} of this response")
             return (told,)
         here = self._here(key, number, "error", lane)
-        here.entry["state"] = "failed"
+        if here.seq is not None:
+            note_error(entry, number)
+        entry["state"] = "failed"
         self._take_in(here, number, "error")
         closed = MessageClosed(message_id=key, status="error", error=found, seq=here.seq)
         return [closed, told, *self._status()]

@@ -224,9 +224,12 @@ class Output:
             known["done"] = True
             known.pop(ANNOTATIONS, None)
             _forget_plain(here, place, where)
-        elif fields.get(ANNOTATIONS) and not known.get("done"):
-            listed = enumerate(fields[ANNOTATIONS])
-            known[ANNOTATIONS] = {str(number): value for number, value in listed}
+        elif ANNOTATIONS in fields and not known.get("done"):
+            listed = {str(number): value for number, value in enumerate(fields[ANNOTATIONS])}
+            listed.update(known.get(ANNOTATIONS, {}))  # this opening may be the late one
+            if listed:
+                known[ANNOTATIONS] = listed
+                fields[ANNOTATIONS] = _listed(listed)
         shared = {
             "message_id": here.message,
             "block_index": f"{place}/{name}",
@@ -351,13 +354,16 @@ class Output:
             return []  # its end told them all
         found = known.setdefault(ANNOTATIONS, {})
         found[str(number)] = wire.get("annotation")
+        block = f"{place}/{where[0]}/{where[1]}"
         # The list as far as it came, whatever came first: it goes out without a seq.
         added = BlockUpdated(
-            message_id=here.message,
-            block_index=f"{place}/{where[0]}/{where[1]}",
-            fields={ANNOTATIONS: [found[index] for index in sorted(found, key=int)]},
+            message_id=here.message, block_index=block, fields={ANNOTATIONS: _listed(found)}
         )
-        return [added, *implied]
+        if not implied or here.seq is None:
+            return [added, *implied]
+        # A part of which nothing has a seq yet would count as cut when the stream ends.
+        counted = BlockUpdated(message_id=here.message, block_index=block, seq=here.seq)
+        return [counted, added, *implied]
 
     def _progress(self, item: str, status: str, wire: Members, here: Here) -> list[Event]:
         place = self._place(wire, here.entry, wire.get("item_id"))
@@ -411,6 +417,8 @@ class Output:
             self._appended(here, place, f"{name}/{number}", text, here.after(step))
             for step, (name, text) in enumerate(texts)
         ]
+        if implied and not appended:  # as above: something of it has the seq
+            appended.append(self._updated(here, place, {}))
         return [*appended, *implied]
 
     def _printed_all(self, wire: Members, here: Here) -> list[Event]:
@@ -551,6 +559,11 @@ def _forget_plain(here: Here, place: int, where: tuple[str, int]) -> None:
         for member, keys in here.live.values():
             if member == f"{where[0]}_index":
                 keys.get(place, {}).pop(where[1], None)
+
+
+def _listed(found: Members) -> list[Any]:
+    """Annotations of a part in their order, as far as they came."""
+    return [found[number] for number in sorted(found, key=int)]
 
 
 def _permissions(message: str, item: Members) -> list[Event]:

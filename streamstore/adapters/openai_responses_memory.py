@@ -124,7 +124,9 @@ def blank(base: int, order: float, created: float | None) -> Entry:
     of the first ones; `items`: by output index what is known of an item and its parts; `state`:
     open, failed (an error event came) or ended. There may be `id` (its name on the wire, where its
     message has another), `unnamed`, `fetched` (it has text that no number stands for), `rebuild`
-    (its parts go when the next one comes), `audio` (it has a part for that).
+    (its parts go when the next one comes), `audio` (it has a part for that), `errors` (the numbers
+    of its error events, as intervals), `read` (its end was fetched, and had no output: no number
+    says that its beginning is older).
     """
     return {
         "base": base,
@@ -166,6 +168,17 @@ def number_of(wire: Members) -> int | None:
 def intervals_of(entry: Entry) -> Intervals:
     """The numbers that came: a view, what is added to it is in the memory."""
     return Intervals(starts=entry["starts"], ends=entry["ends"])
+
+
+def note_error(entry: Entry, number: int | None) -> bool:
+    """Note the number of an error event that is told; False when it was before."""
+    if not number or not entry["numbered"]:
+        return True  # it numbers nothing: see `contradicts`
+    told = intervals_of(entry.setdefault("errors", {"starts": [], "ends": []}))
+    new = told.add(number)
+    if len(told.starts) > HOLES:
+        told.close_oldest()
+    return new
 
 
 def contradicts(entry: Entry, number: int, kind: str) -> bool:

@@ -127,26 +127,21 @@ class StartingAfter:
         """The response has ended, whether or not the connection broke off behind its end."""
         if stream.received == 0 or self._resume(stream) is not None:
             return False
-        if clean:
-            return True
         # A response that the wire never named cannot be resumed, nor is it at its end; and where
         # none has begun, none has ended.
-        store.flush()
-        statuses = [
-            message.status
-            for session_id in store.session_ids()
-            for message in store.messages(session_id)
-        ]
-        return bool(statuses) and "open" not in statuses
+        return clean or self._adapter(stream).ended(self.response_id)
 
     def _resume(self, stream: Stream) -> ResponsePosition | None:
+        return self._adapter(stream).resume(self.response_id)
+
+    def _adapter(self, stream: Stream) -> OpenAIResponsesAdapter:
         adapter = stream.adapter
         if not isinstance(adapter, OpenAIResponsesAdapter):
             raise CallerError(
                 "StartingAfter is for the protocol 'openai-responses', not "
                 f"{stream.protocol or 'auto'!r}: name it in protocol="
             )
-        return adapter.resume(self.response_id)
+        return adapter
 
 
 def with_query(request: Request, query: dict[str, str]) -> Request:

@@ -848,6 +848,72 @@ def test_a_cut_behind_the_end_of_a_response_is_no_loss() -> None:
     assert len(transport.requests) == 1
 
 
+def began(response_id: str) -> dict[str, Any]:
+    response = {"id": response_id, "object": "response", "status": "in_progress", "output": []}
+    return {"type": "response.created", "response": response, "sequence_number": 0}
+
+
+@pytest.mark.parametrize("method", ["POST", "GET"])
+@pytest.mark.parametrize("response_id", [None, "resp_1"])
+@pytest.mark.parametrize(
+    "others",
+    [["other"], ["other", "message"], ["other", "mine"]],
+    ids=["session", "message", "answer"],
+)
+def test_other_answers_of_a_store_do_not_keep_a_response_from_its_end(
+    method: str, response_id: str | None, others: list[str]
+) -> None:
+    if "mine" in others and response_id is None:
+        return  # the latest that has not ended is followed
+    store = StreamStore()
+    store.open("openai-responses", session_id="other").ingest(began("r0"))
+    if "mine" in others:
+        store.open("openai-responses", session_id="mine").ingest(began("r0"))
+    if "message" in others:
+        store.open("native", session_id="mine").ingest(
+            {"type": "message.opened", "sessionId": "mine", "messageId": "u", "role": "user"}
+        )
+    transport = VirtualTransport(served(*[events(*response_events())] * 5))
+    url = "http://api/v1/responses"
+    connection = connect(
+        url if method == "POST" else f"{url}/resp_1?stream=true", store=store,
+        protocol="openai-responses", session_id="mine", json={} if method == "POST" else None,
+        resume=StartingAfter(response_id), transport=transport, clock=VirtualClock(),
+        chance=lambda: 0.0,
+    )  # fmt: skip
+    assert run(ended(connection)) is None
+    assert len(transport.requests) == 1
+    assert {one.id: one.status for one in store.messages("other")} == {"r0": "open"}
+
+
+@pytest.mark.parametrize("sent", ["all of it again", "the whole of it"])
+def test_what_says_again_that_a_response_has_ended_ends_the_connection(sent: str) -> None:
+    whole = json.loads(response_events()[-1].partition(b"data: ")[2])["response"]
+    store = StreamStore()
+    store.open("openai-responses", session_id="main").feed(b"".join(response_events()))
+    body = response_events() if sent == "all of it again" else [frame(whole)]
+    transport = VirtualTransport(served(*[events(*body)] * 5))
+    connection = connect(
+        "http://api/v1/responses/resp_1?stream=true", store=store, protocol="openai-responses",
+        resume=StartingAfter(), transport=transport, clock=VirtualClock(), chance=lambda: 0.0,
+    )  # fmt: skip
+    assert run(ended(connection)) is None
+    assert len(transport.requests) == 1
+
+
+def test_an_older_response_that_ended_is_not_the_end_of_a_new_one() -> None:
+    store = StreamStore()
+    done = {**began("r0")["response"], "status": "completed"}
+    store.open("openai-responses", session_id="mine").ingest(done)
+    alive = b'data: {"type": "keepalive", "sequence_number": 0}\n\n'
+    connection = connect(
+        "http://api/v1/responses", store=store, protocol="openai-responses", json={},
+        session_id="mine", resume=StartingAfter(), clock=VirtualClock(),
+        transport=VirtualTransport(served(events(alive))),
+    )  # fmt: skip
+    assert isinstance(run(ended(connection)), ConnectionLost)
+
+
 # --- ticks ----------------------------------------------------------------------------------------
 
 

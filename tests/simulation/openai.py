@@ -296,32 +296,7 @@ class Run(core.Run):
             return  # the beginning names it
         elif self._ended(a) and (not self.on[a] or self.on[a][-1].ended):
             return  # nobody asks for the rest of it
-        self._bring(a, self._stream(a), self._sure(a, places), marks)
-
-    def _sure(self, a: int, places: list[int]) -> list[int]:
-        """Without what the library is known to take wrong.
-
-        - An end without output that comes before any item: what comes behind it is thrown away.
-        - An error that comes again behind the end: it is told again.
-        - An annotation that is the first of its part to come: the next cut marks a gap there.
-        """
-        if not self.numbered:
-            return places
-        entries, came, sure = self.script[a]["entries"], set(self.came[a]), []
-        for n in places:
-            entry = entries[n]
-            items = any("item" in entries[m] for m in came)
-            early = entry["say"] == "end" and not entry["told"] and not items
-            again = entry["say"] == "error" and n in came and len(entries) - 1 in came
-            alone = entry["say"] == "note" and not any(
-                all(entries[m].get(name) == entry[name] for name in ("item", "list", "part"))
-                and entries[m]["say"] != "note"
-                for m in came
-            )
-            if not (early or again or alone):
-                sure.append(n)
-                came.add(n)
-        return sure
+        self._bring(a, self._stream(a), places, marks)
 
     def _do_miss(self, a: int, n: int) -> None:
         if self.came[a]:
@@ -367,7 +342,7 @@ class Run(core.Run):
         rest = [n for n in sorted(self.said[a]) if after is None or n + first > after]
         if rest[:1] != [0] and not self.came[a]:
             return
-        self._bring(a, stream, self._sure(a, rest))
+        self._bring(a, stream, rest)
 
     def _ended(self, a: int) -> bool:
         """Whether the end of a response came."""
@@ -398,7 +373,7 @@ class Run(core.Run):
         said = self.said[a]
         places = [n for n in places if n in said]
         if self.numbered:
-            self._bring(a, self.on[a][-2], self._sure(a, places))
+            self._bring(a, self.on[a][-2], places)
         elif places:  # another stream delivers it now
             self._send(self.on[a][-2], [self.wire[a][n] for n in places])
 

@@ -269,9 +269,6 @@ class Run(whole.Run):
         self.known, now = True, self.now
         for self.now in range(now):
             self.server = self.servers[self.now]
-            # The library is known not to see an end behind which a connection breaks off while
-            # another answer of its store is open.
-            self.server.clean = True
             self._connect()
             await self._follow()
         self.now, self.server = now, self.servers[now]

@@ -54,10 +54,7 @@ _CALLS = ("function_call", "custom_tool_call", "web_search_call")
 
 
 def responses(random: Random, *, followed: bool) -> list[Answer]:
-    """Some responses; `followed`: of one session, and each comes to an end.
-
-    Where each is followed again after a crash none has an error event: see `openai.Run`.
-    """
+    """Some responses; `followed`: of one session, and each comes to an end."""
     server = _Server(random)
     return server.answers(lambda answer: server.response(answer, followed), followed)
 
@@ -118,7 +115,7 @@ class _Server:
                         yield {**entry, "say": "itemed", "status": "incomplete"}
             yield {"say": "end", "status": "incomplete", "told": True}
         elif draw < 0.9 or ends:
-            if chance() < 0.3 and not ends:
+            if chance() < 0.3:
                 yield {"say": "error"}
             yield {"say": "end", "status": "failed", "told": chance() < 0.6}
 
@@ -205,10 +202,8 @@ class _Server:
         chance = self._random.random
         waiting = list(lanes)
         stops = chance() < 0.1
-        first = False
         while waiting:
-            # The library is known to leave choice 0 open where an error comes before it.
-            if stops and first and chance() < 0.05:
+            if stops and chance() < 0.05:
                 yield {"error": f"overloaded {self._words}"}
                 return
             many = 1 if chance() < 0.75 else 1 + int(chance() * len(waiting))
@@ -222,7 +217,6 @@ class _Server:
                     says.append(entry)
             if says:
                 says.sort(key=lambda entry: int(entry["choice"]))
-                first |= says[0]["choice"] == 0
                 yield {"says": says}
 
     def _choice(self, answer: Answer, number: int) -> Iterator[Entry]:
