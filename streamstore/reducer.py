@@ -890,6 +890,9 @@ class Reducer:
         if "state" in fields or (whole and before >= 0):
             given = self._rank_state(mode, seq, given, whole, block)
         changed = block.fields.merge(given, seq, whole)
+        if block.old:
+            kept = () if whole else block.old.keys() - fields.keys()
+            block.old = {name: None for name in block.old if name in kept}
         if block.states:
             changed |= block.settle_state()
         for name, value in fields.items():
@@ -978,7 +981,7 @@ class Reducer:
             if len(block.others) >= self._limits.text_fields:
                 return verdicts.OVER_LIMIT
             values, seqs = block.fields.values, block.fields.seqs
-            if field in values or field in seqs:
+            if (field in values or field in seqs) and field not in block.old:
                 set_at = seqs.get(field, -1) if arrival.positioned else None
                 self._field_text(block, field, values.get(field), set_at)
         cell = block.cell_of(field)
@@ -1222,4 +1225,5 @@ class Reducer:
             cell.base = cell.length
             cell.carry = ""
         block.previous, block.begun = bool(self._length(block)), False
+        block.old = dict.fromkeys(block.fields.values)
         self._redraw(block)

@@ -75,6 +75,7 @@ class BlockRow(Marks):
         whole_text: the last text operation set the whole text.
         gap, suspect, previous: see `Part`; a suspect part refused a late operation.
         begun: its text is previous, and an opening said that the new one comes from its start.
+        old: names of fields that were set before the server's counter began, and not again since.
         passed: deltas that the hot path left in `fresh` and that were settled since.
         room: how many may lie in `fresh` before they are merged; 0: nobody was told of them yet.
         calm_to: the seq at which `fresh` may be full, or that is no number; 0 as `room`.
@@ -110,6 +111,7 @@ class BlockRow(Marks):
     suspect: bool = False
     previous: bool = False
     begun: bool = False
+    old: dict[str, None] = attrs.field(factory=dict)
     order_seq: int = -1
     declared_seq: int = -1
     declared_kind: str = "text"
@@ -420,6 +422,7 @@ class BlockRow(Marks):
         self.declared_seq = self.closed_seq = self.whole_seq = -1
         self.declared_kind, self.placed = "text", None
         self.states = {}
+        self.old = {}
 
 
 @attrs.define(eq=False)

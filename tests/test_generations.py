@@ -581,3 +581,21 @@ def test_a_field_set_by_the_new_counter_takes_the_place_of_what_streamed_into_it
     bench.take("block.opened", 4, kind="tool")
     assert bench.session()["messages"][0]["parts"][0]["input"] == '{"b":12}'
     assert not bench.part().previous
+
+
+@every
+def test_what_streams_into_a_field_is_not_appended_to_what_an_older_counter_set(sequencing):
+    for said_again in (False, True):
+        bench = Bench(sequencing)
+        bench.opened("one")
+        seqs = iter([None] * 9 if sequencing == "none" else range(1, 9))
+        bench.take("block.replaced", next(seqs), kind="tool", input="old", name="n")
+        bench.opened("two")
+        seqs = iter([None] * 9 if sequencing == "none" else range(1, 9))
+        if said_again:
+            bench.take("block.replaced", next(seqs), input="old")
+        bench.delta(next(seqs), "a", field="input")
+        bench.delta(next(seqs), "b", field="input")
+        bench.store.flush()
+        part = bench.session()["messages"][0]["parts"][0]
+        assert (part["input"], part["name"]) == ("oldab" if said_again else "ab", "n")

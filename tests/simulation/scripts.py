@@ -159,10 +159,7 @@ class _Server:
         self._life += 1
         token = self._remembered(first, name) if self._fetches else "g2"
         second = list(self._mingled(self._session(name)))
-        left_out = ("message.reset",)
-        second = [event for event in second if event["type"] not in left_out]
-        if self._mode == "none":
-            second = _unsealed(second)  # a reset that is left out would have lifted the seal
+        second = _without_resets(second)
         for generation, said_then in (("g1", first), (token, second)):
             opening = {"type": "stream.opened", "sessionId": name}
             said_then.insert(0, opening)
@@ -549,21 +546,14 @@ def chain(lanes: list[Iterator[Wire]]) -> Iterator[Wire]:
         yield from lane
 
 
-def _unsealed(events: list[Wire]) -> list[Wire]:
-    """Without the closes behind which no delta comes: the text came whole, or none did."""
-    whole: dict[Any, bool] = {}
+def _without_resets(events: list[Wire]) -> list[Wire]:
+    """Without the resets of messages, and what comes of each behind its own."""
+    ended = set()
     found = []
     for event in events:
-        key = (event["sessionId"], event.get("messageId"), event.get("blockIndex"))
-        if event["type"] == "block.delta" and "field" not in event:
-            whole[key] = False
-        elif event["type"] == "block.replaced" and "text" in event:
-            whole[key] = True
-        elif event["type"] == "block.removed":
-            whole.pop(key, None)
-        elif event["type"] == "message.removed":
-            whole = {at: value for at, value in whole.items() if at[:2] != key[:2]}
-        elif event["type"] == "block.closed" and whole.get(key, True):
-            continue
-        found.append(event)
+        key = (event["sessionId"], event.get("messageId"))
+        if event["type"] == "message.reset":
+            ended.add(key)
+        elif key not in ended:
+            found.append(event)
     return found
