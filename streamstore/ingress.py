@@ -19,6 +19,7 @@ from .events import (
     BlockDelta,
     BlockEvent,
     BlockOpened,
+    BlockRemoved,
     BlockReplaced,
     BlockSnapshot,
     Event,
@@ -391,6 +392,8 @@ class Ingress:
                         for key in keys:
                             stream.touched.pop(key, None)
             return verdict
+        if isinstance(event, BlockRemoved):
+            block.emptied = stages.coalescer.epoch
         if self.mode == "block" and (
             block.held or block.close_seq > block.mark or block.key in stages.positions.blocks
         ):

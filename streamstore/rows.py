@@ -76,6 +76,7 @@ class BlockRow(Marks):
         gap, suspect, previous: see `Part`; a suspect part refused a late operation.
         begun: its text is previous, and an opening said that the new one comes from its start.
         old: names of fields that were set before the server's counter began, and not again since.
+        emptied: the epoch in which an event last removed it.
         passed: deltas that the hot path left in `fresh` and that were settled since.
         room: how many may lie in `fresh` before they are merged; 0: nobody was told of them yet.
         calm_to: the seq at which `fresh` may be full, or that is no number; 0 as `room`.
@@ -112,6 +113,7 @@ class BlockRow(Marks):
     previous: bool = False
     begun: bool = False
     old: dict[str, None] = attrs.field(factory=dict)
+    emptied: int = 0
     order_seq: int = -1
     declared_seq: int = -1
     declared_kind: str = "text"

@@ -330,10 +330,8 @@ def _unpositioned(
         live = message if message is not None and message.exists else None
         if live is None and session.emptied >= epoch:
             continue  # with its session, during the read
-        # What was removed or reset during the read began anew: what is not there again is gone.
-        anew = live is not None and max(live.emptied, session.emptied) >= epoch
-        if anew and live is not None and live.resetting:
-            continue  # its parts of before are shown until its next event, which this is not
+        if live is not None and max(live.emptied, session.emptied) >= epoch and mode != "block":
+            continue  # it began anew during the read, or will with its next event
         if live is None or live.local or not touched_since(live, epoch):
             steps += _message_steps(session, fetched, None)
         indexes = {part.index for part in fetched.parts}
@@ -344,7 +342,7 @@ def _unpositioned(
             if mode == "block" and part.seq is not None:
                 event = _block(BlockSnapshot, session, fetched, part, part.seq, part.text or "")
                 steps.append(Step(event, counted=True))
-            elif not anew or (block is not None and block.exists):
+            elif block is None or block.emptied < epoch:  # else as above
                 steps += _part(session, fetched, part, block, touched_since, epoch)
         for block in live.blocks.values() if live is not None else ():
             if block.key.block_index not in indexes and block.exists and not block.local:

@@ -569,6 +569,25 @@ def test_without_seq_what_began_anew_during_the_read_keeps_nothing_of_before(lev
     assert (bench.text(), bench.text(1)) == ("new", "two")
 
 
+@pytest.mark.parametrize("level", ["block.removed", "message.removed", "message.reset"])
+def test_without_seq_text_of_an_earlier_life_repairs_no_gap(level):
+    bench = Bench("none")
+    bench.take("message.opened", role="assistant")
+    token = bench.store.begin_read("s")
+    bench.take("block.delta", text="old")
+    bench.take(level)
+    if level == "message.removed":
+        bench.take("message.opened", role="assistant")
+    bench.take("block.opened", kind="text")
+    bench.deltas("new")
+    bench.reopen()
+    assert bench.part().gap
+    bench.snapshot(message("m", part("old", status="closed")), readFrom=token)
+    assert bench.text() == "new"
+    bench.deltas("er")
+    assert bench.text() == "newer"
+
+
 def test_without_seq_a_gapped_text_that_goes_on_behind_a_fetched_one_stays():
     bench = Bench("none")
     bench.take("message.closed", status="completed")
