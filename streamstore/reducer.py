@@ -1180,6 +1180,7 @@ class Reducer:
         self._touch(session)
         session.intervals = Intervals()
         session.evicted = -1
+        session.emptied = 0
         session.tombstones.clear()
         session.fetched_at = -1
         session.holes_at = None
@@ -1201,6 +1202,7 @@ class Reducer:
             message.restart()
             message.reset_seq = message.acted = -1
             message.resets = []
+            message.emptied = 0
             message.info.forget_marks()
             message.entity.forget_marks()
             for block in list(message.blocks.values()):
@@ -1226,4 +1228,5 @@ class Reducer:
             cell.carry = ""
         block.previous, block.begun = bool(self._length(block)), False
         block.old = dict.fromkeys(block.fields.values)
+        block.emptied = 0
         self._redraw(block)

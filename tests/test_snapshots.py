@@ -588,6 +588,20 @@ def test_without_seq_text_of_an_earlier_life_repairs_no_gap(level):
     assert bench.text() == "newer"
 
 
+def test_a_state_of_a_new_counter_is_not_of_before_what_the_old_one_removed():
+    bench = Bench("none")
+    bench.take("stream.opened", generation="one")
+    bench.take("message.opened", role="assistant")
+    bench.take("block.delta", text="old")
+    token = bench.store.begin_read("s")
+    bench.take("block.removed")
+    bench.take("block.opened", kind="text")
+    bench.deltas("new")
+    bench.take("stream.opened", generation="two")
+    bench.snapshot(message("m", part("fetched")), generation="two", readFrom=token)
+    assert (bench.text(), bench.part().previous) == ("fetched", False)
+
+
 def test_without_seq_a_gapped_text_that_goes_on_behind_a_fetched_one_stays():
     bench = Bench("none")
     bench.take("message.closed", status="completed")

@@ -133,6 +133,7 @@ class Run:
         self.revealed: list[int] = []  # lost, and known to be, when the last connection ended
         # A fetched state has what streams into another field as a plain value: no text to hear of.
         self.fields = all(event["type"] != "snapshot" for event, _ in self.script)
+        self.inputs = any("input" in event for event, _ in self.script)
         self.fetched = False
         self.cuts: list[float] = []  # without numbers: behind which arrivals a connection ended
         self.generations: dict[str, str] = {}  # that were opened, by session
@@ -736,7 +737,7 @@ class Run:
             expected = truth.state()
             for found in (sessions, expected):
                 _forget_gaps(found, None if self.fetched else truth.unclear)
-                if not self.fields:
+                if self.inputs or not self.fields:
                     _forget_previous(found)
             if sessions != expected:
                 raise Mismatch(f"in the end: {difference(expected, sessions)}")
@@ -838,7 +839,10 @@ def _forget_gaps(sessions: Any, only: set[Any] | None = None) -> None:
 
 
 def _forget_previous(sessions: Any) -> None:
-    """What streams into a field is a plain value where it was fetched, of which none is previous."""
+    """What streams into a field is a plain value where it was fetched, of which none is previous.
+
+    Nor is it where it was set whole: that it streamed before a removal is not told apart.
+    """
     for session in sessions.values():
         for message in session.get("messages", ()):
             for part in message.get("parts", ()):
