@@ -222,7 +222,7 @@ class Run:
             if stop > at:
                 self.stream.feed(data[at:stop])
                 at = stop
-        if at < len(data):
+        if at < len(data) or not data:  # a chunk of nothing is a tick as well
             self.stream.feed(data[at:])
 
     def _arriving(self, places: list[int]) -> list[int]:
