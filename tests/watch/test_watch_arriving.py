@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import gc
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -375,7 +376,10 @@ def test_an_empty_log_has_ended() -> None:
 
 
 def lines_run(work: Callable[[], object]) -> int:
-    """How many lines of Python a piece of work runs: a loop costs, though it calls nothing."""
+    """How many lines of Python a piece of work runs: a loop costs, though it calls nothing.
+
+    Without the collector, which runs the finalizers of whatever other tests left.
+    """
     number = 0
 
     def count(frame: object, event: str, argument: object) -> Any:
@@ -384,11 +388,14 @@ def lines_run(work: Callable[[], object]) -> int:
         return count
 
     before = sys.gettrace()
+    gc.collect()
+    gc.disable()
     sys.settrace(count)
     try:
         work()
     finally:
         sys.settrace(before)
+        gc.enable()
     return number
 
 
