@@ -41,6 +41,7 @@ class TextCell:
         replaced: seq of the last operation that set the whole text, -1 for none.
         ready: how many of the pending pieces may be shown although the turn holds text back, -1
             where nothing was released.
+        streams: deltas came for it since its part began, or began anew.
     """
 
     source: GrowingText = attrs.field(factory=GrowingText)
@@ -51,6 +52,7 @@ class TextCell:
     carry: str = ""
     replaced: int = -1
     ready: int = -1
+    streams: bool = True
 
     @property
     def waits(self) -> bool:

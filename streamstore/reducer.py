@@ -891,8 +891,8 @@ class Reducer:
             given = self._rank_state(mode, seq, given, whole, block)
         changed = block.fields.merge(given, seq, whole)
         if block.old:
-            kept = () if whole else block.old.keys() - fields.keys()
-            block.old = {name: None for name in block.old if name in kept}
+            left = () if whole else block.old
+            block.old = {name: None for name in left if name not in fields}
         if block.states:
             changed |= block.settle_state()
         for name, value in fields.items():
@@ -977,14 +977,18 @@ class Reducer:
         sealed = block.sealed and not block.previous  # a seal of the counter that ended is none
         if sealed and not arrival.positioned and arrival.mode != "block":
             return verdicts.SEALED
-        if field != "text" and field not in block.others:
-            if len(block.others) >= self._limits.text_fields:
+        known = block.others.get(field)
+        if known is not None and not known.streams and field in block.old:
+            known.replace("")
+        elif field != "text" and known is None:
+            if sum(cell.streams for cell in block.others.values()) >= self._limits.text_fields:
                 return verdicts.OVER_LIMIT
             values, seqs = block.fields.values, block.fields.seqs
             if (field in values or field in seqs) and field not in block.old:
                 set_at = seqs.get(field, -1) if arrival.positioned else None
                 self._field_text(block, field, values.get(field), set_at)
         cell = block.cell_of(field)
+        cell.streams = True
         self._reopen(block)
         if not arrival.positioned:
             if block.previous:
@@ -1158,7 +1162,7 @@ class Reducer:
     def cut(self, blocks: Iterable[BlockRow]) -> None:
         """A connection without seq ended: what was streaming may lack text from here on."""
         for block in blocks:
-            streamed = block.kind in STREAMED_KINDS or self._length(block)
+            streamed = block.kind in STREAMED_KINDS or block.streamed
             if block.exists and streamed and not block.closed and not block.sealed:
                 if block.message.closed_as == "open" and not block.gap:
                     block.gap = True
@@ -1226,7 +1230,7 @@ class Reducer:
             cell.replaced = -1
             cell.base = cell.length
             cell.carry = ""
-        block.previous, block.begun = bool(self._length(block)), False
+        block.previous, block.begun = block.streamed, False
         block.old = dict.fromkeys(block.fields.values)
         block.emptied = 0
         self._redraw(block)

@@ -185,6 +185,13 @@ class BlockRow(Marks):
             cell = self.others[field] = TextCell(replaced=self.whole_seq)
         return cell
 
+    @property
+    def streamed(self) -> bool:
+        """Whether there is text that streamed: one that was set whole is a value like others."""
+        return bool(
+            self.cell.length or any(cell.streams and cell.length for cell in self.others.values())
+        )
+
     def cells(self) -> list[tuple[str, TextCell]]:
         """Every text field with its name."""
         return [("text", self.cell), *self.others.items()]
@@ -415,8 +422,9 @@ class BlockRow(Marks):
         self.holes_at = {}
         self.kind, self.declared, self.order, self.rank = "text", False, None, -1
         self.fields.clear()
-        for _, cell in self.cells():
+        for field, cell in self.cells():
             cell.replace("")
+            cell.streams = field == "text"
         self.forget_fields()
         self.closed = self.whole_text = self.sealed = self.gap = False
         self.suspect = self.previous = self.begun = False

@@ -342,7 +342,7 @@ def _unpositioned(
             if mode == "block" and part.seq is not None:
                 event = _block(BlockSnapshot, session, fetched, part, part.seq, part.text or "")
                 steps.append(Step(event, counted=True))
-            elif block is None or block.emptied < epoch:  # else as above
+            elif block is None or block.emptied < epoch:  # else it is of what was removed since
                 steps += _part(session, fetched, part, block, touched_since, epoch)
         for block in live.blocks.values() if live is not None else ():
             if block.key.block_index not in indexes and block.exists and not block.local:

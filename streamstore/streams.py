@@ -81,7 +81,7 @@ class Stream:
         moved: Callable[[Ingest], None] | None = None,
         left: Callable[[Stream], None],
     ) -> None:
-        """`moved`: of the default stream, told of each function that is `ingest`; `left`: of it."""
+        """`moved` is told of each function that is `ingest` from then on, `left` of its end."""
         self._stages = stages
         self._asked: Sequencing | None = sequencing
         self._policy = policy

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from one_stream import delta
+from one_stream import Bench, delta, through_json
 
 from streamstore import Limits, Stream, StreamStore
 from streamstore.events import SessionRemoved
@@ -156,3 +156,28 @@ def test_a_block_has_no_seq_above_the_largest_on_the_short_way(many: bool) -> No
         assert found == [(3, "malformed"), (4, "malformed")]
     else:
         assert [stream.ingest(wire).kind for wire in wires] == ["accepted"] * 3 + ["malformed"] * 2
+
+
+@pytest.mark.parametrize("shown", [False, True])
+@pytest.mark.parametrize("anew", ["message.reset", "block.removed"])
+def test_a_field_that_streamed_in_another_life_is_a_value_whatever_was_shown_of_it(anew, shown):
+    bench = Bench("none")
+    bench.take("stream.opened", generation="one")
+    bench.take("block.opened", kind="tool")
+    bench.delta(None, '{"a":', field="input")
+    if shown:
+        bench.store.flush()
+    bench.take(anew)
+    bench.take("block.opened", kind="tool")
+    bench.take("block.replaced", input="{}")
+    bench.stream.end()
+    bench.stream = bench.store.open("native", sequencing="none")
+    bench.store.flush()
+    assert not bench.part().gap
+    bench.take("stream.opened", generation="two")
+    bench.store.flush()
+    assert not bench.part().previous
+    bench.delta(None, '{"b":', field="input")
+    bench.store.flush()
+    part = through_json(bench.store).state()["sessions"]["s"]["messages"][0]["parts"][0]
+    assert part["input"] == '{"b":'
