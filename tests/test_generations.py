@@ -506,6 +506,7 @@ def test_a_close_of_the_counter_that_ended_closes_nothing_that_follows(sequencin
         bench.take("block.opened", 1 if sequencing in ("session", "sparse") else None, kind="text")
         bench.take("block.closed", 2 if sequencing in ("session", "sparse") else None)
         bench.opened("two")
+        bench.take("block.updated", note=1)
         seqs = (None, None) if sequencing == "none" else (1, 2)
         bench.take(first, seqs[0], text="a")
         assert bench.delta(seqs[1], "b") == "accepted"

@@ -232,6 +232,31 @@ def test_no_number_beyond_the_last_one_is_a_seq(sequencing: Any, many: bool) -> 
     assert bench.text() == "abcc"
 
 
+def test_an_operation_below_the_mark_of_another_sequencing_loses_no_text() -> None:
+    bench = Bench("block")
+    for seq, text in enumerate("abc", 1):
+        bench.delta(seq, text)
+    bench.take("stream.opened", sequencing="sparse")
+    assert [bench.delta(2, "x"), bench.delta(1, "y")] == 2 * ["late"]
+    bench.store.flush()
+    assert bench.text() == "abcyx"
+
+
+@pytest.mark.parametrize("before", ["", "\u00e9"])
+def test_a_tick_of_more_than_a_window_holds_leaves_its_end_for_late_ones(before: str) -> None:
+    bench = Bench("sparse", limits=Limits(late_window=4))
+    bench.delta(2, before + "a")
+    bench.store.flush()
+    for seq in range(4, 42, 2):
+        bench.delta(seq, chr(ord("a") + seq // 2 - 1))
+    bench.store.flush()
+    assert bench.delta(31, "?") == "refused:unplaceable"  # below the last four
+    assert bench.delta(35, "!") == "late"
+    bench.delta(42, "u")
+    bench.store.flush()
+    assert bench.text() == before + "abcdefghijklmnopq!rstu"
+
+
 @pytest.mark.parametrize("sequencing", ["sparse", "session"])
 def test_a_window_that_a_delta_without_seq_ended_goes_on_in_order(sequencing: Any) -> None:
     bench = Bench(sequencing)

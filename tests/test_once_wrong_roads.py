@@ -158,9 +158,12 @@ def test_a_block_has_no_seq_above_the_largest_on_the_short_way(many: bool) -> No
         assert [stream.ingest(wire).kind for wire in wires] == ["accepted"] * 3 + ["malformed"] * 2
 
 
+@pytest.mark.parametrize("saved", [False, True])
 @pytest.mark.parametrize("shown", [False, True])
 @pytest.mark.parametrize("anew", ["message.reset", "block.removed"])
-def test_a_field_that_streamed_in_another_life_is_a_value_whatever_was_shown_of_it(anew, shown):
+def test_a_field_that_streamed_in_another_life_is_a_value_whatever_was_shown_of_it(
+    anew, shown, saved
+):
     bench = Bench("none")
     bench.take("stream.opened", generation="one")
     bench.take("block.opened", kind="tool")
@@ -170,6 +173,9 @@ def test_a_field_that_streamed_in_another_life_is_a_value_whatever_was_shown_of_
     bench.take(anew)
     bench.take("block.opened", kind="tool")
     bench.take("block.replaced", input="{}")
+    if saved:
+        bench.store = through_json(bench.store, ticks="manual")
+        bench.stream = bench.store.open("native", sequencing="none")
     bench.stream.end()
     bench.stream = bench.store.open("native", sequencing="none")
     bench.store.flush()

@@ -588,13 +588,18 @@ def test_without_seq_text_of_an_earlier_life_repairs_no_gap(level):
     assert bench.text() == "newer"
 
 
-def test_a_state_of_a_new_counter_is_not_of_before_what_the_old_one_removed():
+@pytest.mark.parametrize(
+    "level", ["session.removed", "message.removed", "message.reset", "block.removed"]
+)
+def test_a_state_of_a_new_counter_is_not_of_before_what_the_old_one_removed(level):
     bench = Bench("none")
     bench.take("stream.opened", generation="one")
     bench.take("message.opened", role="assistant")
     bench.take("block.delta", text="old")
     token = bench.store.begin_read("s")
-    bench.take("block.removed")
+    bench.take(level)
+    bench.take("session.updated", info={}, whole=True)
+    bench.take("message.opened", role="assistant")
     bench.take("block.opened", kind="text")
     bench.deltas("new")
     bench.take("stream.opened", generation="two")
