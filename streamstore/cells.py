@@ -73,12 +73,16 @@ class TextCell:
         if not piece:
             return
         if not self.pending and starts_low(piece):
-            kept = self.source.length if self.cut is None else self.cut
-            half = self.source.raw_range(kept - 1, kept) if kept else ""
-            if ends_high(half):  # shown alone when the text had ended; now it has its other half
-                self.cut, self.pending = kept - 1, [half]
+            self.await_half()  # shown alone when the text had ended; now it has its other half
         self.pending.append(piece)
         self.length += len(piece)
+
+    def await_half(self) -> None:
+        """The text goes on: a high surrogate at its end, shown alone, waits for its other half."""
+        kept = self.source.length if self.cut is None else self.cut
+        half = "" if self.pending or not kept else self.source.raw_range(kept - 1, kept)
+        if ends_high(half):
+            self.cut, self.pending = kept - 1, [half]
 
     def extend(self, text: str) -> Edit | None:
         """Show text without surrogates at the end, behind which nothing waits. Costs the text."""

@@ -822,7 +822,10 @@ class Reducer:
             if cell.replaced > bound and not bound < cell.replaced <= old_bound:
                 continue
             if max(bound, old_bound) < block.first:
-                continue  # all of it lies above
+                # All of it lies above; but what was undone may be the close.
+                if not block.closed and block.message.closed_as == "open":
+                    cell.await_half()
+                continue
             if block.mark <= bound:
                 cell.replace("")
                 continue

@@ -592,3 +592,24 @@ def test_gaps_go_with_what_is_removed(sequencing):
     remove(bench, "message", 3)
     assert bench.sessions() == {"s": {}}
     assert bench.store.health.gaps == ()
+
+
+@numbered
+@levels
+@pytest.mark.parametrize("close", ["message", "block"])
+def test_a_half_shown_at_an_end_that_a_late_removal_undid_waits_again(
+    sequencing: str, level: str, close: str
+) -> None:
+    bench = Bench(sequencing)
+    ended = {"status": "completed"} if close == "message" else {}
+    bench.take(f"{close}.closed", 1, **ended)
+    bench.take("session.updated", 3, info={}, whole=True)
+    bench.take("message.opened", 4, role="assistant")
+    bench.take("block.opened", 5, kind="text")
+    bench.take("block.delta", 6, text="ab\ud83d")
+    assert bench.text() == "ab\ufffd"
+    whole = level != "block" or close != "message"
+    bench.take(f"{level}.removed", 2)
+    assert bench.text() == ("ab" if whole else "ab\ufffd")
+    bench.take("block.delta", 7, text="\ude00")
+    assert bench.text() == "ab\U0001f600"

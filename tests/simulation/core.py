@@ -629,7 +629,7 @@ class Run:
                 fits = not self.history["framing"] and not self.stream.ended
                 if fits and again >= 0 and changes.version % 2:
                     self.sent.append(again)
-                    self.stream.ingest(self.wires.object(again))
+                    self.stream.ingest(self._object(again))
 
         elif kind == "flushing":
 
