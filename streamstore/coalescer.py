@@ -101,11 +101,12 @@ class Coalescer:
     def settle(self, row: BlockRow) -> None:
         """Count and move what the hot path left in a row; costs what is fresh."""
         if row.fresh:
-            before = row.cell.length
+            cell = row.fresh_cell
+            before = cell.length
             number = row.settle(self._limits.late_window)
             row.touched = self.epoch
             row.message.session.events += number
-            self._counts.deltas(number, row.cell.length - before)
+            self._counts.deltas(number, cell.length - before)
 
     def settle_all(self) -> None:
         """Settle every row that waits."""
@@ -122,7 +123,7 @@ class Coalescer:
     def merge(self, row: BlockRow) -> None:
         """Merge what waits in a row: 3 bytes a character instead of 13."""
         self.settle(row)
-        row.cell.merge_pending()
+        row.fresh_cell.merge_pending()
         row.calm()
 
     def new_epoch(self) -> int:
@@ -257,7 +258,8 @@ class Coalescer:
             assert type(row) is BlockRow
             row.dirty = False
             row.room = row.calm_to = 0
-            fresh, cell, message = row.fresh, row.cell, row.message
+            fresh, message = row.fresh, row.message
+            cell = row.cell if row.fresh_field == "text" else row.fresh_cell
             text = "".join(fresh)
             edit: Edit | None
             # In a window the fresh ones belong to its last seqs, unless some came without one.

@@ -27,8 +27,9 @@ from .verdicts import ACCEPTED
 # what the row is found by stands in names of the closure, which cost half of an attribute.
 _MODULE = '''
 def make(hot, wake, merge, slow):
-    last = index = message_id = session_id = fresh = seqs = ends = ids = None
+    last = index = message_id = session_id = fresh = seqs = ends = ids = field = None
     before = 0
+    size = 0
     named = False
 
     def taken():
@@ -41,15 +42,19 @@ def make(hot, wake, merge, slow):
             before += last.passed + len(fresh)
             last = index = message_id = session_id = fresh = seqs = ends = ids = None
 
-    def adopt(kind, key):
-        nonlocal last, index, message_id, session_id, fresh, seqs, ends, ids, before
-        row = hot[key]
+    def adopt(kind, key, body):
+        nonlocal last, index, message_id, session_id, fresh, seqs, ends, ids, before, field, size
+        of = {of}
+        row = hot[key if of == "text" else (*key, of)]
         if kind != {type} or type(key[2]) is not type(row.index):
             raise KeyError(kind)
         release()
         row.belong(hot)
         index, message_id, session_id = row.index, row.message_id, row.session_id
         fresh, seqs, ids = row.fresh, row.seqs, row.ids
+        field = of
+        # With one member more than the usual delta: whether that is the field is looked up.
+        size = {size} if of == "text" else {other_size}
         {adopted}
         before -= row.passed + len(fresh)
         last = hot.last = row
@@ -82,7 +87,8 @@ def make(hot, wake, merge, slow):
                 or {whole}[{message}] != message_id
                 or {other}
             ):
-                adopt(wire["type"], ({whole}[{session}], {whole}[{message}], {whole}[{block}]))
+                key = ({whole}[{session}], {whole}[{message}], {whole}[{block}])
+                adopt(wire["type"], key, {whole})
             row = last
             {one}
             text = {whole}[{text}]
@@ -287,7 +293,7 @@ def _spare(shape: DeltaShape, mode: Sequencing) -> dict[str, str]:
     if shape.seq and mode == "none":
         spare[shape.seq] = a_number
     if shape.field and not shape.field_always:
-        spare[shape.field] = 'value == "text"'
+        spare[shape.field] = "value == field"
     if shape.id and not shape.body:
         # In `none` it is looked at beside.
         an_id = "value is None or value.__class__ is str and value"
@@ -314,17 +320,21 @@ def _compiled(
                 f"(block := {{whole}}[{{block}}]) is not {index}\n"
                 f"and (block.__class__ is not {index}.__class__ or block != {index})"
             )
-    parts["is_text"] = 'and {whole}[{field}] == "text"' if shape.field_always else ""
+    parts["of"] = '"text"'
+    if shape.field:
+        parts["of"] = "body[{field}]" if shape.field_always else 'body.get({field}, "text")'
+    parts["is_text"] = "and {whole}[{field}] == field" if shape.field_always else ""
     size = len(_members(shape, mode))
-    parts["size"] = str(size)
+    parts |= {"size": str(size), "other_size": str(size if shape.field_always else -1)}
     parts["spare"] = "\n".join(
         f"if {name!r} in body:\n"
         f"    value = body[{name!r}]\n"
         f"    if not ({fits}):\n        return False\n"
         f"    more -= 1"
+        + ('\nelif field != "text":\n    return False' if name == shape.field else "")
         for name, fits in _spare(shape, mode).items()
     )
-    others = "" if shape.others_ignored else f"and (len({whole}) == {size} or plain({whole}))"
+    others = "" if shape.others_ignored else f"and (len({whole}) == size or plain({whole}))"
     parts["others"] = others
     for name in ("type", "session", "message", "block", "text", "seq", "id", "field"):
         parts[name] = repr(getattr(shape, name))

@@ -405,6 +405,8 @@ class Ingress:
                     stages.counts.characters["superseded"] += verdicts.text_length(held)
             self.progress.note_close(block)
         alone = self.mode == "none" or (event.seq is None and self.mode != "block")
+        if isinstance(event, BlockDelta) and (event.field == "text" or event.field in block.others):
+            block.stream_field(event.field)
         self._warm(block, alone)
         return verdict
 
@@ -443,6 +445,7 @@ class Ingress:
             or (block.closed and block.closed_seq < 0)  # by a counter that ended
             or (self.mode == "block" and block.mark < 0)
             or (self.hot.counts and (block.first < 0 or block.closed_at >= 0))
+            or not block.fresh_cell.streams
         ):
             return
         if block.mark > _NEAR_THE_END:
@@ -452,8 +455,10 @@ class Ingress:
         hot = self.hot
         if any(other.counts is not hot.counts for other in block.hots):
             block.cool()  # deltas with a seq and deltas without one do not wait side by side
-        if hot.get(block.key) is not block:
-            hot[block.key] = block
+        if hot.counts and not block.seqs:
+            block.open_window()  # the next delta opens it, and does not look
+        if hot.get(block.hot_key) is not block:
+            hot[block.hot_key] = block
             block.hots.append(hot)
 
     # -- generations and snapshots -------------------------------------------------------------

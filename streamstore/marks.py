@@ -287,8 +287,9 @@ class Marks:
         gone_id: event id of that removal, where ids are ordered.
         local: made by this client and not confirmed.
         touched: the epoch of the last event that changed it.
-        stood: which stream brought the highest seq so far, how many events it had brought and its
-            event id behind that, and the seq; None where it is not known.
+        stood: which stream brought the highest seq so far, how many events it had brought (-1 less
+            that in a saved state, which goes on from fewer) and its event id behind that, and the
+            seq; None where it is not known.
     """
 
     mark: int = -1

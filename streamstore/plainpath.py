@@ -57,7 +57,7 @@ def plain_door(
             return slow(wire)
         key, text, seq = found
         row = hot.last
-        if row is None or row.key != key:
+        if row is None or row.hot_key != key:
             row = hot.get(key)
             if row is None:
                 return slow(wire)
@@ -118,7 +118,7 @@ def plain_door(
                     break
                 # A run, as in `hotpath`. No wire object is offered to the adapter twice: it may
                 # have noted its number.
-                own, fresh, seqs, mark = row.key, row.fresh, row.seqs, row.mark
+                own, fresh, seqs, mark = row.hot_key, row.fresh, row.seqs, row.mark
                 before = left()
                 try:
                     for wire in rest:
@@ -206,7 +206,7 @@ def make(shape, adapter, hot, wake, merge, slow, plain):
             return slowly(wire)
         key, text, seq = found
         row = hot.last
-        if row is None or row.key != key:
+        if row is None or row.hot_key != key:
             row = hot.get(key)
             if row is None:
                 return slowly(wire)
@@ -228,6 +228,7 @@ def make(shape, adapter, hot, wake, merge, slow, plain):
                 {learn}
             except (LookupError, TypeError, AttributeError, ValueError):
                 {first} = NOTHING
+                streak = -{most}  # of another shape: to try each of the run costs as much again
         return ACCEPTED if len(row.fresh) < row.room else woken(row)
 
     def ingest(wire):

@@ -37,7 +37,7 @@ class Position:
     events: int = 0
     event_id: str = ""
     # Which connection, and how many of its events: what puts places of several in order.
-    _age: tuple[int, int] = attrs.field(default=(0, 0), eq=False, repr=False)
+    _age: tuple[int, ...] = attrs.field(default=(0, 0), eq=False, repr=False)
 
 
 class Progress:
@@ -56,14 +56,14 @@ class Progress:
     """
 
     __slots__ = (
-        "_before", "_began", "_event_id", "_positions", "_repeats_from", "_repeats_to",
+        "_before", "_began", "_event_id", "_positions", "_repeats_from", "_repeats_to", "_resumed",
         "counted", "id_before", "taken_in", "token",
     )  # fmt: skip
 
     def __init__(self, positions: Positions, token: int) -> None:
         self._positions = positions
         self.token = token
-        self.counted = 0
+        self.counted = self._resumed = 0
         self.taken_in: Callable[[], int] = _none
         self._event_id = ""
         self.id_before: str | None = None
@@ -201,11 +201,16 @@ class Progress:
         if stood is None:
             return self._began
         token, events, event_id, seq = stood
+        earlier, events = events < 0, max(events, -1 - events)
         if token != self.token:
             # Lost on an older connection, perhaps: the ids are the server's, on whichever it was.
             if not event_id:
                 return self._began
             return attrs.evolve(self._began, event_id=event_id, age=(token, events))
+        if earlier and events > self._resumed:
+            # It was saved behind more events than this one goes on from, and those come again, or
+            # some of them: its count is no place of this one, but its id is the server's.
+            return Position(self._resumed, event_id, (token, self._resumed, events))
         if self._before.events - events == top - seq:
             return self._before
         return Position(events, event_id, (token, events))
@@ -228,7 +233,8 @@ class Progress:
         if entry["ended"]:
             events, event_id = self.counted, self._event_id
         else:  # it is the same connection's count that goes on
-            self.counted, self.token = entry["events"], entry["token"]
+            self.counted = self._resumed = entry["events"]
+            self.token = entry["token"]
             events, event_id = entry["began"]
         self._began = Position(events, event_id, (self.token, events))
 
@@ -437,8 +443,8 @@ class Positions:
         self._look_at_left()
         for key, seq, place, events, event_id, *age in holes:
             holder = left[place] if place >= 0 else None
-            connection, at = age
-            before = Position(events, event_id, (connection, at))
+            connection, at, *further = age
+            before = Position(events, event_id, (connection, at, *further))
             session = sessions[key[0]]
             if len(key) == 1:
                 session.holes_at = [*(session.holes_at or ()), (seq, holder, before)]
@@ -473,7 +479,7 @@ def _token(entry: Entry) -> int:
     return token
 
 
-def _age(position: Position) -> tuple[int, int]:
+def _age(position: Position) -> tuple[int, ...]:
     return position._age
 
 

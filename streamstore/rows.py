@@ -53,8 +53,10 @@ class BlockRow(Marks):
     """One block: its marks, what the hot path left, its fields, its text, and what is shown.
 
     Attributes:
-        fresh: deltas of the field `text` since the row was last settled, one string each; in
+        fresh: deltas of `fresh_field` since the row was last settled, one string each; in
             streams with a window they belong to the last seqs of it.
+        fresh_field: whose deltas take the hot path, one field at a time; `text_field` names it to
+            subscribers, `hot_key` finds the row there.
         ops: window entries parallel to `seqs` but for the fresh ones: a delta's text, a tuple
             (field, text) for another field, (field, text, "set") for a replace that a removal
             hides, None for an operation without text.
@@ -91,6 +93,7 @@ class BlockRow(Marks):
     key: PartKey = attrs.field(kw_only=True)
     message: MessageRow = attrs.field(kw_only=True)
     fresh: list[str] = attrs.field(factory=list)
+    fresh_field: str = "text"
     ops: list[Any] = attrs.field(factory=list)
     held: dict[int, Any] = attrs.field(factory=dict)
     holes_at: dict[int, Any] = attrs.field(factory=dict)
@@ -137,6 +140,7 @@ class BlockRow(Marks):
     index: int | str = attrs.field(init=False)
     ids: EventIds = attrs.field(init=False)
     text_field: TextField = attrs.field(init=False)
+    hot_key: tuple[Any, ...] = attrs.field(init=False)
     shown: tuple[Any, ...] | None = None
     shown_closed: bool = False
     view: Any = None
@@ -146,6 +150,7 @@ class BlockRow(Marks):
         self.session_id, self.message_id, self.index = self.key
         self.ids = self.message.session.ids
         self.text_field = TextField(self.key, "text")
+        self.hot_key = self.key
 
     @property
     def virgin(self) -> bool:
@@ -196,25 +201,39 @@ class BlockRow(Marks):
         """Every text field with its name."""
         return [("text", self.cell), *self.others.items()]
 
+    @property
+    def fresh_cell(self) -> TextCell:
+        """The text that the hot path appends to."""
+        return self.cell if self.fresh_field == "text" else self.cell_of(self.fresh_field)
+
+    def stream_field(self, field: str) -> None:
+        """Have the deltas of another field take the hot path; nothing may be fresh."""
+        if field != self.fresh_field:
+            self.cool()
+            self.fresh_field = field
+            self.text_field = TextField(self.key, field)
+            self.hot_key = self.key if field == "text" else (*self.key, field)
+
     def settle(self, window: int) -> int:
-        """Move what the hot path left into the cell; how many deltas. Costs what is fresh."""
+        """Move what the hot path left into its cell; how many deltas. Costs what is fresh."""
         fresh = self.fresh
         number = len(fresh)
         if number:
             text = fresh[0] if number == 1 else "".join(fresh)
             if not self.seqs:
-                self.cell.append(text)
+                self.fresh_cell.append(text)
             elif len(self.ops) < len(self.seqs):
-                self.cell.append(text)
+                self.fresh_cell.append(text)
                 self.enter_window(window)
             else:
-                self.append_alone("text", text)
+                self.append_alone(self.fresh_field, text)
             self.leave_fresh()
         return number
 
     def enter_window(self, window: int) -> None:
         """Give the fresh deltas, whose text is in the cell, their places in the window."""
-        self.ops += self.fresh
+        field = self.fresh_field
+        self.ops += self.fresh if field == "text" else [(field, text) for text in self.fresh]
         if len(self.ops) > 2 * window:
             self.trim(window)
 
@@ -400,7 +419,7 @@ class BlockRow(Marks):
     def cool(self) -> None:
         """Leave every hot table: the next event of this block takes the long way."""
         for hot in self.hots:
-            hot.pop(self.key, None)
+            hot.pop(self.hot_key, None)
             if hot.last is self:
                 hot.forget_last()
         self.hots.clear()
@@ -411,12 +430,15 @@ class BlockRow(Marks):
         self.others = {
             field: cell for field, cell in self.others.items() if cell.length or cell.source.length
         }
+        if self.fresh_field not in self.others:
+            self.stream_field("text")
 
     def wipe(self) -> None:
         """Forget everything but the identity, the marks and what is shown."""
         self.cool()
         self.passed += len(self.fresh)
         self.fresh.clear()
+        self.stream_field("text")
         self.ops = [None] * len(self.seqs)
         self.held = {}
         self.holes_at = {}

@@ -28,8 +28,8 @@ VERSION = 1
 #: Attributes that are made anew, or saved in a form of their own.
 _DERIVED = frozenset(
     "key message session hots view messages_view parts_view shown_messages shown_parts blocks "
-    "messages calls call_id withheld closing woken dirty reshaped fresh passed room calm_to "
-    "holes_at stood session_id message_id index text_field waiting".split()
+    "messages calls call_id withheld closing woken dirty reshaped fresh fresh_field hot_key passed "
+    "room calm_to holes_at stood session_id message_id index text_field waiting".split()
 )
 
 
@@ -155,7 +155,7 @@ def check_head(saved: Mapping[str, Any]) -> None:
         _checked(lambda key: type(key) is list and len(key) in (1, 3), key)
         _integers(seq, place)
         _integers(*age)
-        _checked(lambda age: len(age) == 2, age)
+        _checked(lambda age: len(age) in (2, 3), age)
         _checked(is_number, events)
         _typed(event_id, str)
     for item in [*saved["resync"], *saved["resync"].values()]:
@@ -237,7 +237,9 @@ def _save(row: SessionRow | MessageRow | BlockRow) -> dict[str, Any]:
             if not _is_default(attribute, value):
                 saved[attribute.name] = _dump(value)
     if row.stood is not None and row.stood[2]:
-        saved["stood"] = [*row.stood]  # the ids are the server's, whoever brings what follows
+        token, events, event_id, seq = row.stood
+        # The ids are the server's, whoever brings what follows.
+        saved["stood"] = [token, max(events, -1 - events), event_id, seq]
     return saved
 
 
@@ -259,7 +261,7 @@ def _load(row: SessionRow | MessageRow | BlockRow, saved: dict[str, Any]) -> Non
         token, events, event_id, seq = saved["stood"]
         for number in (token, events, 0 if seq == -1 else seq):  # -1: before its first
             _checked(is_number, number)
-        row.stood = (token, events, _typed(event_id, str), seq)
+        row.stood = (token, -1 - events, _typed(event_id, str), seq)
 
 
 def _dump(value: Any) -> Any:

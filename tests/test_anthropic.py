@@ -311,7 +311,10 @@ def test_plain_deltas_take_the_short_way(monkeypatch: pytest.MonkeyPatch) -> Non
         _, stream = opened()
         stream.ingest_many(events)
         plain = [wire for wire in events if wire.get("delta", {}).keys() & {"text", "thinking"}]
-        assert len(decoded) == len(events) - len(plain)
+        inputs = [wire for wire in events if "partial_json" in wire.get("delta", {})]
+        # The first one of a tool's input takes the long way.
+        first = {wire["index"] for wire in inputs}
+        assert len(decoded) == len(events) - len(plain) - len(inputs) + len(first)
 
 
 @pytest.mark.parametrize(
@@ -1040,7 +1043,9 @@ def test_any_wire_object_gives_events_or_a_reason(wires: list[Any], strict: bool
         if found is not None:
             (only,) = events
             assert isinstance(only, BlockDelta)
-            assert found == ((only.session_id, only.message_id, only.block_index), only.text, None)
+            field = () if only.field == "text" else (only.field,)
+            key = (only.session_id, only.message_id, only.block_index, *field)
+            assert found == (key, only.text, None)
         assert wire == given, "the wire object is not the adapter's"
         json.dumps(thaw(context.own))
 

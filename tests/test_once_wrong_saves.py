@@ -239,3 +239,31 @@ def test_what_waited_behind_a_hole_goes_with_the_row_that_a_removal_drops(remova
     assert before["characters"]["superseded"] == 2 + before["held"]["evicted"]
     store = through_json(store, limits=limits)  # it was refused: a hole of what is not there
     assert store.counts["characters"] == before["characters"]
+
+
+@pytest.mark.parametrize("more", [1, 3])
+def test_a_loss_behind_what_a_loaded_store_was_sent_again_is_asked_for(more: int) -> None:
+    """What no server sends again (a bad line) had been counted before the state was saved."""
+
+    def wire(session: str, seq: int) -> Any:
+        return {"type": "session.status", "sessionId": session, "seq": seq, "status": "busy"}
+
+    sent = [wire("a", 1), wire("a", 2), wire("a", 3), *(wire("b", seq) for seq in range(1, 5))]
+    store = StreamStore("native", ticks="manual")
+    stream = store.open("native", sequencing="session")
+    for event_id, event in enumerate(sent):
+        if event_id != 1:  # lost, so that all behind it comes again
+            stream.feed(frame(event_id, event))
+        stream.feed(b"data: {\n\n" * (more if event_id == 5 else 0))
+    loaded = through_json(store, ticks="manual")
+    stream = loaded.open("native", sequencing="session")
+    assert stream.position.event_id == "0"
+    for event_id, event in enumerate(sent[1:], 1):
+        stream.feed(frame(event_id, event))
+    assert loaded.health.gaps == ()
+    stream.feed(frame(8, wire("b", 6)))  # 7 is lost
+    assert stream.position.event_id == "6"
+    assert loaded.health.resume["eventId"] == "6"
+    again = through_json(loaded, ticks="manual")
+    assert again.save() == loaded.save()
+    assert again.open("native", sequencing="session").position.event_id == "6"

@@ -31,12 +31,13 @@ CHUNK = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m
 
 
 class Case(NamedTuple):
-    """How one protocol opens two parts, and what a delta of one of them looks like."""
+    """How one protocol opens parts, and what a delta of one of them looks like; 2 is a tool's."""
 
     opening: list[Wire]
     delta: Callable[[int, str, int], Wire]
     between: list[Wire]
     extras: dict[str, list[Any]]
+    parts: int = 2
 
 
 def chat(index: int, delta: Any, **members: Any) -> Wire:
@@ -69,26 +70,35 @@ CASES = {
             *(
                 {"type": "content_block_start", "index": index, "content_block": block}
                 for index, block in enumerate(
-                    [{"type": "text", "text": ""}, {"type": "thinking", "thinking": ""}]
+                    [
+                        {"type": "text", "text": ""},
+                        {"type": "thinking", "thinking": ""},
+                        {"type": "tool_use", "id": "t", "name": "n", "input": {}},
+                    ]
                 )
             ),
         ],
         lambda part, text, number: {
             "type": "content_block_delta",
             "index": part,
-            "delta": {"type": "thinking_delta", "thinking": text}
-            if part
-            else {"type": "text_delta", "text": text},
+            "delta": [
+                {"type": "text_delta", "text": text},
+                {"type": "thinking_delta", "thinking": text},
+                {"type": "input_json_delta", "partial_json": text},
+            ][part],
         },
         [
             {"type": "content_block_stop", "index": 0},
             {"type": "content_block_start", "index": 0, "content_block": {"type": "text"}},
             {"type": "content_block_start", "index": 1, "content_block": {"type": "text"}},
+            {"type": "content_block_start", "index": 2, "content_block": {"type": "text"}},
+            {"type": "content_block_stop", "index": 2},
             {"type": "message_stop"},
             {"type": "ping"},
             {"type": "error", "error": {"type": "overloaded_error", "message": "x"}},
         ],
-        {"text": ["x"], "thinking": ["x"], "index": [1], "extra": [1]},
+        {"text": ["x"], "partial_json": ["x"], "index": [1, 2], "extra": [1]},
+        3,
     ),
     "openai-chat": Case(
         [chat(index, {"role": "assistant", "content": ""}) for index in (0, 1)],
@@ -139,12 +149,17 @@ CASES = {
             {"type": "start", "messageId": "m"},
             {"type": "text-start", "id": "0"},
             {"type": "reasoning-start", "id": "1"},
+            {"type": "tool-input-start", "toolCallId": "c", "toolName": "n"},
         ],
-        lambda part, text, number: {
-            "type": "reasoning-delta" if part else "text-delta",
-            "id": str(part),
-            "delta": text,
-        },
+        lambda part, text, number: (
+            {"type": "tool-input-delta", "toolCallId": "c"} | {"inputTextDelta": text}
+            if part == 2
+            else {
+                "type": "reasoning-delta" if part else "text-delta",
+                "id": str(part),
+                "delta": text,
+            }
+        ),
         [
             {"type": "text-end", "id": "0"},
             {"type": "text-start", "id": "0"},
@@ -153,8 +168,12 @@ CASES = {
             {"type": "finish"},
             {"type": "abort"},
             {"type": "start", "messageId": "n"},
+            {"type": "tool-input-start", "toolCallId": "c", "toolName": "n"},
+            {"type": "tool-input-available", "toolCallId": "c", "toolName": "n", "input": {}},
+            {"type": "tool-output-available", "toolCallId": "c", "output": 1},
         ],
         {"providerMetadata": [{}, {"a": {"b": 1}}], "extra": [1]},
+        3,
     ),
     "ag-ui": Case(
         [
@@ -179,6 +198,8 @@ CASES = {
     ),
 }
 NAMES = sorted(CASES)
+#: A text and a tool of each protocol.
+PARTS = [(name, part) for name in NAMES for part in range(0, CASES[name].parts, 2)]
 #: Deltas until the short way is there, and one that takes it.
 RUN = 6
 ODD = [None, True, False, 0, 1, 1.0, 300, -1, "", "x", [], {}, ["m"], 2**63]
@@ -228,7 +249,7 @@ def traffic(draw: Any, name: str) -> list[tuple[int, Wire]]:
     numbers = [0, 0]
     for _ in range(draw(st.integers(1, 6))):
         stream = draw(st.sampled_from([0, 0, 0, 1]))
-        part = draw(st.sampled_from([0, 0, 1]))
+        part = draw(st.sampled_from([0, 0, *range(1, case.parts), case.parts - 1]))
         if draw(st.integers(0, 5)) == 0:
             found += [(stream, wire) for wire in case.opening]
             numbers[stream] = 0
@@ -295,12 +316,12 @@ def test_the_short_way_is_the_long_one(name: str, data: st.DataObject) -> None:
         assert outcome(name, found, way, ticks, policy) == expected, way
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_every_way_to_mangle_a_delta_within_a_run(name: str) -> None:
+@pytest.mark.parametrize(("name", "part"), PARTS)
+def test_every_way_to_mangle_a_delta_within_a_run(name: str, part: int) -> None:
     """Each member gone and set to each odd value, each known one added, all between good ones."""
     case = CASES[name]
     mangled: list[Wire] = []
-    good = case.delta(0, "x", 0)
+    good = case.delta(part, "x", 0)
     for path in places(good):
         for value in ODD:
             wire = copy.deepcopy(good)
@@ -318,11 +339,11 @@ def test_every_way_to_mangle_a_delta_within_a_run(name: str) -> None:
                     mangled.append(wire)
     for wire in mangled:
         found = [(0, wire) for wire in case.opening]
-        found += [(0, case.delta(0, f"{number} ", number)) for number in range(RUN)]
+        found += [(0, case.delta(part, f"{number} ", number)) for number in range(RUN)]
         if isinstance(wire, dict) and wire.get("sequence_number") == good.get("sequence_number"):
             wire = {**wire, "sequence_number": 5 + RUN}
         found.append((0, wire))
-        found += [(0, case.delta(0, f"{number} ", number)) for number in range(RUN + 1, RUN + 7)]
+        found += [(0, case.delta(part, f"{number} ", number)) for number in range(RUN + 1, RUN + 7)]
         expected = outcome(name, found, "asked", "manual", "lenient")
         for way in ("one by one", "list"):
             assert outcome(name, found, way, "manual", "lenient") == expected, wire
@@ -373,26 +394,53 @@ def test_a_run_asks_the_adapter_at_its_start_alone(
     assert asked.times <= 8
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name, part in PARTS if part])
+@pytest.mark.parametrize("many", [False, True])
+def test_the_input_of_a_tool_takes_the_short_way(
+    name: str, many: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, (stream,) = opened(name)
+    decode, decoded = adapters()[name].decode, []
+    wires = [CASES[name].delta(2, "x", number) for number in range(3000)]
+
+    def counted(adapter: Any, wire: Any) -> Any:
+        decoded.append(wire)
+        return decode(adapter, wire)
+
+    monkeypatch.setattr(adapters()[name], "decode", counted)
+    stream._ingress.switch(stream.sequencing)
+    for start in range(0, 3000, 100):
+        if many:
+            assert stream.ingest_many(wires[start : start + 100]) == []
+        else:
+            assert {stream.ingest(wire) for wire in wires[start : start + 100]} == {ACCEPTED}
+        (edit,) = store.flush().text.values()
+        assert edit == (start, "x" * 100, False)
+    assert len(decoded) == 1
+    parts = [part for message in store.messages("s") for part in store.parts("s", message.id)]
+    assert [str(part.others["input"]) for part in parts if part.kind == "tool"] == ["x" * 3000]
+
+
+@pytest.mark.parametrize(("name", "part"), PARTS)
 @pytest.mark.parametrize("anew", [False, True])
-def test_a_stream_that_was_overtaken_asks_again(name: str, anew: bool) -> None:
+def test_a_stream_that_was_overtaken_asks_again(name: str, part: int, anew: bool) -> None:
     """Another stream goes on with the same, or delivers it anew: nothing of it counts twice."""
     case = CASES[name]
     found = [(0, wire) for wire in case.opening]
-    found += [(0, case.delta(0, f"a{number} ", number)) for number in range(7)]
+    found += [(0, case.delta(part, f"a{number} ", number)) for number in range(7)]
     found += [(1, wire) for wire in case.opening if anew]
-    found += [(1, case.delta(0, f"b{number} ", number)) for number in range(9)]
-    found += [(0, case.delta(0, f"c{number} ", number)) for number in range(7, 15)]
-    found += [(1, case.delta(0, f"d{number} ", number)) for number in range(9, 17)]
+    found += [(1, case.delta(part, f"b{number} ", number)) for number in range(9)]
+    found += [(0, case.delta(part, f"c{number} ", number)) for number in range(7, 15)]
+    found += [(1, case.delta(part, f"d{number} ", number)) for number in range(9, 17)]
     expected = outcome(name, found, "asked", "manual", "lenient")
     assert outcome(name, found, "decoded", "manual", "lenient")[:2] == expected[:2]
     for way in ("one by one", "list"):
         assert outcome(name, found, way, "manual", "lenient") == expected
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("name", "part"), PARTS)
 @pytest.mark.parametrize("many", [False, True])
-def test_a_subscriber_that_feeds_another_stream_is_seen(name: str, many: bool) -> None:
+def test_a_subscriber_that_feeds_another_stream_is_seen(name: str, part: int, many: bool) -> None:
     """In a store that commits each event the other stream comes between two deltas of a run."""
     case = CASES[name]
 
@@ -402,7 +450,7 @@ def test_a_subscriber_that_feeds_another_stream_is_seen(name: str, many: bool) -
                 patch.setattr(adapters()[name], "short", None)
             store = StreamStore(ticks="each")
             first, second = (store.open(name, session_id="s") for _ in range(2))
-            rest = [*case.opening, *(case.delta(0, f"b{at} ", at) for at in range(3))]
+            rest = [*case.opening, *(case.delta(part, f"b{at} ", at) for at in range(3))]
             seen = 0
 
             def feed(_: Any) -> None:
@@ -412,7 +460,7 @@ def test_a_subscriber_that_feeds_another_stream_is_seen(name: str, many: bool) -
                     second.ingest(copy.deepcopy(rest.pop(0)))
 
             store.subscribe(feed)
-            wires = [*case.opening, *(case.delta(0, f"a{at} ", at) for at in range(30))]
+            wires = [*case.opening, *(case.delta(part, f"a{at} ", at) for at in range(30))]
             wires = copy.deepcopy(wires)
             verdicts = first.ingest_many(wires) if many else [first.ingest(w) for w in wires]
             store.flush()
@@ -601,7 +649,7 @@ def test_where_parts_take_turns_little_is_noted_for_nothing(many: bool) -> None:
     keys = {name: PartKey("s", "m", name) for name in "ab"}
     for key in keys.values():
         hot[key] = row = _row()
-        row.key, row.room = key, 10_000
+        row.hot_key, row.room = key, 10_000
     shape = attrs.evolve(SHAPE, counter=counter)
     made = _compiled(shape, False)
     ingest, ingest_many, taken = made(shape, held, hot, None, None, None, plain)

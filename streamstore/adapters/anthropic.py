@@ -50,7 +50,7 @@ from ..keys import PartKey, is_id
 from ..model import Json, Message, Part, freeze, thaw
 from ..partialjson import partial_json
 from ..text import has_surrogate
-from .base import NAMED, Context, Declaration, DeltaShape, PlainDelta, Reads, ShortShape
+from .base import NAMED, Context, Declaration, DeltaShape, HotKey, PlainDelta, Reads, ShortShape
 from .members import (
     Members,
     a_number,
@@ -79,7 +79,7 @@ _DELTAS: Mapping[str, tuple[str, str]] = {
     "citations_delta": ("citation", "text"),
     "compaction_delta": ("content", "compaction"),
 }
-#: Deltas of the field `text` by block type: what the short way looks for.
+#: Deltas of the text of a block, by its type: what the short way looks for.
 _TEXTS: Mapping[str, tuple[str, str]] = {
     "text": ("text_delta", "text"),
     "thinking": ("thinking_delta", "thinking"),
@@ -136,10 +136,10 @@ class AnthropicAdapter:
         self._own = context.own
         self._shared = context.of_session()
         # Made of the memory: the latest delivery of the response, and by index of a block the
-        # type and member of its text deltas and its key, so that a plain delta makes no tuple.
+        # type and member of its deltas and their key, so that a plain delta makes no tuple.
         self._latest: list[int] = [0, 0]
         self._delivery = 0
-        self._plain: dict[int, tuple[str, str, PartKey]] = {}
+        self._plain: dict[int, tuple[str, str, HotKey]] = {}
         if "message" in self._own:
             self._delivery = delivery = self._own["delivery"]
             known = self._shared.get("responses", {})
@@ -173,7 +173,7 @@ class AnthropicAdapter:
         return kind == "message_stop"
 
     def plain(self, wire: Any) -> PlainDelta | None:
-        """The short way of a delta of text or thinking to a block that was started."""
+        """The short way of a delta of text, thinking or input to a block that was started."""
         if wire["type"] == "content_block_delta":
             delta, index = wire["delta"], wire["index"]
             kind, member, key = self._plain[index]
@@ -292,11 +292,16 @@ class AnthropicAdapter:
         self._learn_texts(index, block.type)
 
     def _learn_texts(self, index: int, kind: str) -> None:
-        """Have the short way take the text deltas of a block."""
+        """Have the short way take the text deltas of a block, and those of a tool's input."""
         self._plain.pop(index, None)
-        if kind in _TEXTS and not self._own.get("failed"):
-            key = PartKey(self._session, self._own["message"], index)
-            self._plain[index] = (*_TEXTS[kind], key)
+        if self._own.get("failed"):
+            return
+        session_id, message_id = self._session, self._own["message"]
+        if kind in _TEXTS:
+            self._plain[index] = (*_TEXTS[kind], PartKey(session_id, message_id, index))
+        elif _is_tool(kind) and not self._strict:  # a strict stream follows what it parses to
+            key = (session_id, message_id, index, "input")
+            self._plain[index] = ("input_json_delta", "partial_json", key)
 
     # -- messages ------------------------------------------------------------------------------
 

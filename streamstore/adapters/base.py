@@ -40,7 +40,7 @@ class DeltaShape:
         body: member that holds the rest ("" when the rest is at the top, too).
         session, message, block, text: members of the body, all strings but an integer block.
         block_is_id: the block is a string as well.
-        field: member that names the field, "" where there is none; only `text` is hot.
+        field: member that names the field, "" where every delta is of `text`.
         field_always: every delta has it.
         seq: member of the body with the seq, "" where the protocol has none.
         envelope: member that wraps a whole wire object on some endpoints, "" for none.
@@ -131,9 +131,12 @@ class ShortShape:
     guard: Callable[[Any, Any], tuple[Any, Any]] | None = None
 
 
-#: Key, text and seq (None without one) of a delta of the field `text` that needs nothing but to
-#: be appended; see `Adapter.plain`. A bare tuple: a named one costs more than all the rest.
-PlainDelta: TypeAlias = tuple[PartKey, str, int | None]
+#: What finds the part and field of a delta: the part's key, and the field's name behind it where
+#: that is not `text`.
+HotKey: TypeAlias = PartKey | tuple[str, str, int | str, str]
+#: Key, text and seq (None without one) of a delta that needs nothing but to be appended; see
+#: `Adapter.plain`. A bare tuple: a named one costs more than all the rest.
+PlainDelta: TypeAlias = tuple[HotKey, str, int | None]
 
 
 @attrs.frozen(kw_only=True)

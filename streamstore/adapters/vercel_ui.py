@@ -84,6 +84,7 @@ _ORDERS = 256
 _ENDED = 16
 
 _STREAMED = ("text", "reasoning")
+_INPUT_DELTA = "tool-input-delta"
 
 #: Tool states of the wire, with the canonical status.
 _STATUSES: Mapping[str, str] = {
@@ -185,8 +186,15 @@ class VercelUIAdapter:
         )
 
     def plain(self, wire: Any) -> PlainDelta | None:
-        """A delta of an open text or reasoning part that carries nothing else."""
-        key = self._keys[self._open[wire["type"]][wire["id"]]]
+        """A delta of an open text or reasoning part, or of a tool's input, and nothing else."""
+        kind = wire["type"]
+        if kind == _INPUT_DELTA:
+            index, text = self._open[kind][wire["toolCallId"]], wire["inputTextDelta"]
+            if text.__class__ is str and len(wire) == 3:
+                part = (self._context.session_id, self._own["message"], index, "input")
+                return (part, text, None)
+            return None
+        key = self._keys[self._open[kind][wire["id"]]]
         text = wire["delta"]
         if text.__class__ is str and len(wire) == 3:
             return (key, text, None)
@@ -286,9 +294,9 @@ class VercelUIAdapter:
         shared["last"] = memory["id"]
         memory["writer"] = self._own["writer"] = shared["writers"]
         self._own["message"] = memory["id"]
-        for kind in _STREAMED:
-            before = memory[kind]
-            memory[kind] = dict(before)
+        for table in (*_STREAMED, "inputs"):
+            before = memory[table]
+            memory[table] = dict(before)
             before.clear()  # it is what the other stream's short way looks at
         self._recall()
 
@@ -299,6 +307,7 @@ class VercelUIAdapter:
         memory = self._known().get(self._own.get("message", ""))
         if memory is not None and memory["writer"] == self._own["writer"]:
             self._open = {f"{kind}-delta": memory[kind] for kind in _STREAMED}
+            self._open[_INPUT_DELTA] = memory["inputs"]
 
     def _begin(self, message_id: str | None, metadata: Json = None) -> tuple[Memory, list[Event]]:
         """Begin a message, or begin one anew; with no id, one of this client's making."""
@@ -1340,7 +1349,7 @@ _HANDLERS: Mapping[str, Callable[[VercelUIAdapter, Members], Sequence[Event]]] =
     "reasoning-delta": VercelUIAdapter._reasoning_delta,
     "reasoning-end": VercelUIAdapter._reasoning_end,
     "tool-input-start": VercelUIAdapter._tool_input_start,
-    "tool-input-delta": VercelUIAdapter._tool_input_delta,
+    _INPUT_DELTA: VercelUIAdapter._tool_input_delta,
     "tool-input-available": VercelUIAdapter._tool_input_available,
     "tool-input-error": VercelUIAdapter._tool_input_error,
     "tool-approval-request": VercelUIAdapter._approval_request,
