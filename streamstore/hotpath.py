@@ -11,17 +11,20 @@ come from one text. The text holds nothing but what `DeltaShape` declares, quote
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from textwrap import indent
-from typing import Any
+from typing import Any, TypeAlias
 
 from .adapters.base import DeltaShape
 from .doors import Door, Ingest, IngestMany, one_by_one
 from .keys import MAX_NUMBER
 from .model import Sequencing
 from .rows import BlockRow, HotTable
-from .verdicts import ACCEPTED
+from .verdicts import ACCEPTED, Verdict
+
+#: For one wire object, for a list of them; how many were taken; and what forgets the last row.
+_Made: TypeAlias = tuple[Ingest, IngestMany, Callable[[], int], Callable[[], None]]
 
 # A delta is taken in without a look into the tables where it is for the same row as the last one:
 # what the row is found by stands in names of the closure, which cost half of an attribute.
@@ -42,15 +45,16 @@ def make(hot, wake, merge, slow):
             before += last.passed + len(fresh)
             last = index = message_id = session_id = fresh = seqs = ends = ids = None
 
-    def adopt(kind, key, body):
+    def adopt(kind, session, message, block, body):
         nonlocal last, index, message_id, session_id, fresh, seqs, ends, ids, before, field, size
         of = {of}
-        row = hot[key if of == "text" else (*key, of)]
-        if kind != {type} or type(key[2]) is not type(row.index):
+        at = {at}
+        row = hot[(session, message, at) if of == "text" else (session, message, at, of)]
+        if kind != {type} or type(at) is not type(row.index):
             raise KeyError(kind)
-        release()
+        hot.release()
         row.belong(hot)
-        index, message_id, session_id = row.index, row.message_id, row.session_id
+        index, message_id, session_id = {index}, row.message_id, row.session_id
         fresh, seqs, ids = row.fresh, row.seqs, row.ids
         field = of
         # With one member more than the usual delta: whether that is the field is looked up.
@@ -87,8 +91,8 @@ def make(hot, wake, merge, slow):
                 or {whole}[{message}] != message_id
                 or {other}
             ):
-                key = ({whole}[{session}], {whole}[{message}], {whole}[{block}])
-                adopt(wire["type"], key, {whole})
+                at = {whole}[{session}], {whole}[{message}], {whole}[{block}]
+                adopt(wire["type"], *at, {whole})
             row = last
             {one}
             text = {whole}[{text}]
@@ -141,8 +145,7 @@ def make(hot, wake, merge, slow):
         return notable
 
     each_alone = one_by_one(ingest)
-    hot.release = release
-    return ingest, ingest_many, taken
+    return ingest, ingest_many, taken, release
 '''
 
 # What takes in the wire objects that follow one of the same row, and leaves at any other one.
@@ -254,7 +257,7 @@ _MODES["alone"] |= {"many_fits": "", "many_mark": "", "many_end": "pass"}
 
 
 def door(
-    shape: DeltaShape,
+    shapes: Sequence[DeltaShape],
     mode: Sequencing,
     *,
     hot: HotTable,
@@ -265,14 +268,51 @@ def door(
     """The functions through which a stream takes wire objects in.
 
     Args:
+        shapes: of the deltas of a protocol; those of the first one cost the least.
         hot: the blocks that the stream delivers in order.
         wake: told of a row that had nothing waiting.
         merge: told of a row in which as much waits as may wait in single pieces.
         slow: the long way.
     """
-    if not shape.seq and mode in ("session", "sparse"):
-        mode = "none"  # other events of the protocol have a seq, its deltas have none
-    return Door(*_compiled(shape, mode)(hot, wake, merge, slow))
+    first, *more = shapes
+
+    def made(shape: DeltaShape, otherwise: Ingest) -> _Made:
+        # Where other events of the protocol have a seq, its deltas may have none.
+        counts = shape.seq or mode not in ("session", "sparse")
+        return _compiled(shape, mode if counts else "none")(hot, wake, merge, otherwise)
+
+    if not more:
+        ingest, ingest_many, taken, hot.release = made(first, slow)
+        return Door(ingest, ingest_many, taken)
+    others = {shape.type: made(shape, slow) for shape in more}
+    ways = {kind: other[0] for kind, other in others.items()}
+
+    def elsewhere(wire: Any) -> Verdict:
+        try:
+            way = ways.get(wire["type"], slow)
+        except (LookupError, TypeError):
+            way = slow
+        return way(wire)
+
+    usual = made(first, elsewhere)
+    all_ = [usual, *others.values()]
+
+    def release() -> None:
+        for _, _, _, each in all_:
+            each()
+
+    def all_taken() -> int:
+        return sum(each() for _, _, each, _ in all_)
+
+    hot.release = release
+    return Door(usual[0], usual[1], all_taken)
+
+
+def _numbered(prefix: str, block: Any) -> int | str:
+    """The index of a block that has a number on the wire."""
+    if type(block) is not int:
+        raise TypeError(block)
+    return f"{prefix}{block}" if prefix else block
 
 
 def _members(shape: DeltaShape, mode: Sequencing) -> set[str]:
@@ -302,9 +342,7 @@ def _spare(shape: DeltaShape, mode: Sequencing) -> dict[str, str]:
 
 
 @cache
-def _compiled(
-    shape: DeltaShape, mode: Sequencing
-) -> Callable[..., tuple[Ingest, IngestMany, Callable[[], int]]]:
+def _compiled(shape: DeltaShape, mode: Sequencing) -> Callable[..., _Made]:
     alone = mode == "none" and not shape.id
     parts = dict.fromkeys(("one_begin", "one_missed", "no_run", "adopted"), "")
     parts |= {"calm": "len(fresh) < row.room", **_MODES["alone" if alone else mode]}
@@ -320,7 +358,12 @@ def _compiled(
                 f"(block := {{whole}}[{{block}}]) is not {index}\n"
                 f"and (block.__class__ is not {index}.__class__ or block != {index})"
             )
-    parts["of"] = '"text"'
+    parts["of"] = repr(shape.of_field)
+    parts["at"], parts["index"] = "block", "block"
+    if shape.block_is_id:
+        parts["at"] = f"{shape.prefix!r} + block"  # what is no string raises
+    elif shape.block_is_number:
+        parts["at"] = f"numbered({shape.prefix!r}, block)"
     if shape.field:
         parts["of"] = "body[{field}]" if shape.field_always else 'body.get({field}, "text")'
     parts["is_text"] = "and {whole}[{field}] == field" if shape.field_always else ""
@@ -344,7 +387,11 @@ def _compiled(
         run = f"if type(wire) is dict and {{id}} in wire:\n{indent(run, '    ')}\nelse:\n{unnamed}"
     parts["run"] = run
     source = _fill(_fill(_MODULE, **parts), **parts)
-    scope: dict[str, Any] = {"ACCEPTED": ACCEPTED, "one_by_one": one_by_one}
+    scope: dict[str, Any] = {
+        "ACCEPTED": ACCEPTED,
+        "one_by_one": one_by_one,
+        "numbered": _numbered,
+    }
     exec(compile(source, f"<deltas of {shape.type}, {mode}>", "exec"), scope)
     made: Callable[..., Any] = scope["make"]
     return made

@@ -39,8 +39,17 @@ class PartKey(NamedTuple):
 
 Key: TypeAlias = SessionKey | MessageKey | PartKey
 
+#: What finds the part and field of a delta: the part's key, and the field's name behind it where
+#: that is not `text`.
+HotKey: TypeAlias = PartKey | tuple[str, str, BlockIndex, str]
+
 #: What messages and parts sort by; built by `message_order` and `part_order` alone.
 OrderKey: TypeAlias = tuple[int | float | str, ...]
+
+
+def hot_key(key: PartKey, field: str) -> HotKey:
+    """What finds a part and one of its fields, for deltas."""
+    return key if field == "text" else (key.session_id, key.message_id, key.block_index, field)
 
 
 def is_number(value: object) -> TypeGuard[int]:

@@ -15,7 +15,7 @@ import attrs
 
 from .cells import TextCell
 from .changes import TextField
-from .keys import MAX_NUMBER, MessageKey, PartKey, is_order
+from .keys import MAX_NUMBER, HotKey, MessageKey, PartKey, hot_key, is_order
 from .marks import EventIds, FieldMarks, Intervals, Marks, trim
 from .model import TOOL_RANKS, Json, Request
 
@@ -140,7 +140,7 @@ class BlockRow(Marks):
     index: int | str = attrs.field(init=False)
     ids: EventIds = attrs.field(init=False)
     text_field: TextField = attrs.field(init=False)
-    hot_key: tuple[Any, ...] = attrs.field(init=False)
+    hot_key: HotKey = attrs.field(init=False)
     shown: tuple[Any, ...] | None = None
     shown_closed: bool = False
     view: Any = None
@@ -212,7 +212,7 @@ class BlockRow(Marks):
             self.cool()
             self.fresh_field = field
             self.text_field = TextField(self.key, field)
-            self.hot_key = self.key if field == "text" else (*self.key, field)
+            self.hot_key = hot_key(self.key, field)
 
     def settle(self, window: int) -> int:
         """Move what the hot path left into its cell; how many deltas. Costs what is fresh."""

@@ -141,7 +141,8 @@ class Stream:
             "slow": self._slow_way(ingress.hot),
         }
         if self._shape is not None:
-            made = door(self._shape, ingress.mode, **ways)
+            more: tuple[DeltaShape, ...] = getattr(self._adapter, "more_deltas", ())
+            made = door((self._shape, *more), ingress.mode, **ways)
         else:
             made = plain_door(self._adapter, ingress.mode, **ways)
         self._lead_in(made.ingest, made.ingest_many)

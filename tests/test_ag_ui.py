@@ -399,6 +399,36 @@ NULL_IN_A_TEXT: Wire = {
 }
 NULL_AT = "messages.0.content.0.metadata"
 MORE_OF_A_CHUNK: Wire = {"type": "TEXT_MESSAGE_CHUNK", "delta": "y"}
+CALL: Wire = {"type": "TOOL_CALL_START", "toolCallId": "c", "toolCallName": "f"}
+ARGS: Wire = {"type": "TOOL_CALL_ARGS", "toolCallId": "c", "delta": "x"}
+CALL_END: Wire = {"type": "TOOL_CALL_END", "toolCallId": "c"}
+CALL_CHUNK: Wire = {**CALL, "type": "TOOL_CALL_CHUNK", "delta": "x"}
+MORE_OF_A_CALL: Wire = {"type": "TOOL_CALL_CHUNK", "delta": "y"}
+RESULT: Wire = {
+    "type": "TOOL_CALL_RESULT",
+    "messageId": "m",
+    "toolCallId": "c",
+    "content": "x",
+}
+OF_ANOTHER: Wire = {"type": "RUN_STARTED", "threadId": "u", "runId": "r"}
+FETCHED: Wire = {
+    "messages": [
+        {
+            "id": "m",
+            "role": "assistant",
+            "toolCalls": [
+                {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+            ],
+        }
+    ]
+}
+DROPPED: Wire = {"type": "MESSAGES_SNAPSHOT", "messages": []}
+
+
+def hot_key(event: BlockDelta) -> tuple[Any, ...]:
+    """What the row of a delta is found by."""
+    key = PartKey(event.session_id or "main", event.message_id, event.block_index)
+    return key if event.field == "text" else (*key, event.field)
 
 
 @pytest.mark.parametrize(
@@ -410,10 +440,17 @@ MORE_OF_A_CHUNK: Wire = {"type": "TEXT_MESSAGE_CHUNK", "delta": "y"}
         ([CHUNK], CHUNK),
         ([CHUNK], MORE_OF_A_CHUNK),
         ([CHUNK], {**MORE_OF_A_CHUNK, "timestamp": 5}),
+        ([CALL, ARGS], ARGS),
+        ([CALL, ARGS], {**ARGS, "timestamp": 5}),
+        ([START, {**CALL, "parentMessageId": "m"}, ARGS, CONTENT], ARGS),
+        ([CALL, ARGS, {**CALL, "toolCallId": "d"}, {**ARGS, "toolCallId": "d"}], ARGS),
+        ([CALL, {**ARGS, "metadata": {"a": 1}}], ARGS),
+        ([CALL_CHUNK], MORE_OF_A_CALL),
+        ([CALL_CHUNK], {**MORE_OF_A_CALL, "toolCallId": "c", "timestamp": 5}),
     ],
 )
 @each_policy
-def test_a_text_delta_of_a_streaming_message_takes_the_short_way(
+def test_a_delta_of_what_is_streaming_takes_the_short_way(
     before: list[Wire], wire: Wire, policy: str
 ) -> None:
     adapter = started(*before, strict=policy == "strict")
@@ -422,7 +459,7 @@ def test_a_text_delta_of_a_streaming_message_takes_the_short_way(
     assert found is not None and adapter._own == memory
     (event,) = adapter.decode(wire)
     assert isinstance(event, BlockDelta) and event.text == found[1] and found[2] is None
-    assert found[0] == PartKey("t", event.message_id, event.block_index)
+    assert found[0] == hot_key(event) and found[0][0] == "t"
     assert adapter._own == memory
 
 
@@ -445,17 +482,343 @@ def test_a_text_delta_of_a_streaming_message_takes_the_short_way(
         ([START, CONTENT, {"type": "TEXT_MESSAGE_END", "messageId": "m"}], CONTENT),
         ([START, CONTENT, START], CONTENT),
         ([START, CONTENT, {"type": "RUN_ERROR", "message": "x"}], CONTENT),
-        ([START, CONTENT, {"type": "MESSAGES_SNAPSHOT", "messages": []}], CONTENT),
+        ([START, CONTENT, DROPPED], CONTENT),
+        ([START, CONTENT, OF_ANOTHER], CONTENT),
+        ([RESULT, START, CONTENT, {**RESULT, "content": []}], CONTENT),
         # An explicit delta ends what chunks assemble; a chunk of another lane does not.
         ([START, CONTENT, {**CHUNK, "messageId": "n"}], CONTENT),
         ([CHUNK, {**CHUNK, "messageId": "n", "subagentRunId": "s"}], MORE_OF_A_CHUNK),
         ([CHUNK], {**MORE_OF_A_CHUNK, "metadata": {}}),
         ([CHUNK], {**MORE_OF_A_CHUNK, "role": "user"}),
         ([CHUNK, {"type": "STEP_STARTED", "stepName": "s"}], MORE_OF_A_CHUNK),
+        ([], ARGS),
+        ([CALL], ARGS),
+        ([ARGS], ARGS),  # of a call that was never started
+        ([CALL, ARGS], {**ARGS, "metadata": {}}),
+        ([CALL, ARGS], {**ARGS, "timestamp": 1.0}),
+        ([CALL, ARGS], {**ARGS, "rawEvent": {}}),
+        ([CALL, ARGS], {**ARGS, "subagentRunId": "s"}),
+        ([CALL, ARGS], {**ARGS, "delta": {}}),
+        ([CALL, ARGS], {**ARGS, "toolCallId": ["c"]}),
+        ([CALL, ARGS], {**ARGS, "toolCallId": "d"}),
+        ([CALL, ARGS], {"type": "TOOL_CALL_ARGS", "messageId": "c", "delta": "x"}),
+        ([CALL, ARGS], {**ARGS, "messageId": None}),
+        ([CALL, ARGS], {**CONTENT, "messageId": "c"}),
+        ([CALL, ARGS], {**ARGS, "type": "TEXT_MESSAGE_CONTENT"}),
+        ([CALL, ARGS], {"type": "TOOL_CALL_ARGS", "delta": "x"}),
+        ([START, CONTENT], {**ARGS, "toolCallId": "m"}),
+        ([CALL, ARGS, CALL_END], ARGS),
+        ([CALL, ARGS, {"type": "RUN_ERROR", "message": "x"}], ARGS),
+        ([CALL, ARGS, DROPPED], ARGS),
+        ([CALL, ARGS, {**ACTIVITY, "messageId": "c"}], ARGS),
+        ([START, {**CALL, "parentMessageId": "m"}, ARGS, DROPPED], ARGS),
+        ([CALL, ARGS, {**CHUNK, "messageId": "n"}], ARGS),
+        ([CALL, ARGS, OF_ANOTHER], ARGS),
+        ([FETCHED, {**CALL, "type": "TOOL_CALL_CHUNK"}], MORE_OF_A_CALL),
+        ([CALL_CHUNK], {**MORE_OF_A_CALL, "toolCallName": "f"}),
+        ([CALL_CHUNK], {**MORE_OF_A_CALL, "messageId": "c"}),
+        ([CALL_CHUNK], MORE_OF_A_CHUNK),
+        ([CALL_CHUNK], ARGS),
+        ([CALL_CHUNK, {"type": "STEP_STARTED", "stepName": "s"}], MORE_OF_A_CALL),
     ],
 )
 def test_what_is_not_that_takes_the_long_way(before: list[Wire], wire: Any) -> None:
     assert asked(started(*before), wire) is None
+
+
+@pytest.mark.parametrize(
+    ("last", "says"),
+    [
+        (START, []),  # of a replay: the message is built anew
+        ({**DROPPED, "messages": [{"id": "m", "role": "assistant", "content": "x"}]}, []),
+        (DROPPED, []),
+        ({**ACTIVITY, "messageId": "m"}, []),
+        ({"type": "RUN_STARTED", "threadId": "t", "runId": "r2"}, []),
+        ({"type": "TEXT_MESSAGE_END", "messageId": "m"}, ["x"]),
+        (RESULT, ["x"]),
+    ],
+)
+def test_a_call_that_another_stream_took_away_is_asked_for(last: Wire, says: list[str]) -> None:
+    """Of an older run's message, while that run is delivered again."""
+    shared: dict[str, Any] = {}
+    one, other = (AgUiAdapter(Context(shared=shared)) for _ in range(2))
+    first, second = ({"type": "RUN_STARTED", "threadId": "t", "runId": run} for run in ("r", "r2"))
+    for event in (first, START, second, {**CALL, "parentMessageId": "m"}, ARGS):
+        one.decode(copy.deepcopy(event))
+    other.decode(first)
+    assert asked(one, ARGS) is None
+    one.decode(ARGS)
+    assert asked(one, ARGS) is not None
+    other.decode(last)
+    assert says or asked(one, ARGS) is None
+    assert [event.text for event in one.decode(ARGS) if isinstance(event, BlockDelta)] == says
+
+
+def noted(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What is decoded from now on: it takes the long way."""
+    decode, decoded = AgUiAdapter.decode, list[Any]()
+
+    def decode_noted(adapter: AgUiAdapter, wire: Any) -> Any:
+        decoded.append(wire)
+        return decode(adapter, wire)
+
+    monkeypatch.setattr(AgUiAdapter, "decode", decode_noted)
+    return decoded
+
+
+@pytest.mark.parametrize("first", [[CALL], [CALL_CHUNK]], ids=["start", "chunk"])
+@pytest.mark.parametrize("many", [False, True])
+@each_policy
+def test_the_arguments_of_a_call_are_decoded_once(
+    first: list[Wire], many: bool, policy: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = a_store()
+    stream = store.open("ag-ui", policy=policy)
+    for event in run(*first):
+        stream.ingest(event)
+    decoded = noted(monkeypatch)
+    more = ARGS if first == [CALL] else MORE_OF_A_CALL
+    deltas = [{**more, "delta": str(number % 10)} for number in range(2000)]
+    for start in range(0, 2000, 100):
+        if many:
+            assert stream.ingest_many(deltas[start : start + 100]) == []
+        else:
+            verdicts = {stream.ingest(delta).kind for delta in deltas[start : start + 100]}
+            assert verdicts == {"accepted"}
+        store.flush()
+    assert len(decoded) <= 1
+    given = "x" if first == [CALL_CHUNK] else ""
+    assert tool_of(store, "c").field_text("input") == given + "0123456789" * 200
+
+
+def test_calls_that_take_turns_are_decoded_once_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a text between them, and where the result of one comes before the other's end."""
+    events = run(*text("m", "a", "b", ends=False), *call("c", "1", ends=False))
+    events += [*call("d", "1", ends=False, parentMessageId="m"), ARGS, result("r", "d")]
+    store = a_store()
+    stream = store.open("ag-ui")
+    for event in events:
+        stream.ingest(event)
+    decoded = noted(monkeypatch)
+    for _ in range(50):
+        for delta in (ARGS, CONTENT, {**ARGS, "toolCallId": "d"}, {**ARGS, "timestamp": 7}):
+            stream.ingest(delta)
+    store.flush()
+    assert decoded == []
+    assert tool_of(store, "c").field_text("input") == "1" + "x" * 101
+    assert tool_of(store, "d").field_text("input") == "1" + "x" * 50
+    assert contents(store)["m"] == "ab" + "x" * 50
+
+
+#: What a delta may carry beside what it needs, or in the place of that; the first are allowed.
+BESIDE: list[Wire] = [
+    *[{}] * 12,
+    {"timestamp": 5},
+    {"timestamp": 2**53 - 1},
+    {"timestamp": 1.0},
+    {"rawEvent": {"a": 1}},
+    {"rawEvent": None},
+    {"metadata": {"a": 1}},
+    {"extra": 1},
+    {"delta": ""},
+    {"delta": "\ud83d"},
+    *({"timestamp": at} for at in (2**53, True, None, "5")),
+    {"metadata": None},
+    {"subagentRunId": "s"},
+    {"delta": 5},
+    {"delta": None},
+    {"toolCallId": None},
+    {"toolCallId": ["c"]},
+    {"toolCallId": ""},
+    {"messageId": "c"},
+    {"messageId": None},
+    {"parentMessageId": "m"},
+    {"toolCallName": "f"},
+]
+ALLOWED = BESIDE.index({"delta": "\ud83d"}) + 1
+#: In the place of an event: the store is saved and loaded.
+SAVED: Wire = {"type": "saved"}
+
+
+def events_between(draw: st.DrawFn, place: int) -> list[Wire]:
+    """What may end a short way, or seem to."""
+    call_id, message_id = draw(st.sampled_from("ccd")), draw(st.sampled_from("mmnc"))
+    started = run(run_id=draw(st.sampled_from(["run-1", "run-1", "run-2"])))
+    parent = draw(st.sampled_from([{}, {"parentMessageId": "m"}, {"parentMessageId": "n"}]))
+    approval = {"id": "i", "reason": "approval", "toolCallId": call_id}
+    spoken = [{"id": name, "role": "assistant", "content": "m"} for name in ("m", "m", "n")]
+    callers = [assistant("m", "c"), assistant("n", "c", "d"), assistant("c", "c"), assistant("d")]
+    messages = st.lists(
+        st.sampled_from([*spoken, *callers]), max_size=3, unique_by=lambda message: message["id"]
+    )
+    secret = {"type": "REASONING_ENCRYPTED_VALUE", "subtype": "tool-call", "encryptedValue": "x"}
+    choices: list[Callable[[], list[Wire]]] = [
+        lambda: [{**CALL, "toolCallId": call_id, **parent}],
+        lambda: [{**CALL_END, "toolCallId": call_id}],
+        lambda: [{**CALL_END, "toolCallId": call_id}],
+        lambda: [result(draw(st.sampled_from("rmc")), call_id, draw(st.sampled_from(["ok", []])))],
+        lambda: text(message_id, "a", "b", ends=False),
+        lambda: [{"type": "TEXT_MESSAGE_END", "messageId": message_id}],
+        lambda: [{**CALL_CHUNK, "toolCallId": call_id}],
+        lambda: [{**CALL_CHUNK, "subagentRunId": "s"}],
+        lambda: [{**CALL, "type": "TOOL_CALL_CHUNK", "toolCallId": call_id}],
+        lambda: [CHUNK],
+        lambda: [{"type": "STEP_STARTED", "stepName": f"{place}"}],
+        lambda: [{**secret, "entityId": call_id}],
+        lambda: [snapshot(*draw(messages))],
+        lambda: [snapshot(*draw(messages))],
+        lambda: [{"threadId": "thread-1", "messages": draw(messages)}],
+        lambda: [{"threadId": "thread-1", "messages": draw(messages)}],
+        lambda: [{**ACTIVITY, "messageId": message_id}],
+        lambda: started,
+        lambda: run(run_id="run-3", thread="another"),
+        lambda: [*started, *call(call_id, "again ", ends=False, **parent)],
+        lambda: [finished(), *started],
+        lambda: [finished(outcome={"type": "interrupt", "interrupts": [approval]}), *started],
+        lambda: [{"type": "RUN_ERROR", "message": "x"}],
+        lambda: [SAVED],
+    ]
+    return draw(st.sampled_from(choices))()
+
+
+@st.composite
+def exchanges(draw: st.DrawFn, strict: bool) -> list[tuple[int, Wire]]:
+    """Deltas of calls and texts on two streams of a thread, and between them anything else."""
+    beside = st.sampled_from(BESIDE[:ALLOWED] if strict else BESIDE)
+    found: list[tuple[int, Wire]] = []
+    for stream in draw(st.sampled_from([[0], [0], [0, 1]])):
+        parent = draw(st.sampled_from([{}, {"parentMessageId": "m"}]))
+        calls = [*call("c", "c ", ends=False, **parent), *call("d", "d ", ends=False, **parent)]
+        begun = run(*text("m", "m", ends=False), *calls, run_id=f"run-{stream + 1}")
+        found += [(stream, wire) for wire in begun]
+    for _ in range(draw(st.integers(1, 6))):
+        for _ in range(draw(st.integers(1, 4))):
+            stream = draw(st.sampled_from([0, 0, 0, 1]))
+            delta = draw(
+                st.sampled_from([ARGS, ARGS, ARGS, {**ARGS, "toolCallId": "d"}, CONTENT])
+                | st.sampled_from([ARGS, CONTENT, MORE_OF_A_CALL, MORE_OF_A_CHUNK])
+            )
+            for _ in range(draw(st.integers(1, 4))):
+                # Numbered: one that is lost or counted twice shows.
+                wire = {**delta, "delta": f"{len(found)} ", **draw(beside)}
+                found.append((stream, wire))
+        stream = draw(st.sampled_from([0, 0, 1]))
+        found += [(stream, wire) for wire in events_between(draw, len(found))]
+        if draw(st.booleans()):
+            found.append((draw(st.sampled_from([0, 0, 1])), draw(st.sampled_from([ARGS, CONTENT]))))
+    return found
+
+
+def outcome(adapter: type[AgUiAdapter], found: list[tuple[int, Wire]], **options: Any) -> Any:
+    """Verdicts, states on the way, and what is remembered at the end."""
+    store = a_store(ticks=options.pop("ticks"))
+    seen: list[Any] = []
+
+    def opened() -> list[Any]:
+        streams = [store.open("ag-ui", **options) for _ in range(2)]
+        for stream in streams:
+            stream._adopt(adapter)
+        return streams
+
+    streams = opened()
+    for place, (at, wire) in enumerate(found):
+        if wire is SAVED:
+            saved = json.loads(json.dumps(store.save()))
+            store = StreamStore.load(saved, ticks="manual", new_id=store._new_id)
+            streams = opened()
+            continue
+        seen.append(streams[at].ingest(copy.deepcopy(wire)))
+        if place % 4 == 0:
+            store.flush()
+            seen.append((store.state(), [stream.received for stream in streams]))
+    store.flush()
+    saved = store.save()
+    return seen, store.state(), saved["memory"], [one["memory"] for one in saved["streams"]]
+
+
+@pytest.mark.parametrize(
+    ("at", "between"),
+    [
+        (0, [CALL_END]),
+        (0, [CALL_END, CALL]),
+        (0, [DROPPED]),
+        (1, [DROPPED]),
+        (0, [{"type": "RUN_ERROR", "message": "x"}]),
+        (0, [{"type": "RUN_FINISHED", "threadId": "thread-1", "runId": "run-1"}]),
+        (0, [OF_ANOTHER]),
+        (1, [{"type": "RUN_STARTED", "threadId": "thread-1", "runId": "run-1"}]),
+        (1, [{"type": "RUN_STARTED", "threadId": "thread-1", "runId": "run-2"}]),
+        (0, [CALL_CHUNK]),
+        (0, [SAVED]),
+    ],
+)
+@each_policy
+def test_behind_what_ends_the_short_way_of_a_call_all_is_as_without_it(
+    at: int, between: list[Wire], policy: Any
+) -> None:
+    begun = run(*text("m", ends=False), {**CALL, "parentMessageId": "m"}, ARGS, ARGS, ARGS)
+    found = [(0, wire) for wire in begun]
+    found += [*((at, wire) for wire in between), (0, ARGS), (0, ARGS), (0, CONTENT), (0, ARGS)]
+    short, long = (
+        outcome(adapter, found, policy=policy, ticks="manual") for adapter in (AgUiAdapter, Long)
+    )
+    assert short == long
+
+
+@pytest.mark.parametrize("ticks", ["manual", "each"])
+@each_policy
+@given(data=st.data())
+def test_whatever_comes_between_deltas_the_short_way_is_the_long_one(
+    ticks: Any, policy: Any, data: st.DataObject
+) -> None:
+    found = data.draw(exchanges(policy == "strict"))
+    most = data.draw(st.sampled_from([4096, 0]))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ag_ui_apply, "_MESSAGES", most)
+        short, long = (
+            outcome(adapter, found, policy=policy, ticks=ticks) for adapter in (AgUiAdapter, Long)
+        )
+    assert short == long
+
+
+@each_policy
+@settings(max_examples=150)
+@given(data=st.data())
+def test_what_takes_the_short_way_is_what_decode_says_and_is_not_remembered(
+    policy: Any, data: st.DataObject
+) -> None:
+    """Whether or not the store would ask: here nothing cools with a row."""
+    strict = policy == "strict"
+    found = data.draw(exchanges(strict))
+    shared: dict[str, Any] = {}
+    adapters = [AgUiAdapter(Context(strict=strict, shared=shared)) for _ in range(2)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ag_ui_apply, "_MESSAGES", data.draw(st.sampled_from([4096, 0])))
+        for at, wire in found:
+            if wire is SAVED:
+                owns, shared = json.loads(json.dumps([[one._own for one in adapters], shared]))
+                adapters = [
+                    AgUiAdapter(Context(strict=strict, shared=shared, own=own)) for own in owns
+                ]
+            elif not check_total(adapters[at], wire):
+                break
+
+
+@pytest.mark.parametrize("at", [0, 1])
+def test_a_text_that_goes_on_behind_a_history_ends_as_it_would_have(at: int) -> None:
+    """Also where the history came on another stream."""
+    store = a_store()
+    streams = [store.open("ag-ui") for _ in range(2)]
+    for event in run(*text("m", "a", "b", ends=False)):
+        streams[0].ingest(event)
+    streams[at].ingest(
+        {"threadId": "thread-1", "messages": [{"id": "m", "role": "assistant", "content": "a"}]}
+    )
+    for event in (CONTENT, CONTENT, END):
+        assert streams[0].ingest(event).kind == "accepted"
+    store.flush()
+    (part,) = store.parts("thread-1", "m")
+    assert (part.text, part.status) == ("abxx", "closed")
 
 
 def test_memory_does_not_grow_with_the_deltas() -> None:
@@ -1541,8 +1904,6 @@ def sub(event: Wire, owner: str = "s1") -> Wire:
 
 
 END: Wire = {"type": "TEXT_MESSAGE_END", "messageId": "m"}
-CALL: Wire = {"type": "TOOL_CALL_START", "toolCallId": "c", "toolCallName": "f"}
-ARGS: Wire = {"type": "TOOL_CALL_ARGS", "toolCallId": "c", "delta": "{}"}
 STEP: Wire = {"type": "STEP_STARTED", "stepName": "p"}
 AGENT: Wire = {"type": "SUBAGENT_STARTED", "subagentRunId": "s1", "name": "n"}
 AGENT_ENDS: Wire = {"type": "SUBAGENT_FINISHED", "subagentRunId": "s1"}
@@ -1762,7 +2123,8 @@ def check_total(adapter: AgUiAdapter, wire: Any) -> bool:
     if plain is not None:
         (event,) = events
         assert isinstance(event, BlockDelta) and event.text == plain[1]
-        assert (event.session_id, event.message_id, event.block_index) == plain[0]
+        assert hot_key(event) == plain[0]
+        assert [adapter._own, adapter._context.shared] == memory
     for event in events:
         canonical = encode_event(event)
         if not isinstance(event, RequestEvent | Snapshot | SessionStatus):

@@ -33,6 +33,8 @@ from wires import (
 from streamstore import PartKey, StreamStore
 from streamstore.adapters.base import Context
 from streamstore.adapters.langchain import LangChainAdapter
+from streamstore.errors import MalformedEvent, ProtocolStopped, RepeatedEvent, UnknownEvent
+from streamstore.events import BlockDelta
 from streamstore.testing import LAWS
 
 Wire = dict[str, Any]
@@ -183,13 +185,22 @@ def test_the_short_way_agrees_with_the_long_one(
     assert fed(*wires, policy=policy).state() == first
 
 
-@pytest.mark.parametrize("form", ["bare", "pair", "named"])
-def test_plain_chunks_take_the_short_way(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def decoded_by(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What takes the long way from here on."""
     decoded: list[Any] = []
     decode = LangChainAdapter.decode
-    monkeypatch.setattr(
-        LangChainAdapter, "decode", lambda self, wire: (decoded.append(wire), decode(self, wire))[1]
-    )
+
+    def noted(self: LangChainAdapter, wire: Any) -> Any:
+        decoded.append(wire)
+        return decode(self, wire)
+
+    monkeypatch.setattr(LangChainAdapter, "decode", noted)
+    return decoded
+
+
+@pytest.mark.parametrize("form", ["bare", "pair", "named"])
+def test_plain_chunks_take_the_short_way(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded = decoded_by(monkeypatch)
     meta = {"langgraph_checkpoint_ns": "agent:1"}
     said = {"model_provider": "openai"}
     wires: list[Any] = [chunk(word, response_metadata=said) for word in ("a", "b", "c")]
@@ -200,11 +211,7 @@ def test_plain_chunks_take_the_short_way(form: str, monkeypatch: pytest.MonkeyPa
 
 
 def test_plain_deltas_of_the_agent_protocol_take_it_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    decoded: list[Any] = []
-    decode = LangChainAdapter.decode
-    monkeypatch.setattr(
-        LangChainAdapter, "decode", lambda self, wire: (decoded.append(wire), decode(self, wire))[1]
-    )
+    decoded = decoded_by(monkeypatch)
     deltas = [
         agent("content-block-delta", index=0, delta={"type": "text-delta", "text": word})
         for word in ("a", "b", "c")
@@ -212,6 +219,61 @@ def test_plain_deltas_of_the_agent_protocol_take_it_too(monkeypatch: pytest.Monk
     started = agent("message-start", role="ai", id="m1")
     assert texts(fed(started, *deltas, started, *deltas)) == [["abc"]]
     assert decoded == [started, deltas[0], started, deltas[0]]
+
+
+@pytest.mark.parametrize("form", ["bare", "pair", "named"])
+def test_plain_input_takes_the_short_way(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded = decoded_by(monkeypatch)
+    meta = {"langgraph_checkpoint_ns": "agent:1"}
+    wires: list[Any] = [
+        chunk("hello"),
+        chunk(tool_call_chunks=[tool("", 0, "read", "c1")]),
+        chunk(tool_call_chunks=[tool("{", 0)], tool_calls=[{"name": "", "args": {}}]),
+        chunk(tool_call_chunks=[tool('"a"', 0)]),
+        chunk(tool_call_chunks=[tool("{", 1, "write", "c2")]),
+        # Some servers repeat the name and the id, and the call as the provider has it.
+        chunk(tool_call_chunks=[tool('"b"', 1, "write", "c2")]),
+        chunk(tool_call_chunks=[tool(":1", 0)], additional_kwargs={"tool_calls": [{"index": 0}]}),
+        chunk(" there"),
+        chunk(tool_call_chunks=[tool("}", 1)]),
+    ]
+    wires = wires if form == "bare" else [[wire, meta] for wire in wires]
+    wires = wires if form != "named" else [{"event": "messages", "data": wire} for wire in wires]
+    store = fed(*wires)
+    assert texts(store) == [["hello there", "", ""]]
+    inputs = [part.field_text("input") for part in store.parts("s", "m1")]
+    assert inputs == ["", '{"a":1', '{"b"}']
+    # A text that others came between goes on by the short way as well; a tool's first one is seen.
+    assert decoded == [wires[0], wires[1], wires[2], wires[4]]
+
+
+def test_other_deltas_of_the_agent_protocol_take_it_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded = decoded_by(monkeypatch)
+    before = [
+        agent("message-start", role="ai", id="m1"),
+        *(
+            agent("content-block-start", index=index, content={"type": kind})
+            for index, kind in enumerate(["tool_call_chunk", "tool_call_chunk", "image"])
+        ),
+    ]
+    deltas = [
+        agent("content-block-delta", index=index, delta={"type": f"{kind}-delta", member: "a"})
+        for index, (kind, member) in enumerate(
+            [("tool-call", "args"), ("tool-call", "args"), ("data", "data")]
+        )
+    ]
+    store = fed(*before, *deltas, *deltas, *deltas)
+    assert decoded == [*before, *deltas]
+    parts = store.parts("s", "m1")
+    assert [part.field_text(name) for part in parts for name in ("input", "data")] == [
+        "aaa", "", "aaa", "", "", "aaa",
+    ]  # fmt: skip
+    # All of it so far, where the input has been streaming.
+    whole = agent(
+        "content-block-delta", index=0, delta={"type": "block-delta", "fields": {"args": "all"}}
+    )
+    store = fed(*before, *deltas, *deltas, whole, *deltas)
+    assert [part.field_text("input") for part in store.parts("s", "m1")] == ["alla", "aaa", ""]
 
 
 @pytest.mark.parametrize(
@@ -246,6 +308,295 @@ def test_the_short_way_takes_nothing_else(wire: Any) -> None:
         assert adapter.plain(wire) is None
     except (KeyError, TypeError, AttributeError):
         pass
+
+
+def asked(content: Any = "", *tools: Any, **members: Any) -> Wire:
+    return chunk(content, tool_call_chunks=list(tools), **members)
+
+
+@pytest.mark.parametrize(
+    "wire",
+    [
+        asked("", tool("x", 2)),
+        asked("", tool("x", True)),
+        asked("", tool("x", 0.0)),
+        asked("", tool("x", None)),
+        asked("", tool("")),
+        asked("", tool(None)),
+        asked("", {**tool("x"), "args": 5}),
+        asked("", tool("x", id="other")),
+        asked("", tool("x", id=["c1"])),
+        asked("", tool("x", id=0)),
+        asked("", tool("x", 1, id="c2")),  # whose id was not known
+        asked("", tool("x", 1, name="b")),
+        asked("", {**tool("x"), "name": 5}),
+        asked("", tool("x"), tool("y")),
+        asked("x", tool("x")),
+        asked([], tool("x")),
+        asked("", tool("x"), usage_metadata={}),
+        asked("", tool("x"), additional_kwargs={"reasoning_content": "a"}),
+        asked("", "x"),
+        chunk("", tool_call_chunks={}),
+        {**asked("", tool("x")), "lc": 1, "kwargs": {}},
+        {**asked("", tool("x")), "event": "error", "message": "m"},
+        {"event": "messages", "data": [asked("", tool("x")), {}], "more": 1},
+    ],
+)
+def test_the_short_way_of_input_takes_nothing_else(wire: Any) -> None:
+    adapter = LangChainAdapter(Context())
+    adapter.decode(asked("", tool("{", 0, "a", "c1"), tool("{", 1)))
+    for again in ({}, {"id": "c1"}, {"name": "a"}):
+        found = adapter.plain(asked("", {**tool("x"), **again}))
+        assert found is not None and found == (("main", "m1", "tool/0", "input"), "x", None)
+    try:
+        assert adapter.plain(wire) is None
+    except (KeyError, TypeError, AttributeError):
+        pass
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        {"event": "end", "data": None},
+        {"event": "error", "data": {"message": "m"}},
+        chunk("", response_metadata={"model_provider": "q"}),
+        asked("", tool("x", id="c1")),
+        asked(["x"]),
+        {"type": "ai", "content": "whole", "id": "m1"},
+        {"type": "remove", "id": "m1"},
+        agent("message-start", role="ai", id="m1"),
+    ],
+)
+def test_after_another_stream_the_long_way_is_taken(what: Any) -> None:
+    shared: dict[str, Any] = {}
+    other, mine = (LangChainAdapter(Context(shared=shared)) for _ in range(2))
+    said = {"model_provider": "p"}
+    for adapter in (other, mine):
+        adapter.decode(asked("a", tool("{"), response_metadata=said))
+    wires = [chunk("x", response_metadata=said), asked("", tool("x"), response_metadata=said)]
+    assert all(mine.plain(wire) is not None for wire in wires)
+    other.decode(what)
+    assert [mine.plain(wire) for wire in wires] == [None, None]
+
+
+def test_metadata_of_another_type_takes_the_long_way() -> None:
+    adapter = LangChainAdapter(Context())
+    adapter.decode(chunk("a", response_metadata={"model_provider": 1}))
+    assert adapter.plain(chunk("b", response_metadata={"model_provider": True})) is None
+    assert adapter.plain(chunk("b")) is not None
+
+
+@pytest.mark.parametrize("form", ["chunk", "agent"])
+def test_a_message_that_fell_out_of_the_open_ones_takes_the_long_way(form: str) -> None:
+    context = Context()
+    adapter = LangChainAdapter(context)
+    begun: list[Any] = [[chunk("a"), {"n": 1}]]
+    if form == "agent":
+        delta = agent("content-block-delta", index=0, delta={"type": "text-delta", "text": "a"})
+        begun = [agent("message-start", role="ai", id="m1"), delta]
+    others = [[chunk("a", id=f"x{number}"), {"checkpoint_ns": "b"}] for number in range(256)]
+    # Opened first, but not the oldest message that is remembered: it was removed and came again.
+    for wire in [*begun, *others[:100], {"type": "remove", "id": "m1"}, *begun, *others[100:-1]]:
+        adapter.decode(wire)
+    assert adapter.plain(begun[-1]) is not None
+    adapter.decode(others[-1])
+    assert "m1" in context.of_session()["messages"] and "m1" not in context.own["open"]
+    for each in (adapter, LangChainAdapter(context)):
+        with pytest.raises(KeyError):
+            each.plain(begun[-1])
+    adapter.decode(begun[-1])
+    assert adapter.plain(begun[-1]) is not None
+
+
+def tangle(seed: int) -> list[tuple[int, Any]]:
+    """Wire objects of two streams: deltas of texts and calls, and what must go the long way."""
+    draw = random.Random(seed)
+    rare = (0, 0, 0, 0, 0, 0, 0, 1)
+    wires: list[tuple[int, Any]] = []
+
+    def odd(*values: Any) -> Any:
+        return draw.choice(values) if draw.choice(rare) else None
+
+    def a_tool() -> Any:
+        index = draw.choice([0, 0, 1, 1, "lc_0"])
+        index = odd(True, 1.0, "x", None, [0], 2) or index
+        made = tool(
+            draw.choice(["{", '"a"', "}"]), index, odd("read", "", 5), odd("c0", "c1", "", 5)
+        )
+        if draw.choice(rare):
+            made["args"] = draw.choice(["", None, 5])
+        if draw.choice(rare):
+            del made[draw.choice(sorted(made))]
+        return odd("x", {}) or made
+
+    def a_chunk() -> Any:
+        content: Any = draw.choice(["", "", "", "a", "b"])
+        content = odd([], ["c"], [{"type": "text", "text": "d", "index": 0}], 5) or content
+        tools: Any = [] if content else [a_tool()]
+        tools = odd([], [a_tool()], [a_tool(), a_tool()], {}, None) or tools
+        members: Wire = {
+            "tool_call_chunks": tools,
+            "additional_kwargs": odd(
+                {"a": 1}, {"tool_calls": [{}]}, {"reasoning_content": "r"}, [], {"tool_calls": 5}
+            )
+            or {},
+            "response_metadata": draw.choice(
+                [{}, {}, {"model_provider": "p"}, odd({"n": 1}, {"model_provider": "q"}, 5)]
+            ),
+            "usage_metadata": odd({}, {"input_tokens": 1}, 5),
+            "chunk_position": odd(None, None, "last"),
+            "name": odd("n", 5),
+        }
+        if draw.choice(rare):
+            del members[draw.choice(sorted(members))]
+        wire: Any = chunk(
+            content, draw.choice(["m1", "m1", "m1", "m2", odd("lc_run--1")]), **members
+        )
+        kinds = ("HumanMessageChunk", "ChatMessageChunk", "ToolMessageChunk")
+        wire["type"] = odd(None, None, None, *kinds) or "AIMessageChunk"
+        strange: list[Wire] = [
+            {"lc": 1, "kwargs": {}},
+            {"event": "error", "message": "m"},
+            {"data": []},
+        ]
+        wire.update(odd(None, None, *strange) or {})
+        form = draw.choice(["bare", "bare", "pair", "named"])
+        if form != "bare":
+            wire = [wire, odd({"checkpoint_ns": "b"}, {"type": 1}, []) or {"n": 1}]
+        if form == "named":
+            wire = {"event": odd("messages|x", "values") or "messages", "data": wire}
+            wire.update(odd({"id": "1"}, {"more": 1}) or {})
+        return wire
+
+    def an_agents(kind: str) -> Wire:
+        index: Any = draw.choice([0, 1, 1, 2])
+        if kind == "delta":
+            type_, member = (("text", "text"), ("tool-call", "args"), ("data", "data"))[index]
+            type_ = odd("reasoning", "block", "text", "tool-call") or type_
+            member = {"reasoning": "reasoning", "text": "text", "tool-call": "args"}.get(
+                type_, member
+            )
+            said: Wire = {
+                "type": f"{type_}-delta",
+                member: odd(None, 5) or draw.choice(["a", "b", ""]),
+            }
+            said.update({"fields": {"args": "x"}} if type_ == "block" else {})
+            data = agent("content-block-delta", index=odd(True, 1.0, "1") or index, delta=said)
+            data.update(odd({"data": {}}, {"type": "event"}, {"more": 1}) or {})
+        else:
+            block: Wire = {"type": ["text", "tool_call_chunk", "image"][index]}
+            block.update(odd({"args": "x"}, {"name": "n", "id": "c1"}) or {})
+            data = agent(f"content-block-{kind}", index=index, content=block)
+        return odd(envelope(data, draw.randrange(200)), envelope(data, None, "sub")) or data
+
+    def another() -> Any:
+        return draw.choice(
+            [
+                agent("message-start", role="ai", id=draw.choice(["m1", "m3"])),
+                agent("message-finish"),
+                {"type": "ai", "content": "whole", "id": "m1", "additional_kwargs": {}},
+                {"type": "tool", "content": "r", "id": "t", "tool_call_id": "c0"},
+                {"type": "remove", "id": "m1", "content": ""},
+                [{"type": "ai", "content": "", "id": "m2"}, {"type": "ai", "content": 5}],
+                {"event": "messages/partial", "data": [{"type": "ai", "content": "p", "id": "m1"}]},
+                {"event": "end", "data": None},
+                draw.choice(wires)[1],
+            ]
+        )
+
+    for number in range(draw.choice([1, 2])):
+        wires.append((number, asked("a", tool("{", 0, "read", "c0"), tool("{", 1, "n", odd("c1")))))
+    if draw.random() < 0.4:
+        wires.append((0, agent("message-start", role="ai", id="m1")))
+    for _ in range(70):
+        what, wire = draw.random(), None
+        if what < 0.6:
+            wire = a_chunk()
+        elif what < 0.9:
+            wire = an_agents(draw.choice(["delta"] * 6 + ["start", "finish"]))
+        else:
+            wire = another()
+        wires += [(draw.choice(rare), wire)] * draw.choice([1, 1, 2, 4])
+    return wires
+
+
+def by_either_way(wires: list[tuple[int, Any]], policy: Any, cut: int) -> list[Any]:
+    """What two streams of one session say of each wire object, and the states on the way; saved
+    and loaded at `cut`."""
+    store = StreamStore(ticks="manual")
+    streams = [store.open(PROTOCOL, session_id="s", policy=policy) for _ in range(2)]
+    told: list[Any] = []
+    for place, (number, wire) in enumerate(copy.deepcopy(wires)):
+        if place == cut:
+            saved = json.loads(json.dumps(store.save()))
+            told += [saved["memory"], saved["streams"]]
+            store = StreamStore.load(saved, ticks="manual")
+            streams = [store.open(PROTOCOL, session_id="s", policy=policy) for _ in range(2)]
+        told.append(streams[number].ingest(wire))
+        if place % 5 == 4:
+            store.flush()
+            told.append(store.state())
+    store.flush()
+    return [*told, store.save(), store.state(), encoded(store, PROTOCOL)]
+
+
+@pytest.mark.parametrize("seed", range(30))
+@each_policy
+def test_a_tangle_is_the_same_by_either_way(
+    seed: int, policy: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wires = tangle(seed)
+    cut = random.Random(seed).randrange(len(wires))
+    short = by_either_way(wires, policy, cut)
+    monkeypatch.setattr(LangChainAdapter, "plain", lambda self, wire: None)
+    long = by_either_way(wires, policy, cut)
+    for place, (mine, theirs) in enumerate(zip(short, long, strict=True)):
+        assert mine == theirs, place
+
+
+def taken_short(seed: int, strict: bool) -> set[str]:
+    """The fields of what `plain` takes of a tangle; each is one delta, and no memory changes."""
+    shared: dict[str, Any] = {}
+    owns: list[dict[str, Any]] = [{}, {}]
+    made = iter(range(10_000))
+
+    def adapters() -> list[LangChainAdapter]:
+        given: Any = {"strict": strict, "shared": shared, "new_id": lambda: f"local-{next(made)}"}
+        return [LangChainAdapter(Context(own=own, **given)) for own in owns]
+
+    both = adapters()
+    fields = set()
+    for place, (number, wire) in enumerate(tangle(seed)):
+        if place % 40 == 39:
+            shared, owns = json.loads(json.dumps([shared, owns]))
+            both = adapters()
+        before = json.dumps([shared, owns])
+        found: Any = None
+        try:
+            found = both[number].plain(wire)
+        except (KeyError, TypeError, AttributeError):
+            pass
+        assert json.dumps([shared, owns]) == before
+        try:
+            events = both[number].decode(wire)
+        except (MalformedEvent, UnknownEvent, RepeatedEvent, ProtocolStopped):
+            assert found is None, (seed, place)
+            continue
+        if found is not None:
+            (only,) = events
+            assert isinstance(only, BlockDelta)
+            part = PartKey(only.session_id or "", only.message_id, only.block_index)
+            key = part if only.field == "text" else (*part, only.field)
+            assert found == (key, only.text, None), (seed, place)
+            assert json.dumps([shared, owns]) == before, (seed, place)
+            fields.add(only.field)
+    return fields
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_what_takes_the_short_way_is_one_delta(strict: bool) -> None:
+    fields = [taken_short(seed, strict) for seed in range(60)]
+    assert set().union(*fields) == {"text", "input", "data"}
 
 
 # --- messages -------------------------------------------------------------------------------------

@@ -7,9 +7,10 @@ What the SDK made of each stream is recorded beside it (`tests/data/openai-chat/
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import recordings
@@ -31,7 +32,8 @@ from streamstore.events import (
     encode_event,
 )
 from streamstore.model import thaw
-from streamstore.protocols import detect
+from streamstore.protocols import adapters, detect
+from streamstore.text import pair_surrogates
 from streamstore.verdicts import ACCEPTED, DUPLICATE
 
 Wire = dict[str, Any]
@@ -440,6 +442,14 @@ def events(adapter: OpenAIChatAdapter, wire: Any) -> list[Wire]:
     return [encode_event(event) for event in adapter.decode(wire)]
 
 
+def assert_is_the_delta(found: PlainDelta, decoded: Any) -> None:
+    """What is plain is what `decode` says: one delta."""
+    (event,) = decoded
+    assert isinstance(event, BlockDelta)
+    key = PartKey("s", event.message_id, event.block_index)
+    assert found == (key if event.field == "text" else (*key, event.field), event.text, None)
+
+
 class LongWay(OpenAIChatAdapter):
     """The adapter without its short ways."""
 
@@ -470,10 +480,7 @@ def test_what_is_plain_decodes_to_the_same_delta(name: str) -> None:
         memory = copy.deepcopy((adapter._own, adapter._session))
         if found is not None:
             short += 1
-            (event,) = adapter.decode(wire)
-            assert isinstance(event, BlockDelta) and event.field == "text"
-            assert (event.message_id, event.block_index, event.text) == (*found[0][1:], found[1])
-            assert found[0].session_id == "s"
+            assert_is_the_delta(found, adapter.decode(wire))
             assert (adapter._own, adapter._session) == memory
         elif wire.get("object") != "":
             adapter.decode(wire)
@@ -486,7 +493,18 @@ def test_what_is_plain_decodes_to_the_same_delta(name: str) -> None:
 
 
 FIRST, SECOND = call(0, "{", "f", id="x"), call(1, "{", "g", id="y")
-TEXT = chunk({"content": "a"})
+TEXT, MORE = chunk({"content": "a"}), calling(call(0, "1"))
+CUSTOM = {"index": 0, "id": "x", "custom": {"name": "f", "input": ""}}
+WHOLE = {
+    **chunk(object="chat.completion"),
+    "choices": [
+        {
+            "index": 0,
+            "message": {"role": "assistant", "tool_calls": [FIRST]},
+            "finish_reason": "tool_calls",
+        }
+    ],
+}
 
 
 @pytest.mark.parametrize(
@@ -512,6 +530,11 @@ TEXT = chunk({"content": "a"})
             calling(call(0, "1")),
             calling(without(call(0, "2"), "index")),
         ],
+        # What a fragment is the first to say: an index, that it is a function, the client's end.
+        [*[calling(without(call(0, text, "f", id="x"), "index")) for text in "{1"], MORE, MORE],
+        [calling(CUSTOM), calling({"index": 0, "custom": {"input": "1"}}), MORE, MORE],
+        [WHOLE, chunk({"refusal": "r"}), MORE, MORE, calling(call(0, "1", "f", id="x"))],
+        [chunk({"role": "assistant", "refusal": None}), chunk({"content": "a", "refusal": ""})],
     ],
 )
 def test_the_short_ways_agree_where_calls_and_texts_alternate(wires: list[Wire]) -> None:
@@ -558,6 +581,148 @@ def test_anything_unusual_takes_the_long_way(wire: Any) -> None:
     assert plain(adapter, chunk({"content": "t", "role": "assistant", "content_": None})) is None
     assert plain(adapter, chunk({"content": "t", "role": "assistant"})) is not None
     assert plain(adapter, wire) is None
+
+
+CALLED = [begin(), TEXT, calling({**FIRST, "type": "function"}), MORE]
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {},
+        {"id": "x", "type": "function", "name": "f"},
+        {"id": "", "type": "", "name": ""},
+        {"id": None, "type": None, "name": None},
+    ],
+)
+@pytest.mark.parametrize("beside", [{}, {"role": "assistant", "content": None}, {"content": ""}])
+def test_arguments_take_the_short_way_whatever_they_repeat(members: Wire, beside: Wire) -> None:
+    adapter = OpenAIChatAdapter(Context(session_id="s"))
+    longer = LongWay(Context(session_id="s"))
+    wire = chunk({**beside, "tool_calls": [call(0, "1", **members)]})
+    if members.get("name", "") is None:
+        wire["choices"][0]["delta"]["tool_calls"][0]["function"]["name"] = None
+    for earlier in CALLED:
+        assert_ways_agree(adapter, longer, earlier)
+    assert plain(adapter, wire) == (("s", "c", "tool:0", "input"), "1", None)
+    assert_ways_agree(adapter, longer, wire)
+
+
+@pytest.mark.parametrize(
+    "calls",
+    [
+        [],
+        {"0": call(0, "1")},
+        [call(0, "1"), call(0, "2")],
+        [call(0, "")],
+        [call(0)],
+        [call(0, 1)],
+        [call(1, "1")],
+        [call(True, "1")],
+        [call(0.0, "1")],
+        [call(None, "1")],
+        [call("0", "1")],
+        [without(call(0, "1"), "index")],
+        [call(0, "1", id="y")],
+        [call(0, "1", id=1)],
+        [call(0, "1", "g", id="y")],
+        [call(0, "1", "g")],
+        [call(0, "1", type="custom")],
+        [call(0, "1", type=0)],
+        [call(0, "1", unseen=None)],
+        [call(0, "1", custom=None)],
+        [{"index": 0, "custom": {"input": "1"}}],
+        [{"index": 0, "function": {"arguments": "1", "unseen": ""}}],
+        [{"index": 0, "function": None}],
+        [{"index": 0, "function": ["1"]}],
+        [["function"]],
+        ["1"],
+        "1",
+        1,
+    ],
+)
+def test_arguments_with_anything_unusual_take_the_long_way(calls: Any) -> None:
+    adapter = OpenAIChatAdapter(Context(session_id="s"))
+    longer = LongWay(Context(session_id="s"))
+    for earlier in CALLED:
+        assert_ways_agree(adapter, longer, earlier)
+    assert plain(adapter, MORE) is not None
+    wire = chunk({"tool_calls": calls})
+    assert plain(adapter, wire) is None
+    assert_ways_agree(adapter, longer, wire)
+    assert_ways_agree(adapter, longer, MORE)
+
+
+def test_arguments_of_a_call_that_an_older_stream_began_stop_where_the_client_does() -> None:
+    """A lenient stream takes calls of any index; the official client has them in a list."""
+    shared: dict[str, Wire] = {}
+    lenient = OpenAIChatAdapter(Context(session_id="s", shared=shared))
+    for wire in (begin(), TEXT, calling(call(5, "{", "f", id="x"))):
+        lenient.decode(wire)
+    strict = OpenAIChatAdapter(Context(session_id="s", shared=shared, strict=True))
+    for wire in (TEXT, TEXT):
+        strict.decode(wire)
+    assert plain(strict, TEXT) is not None
+    assert plain(strict, calling(call(5, "1"))) is None
+    assert run(strict, calling(call(5, "1"))) == "ProtocolStopped"
+
+
+def test_no_delta_is_like_one_of_arguments() -> None:
+    """The shape has no place for them: nothing may be learned of one."""
+    assert OpenAIChatAdapter.short.named is not None
+    with pytest.raises(TypeError):
+        OpenAIChatAdapter.short.named(MORE)
+
+
+class Counting(OpenAIChatAdapter):
+    """Notes what takes the long way."""
+
+    decoded: ClassVar[list[Any]] = []
+
+    def decode(self, wire: Any) -> Any:
+        self.decoded.append(wire)
+        return super().decode(wire)
+
+
+@pytest.mark.parametrize("many", [False, True])
+@pytest.mark.parametrize("loaded", [False, True])
+def test_arguments_take_the_short_way_of_a_store(
+    many: bool, loaded: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(adapters(), "openai-chat", Counting)
+    store, stream = opened()
+    stream.ingest_many(CALLED)
+    if loaded:
+        store = StreamStore.load(json.loads(json.dumps(store.save())), ticks="manual")
+        stream = store.open("openai-chat", session_id="s")
+    Counting.decoded.clear()
+    wires = [calling(call(0, f"{number},")) for number in range(1000)]
+    # The other call's first fragments, and then of each the first behind a text or a tick.
+    wires += [calling(SECOND), *[calling(call(1, str(number))) for number in range(1000)]]
+    if many:
+        assert stream.ingest_many(wires) == []
+    else:
+        assert {stream.ingest(wire) for wire in wires} == {ACCEPTED}
+    assert len(Counting.decoded) <= 3 + loaded
+    for _ in range(100):
+        store.flush()
+        stream.ingest_many([calling(call(1, "2")), TEXT, calling(call(1, "3"))])
+    assert len(Counting.decoded) <= 5 + loaded
+    inputs = {key: part.field_text("input") for key, part in parts_of(store).items()}
+    assert inputs["tool:0"] == "{1" + "".join(f"{number}," for number in range(1000))
+    assert inputs["tool:1"] == "{" + "".join(map(str, range(1000))) + "23" * 100
+    assert parts_of(store)["content"].text == "a" * 101
+    assert store.health.counts["verdicts"] == {"accepted": 2305}
+
+
+def test_what_an_older_stream_brings_of_a_call_does_not_take_the_short_way() -> None:
+    store, older = opened()
+    older.ingest_many([*CALLED, MORE, MORE])
+    newer = store.open("openai-chat", session_id="s")
+    newer.ingest_many([*CALLED, MORE])
+    assert older.ingest_many([MORE] * 10) == [(number, DUPLICATE) for number in range(10)]
+    assert newer.ingest_many([MORE] * 10) == []
+    assert parts_of(store)["tool:0"].field_text("input") == "{" + "1" * 12
 
 
 def test_a_text_after_usage_was_told_takes_the_long_way_once() -> None:
@@ -1655,11 +1820,7 @@ def assert_ways_agree(adapter: OpenAIChatAdapter, longer: OpenAIChatAdapter, wir
     assert found == run(longer, wire)
     assert (adapter._own, adapter._session) == (longer._own, longer._session)
     if delta is not None:
-        assert isinstance(found, list)
-        (event,) = found
-        assert isinstance(event, BlockDelta)
-        assert PartKey("s", event.message_id, event.block_index) == delta[0]
-        assert (event.text, event.field) == (delta[1], "text")
+        assert_is_the_delta(delta, found)
 
 
 @settings(max_examples=150)
@@ -1694,6 +1855,117 @@ def test_a_store_survives_it_and_a_saved_state_goes_on(
     )
     assert state_of(loaded) == state_of(store)
     assert encoded(loaded) == encoded(store)
+
+
+class Unasked(OpenAIChatAdapter):
+    """The adapter without the short way of a store."""
+
+    def plain(self, wire: Any) -> None:
+        return None
+
+
+#: What may come between arguments, and what they may be. The first are what usually comes.
+PIECES: list[Any] = [
+    MORE,
+    calling(call(1, "1")),
+    calling(call(0, "\ud83d")),
+    calling(call(0, "\ude00")),
+    TEXT,
+    chunk({"reasoning_content": "r"}),
+    calling(FIRST),
+    calling(SECOND),
+    calling(call(0, "2", "f", id="x", type="function")),
+    calling(call(0, "3", "", id="")),
+    calling({**call(0, "4"), "id": None}),
+    chunk({"role": "assistant", "content": None, "tool_calls": [call(0, "5")]}),
+    chunk({"content": "", "tool_calls": [call(1, "5", "g")]}),
+    chunk({"content": "t", "tool_calls": [call(0, "6")]}),
+    calling(FIRST, SECOND),
+    calling(call(0, "6"), call(1, "7")),
+    calling(call(1, "6", id="x")),
+    calling(call(0, "7", "h", id="z")),
+    calling(call(0, "8", id="z")),
+    calling(call(0, "8", type="custom")),
+    calling(call(0, "8", more={"a": 1})),
+    calling({"index": 0, "custom": {"input": "9"}}),
+    calling(call(0, "")),
+    calling(call(0)),
+    calling(),
+    calling(call(0, 1)),
+    calling(call(True, "1")),
+    calling(call(0.0, "1")),
+    calling(without(call(0, "1"), "index")),
+    calling(without(call(0, "1", "f"), "index")),
+    chunk({"function_call": {"name": "f", "arguments": "1"}}),
+    chunk({"tool_calls": [call(0, "1")]}, index=1),
+    chunk({"tool_calls": [call(0, "1", "f", id="w")]}, index=1),
+    calling(call(0, "1"), id="d"),
+    begin("d"),
+    begin(),
+    WHOLE,
+    calling(call(0, "1"), finish="tool_calls"),
+    chunk({}, "stop"),
+    chunk({}, usage={"n": 1}),
+    calling(call(0, "1"), system_fingerprint="other"),
+    calling(call(0, "1"), error={"message": "m"}),
+    {"error": {"message": "m"}},
+    "text",
+]
+
+
+@st.composite
+def lives(draw: Any) -> list[Any]:
+    """Runs of wire objects for one of two streams, ticks and saves between them."""
+    steps: list[Any] = [(0, CALLED)] if draw(st.integers(0, 3)) else []
+    piece = st.integers(0, 7) | st.integers(0, len(PIECES) - 1)
+    run = st.tuples(piece, st.sampled_from([1, 1, 1, 2, 6])).map(lambda p: [PIECES[p[0]]] * p[1])
+    batch = st.lists(run, min_size=1, max_size=4).map(lambda runs: [*itertools.chain(*runs)])
+    step = st.tuples(st.sampled_from([0, 0, 0, 1]), batch)
+    steps += draw(st.lists(step | step | step | st.sampled_from(["flush", "save"]), max_size=12))
+    return steps
+
+
+def merged(saved: Any) -> Any:
+    """A saved state in which no text is in pieces: how many there are says how it came."""
+    if isinstance(saved, dict):
+        return {
+            name: pair_surrogates("".join(value)) if name == "pending" else merged(value)
+            for name, value in saved.items()
+        }
+    return [merged(value) for value in saved] if isinstance(saved, list) else saved
+
+
+def lived(adapter: type[OpenAIChatAdapter], steps: list[Any], options: Wire) -> Any:
+    """What a store with an adapter says of each wire object, and what it is in the end."""
+    told: list[Any] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(adapters(), "openai-chat", adapter)
+        store, stream = opened(**options)
+        streams = [stream, store.open("openai-chat", session_id="s")]
+        for step in [*steps, "flush"]:
+            if step == "save":
+                saved = json.loads(json.dumps(store.save()))
+                told.append(merged(saved))
+                store = StreamStore.load(saved, ticks="manual")
+                streams = [store.open("openai-chat", session_id="s") for _ in streams]
+            elif step == "flush":
+                store.flush()
+                told.append((store.state(), store.health.resume))
+            else:
+                number, wires = step
+                told.append(streams[number].ingest_many(copy.deepcopy(wires)))
+    return told, merged(store.save())
+
+
+@settings(max_examples=150)
+@given(lives(), st.sampled_from(["lenient", "strict"]), st.sampled_from(["streaming", "buffered"]))
+def test_a_store_is_the_same_whether_the_short_ways_are_taken_or_not(
+    steps: list[Any], policy: str, delivery: str
+) -> None:
+    options = {"policy": policy, "delivery": delivery}
+    expected = lived(LongWay, steps, options)
+    assert lived(Unasked, steps, options) == expected
+    assert lived(OpenAIChatAdapter, steps, options) == expected
 
 
 TEXTS = st.sampled_from(["a", "bc", "\ud83d", "\ude00", "ü", " "])

@@ -510,17 +510,99 @@ def test_no_law_is_broken(wires: list[Wire]) -> None:
 
 
 @each_log
+@pytest.mark.parametrize("sequencing", [None, "none"])
 def test_the_short_way_of_a_delta_agrees_with_the_long_one(
-    wires: list[Wire], monkeypatch: pytest.MonkeyPatch
+    wires: list[Wire], sequencing: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def unnumbered() -> Any:
+    def told() -> Any:
         store = StreamStore()
-        store.open(PROTOCOL, sequencing="none").ingest_many(wires)
-        return store.state()
+        stream = store.open(PROTOCOL, sequencing=sequencing)
+        seen = [stream.ingest(wire) for wire in wires]
+        return seen, store.state(), store.health, stream.position
 
-    short = unnumbered()
+    short = told()
     monkeypatch.setattr(OpencodeV2Adapter, "delta", None)
-    assert unnumbered() == short
+    assert told() == short
+
+
+#: How each dialect says the deltas of a text, a reasoning and a tool's input, and their wrong kin.
+_AT = {"sessionID": "ses_1", "assistantMessageID": "m"}
+_DELTAS: list[tuple[str, Wire]] = [
+    ("next.text", {"textID": "t"}),
+    ("next.reasoning", {"reasoningID": "t"}),
+    ("next.tool.input", {"callID": "t"}),
+    ("text", {"ordinal": 0}),
+    ("reasoning", {"ordinal": 0}),
+    ("tool.input", {"callID": "t"}),
+]
+_ODD = [0, True, 0.0, None, "", "t", "0", "True", ["t"], 2**63]
+
+
+def _deltas(kind: str, named: Wire, pieces: str) -> list[Wire]:
+    data = {**_AT, **named}
+    return [
+        {
+            "id": f"e-{kind}-{named}-{n}",
+            "type": f"session.{kind}.delta",
+            "data": {**data, "delta": t},
+        }
+        for n, t in enumerate(pieces)
+    ]
+
+
+@pytest.mark.parametrize("sequencing", [None, "none"])
+@pytest.mark.parametrize(("kind", "named"), _DELTAS)
+def test_deltas_of_every_kind_take_the_short_way(
+    kind: str, named: Wire, sequencing: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded = []
+    decode = OpencodeV2Adapter.decode
+    monkeypatch.setattr(
+        OpencodeV2Adapter, "decode", lambda self, wire: decoded.append(wire) or decode(self, wire)
+    )
+    wires = _deltas(kind, named, "abcdefghij")
+    store = StreamStore()
+    stream = store.open(PROTOCOL, sequencing=sequencing)
+    assert {verdict.kind for verdict in map(stream.ingest, wires[:4])} == {"accepted"}
+    assert stream.ingest_many(wires[4:]) == []
+    assert decoded == wires[:1]
+    assert stream.received == 10
+    store.flush()
+    (part,) = store.parts("ses_1", "m")
+    assert part.field_text("input" if "tool" in kind else "text") == "abcdefghij"
+    assert {stream.ingest(wire).kind for wire in wires} == {"duplicate"}
+
+
+@pytest.mark.parametrize("sequencing", [None, "none"])
+@given(st.randoms(use_true_random=False))
+def test_deltas_of_every_kind_are_what_they_are_on_the_long_way(
+    sequencing: Any, chance: random.Random
+) -> None:
+    """In any turn, and with a member that is none, as another kind may have it."""
+    wires: list[Wire] = []
+    for _ in range(chance.randint(2, 12)):
+        kind, named = chance.choice(_DELTAS)
+        (name, _), *_ = named.items()
+        for at in range(chance.randint(1, 4)):
+            (wire,) = _deltas(kind, named, "x")
+            wire["id"] = f"e{len(wires):03}"
+            if at == 3:
+                wire["data"][chance.choice([name, "delta", *_AT])] = chance.choice(_ODD)
+            wires.append(wire)
+    if chance.random() < 0.5:
+        wires += chance.sample(wires, min(3, len(wires)))
+    found = []
+    for way in ("ingest", "_ingest_slowly", "many"):
+        store = StreamStore(ticks="manual")
+        stream = store.open(PROTOCOL, sequencing=sequencing)
+        if way == "many":
+            told = dict(stream.ingest_many(wires))
+            seen = [told[at].kind if at in told else "accepted" for at in range(len(wires))]
+        else:
+            seen = [getattr(stream, way)(wire).kind for wire in wires]
+        changes = store.flush()
+        found.append((seen, changes, store.state(), store.health, stream.received))
+    assert found[0] == found[1] == found[2]
 
 
 def test_the_first_event_tells_the_protocol() -> None:
@@ -610,3 +692,20 @@ def test_the_logs_of_its_sessions_alone_end_in_the_same() -> None:
         stream.end()
     store.flush()
     assert held(store) == of_the_server()
+
+
+@pytest.mark.parametrize(("kind", "named"), _DELTAS)
+@pytest.mark.parametrize(
+    ("known", "other"), [("True", True), ("0", 0), (0, "0"), (0, False), (1, True)]
+)
+def test_what_only_reads_like_a_known_name_is_none(
+    kind: str, named: Wire, known: Any, other: Any
+) -> None:
+    (name,) = named
+    stream = StreamStore().open(PROTOCOL)
+    first, second, third = _deltas(kind, {name: known}, "abc")
+    verdicts = [stream.ingest(first).kind, stream.ingest(second).kind]
+    third["data"][name] = other
+    fits = {"ordinal": int}.get(name, str)
+    assert verdicts == 2 * ["accepted" if type(known) is fits else "malformed"]
+    assert stream.ingest(third).kind == ("accepted" if type(other) is fits else "malformed")

@@ -33,6 +33,8 @@ from wires import (
 from streamstore import PartKey, StreamStore
 from streamstore.adapters.base import Context
 from streamstore.adapters.pydantic_ai import PydanticAIAdapter
+from streamstore.errors import MalformedEvent, ProtocolStopped, RepeatedEvent, UnknownEvent
+from streamstore.events import BlockDelta
 from streamstore.testing import LAWS
 
 Wire = dict[str, Any]
@@ -81,7 +83,7 @@ def end(index: int, part_kind: str = "text", following: str | None = None, **par
     }
 
 
-def call(index: int, args: Any = None, call_id: str = "c1", **members: Any) -> Wire:
+def call(index: int, args: Any = None, call_id: str | None = "c1", **members: Any) -> Wire:
     return start(index, "tool-call", tool_name="read", args=args, tool_call_id=call_id, **members)
 
 
@@ -191,17 +193,41 @@ def test_the_short_way_agrees_with_the_long_one(
 def test_plain_deltas_take_the_short_way(monkeypatch: pytest.MonkeyPatch) -> None:
     decoded: list[Any] = []
     decode = PydanticAIAdapter.decode
-    monkeypatch.setattr(
-        PydanticAIAdapter,
-        "decode",
-        lambda self, wire: (decoded.append(wire), decode(self, wire))[1],
-    )
+
+    def noted(self: PydanticAIAdapter, wire: Any) -> Any:
+        decoded.append(wire)
+        return decode(self, wire)
+
+    monkeypatch.setattr(PydanticAIAdapter, "decode", noted)
     fed(*CASES["run-with-tools"])
     deltas = [wire["delta"] for wire in decoded if wire["event_kind"] == "part_delta"]
-    # What is left has a signature or is the input of a tool.
-    assert {found["part_delta_kind"] for found in deltas} == {"thinking", "tool_call"}
-    assert all(found.get("content_delta") is None for found in deltas)
+    # What is left has a signature.
+    assert deltas and all(found["signature_delta"] is not None for found in deltas)
     assert len(decoded) < len(CASES["run-with-tools"]) - 8
+    decoded.clear()
+    begun = [call(0, "{", "c1"), call(1, None, "c2", previous="tool-call")]
+    pieces = [
+        delta(0, "tool_call", args_delta='"a', tool_name_delta=None, tool_call_id="c1"),
+        args("b"),
+        delta(1, "tool_call", args_delta="{", tool_call_id="c2", provider_details=None),
+        delta(1, "tool_call", args_delta="1", tool_call_id="c2"),
+        args("c"),
+    ]
+    # Where a start has no arguments, the first delta makes the field.
+    assert tool_of(fed(*begun, *pieces)).call_id == "c1"
+    assert decoded == [*begun, pieces[2]]
+    decoded.clear()
+    store, stream = opened()
+    stream.ingest_many([*begun, *pieces])
+    loaded = StreamStore.load(json.loads(json.dumps(store.save())))
+    stream = loaded.open(PROTOCOL, session_id="s")
+    decoded.clear()
+    stream.ingest_many([*pieces, *pieces])
+    # No row is hot in a new stream: the first delta of each has to show what it is.
+    assert decoded == [pieces[0], pieces[2]]
+    loaded.flush()
+    part = loaded.part("s", "local-1", 0)
+    assert part is not None and part.field_text("input") == '{"abc"abc"abc'
 
 
 @pytest.mark.parametrize(
@@ -232,6 +258,177 @@ def test_the_short_way_takes_nothing_else(wire: Any) -> None:
         assert adapter.plain(wire) is None
     except (KeyError, TypeError, AttributeError):
         pass
+
+
+@pytest.mark.parametrize(
+    "wire",
+    [
+        args("x", 1),
+        args("x", 2),
+        {**args("x"), "index": False},
+        args(""),
+        args(None),
+        args({"a": 1}),
+        delta(0, "tool_call", args_delta="x", tool_name_delta="y"),
+        delta(0, "tool_call", args_delta="x", tool_call_id="c2"),
+        delta(0, "tool_call", args_delta="x", tool_call_id=["c1"]),
+        delta(0, "tool_call", args_delta="x", provider_name="p"),
+        delta(0, "tool_call", args_delta="x", provider_details={}),
+        delta(0, "text", args_delta="x"),
+        delta(0, "text", content_delta="x"),
+    ],
+)
+def test_the_short_way_of_arguments_takes_nothing_else(wire: Any) -> None:
+    adapter = PydanticAIAdapter(Context())
+    for event in (call(0, "{"), call(1, {"a": 1}), call(2)):
+        adapter.decode(event)
+    for call_id in (None, "c1"):
+        found = adapter.plain(delta(0, "tool_call", args_delta="x", tool_call_id=call_id))
+        assert found is not None and found == (("main", "local-1", 0, "input"), "x", None)
+    try:
+        assert adapter.plain(wire) is None
+    except (KeyError, TypeError, AttributeError):
+        pass
+
+
+def tangle(seed: int) -> list[tuple[int, Any]]:
+    """Wire objects of two streams: deltas of texts and calls, and what must go the long way."""
+    draw = random.Random(seed)
+    rare = (0, 0, 0, 0, 0, 0, 0, 1)
+    wires: list[tuple[int, Any]] = []
+
+    def odd(*values: Any) -> Any:
+        return draw.choice(values) if draw.choice(rare) else None
+
+    def a_delta(index: Any) -> Wire:
+        kind = "tool_call" if index in (1, 2, 3) else draw.choice(["text", "text", "thinking"])
+        kind = odd("speech", "text", "tool_call", 5) or kind
+        members: Wire = {"provider_details": odd({}, {"a": 1}), "provider_name": odd("p", "", 5)}
+        if kind == "tool_call":
+            members["args_delta"] = draw.choice(["{", '"a"', "}", "x"])
+            if draw.choice(rare):
+                members["args_delta"] = draw.choice(["", None, {"a": draw.random()}, {}, 5])
+            members["tool_call_id"] = draw.choice([None, f"c{index}", f"c{index}"])
+            members["tool_call_id"] = odd("c9", "", 5) or members["tool_call_id"]
+            members["tool_name_delta"] = odd("x", "", 5)
+        else:
+            members["content_delta"] = draw.choice(["a", "b", ""])
+            if draw.choice(rare):
+                members["content_delta"] = draw.choice([None, 5])
+            members["citations_delta"] = odd([])
+            members["signature_delta"] = odd("s", 5)
+        if draw.choice(rare):
+            del members[draw.choice(sorted(members))]
+        return delta(odd(True, 1.0, "1", 7, None) or index, kind, **members)
+
+    def a_part(index: int) -> Wire:
+        if index not in (1, 2, 3):
+            return start(index, draw.choice(["text", "thinking"]), "x", content=odd("a") or "")
+        given = draw.choice([None, "{", "{", "", {}, {"a": 1}])
+        call_id = draw.choice([None, "", "c9"]) if draw.choice(rare) else f"c{index}"
+        return call(index, given, call_id, previous=None if draw.choice(rare) else "x")
+
+    for _ in range(draw.choice([1, 2])):
+        wires += [(0, a_part(index)) for index in range(5)]
+    for _ in range(60):
+        number, index = draw.choice(rare), draw.choice([0, 1, 1, 2, 2, 3, 4])
+        what = draw.random()
+        if what < 0.8:
+            wire = a_delta(index)
+        elif what < 0.88:
+            wire = a_part(index)
+        elif what < 0.92:
+            kind = "tool-call" if index in (1, 2, 3) else "text"
+            part: Wire = {"tool_name": "read", "args": draw.choice([None, "{}", {}])}
+            part = {**part, "tool_call_id": f"c{index}"} if kind == "tool-call" else {}
+            wire = end(index, kind, draw.choice(["x", "x", None]), **part)
+        elif what < 0.95:
+            wire = result("r", f"c{index}")
+        elif what < 0.96:
+            wire = {"event_kind": "agent_run_result", "result": {"output": "o"}}
+        else:
+            wire = draw.choice(wires)[1]
+        wires += [(number, wire)] * draw.choice([1, 1, 2, 4])
+    return wires
+
+
+def by_either_way(wires: list[tuple[int, Any]], policy: Any, cut: int) -> list[Any]:
+    """What two streams of one session say of each wire object, and the states on the way; saved
+    and loaded at `cut`."""
+    store = StreamStore(ticks="manual")
+    streams = [store.open(PROTOCOL, session_id="s", policy=policy) for _ in range(2)]
+    told: list[Any] = []
+    for place, (number, wire) in enumerate(copy.deepcopy(wires)):
+        if place == cut:
+            saved = json.loads(json.dumps(store.save()))
+            told += [saved["memory"], saved["streams"]]
+            store = StreamStore.load(saved, ticks="manual")
+            streams = [store.open(PROTOCOL, session_id="s", policy=policy) for _ in range(2)]
+        told.append(streams[number].ingest(wire))
+        if place % 5 == 4:
+            store.flush()
+            told.append(store.state())
+    store.flush()
+    return [*told, store.save(), store.state(), encoded(store, PROTOCOL)]
+
+
+@pytest.mark.parametrize("seed", range(30))
+@each_policy
+def test_a_tangle_is_the_same_by_either_way(
+    seed: int, policy: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wires = tangle(seed)
+    cut = random.Random(seed).randrange(len(wires))
+    short = by_either_way(wires, policy, cut)
+    monkeypatch.setattr(PydanticAIAdapter, "plain", lambda self, wire: None)
+    long = by_either_way(wires, policy, cut)
+    for place, (mine, theirs) in enumerate(zip(short, long, strict=True)):
+        assert mine == theirs, place
+
+
+def taken_short(seed: int, strict: bool) -> set[str]:
+    """The fields of what `plain` takes of a tangle; each is one delta, and no memory changes."""
+    shared: dict[str, Any] = {}
+    owns: list[dict[str, Any]] = [{}, {}]
+    made = iter(range(10_000))
+
+    def adapters() -> list[PydanticAIAdapter]:
+        given: Any = {"strict": strict, "shared": shared, "new_id": lambda: f"local-{next(made)}"}
+        return [PydanticAIAdapter(Context(own=own, **given)) for own in owns]
+
+    both = adapters()
+    fields = set()
+    for place, (number, wire) in enumerate(tangle(seed)):
+        if place % 40 == 39:
+            shared, owns = json.loads(json.dumps([shared, owns]))
+            both = adapters()
+        before = json.dumps([shared, owns])
+        found: Any = None
+        try:
+            found = both[number].plain(wire)
+        except (KeyError, TypeError, AttributeError):
+            pass
+        assert json.dumps([shared, owns]) == before
+        try:
+            events = both[number].decode(wire)
+        except (MalformedEvent, UnknownEvent, RepeatedEvent, ProtocolStopped):
+            assert found is None, (seed, place)
+            continue
+        if found is not None:
+            (only,) = events
+            assert isinstance(only, BlockDelta)
+            part = PartKey(only.session_id or "", only.message_id, only.block_index)
+            key = part if only.field == "text" else (*part, only.field)
+            assert found == (key, only.text, None), (seed, place)
+            assert json.dumps([shared, owns]) == before, (seed, place)
+            fields.add(only.field)
+    return fields
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_what_takes_the_short_way_is_one_delta(strict: bool) -> None:
+    fields = [taken_short(seed, strict) for seed in range(60)]
+    assert set().union(*fields) == {"text", "input"}
 
 
 # --- responses ------------------------------------------------------------------------------------
@@ -395,6 +592,22 @@ def test_a_tool_that_did_not_succeed(status: str, part: Wire) -> None:
     # The result may come first, and under the name that it had.
     late = {"event_kind": "function_tool_result", "result": result("why", **part)["part"]}
     assert tool_of(fed(late, call(0, "{}"))).status == status
+
+
+def test_the_id_of_a_call_is_what_was_said_last() -> None:
+    def named(call_id: str) -> Wire:
+        return delta(0, "tool_call", args_delta="x", tool_call_id=call_id)
+
+    begun = [call(0, "{", "c1"), named("c1")]
+    assert tool_of(fed(*begun)).call_id == "c1"
+    assert tool_of(fed(*begun, named("c2"))).call_id == "c2"
+    assert tool_of(fed(*begun, named("c2"), named("c2"), named("c1"))).call_id == "c1"
+    # A start that names none takes the place of one that did.
+    again = [*begun, call(0, "{", None, previous="tool-call")]
+    assert tool_of(fed(*again)).call_id is None
+    assert tool_of(fed(*again, named("c1"))).call_id == "c1"
+    # As does the part that deltas came before.
+    assert tool_of(fed(named("c1"), call(0, "{", "c2"), named("c1"))).call_id == "c1"
 
 
 def test_arguments_that_are_an_object() -> None:

@@ -301,6 +301,27 @@ def test_plain_deltas_take_the_short_way(monkeypatch: pytest.MonkeyPatch) -> Non
     assert seen == [daemon.sent[0], daemon.sent[6]]
 
 
+def test_the_output_of_a_tool_takes_the_short_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    daemon = Daemon()
+    daemon.tool(FIRST, "t1", None)
+    first = len(daemon.sent)
+    for piece in "abcdef":
+        daemon.emit("tool_output_chunk", chunk=piece, toolUseId="t1")
+    daemon.emit("tool_output_chunk", chunk=7, toolUseId="t1")
+    daemon.emit("tool_output_chunk", chunk="g", toolUseId="t2")
+    daemon.emit("tool_output_chunk", chunk="h", toolUseId="t1")
+    seen: list[Any] = []
+    decode = VellumV2Adapter.decode
+    monkeypatch.setattr(
+        VellumV2Adapter, "decode", lambda self, wire: seen.append(wire) or decode(self, wire)
+    )
+    store = fold(PROTOCOL, daemon.sent)
+    assert all("chunk" not in wire["message"] for wire in seen[: first - 1])
+    assert seen[first:] == daemon.sent[first + 6 : first + 8]
+    parts = [part for message in store.messages("c1") for part in store.parts("c1", message.id)]
+    assert [part.field_text("output") for part in parts if "output" in part.others] == ["doabcdefh"]
+
+
 def test_what_is_remembered_ends_with_the_turn_and_is_bounded() -> None:
     daemon = Daemon()
     for place in range(300):

@@ -36,17 +36,18 @@ from typing import Any, ClassVar
 
 from ..errors import ProtocolStopped
 from ..events import BlockReplaced, Event, SessionState
-from ..keys import PartKey
+from ..keys import HotKey, PartKey
 from ..model import Json, thaw
 from .ag_ui_apply import STREAMED, Thread
 from .ag_ui_chunks import continued, expand
-from .ag_ui_messages import TEXT, wire_message
+from .ag_ui_messages import INPUT, TEXT, wire_message
 from .ag_ui_schema import clean, clean_messages, fits, is_message
 from .ag_ui_verify import Flow
 from .base import Context, Declaration, DeltaShape, PlainDelta, Reads, ShortShape
 from .members import Members, an_id, maybe_id, wrong
 
 _CHUNK = "TEXT_MESSAGE_CHUNK"
+_ARGS, _CALL_CHUNK = "TOOL_CALL_ARGS", "TOOL_CALL_CHUNK"
 _SAFE = 2**53 - 1
 
 
@@ -84,8 +85,8 @@ class AgUiAdapter:
         same=(("type",), ("messageId",)),
         optional=((("timestamp",), "integer"),),
         sizes=(((), 3),),
-        # Another stream may replay the run.
-        guard=lambda adapter, wire: (adapter._thread.run, "start"),
+        # Another stream may replay the run, or drop what is streaming.
+        guard=lambda adapter, wire: (adapter._known, "cooled"),
     )
 
     def __init__(self, context: Context | None = None) -> None:
@@ -96,11 +97,15 @@ class AgUiAdapter:
             own.setdefault(name, {})
         self._flow = Flow(own["flow"], context.strict)
         self._thread = Thread(context, self._flow)
-        # What `plain` reads: the part by event type and message id (None: a chunk without one).
+        # What `plain` reads: the part by event type and message id (None: a chunk that names
+        # nothing), or call id; good as long as `_known` says what it said when they were learnt.
         # Never saved: the first delta after a load takes the long way and is remembered again.
-        self._live: dict[str, dict[str | None, PartKey]] = {
-            name: {} for name in (*STREAMED, _CHUNK)
+        self._live: dict[str, dict[str | None, HotKey]] = {
+            name: {} for name in (*STREAMED, _CHUNK, _CALL_CHUNK)
         }
+        self._live_calls: dict[str, dict[str, HotKey]] = {_ARGS: {}, _CALL_CHUNK: {}}
+        self._known: Members = {"cooled": 0}
+        self._cooled = 0
 
     @classmethod
     def detects(cls, wire: Any) -> bool:
@@ -113,13 +118,16 @@ class AgUiAdapter:
         return isinstance(messages, list) and all(map(is_message, messages))
 
     def plain(self, wire: Any) -> PlainDelta | None:
-        """The text delta of a message that is streaming."""
-        message_id = wire.get("messageId")
-        key = self._live[wire["type"]][message_id]
+        """The delta of a text, or of a call's arguments, that is streaming."""
+        message_id, size = wire.get("messageId"), 3
+        if message_id is not None:
+            key = self._live[wire["type"]][message_id]
+        elif "toolCallId" in wire:
+            key = self._live_calls[wire["type"]][wire["toolCallId"]]
+        else:
+            key, size = self._live[wire["type"]][None], 2
         text = wire["delta"]
-        size = 2 if message_id is None else 3
-        thread = self._thread
-        if text.__class__ is not str or thread.run["start"] != thread.start:
+        if text.__class__ is not str or self._known["cooled"] != self._cooled:
             return None
         if len(wire) != size:
             at = wire.get("timestamp")
@@ -158,26 +166,43 @@ class AgUiAdapter:
 
         While chunks are assembled, an explicit delta of their producer ends them: it may not.
         """
-        live, thread, lanes = self._live, self._thread, self._own["lanes"]
-        chunks = live[_CHUNK]
-        chunks.clear()
-        if thread.cool is None or lanes:
-            for table in live.values():
+        live, calls = self._live, self._live_calls
+        thread, lanes = self._thread, self._own["lanes"]
+        tables: list[dict[Any, HotKey]] = [*live.values(), *calls.values()]
+        known, cool, thread.cool = thread.known, thread.cool, {}
+        if lanes or known is not self._known or known["cooled"] != self._cooled:
+            for table in tables:
                 table.clear()
-        elif thread.cool:
-            for message_id in thread.cool:
-                for table in live.values():
-                    table.pop(message_id, None)
-        thread.cool = {}
+            self._known, self._cooled = known, known["cooled"]
+        else:
+            for table in (live[_CHUNK], live[_CALL_CHUNK], calls[_CALL_CHUNK]):
+                table.clear()
+            for entity in cool:
+                for table in tables:
+                    table.pop(entity, None)
+        if thread.run["start"] != thread.start:
+            return  # another stream speaks for the run
+        key: HotKey | None
         if lanes:
-            found = continued(lanes)
-            if found is not None and found[0] == _CHUNK and thread.streams_text(found[1], "text"):
-                key = PartKey(thread.session_id, found[1], TEXT)
-                chunks.update({None: key, found[1]: key})
-        elif event is not None and event["type"] in STREAMED:
+            kind, entity = continued(lanes) or ("", "")
+            if kind == _CHUNK and thread.streams_text(entity, "text"):
+                key = PartKey(thread.session_id, entity, TEXT)
+                live[_CHUNK].update({None: key, entity: key})
+            elif kind == _CALL_CHUNK and (key := self._input_of(entity)) is not None:
+                live[_CALL_CHUNK][None] = calls[_CALL_CHUNK][entity] = key
+        elif event is None:
+            return
+        elif event["type"] in STREAMED:
             message_id = event["messageId"]
             if thread.streams_text(message_id, STREAMED[event["type"]]):
                 live[event["type"]][message_id] = PartKey(thread.session_id, message_id, TEXT)
+        elif event["type"] == _ARGS and (key := self._input_of(event["toolCallId"])) is not None:
+            calls[_ARGS][event["toolCallId"]] = key
+
+    def _input_of(self, call_id: str) -> HotKey | None:
+        """Where the arguments of a call are that are streaming."""
+        message_id = self._thread.streams_input(call_id)
+        return None if message_id is None else (self._thread.session_id, message_id, call_id, INPUT)
 
     def _translated(self, event: Members) -> tuple[Members, Callable[[], None]]:
         """An event of today for a retired one, and what notes that it was taken."""

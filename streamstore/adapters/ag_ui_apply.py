@@ -97,7 +97,7 @@ class Thread:
     """The thread that a stream speaks of; `apply` takes its events.
 
     Attributes:
-        cool: message ids whose deltas may not take the short way any more, None for all; the
+        cool: messages and calls, by id, whose deltas may not take the short way any more; the
             adapter takes them out.
         run, start: the run as the thread remembers it, and its start by this stream: where
             `run["start"]` is another one, a stream started it anew, and delivers it whole.
@@ -122,7 +122,7 @@ class Thread:
                 subagents={},
                 thoughts=0,
             )
-        self.cool: dict[str, None] | None = {}
+        self.cool: dict[str, None] = {}
         self.start: int | None = own["start"]
         self.run: Members = {"start": self.start}
         if self.start is not None:
@@ -140,6 +140,14 @@ class Thread:
         """A table of the thread: `messages`, `calls`, `runs`, `early`, `interrupts`, `known`."""
         table: Members = self._context.of_session(self.session_id).setdefault(name, {})
         return table
+
+    @property
+    def known(self) -> Members:
+        """What is known of the session; `cooled`: how often some stream of it did what no short
+        way may miss, such as a replay, or dropping a call."""
+        known = self._table("known")
+        known.setdefault("cooled", 0)
+        return known
 
     @property
     def _messages(self) -> Members:
@@ -165,6 +173,14 @@ class Thread:
             and message_id in self._flow.open(kind)
             and message_id not in self._own["muted"]
         )
+
+    def streams_input(self, call_id: str) -> str | None:
+        """The message of a call whose delta has nothing to do but be appended; None for others."""
+        call = self._calls.get(call_id)
+        if call is None or "input" in call or call_id not in self._flow.open("tool"):
+            return None
+        message_id: str = call["in"]
+        return message_id
 
     def _add(self, message_id: str, role: str, info: Members, at: int | None = None) -> Members:
         """Remember a new message, by default behind all others."""
@@ -275,7 +291,7 @@ class Thread:
         else:
             self._drop_calls(message_id, record)
             self._order.remove(message_id)
-        self._cool(message_id)
+        self._cool_all()
         return MessageRemoved(session_id=self.session_id, message_id=message_id)
 
     def _drop_calls(self, message_id: str, record: Members) -> None:
@@ -284,9 +300,12 @@ class Thread:
                 del self._calls[call_id]
         record["calls"] = []
 
-    def _cool(self, message_id: str) -> None:
-        if self.cool is not None:
-            self.cool[message_id] = None
+    def _cool(self, entity: str) -> None:
+        self.cool[entity] = None
+
+    def _cool_all(self) -> None:
+        """No delta takes the short way any more, of this stream or another one of the session."""
+        self.known["cooled"] += 1
 
     # -- events ------------------------------------------------------------------------------
 
@@ -370,7 +389,7 @@ class Thread:
         if self._is_rebuilt(message_id):
             return []
         self._drop_calls(message_id, record)
-        self._cool(message_id)
+        self._cool_all()
         record.update(text=False, parts=0, info={})
         record.pop("mixed", None)
         record.pop("also", None)
@@ -564,6 +583,7 @@ class Thread:
     def _tool_end(self, event: Members) -> list[Event]:
         call_id = event["toolCallId"]
         call = self._calls.get(call_id)
+        self._cool(call_id)
         if call is None:
             return []
         fields = self._call_metadata(call_id, event)
@@ -631,6 +651,7 @@ class Thread:
         if record["text"]:
             events.append(self._block(BlockRemoved, message_id, TEXT))
             record["text"] = False
+            self._cool_all()
         parts = mixed_parts(content or ())
         kinds = [part["kind"] for part in parts]
         for index, kind in enumerate(record.get("mixed", ())):
@@ -717,7 +738,7 @@ class Thread:
         if record is None:
             record = self._add(message_id, role, {}, at)
         record["role"], record["info"] = role, info_of(message)
-        self._cool(message_id)
+        self._cool_all()
         events += [self._updated(message_id, record), *anew]
         if role == "activity":
             record[CONTENT] = thaw(message[CONTENT])
@@ -851,7 +872,7 @@ class Thread:
         own, run = self._own, event["runId"]
         if not self._context.bound:
             own["session"] = event["threadId"]
-        self.cool = None
+        self._cool_all()
         runs, known = self._table("runs"), self._table("known")
         record: Members | None = runs.pop(run, None)
         replay = record is not None and own["runs"].get(run) != record["start"]
@@ -950,7 +971,7 @@ class Thread:
                 said = error if status == "error" else None
                 events.append(self._closing(message_id, status, said))
         self._own["opened"] = {}
-        self.cool = None
+        self._cool_all()
         return events
 
     def next_thought(self, new_id: Callable[[], str]) -> tuple[str, Callable[[], None]]:
@@ -1046,6 +1067,7 @@ class Thread:
         """Messages of a session that were fetched, as a snapshot; its state while none is known."""
         before, self._own["session"] = self.session_id, session_id
         try:
+            self._cool_all()  # the next delta of a text ends that it is as it was fetched
             results, known = results_of(messages), self._messages
             for number, message in enumerate(messages):
                 if message["id"] in known:

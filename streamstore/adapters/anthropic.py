@@ -46,11 +46,11 @@ from ..events import (
     SessionError,
     ToolResult,
 )
-from ..keys import PartKey, is_id
+from ..keys import HotKey, PartKey, is_id
 from ..model import Json, Message, Part, freeze, thaw
 from ..partialjson import partial_json
 from ..text import has_surrogate
-from .base import NAMED, Context, Declaration, DeltaShape, HotKey, PlainDelta, Reads, ShortShape
+from .base import NAMED, Context, Declaration, DeltaShape, PlainDelta, Reads, ShortShape
 from .members import (
     Members,
     a_number,

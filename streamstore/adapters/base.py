@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal, Protocol, TypeAlias
 import attrs
 
 from ..events import Event
-from ..keys import PartKey
+from ..keys import HotKey
 from ..limits import Limits
 from ..model import Json, Message, Part, Sequencing, Session
 
@@ -39,7 +39,9 @@ class DeltaShape:
         type: value of the member `type` at the top of a delta.
         body: member that holds the rest ("" when the rest is at the top, too).
         session, message, block, text: members of the body, all strings but an integer block.
-        block_is_id: the block is a string as well.
+        block_is_id, block_is_number: the block is a string as well, or always an integer.
+        prefix: what stands before the block in its index: ids of other kinds may be the same.
+        of_field: the field that all of them are of.
         field: member that names the field, "" where every delta is of `text`.
         field_always: every delta has it.
         seq: member of the body with the seq, "" where the protocol has none.
@@ -63,6 +65,9 @@ class DeltaShape:
     spare: tuple[str, ...] = ()
     envelope: str = ""
     block_is_id: bool = False
+    block_is_number: bool = False
+    prefix: str = ""
+    of_field: str = "text"
     others_ignored: bool = False
 
 
@@ -131,9 +136,6 @@ class ShortShape:
     guard: Callable[[Any, Any], tuple[Any, Any]] | None = None
 
 
-#: What finds the part and field of a delta: the part's key, and the field's name behind it where
-#: that is not `text`.
-HotKey: TypeAlias = PartKey | tuple[str, str, int | str, str]
 #: Key, text and seq (None without one) of a delta that needs nothing but to be appended; see
 #: `Adapter.plain`. A bare tuple: a named one costs more than all the rest.
 PlainDelta: TypeAlias = tuple[HotKey, str, int | None]
@@ -213,6 +215,7 @@ class Adapter(Protocol):
     """
 
     declaration: ClassVar[Declaration]
+    #: A class may have `more_deltas` as well, a tuple of shapes that are rarer than this one.
     delta: ClassVar[DeltaShape | None]
 
     def __init__(self, context: Context) -> None: ...

@@ -55,7 +55,7 @@ from ..events import (
     SessionStatus,
     ToolResult,
 )
-from ..keys import PartKey, is_id
+from ..keys import HotKey, PartKey, hot_key, is_id
 from ..model import Json
 from .base import Context, Declaration, DeltaShape, PlainDelta, Reads
 from .langchain_messages import INPUT, REASONING, ROLES, WIRE, message_of, wire_message
@@ -102,6 +102,7 @@ _KINDS: Mapping[str, str] = {
 _NAMESPACES = ("langgraph_checkpoint_ns", "checkpoint_ns")
 #: The first event of a graph's run, whose name is not known while the protocol is not.
 _RUN, _NAMED = frozenset(("run_id", "attempt")), frozenset(("event", "data"))
+_NAMED_BY_ID = _NAMED | {"id"}
 #: Events of a graph that change no message.
 _SILENT = frozenset(
     "messages/metadata custom debug checkpoints tasks events feedback heartbeat".split()
@@ -139,11 +140,13 @@ class LangChainAdapter:
         self._new_id = context.new_id
         self._own = context.own
         self._shared = context.of_session()
-        # Made of the memory: by id of a message its text's key, the metadata that each chunk may
-        # repeat, and the namespace it is open in, so that a plain delta makes no tuple.
-        self._plain: dict[str, tuple[PartKey, Members, str, Members]] = {}
-        # As deltas of the agent protocol come: by index a block's key and its message's memory.
-        self._texts: dict[int, tuple[PartKey, Members]] = {}
+        # Made of the memory: by id of a message its text's key (None without one), the metadata
+        # that each chunk may repeat, the namespace it is open in, its memory, and what that says
+        # of the wire, which each chunk that takes the long way makes anew.
+        self._plain: dict[str, tuple[PartKey | None, Members, str, Members, Members]] = {}
+        # As deltas of the agent protocol come: by index the type and member of a block's deltas,
+        # their key, and the memories of its message and of itself.
+        self._blocks: dict[int, tuple[str, str, HotKey, Members, Members]] = {}
         for scope, message_id in self._own.get("current", {}).items():
             self._learn(message_id, scope)
 
@@ -178,52 +181,82 @@ class LangChainAdapter:
         )
 
     def plain(self, wire: Any) -> PlainDelta | None:
-        """The short way of a chunk that brings text to the end of a content, and nothing else."""
+        """The short way of a chunk that brings text to the end of a content, or input to a tool,
+        and nothing else."""
         metadata: Any = None
-        if wire.__class__ is dict and wire.get("event") == "content-block-delta":
-            return self._plain_delta(wire)
-        if wire.__class__ is list or (wire.get("data").__class__ is list):
-            pair = wire if wire.__class__ is list else wire["data"]
-            if len(pair) != 2 or (wire.__class__ is dict and wire["event"] != "messages"):
+        event = wire.get("event") if wire.__class__ is dict else None
+        if event is not None:
+            if event == "content-block-delta":
+                return self._plain_delta(wire)
+            if event != "messages" or (len(wire) > 2 and not wire.keys() <= _NAMED_BY_ID):
                 return None
-            wire, metadata = pair
+            wire = wire["data"]
+            if wire.__class__ is not list:
+                return None
+        if wire.__class__ is list:
+            if len(wire) != 2:
+                return None
+            wire, metadata = wire
             if metadata.__class__ is not dict or not _is_metadata(metadata):
                 return None
         if wire["type"] == "AIMessageChunk":
-            key, repeated, scope, known = self._plain[wire["id"]]
+            message_id = wire["id"]
+            key, repeated, scope, known, about = self._plain[message_id]
             text, said = wire["content"], wire.get("response_metadata")
+            extra = wire.get("additional_kwargs")
             if (
                 text.__class__ is str
-                and text
-                and wire.get("tool_call_chunks") in (None, [])
-                and wire.get("additional_kwargs") in (None, {})
+                and (extra in (None, {}) or extra.keys() == {"tool_calls"})
                 and wire.get("usage_metadata") is None
                 and wire.get("chunk_position") is None
                 and wire.get("name") is None
                 and (said in (None, {}) or said == repeated)
                 and _scope_of(metadata) == scope
-                and known["last"] == key.block_index  # another stream may have gone on
+                and known[WIRE] is about  # another stream may have gone on
                 and not known["closed"]
-                and self._shared["messages"].get(wire["id"]) is known
+                and self._shared["messages"].get(message_id) is known
+                and "lc" not in wire
             ):
-                return (key, text, None)
+                tools = wire.get("tool_call_chunks")
+                if text:
+                    return (key, text, None) if key and tools in (None, []) else None
+                if tools.__class__ is list and len(tools) == 1:
+                    return self._plain_input(message_id, known, tools[0])
+        return None
+
+    def _plain_input(self, message_id: str, known: Members, chunk: Any) -> PlainDelta | None:
+        """The same of a chunk of a tool's call that brings nothing but input."""
+        place = _place_of(known["tools"], chunk)
+        if place is None:
+            return None
+        tool, text = known["tools"][place], chunk["args"]
+        name, call_id = chunk.get("name"), chunk.get("id")
+        if (
+            text.__class__ is str
+            and text
+            and tool["args"]
+            and (call_id is None or call_id.__class__ is str)
+            and (tool["id"] or call_id) == tool["id"]
+            and (name is None or (name.__class__ is str and tool["name"] and not self._strict))
+        ):
+            return ((self._session, message_id, tool["key"], INPUT), text, None)
         return None
 
     def _plain_delta(self, wire: Any) -> PlainDelta | None:
         """The same of a bare delta of the agent protocol; in its envelope a number is noted."""
         delta, index = wire["delta"], wire["index"]
-        member = _DELTAS[delta["type"]]
-        key, known = self._texts[index]
+        kind, member, key, known, block = self._blocks[index]
         text = delta[member]
         if (
-            text.__class__ is str
+            delta["type"] == kind
+            and text.__class__ is str
             and index.__class__ is int  # true is no index 1
             and "data" not in wire
             and wire.get("type") != "event"
-            and str(index) in known["agent"]
+            and known["agent"].get(str(index)) is block
             and not known["closed"]
-            and self._own["current"].get("") == key.message_id
-            and self._shared["messages"].get(key.message_id) is known
+            and self._own["current"].get("") == key[1]
+            and self._shared["messages"].get(key[1]) is known
         ):
             return (key, text, None)
         return None
@@ -235,7 +268,7 @@ class LangChainAdapter:
         if not isinstance(wire, dict):
             raise MalformedEvent("", f"must be an object, not {describe(wire)}")
         event, kind = wire.get("event"), wire.get("type")
-        if type(event) is str and "data" in wire and wire.keys() <= {"event", "data", "id"}:
+        if type(event) is str and "data" in wire and wire.keys() <= _NAMED_BY_ID:
             return self._named(event, wire["data"])
         if kind == "event":
             return self._envelope(wire)
@@ -444,7 +477,10 @@ class LangChainAdapter:
         opened = self._own.setdefault("open", {})
         opened[message_id] = True
         if len(opened) > _MESSAGES:
-            del opened[next(iter(opened))]
+            oldest = next(iter(opened))
+            del opened[oldest]
+            self._plain.pop(oldest, None)  # what comes for it opens it again
+            self._blocks.clear()
         current = self._own.setdefault("current", {})
         if current.get(scope) != message_id:
             self._plain.pop(current.get(scope, ""), None)
@@ -455,15 +491,19 @@ class LangChainAdapter:
         return message_id, known, events
 
     def _learn(self, message_id: str, scope: str) -> None:
-        """Have the short way take text at the end of a message's content."""
+        """Have the short way take text at the end of a message's content, and tools' input."""
         known = self._shared.get("messages", {}).get(message_id)
         self._plain.pop(message_id, None)
-        if known is None or known["closed"] or known["last"] is None:
+        if known is None or known["closed"] or message_id not in self._own.get("open", {}):
             return
-        said = known[WIRE].get("response_metadata") or {}
-        repeated = {name: value for name, value in said.items() if name == "model_provider"}
-        key = PartKey(self._session, message_id, known["last"])
-        self._plain[message_id] = (key, repeated, scope, known)
+        about = known[WIRE]
+        if about.get("type") != "AIMessageChunk":
+            return
+        provider = (about.get("response_metadata") or {}).get("model_provider")
+        repeated = {"model_provider": provider} if type(provider) is str else {}
+        last = known["last"]
+        key = None if last is None else PartKey(self._session, message_id, last)
+        self._plain[message_id] = (key, repeated, scope, known, about)
 
     def _at(self, message_id: str, block: int | str) -> dict[str, Any]:
         return {"session_id": self._session, "message_id": message_id, "block_index": block}
@@ -499,9 +539,11 @@ class LangChainAdapter:
         target = message_id if message_id is not None else given or ""
         if type(extra.get(REASONING)) is str:
             texts += self._append_reasoning(target, known, extra[REASONING])
-        texts += self._content(target, known, chunk["content"])
-        for tool in tools:
-            texts += self._tool(target, known, tool)
+        content = self._content(target, known, chunk["content"])
+        inputs = [event for tool in tools for event in self._tool(target, known, tool)]
+        if chunk["content"] or not (texts or inputs):
+            texts += content  # an empty text beside others is no delta
+        texts += inputs
 
         final, memory, opened = self._enter(given, scope, role)
         if memory[WIRE].get("id") is not None:
@@ -909,14 +951,11 @@ class LangChainAdapter:
     def _block_delta(self, data: Members, scope: str, seq: int | None) -> Sequence[Event]:
         index, delta = a_number(data, "index"), an_object(data, "delta")
         kind = delta.get("type")
-        change: tuple[str, str] | None = None
+        field = member = text = ""
         fields: Members = {}
         if type(kind) is str and kind in _DELTAS:
-            change = ("text", a_string(delta, _DELTAS[kind], "delta"))
-        elif kind == "tool-call-delta":
-            change = (INPUT, a_string(delta, "args", "delta"))
-        elif kind == "data-delta":
-            change = ("data", a_string(delta, "data", "delta"))
+            field, member = _DELTAS[kind]
+            text = a_string(delta, member, "delta")
         elif kind == "block-delta":
             fields = an_object(delta, "fields", "delta")
         elif type(kind) is not str:
@@ -925,7 +964,7 @@ class LangChainAdapter:
             raise UnknownEvent(kind)
         message_id, known, events = self._in_message(scope, seq)
         at = self._at(message_id, index)
-        implied = {"text": "text", INPUT: "tool_call_chunk"}.get(change[0] if change else "", "")
+        implied = {"text": "text", INPUT: "tool_call_chunk"}.get(field, "")
         if kind == "reasoning-delta":
             implied = "reasoning"
         block = known["agent"].get(str(index))
@@ -935,18 +974,18 @@ class LangChainAdapter:
             block = {"type": type_, WIRE: {"in": "agent", "block": {"type": type_}}}
             block[INPUT] = False
             known["agent"][str(index)] = block
-            if change is not None:
-                events.append(BlockDelta(**at, field=change[0], text=change[1]))
+            if field:
+                events.append(BlockDelta(**at, field=field, text=text))
             events.append(BlockUpdated(**at, kind=_agent_kind(type_), fields={WIRE: block[WIRE]}))
-        elif change is not None:
-            events.append(BlockDelta(**at, field=change[0], text=change[1]))
-        if change is not None:
-            if change[0] == "text" and not scope:
-                key = PartKey(self._session, message_id, index)
-                self._texts[index] = (key, known)
-                if len(self._texts) > _MESSAGES:
-                    del self._texts[next(iter(self._texts))]
-            block[INPUT] = block[INPUT] or change[0] == INPUT
+        elif field:
+            events.append(BlockDelta(**at, field=field, text=text))
+        if field:
+            block[INPUT] = block[INPUT] or field == INPUT
+            if not scope:
+                key = hot_key(PartKey(self._session, message_id, index), field)
+                self._blocks[index] = (kind, member, key, known, block)
+                if len(self._blocks) > _MESSAGES:
+                    del self._blocks[next(iter(self._blocks))]
             return events
         said = {name: value for name, value in fields.items() if value is not None}
         args = said.pop("args", None) if _agent_kind(block["type"]) == "tool" else None
@@ -1043,8 +1082,13 @@ _AGENT: Mapping[str, Handler] = {
 
 # --- messages of the wire -------------------------------------------------------------------------
 
-#: What carries the text of a delta of the agent protocol, by its type.
-_DELTAS: Mapping[str, str] = {"text-delta": "text", "reasoning-delta": "reasoning"}
+#: What a delta of the agent protocol appends to, and what carries it, by its type.
+_DELTAS: Mapping[str, tuple[str, str]] = {
+    "text-delta": ("text", "text"),
+    "reasoning-delta": ("text", "reasoning"),
+    "tool-call-delta": (INPUT, "args"),
+    "data-delta": ("data", "data"),
+}
 #: Members of chunks that the last one sets, and those that chunks of tools have beside them.
 _ABOUT = ("name", "chunk_position")
 _ABOUT_TOOLS = ("tool_call_id", "status", "artifact")

@@ -192,11 +192,11 @@ class OpenAIChatAdapter:
         )
 
     def plain(self, wire: Any) -> PlainDelta | None:
-        """The text of a chunk that carries nothing else, of a part that is open."""
+        """The text or arguments of a chunk that carries nothing else, of a part that is open."""
         usual = self._usual(wire)
         if usual is None:
             return None
-        delta, (keys, known, _) = usual
+        delta, (keys, known, call) = usual
         if len(delta) == 1:
             text = delta.get("content")  # the usual one costs no items
             if text.__class__ is str and text:
@@ -207,7 +207,7 @@ class OpenAIChatAdapter:
             name, text = "", None
             for member, value in delta.items():
                 if value is None or value == "":
-                    if member not in known and member not in keys:
+                    if member not in keys and known[member] is None and value == "":
                         return None
                 elif member == "role":
                     if value.__class__ is not str or not known.get("role"):
@@ -218,7 +218,7 @@ class OpenAIChatAdapter:
                     name, text = member, value
         if text.__class__ is str and text:
             return (keys[name], text, None)
-        return None
+        return _arguments(call, text) if name == "tool_calls" else None
 
     def decode(self, wire: Any) -> Sequence[Event]:
         """The events of one wire object; none for a filter's chunk.
@@ -232,8 +232,11 @@ class OpenAIChatAdapter:
         try:
             usual = self._usual(wire)
             if usual is not None and len(usual[0]) == 1:
-                return [_argument(usual[1], usual[0]["tool_calls"])]
-        except (KeyError, TypeError, AttributeError, ValueError):
+                found = _arguments(usual[1].call, usual[0]["tool_calls"])
+                if found is not None:
+                    (_, message_id, block, field), text, _ = found
+                    return [_delta(message_id, block, text, field)]
+        except (KeyError, TypeError, AttributeError):
             pass  # it says more than that, or is malformed: read it all
         error = wire.get("error")
         if error:
@@ -483,18 +486,42 @@ class OpenAIChatAdapter:
             ended = choice["closed"] and not choice["done"] and "content" in choice["texts"]
             if not choice["merged"] or choice["parsed"] or choice["fresh"] or ended:
                 self._armed.pop(index, None)
-            elif index not in self._armed or len(self._armed[index].keys) != len(choice["texts"]):
-                message_id = _message_id(current, index)
+                continue
+            armed = self._armed.get(index)
+            keys = armed.keys if armed is not None else {}
+            message_id = _message_id(current, index)
+            if len(keys) != len(choice["texts"]):
                 keys = {
                     name: PartKey(self._context.session_id, message_id, block)
                     for name, block in choice["texts"].items()
                 }
-                self._armed[index] = _Armed(keys, choice["delta"], (message_id, choice))
+            call = self._last_call(message_id, choice) if choice["calls"] else None
+            self._armed[index] = _Armed(keys, choice["delta"], call)
+
+    def _last_call(self, message_id: str, choice: Members) -> _Call | None:
+        """The call that came last, when more of its arguments would change nothing here."""
+        last, at = choice["last"], choice["at"]
+        block = at.get(last)
+        if block is None or choice["tool"] != block or choice["calls"][block]["from"] != last:
+            return None
+        place, wire = int(last), choice["calls"][block]["wire"]
+        if wire.get("index") is None or not isinstance(wire.get("function"), dict):
+            return None  # the next fragment says what it is
+        if self._strict and place > len(at):
+            return None  # a lenient stream began it
+        return _Call(place, (self._context.session_id, message_id, block, "input"), wire)
 
 
 def _text_member(delta: Members) -> str:
-    """The member with the text, of a delta that the short way took in."""
-    return next(name for name, value in delta.items() if value and name != "role")
+    """The member with the text, of a delta that the short way took in.
+
+    Raises:
+        TypeError: it has arguments, which stand deeper.
+    """
+    name = next(name for name, value in delta.items() if value and name != "role")
+    if delta[name].__class__ is not str:
+        raise TypeError(name)
+    return name
 
 
 class _Armed(NamedTuple):
@@ -502,13 +529,27 @@ class _Armed(NamedTuple):
 
     Attributes:
         keys: of its text parts, by the delta's member.
-        known: members that may ride along when they are null, and its role.
-        calls: its message and its memory, for fragments of arguments.
+        known: members that may ride along when they are null or empty, and its role.
+        call: the call whose arguments may follow, None for none.
     """
 
     keys: dict[str, PartKey]
     known: Members
-    calls: tuple[str, Members]
+    call: _Call | None
+
+
+class _Call(NamedTuple):
+    """A call for the short ways.
+
+    Attributes:
+        place: the index under which its fragments come.
+        key: of its input.
+        wire: the call as it came, which fragments may repeat.
+    """
+
+    place: int
+    key: tuple[str, str, str, str]
+    wire: Members
 
 
 class _Place(NamedTuple):
@@ -784,29 +825,42 @@ def _refuse(record: Members | None, choices: Sequence[_Choice]) -> None:
                 raise ProtocolStopped(f"tool call {call.place} has no function")
 
 
-def _argument(armed: _Armed, calls: Any) -> Event:
-    """The event of the usual fragment: more arguments of the call that came last.
+def _arguments(
+    known: _Call | None, calls: Any
+) -> tuple[tuple[str, str, str, str], str, None] | None:
+    """The usual fragment, more arguments of the call that came last; None for others.
 
     Raises:
-        KeyError, TypeError, AttributeError, ValueError: it says more, or something else.
+        KeyError, TypeError, AttributeError: it says more, or something else.
     """
-    (call,) = calls
-    ((name, text),) = call["function"].items()
-    index = call["index"]
-    message_id, known = armed.calls
-    place = str(index)
-    block: str = known["at"][place]
+    if known is None or calls.__class__ is not list or len(calls) != 1:
+        return None
+    place, key, wire = known
+    call = calls[0]
+    index, function = call["index"], call["function"]
+    text = function["arguments"]
     if (
-        len(call) != 2
-        or index.__class__ is not int
-        or name != "arguments"
-        or text.__class__ is not str
-        or not text
-        or known["last"] != place
-        or known["calls"][block]["from"] != place
+        index.__class__ is int
+        and index == place
+        and text.__class__ is str
+        and text
+        and (len(call) == 2 or _repeats(wire, call, ("index", "function")))
+        and (len(function) == 1 or _repeats(wire["function"], function, ("arguments",)))
     ):
-        raise ValueError("is not the usual fragment")
-    return _delta(message_id, block, text, "input")
+        return (key, text, None)
+    return None
+
+
+def _repeats(known: Members, given: Members, beside: tuple[str, ...]) -> bool:
+    """Whether members say what is known, or nothing of it; but for those that are read beside.
+
+    Raises:
+        KeyError: there is one of which nothing is known.
+    """
+    for name, value in given.items():
+        if name not in beside and value != known[name] and value is not None and value != "":
+            return False
+    return True
 
 
 # --- a chunk into events --------------------------------------------------------------------------

@@ -76,6 +76,7 @@ from .openai_responses_memory import (
     blank,
     check_lifecycle,
     contradicts,
+    forget_items,
     has_item,
     intervals_of,
     note_error,
@@ -185,12 +186,12 @@ class OpenAIResponsesAdapter:
         return kind in HANDLERS and (numbered or is_number(wire.get("output_index")))
 
     def plain(self, wire: Any) -> PlainDelta | None:
-        """The short way of the next text delta of a part that had one before."""
+        """The short way of the next delta of a text or an input that had one before."""
         self._offered = -1
         found = self._plain.get(wire["type"])
         if found is None:
             return None
-        member, keys = found
+        member, size, keys = found
         output, index = wire["output_index"], wire[member]
         number, text, ends = wire["sequence_number"], wire["delta"], self._ends
         if (
@@ -202,8 +203,8 @@ class OpenAIResponsesAdapter:
             and number == ends[-1] + 1
             and number < NUMBERS
             and wire["item_id"].__class__ is str
-            # The six members read here, and padding; for anything else there is the long way.
-            and len(wire) == 6 + ("logprobs" in wire) + ("obfuscation" in wire)
+            # The members read here, and padding; for anything else there is the long way.
+            and len(wire) == size + ("logprobs" in wire) + ("obfuscation" in wire)
             and not wire.get("logprobs")
             and wire.get("obfuscation", "").__class__ is str
         ):
@@ -369,7 +370,7 @@ class OpenAIResponsesAdapter:
             lanes[lane] = key
             if len(lanes) > DETAILED:
                 del lanes[next(other for other in lanes if other)]
-        if lane == "" and self._focus != key:
+        if lane == "" and (self._focus != key or self._ends is not self._responses[key]["ends"]):
             self._look_at(key)
 
     def _look_at(self, key: str) -> None:
@@ -433,7 +434,10 @@ class OpenAIResponsesAdapter:
         again = kind == CREATED and known and current != key
         if again and (here.seq is None or entry.get("fetched")):
             entry["rebuild"] = True
-            entry["items"] = {}
+            forget_items(entry)
+            if here.seq is not None:  # what came behind the fetched state comes again, too
+                self._known.count_anew(entry)
+                here = self._here(key, number, kind, lane)
         events: list[Event] = []
         if kind in ENDINGS:
             places = {str(place) for place, _ in placed(entry["items"], output)}

@@ -27,7 +27,7 @@ from ..events import (
     PermissionAsked,
     PermissionReplied,
 )
-from ..keys import PartKey, is_id
+from ..keys import PartKey, hot_key, is_id
 from ..model import TOOL_RANKS
 from .members import Members, a_number, a_string, an_id, an_object, are_objects, objects
 from .openai_responses_items import (
@@ -42,7 +42,7 @@ from .openai_responses_items import (
     tool_name,
     tool_state,
 )
-from .openai_responses_memory import Entry, Here, check_done, placed
+from .openai_responses_memory import Entry, Here, check_done, look_again, placed
 from .openai_responses_schema import INPUT, NOTHING, PROGRESS, TEXTS, WHOLE, Text, said
 
 #: A text that refuses, an image as far as there is one; the part that has a response's sound.
@@ -125,6 +125,8 @@ class Output:
         if not final:
             memory["added"] = True
         if not late or self._strict:
+            if memory.get("type", item["type"]) != item["type"]:
+                look_again(here.entry)  # a strict stream has to refuse what does not fit any more
             for name, member in (("id", "id"), ("type", "type"), ("call", "call_id")):
                 if is_id(item.get(member)):
                     memory[name] = item[member]
@@ -157,6 +159,8 @@ class Output:
         kind = item_kind(item["type"])
         wire = dict(item)
         fields: Members = {WIRE: wire}
+        if final:
+            _forget_plain(here, place, "output", place)
         if kind == "tool":
             member = INPUT.get(item["type"], "")
             if type(item.get(member)) is str:
@@ -217,13 +221,15 @@ class Output:
             kind = part_kind(where[0], type_, memory.get("type"), text)
             known = parts[name] = {"type": type_, "kind": kind}
         elif known.pop("implied", False):
+            if known["type"] != type_:
+                look_again(here.entry)
             known["type"] = type_
         if not final:
             known["added"] = True
         if final:
             known["done"] = True
             known.pop(ANNOTATIONS, None)
-            _forget_plain(here, place, where)
+            _forget_plain(here, place, *where)
         elif ANNOTATIONS in fields and not known.get("done"):
             listed = {str(number): value for number, value in enumerate(fields[ANNOTATIONS])}
             listed.update(known.get(ANNOTATIONS, {}))  # this opening may be the late one
@@ -286,18 +292,21 @@ class Output:
             self._check_text(text, here, place, where)
         implied = self._imply(text, wire, here, place, where)
         block = f"{place}/{where[0]}/{where[1]}" if text.list else str(place)
-        if text.list and here.seq is not None and here.live is not None:
-            known = here.entry["items"][str(place)]["parts"][f"{where[0]}/{where[1]}"]
-            if not known.get("done"):
-                key = PartKey(self._session, here.message, block)
-                keys = here.live.setdefault(wire["type"], (f"{text.list}_index", {}))[1]
-                keys.setdefault(place, {})[where[1]] = key
+        field = "text" if text.list else "input"
+        if here.seq is not None and here.live is not None:
+            memory = here.entry["items"][str(place)]
+            key = hot_key(PartKey(self._session, here.message, block), field)
+            size, index = 6, where[1]
+            if text.list:
+                memory = memory["parts"][f"{where[0]}/{where[1]}"]
+            else:
+                size, index = 5, place
+            if not memory.get("done"):
+                member = f"{text.list or 'output'}_index"
+                keys = here.live.setdefault(wire["type"], (member, size, {}))[2]
+                keys.setdefault(place, {})[index] = key
         appended = BlockDelta(
-            message_id=here.message,
-            block_index=block,
-            field="text" if text.list else "input",
-            text=delta,
-            seq=here.seq,
+            message_id=here.message, block_index=block, field=field, text=delta, seq=here.seq
         )
         return [appended, *implied]
 
@@ -314,7 +323,7 @@ class Output:
         implied = self._imply(text, wire, here, place, where)
         known = here.entry["items"][str(place)]["parts"][f"{where[0]}/{where[1]}"]
         known["done"] = True
-        _forget_plain(here, place, where)
+        _forget_plain(here, place, *where)
         ended = BlockReplaced(
             message_id=here.message,
             block_index=f"{place}/{where[0]}/{where[1]}",
@@ -553,12 +562,12 @@ class Output:
                 raise ProtocolStopped(f"no text at content index {where[1]} of output {place}")
 
 
-def _forget_plain(here: Here, place: int, where: tuple[str, int]) -> None:
-    """A part is whole: what still comes of it takes the long way."""
+def _forget_plain(here: Here, place: int, name: str, index: int) -> None:
+    """A part, or an input, is whole: what still comes of it takes the long way."""
     if here.live is not None:
-        for member, keys in here.live.values():
-            if member == f"{where[0]}_index":
-                keys.get(place, {}).pop(where[1], None)
+        for member, _, keys in here.live.values():
+            if member == f"{name}_index":
+                keys.get(place, {}).pop(index, None)
 
 
 def _listed(found: Members) -> list[Any]:

@@ -13,16 +13,17 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 from ..errors import ProtocolStopped
-from ..keys import PartKey, is_id, is_number, is_order
+from ..keys import HotKey, is_id, is_number, is_order
 from ..marks import Intervals
 from .members import Members, wrong
 from .openai_responses_schema import BEGINNINGS, said
 
 #: A response as it is remembered; see `blank`.
 Entry: TypeAlias = dict[str, Any]
-#: Where the plain deltas of a response go, by type, with the member that numbers the part:
+#: Where the plain deltas of a response go, by type, with the member that numbers the part (of an
+#: input the item's own) and how many members such a delta has:
 #: {output index: {part index: key}}.
-Plain: TypeAlias = dict[str, tuple[str, dict[int, dict[int, PartKey]]]]
+Plain: TypeAlias = dict[str, tuple[str, int, dict[int, dict[int, HotKey]]]]
 
 #: Seqs that one response has, and the numbers that fit into them: four seqs each, because one
 #: event of the wire may come to more than one event of a message or a part.
@@ -88,24 +89,36 @@ class Responses:
 
     def enter(self, key: str, created: Any = None, fetched: bool = False) -> Entry:
         """Begin to remember a response: the last of the session, or, fetched, by its creation."""
-        responses, memory = self.entries, self._memory
-        memory["count"] = count = memory.get("count", 0) + 1
+        responses = self.entries
         created = created if is_order(created) else None
+        count = self._count()
         order: float = count
         if fetched and created is not None:
             order = _order_among(responses.values(), created, order)
         entry = responses[key] = blank(count * _RANGE, order, created)
         by_age = sorted(responses, key=lambda key: responses[key]["base"])
         for old in by_age[:-DETAILED]:
-            if responses[old]["state"] == "ended":
-                responses[old]["items"] = {}
+            if responses[old]["state"] == "ended" and responses[old]["items"]:
+                forget_items(responses[old])
         ended = [old for old in by_age if responses[old]["state"] == "ended"]
         for old in (ended or by_age)[: max(0, len(responses) - _RESPONSES)]:
-            del responses[old]
-            names = memory.get("names", {})
+            forget_items(responses.pop(old))
+            names = self._memory.get("names", {})
             for name in [name for name, known in names.items() if known == old]:
                 del names[name]
         return entry
+
+    def _count(self) -> int:
+        count: int = self._memory.get("count", 0) + 1
+        self._memory["count"] = count
+        return count
+
+    def count_anew(self, entry: Entry) -> None:
+        """Take the numbers of a response in once more, above all that came of it."""
+        entry["base"] = self._count() * _RANGE
+        entry["types"] = {}
+        for list_ in (entry["starts"], entry["ends"]):
+            list_.clear()
 
     def turn(self) -> str | None:
         """The session's status where it changed: that of its latest response."""
@@ -191,6 +204,22 @@ def contradicts(entry: Entry, number: int, kind: str) -> bool:
 
 
 # --- items ----------------------------------------------------------------------------------------
+
+
+def forget_items(entry: Entry) -> None:
+    """Forget the items of a response."""
+    entry["items"] = {}
+    look_again(entry)
+
+
+def look_again(entry: Entry) -> None:
+    """Have the streams that know where its plain deltas go learn it anew.
+
+    They look at the list of its numbers, where they find none any more, and then at the entry.
+    """
+    ends = entry["ends"]
+    entry["ends"] = ends.copy()
+    ends.clear()
 
 
 def has_item(entry: Entry, item_id: Any) -> bool:

@@ -89,6 +89,22 @@ _OURS = ("session.", "permission.", "question.", "todo.", "server.", "log.")
 _TEXT_MESSAGES = {"synthetic": "synthetic", "context.updated": "system"}
 
 # Types of the next dialect that say what one of the other said.
+#: Where every delta has its members, and those of a tool's input.
+_PLACES: dict[str, Any] = {
+    "body": "data",
+    "session": "sessionID",
+    "message": "assistantMessageID",
+    "text": "delta",
+    "id": "id",
+    "spare": ("timestamp",),
+}
+_INPUTS: dict[str, Any] = {
+    **_PLACES,
+    "block": "callID",
+    "block_is_id": True,
+    "prefix": "tool/",
+    "of_field": "input",
+}
 _RENAMED = {"agent.selected": "agent.switched", "model.selected": "model.switched"}
 
 
@@ -150,16 +166,27 @@ class OpencodeV2Adapter:
         resumes=True,
         identity="session and message ids; textID, reasoningID or ordinal, and callID",
     )
-    # Says where everything is; a stream that counts takes deltas without a number the long way.
     delta: ClassVar[DeltaShape | None] = DeltaShape(
-        type="session.next.text.delta",
-        body="data",
-        session="sessionID",
-        message="assistantMessageID",
-        block="textID",
-        text="delta",
-        id="id",
-        spare=("timestamp",),
+        type="session.next.text.delta", block="textID", block_is_id=True, **_PLACES
+    )
+    more_deltas: ClassVar[tuple[DeltaShape, ...]] = (
+        DeltaShape(
+            type="session.next.reasoning.delta",
+            block="reasoningID",
+            block_is_id=True,
+            prefix="reasoning/",
+            **_PLACES,
+        ),
+        DeltaShape(type="session.next.tool.input.delta", **_INPUTS),
+        DeltaShape(type="session.text.delta", block="ordinal", block_is_number=True, **_PLACES),
+        DeltaShape(
+            type="session.reasoning.delta",
+            block="ordinal",
+            block_is_number=True,
+            prefix="reasoning/",
+            **_PLACES,
+        ),
+        DeltaShape(type="session.tool.input.delta", **_INPUTS),
     )
 
     def __init__(self, context: Context | None = None) -> None:

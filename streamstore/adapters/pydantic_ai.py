@@ -52,7 +52,7 @@ from ..events import (
     SessionStatus,
     ToolResult,
 )
-from ..keys import PartKey, is_id
+from ..keys import HotKey, PartKey, hot_key, is_id
 from ..model import Json, Message, Part, thaw
 from .base import Context, Declaration, DeltaShape, PlainDelta, Reads
 from .members import (
@@ -114,8 +114,8 @@ class PydanticAIAdapter:
     - `{"kind": "response" or "request", "parts": [...], ...}`, or a list of them: whole messages.
 
     Remembers the parts of one response per stream (of each its kind and what it has beside its
-    text, and arguments while they are an object that grows), and per session the number of
-    messages and which calls wait for an approval.
+    text, the id of a call, and arguments while they are an object that grows), and per session the
+    number of messages and which calls wait for an approval.
     """
 
     declaration: ClassVar[Declaration] = Declaration(
@@ -132,11 +132,12 @@ class PydanticAIAdapter:
         self._new_id = context.new_id
         self._own = context.own
         self._shared = context.of_session()
-        # Made of the memory: by index of a part the kind of its text deltas and its key, so that
-        # a plain delta makes no tuple.
-        self._plain: dict[int, tuple[str, PartKey]] = {}
+        # Made of the memory: by index of a part the kind of its deltas, the members that a plain
+        # one has and must not have, the call it is of (None for a text), and the key of what it
+        # appends to, so that it makes no tuple.
+        self._plain: dict[int, tuple[str, str, str, str | None, HotKey]] = {}
         for index, block in self._own.get("blocks", {}).items():
-            self._learn_texts(int(index), block)
+            self._learn_deltas(int(index), block)
 
     @classmethod
     def detects(cls, wire: Any) -> bool:
@@ -157,18 +158,20 @@ class PydanticAIAdapter:
         )
 
     def plain(self, wire: Any) -> PlainDelta | None:
-        """The short way of a delta of text or thinking, and nothing else in it."""
+        """The short way of a delta of text, thinking or arguments, and nothing else in it."""
         if wire["event_kind"] == "part_delta":
             delta, index = wire["delta"], wire["index"]
-            kind, key = self._plain[index]
-            text = delta["content_delta"]
+            kind, member, beside, call, key = self._plain[index]
+            text = delta[member]
             if (
                 delta["part_delta_kind"] == kind
                 and text.__class__ is str
                 and index.__class__ is int  # true is no index 1
                 and delta.get("provider_details") is None
                 and delta.get("provider_name") is None
-                and delta.get(_BESIDE[kind]) is None
+                and delta.get(beside) is None
+                # Each delta of a call names it again; an empty one is no delta.
+                and (call is None or (text and delta.get("tool_call_id") in (None, call)))
             ):
                 return (key, text, None)
         return None
@@ -250,14 +253,25 @@ class PydanticAIAdapter:
             "block_index": index,
         }
 
-    def _learn_texts(self, index: int, block: Members) -> None:
-        """Have the short way take the text deltas of a part, while it is open."""
+    def _learn_deltas(self, index: int, block: Members) -> None:
+        """Have the short way take the deltas of a part, while it is open."""
         self._plain.pop(index, None)
+        if block["ended"]:
+            return
+        kind, wire = block["kind"], block[_WIRE]
+        key = PartKey(self._session, self._own["message"], index)
         # Details that are an empty object become null at the next delta, so that one is seen.
-        plain = block["kind"] in _BESIDE and not block["ended"]
-        if plain and block[_WIRE].get("provider_details") != {}:
-            key = PartKey(self._session, self._own["message"], index)
-            self._plain[index] = (block["kind"], key)
+        if kind in _BESIDE and wire.get("provider_details") != {}:
+            self._plain[index] = (kind, "content_delta", _BESIDE[kind], None, key)
+        elif kind in _TOOLS and block[_INPUT] and not isinstance(wire.get("args"), dict):
+            call = block.get("call", "")
+            self._plain[index] = (
+                "tool_call",
+                "args_delta",
+                "tool_name_delta",
+                call,
+                hot_key(key, _INPUT),
+            )
 
     def _known(self, index: int) -> Members | None:
         known: Members | None = self._own.get("blocks", {}).get(str(index))
@@ -267,11 +281,13 @@ class PydanticAIAdapter:
         known: Members = self._own["blocks"].setdefault(str(index), {_INPUT: False})
         known.update({"kind": part.type, _WIRE: part.wire, "ended": ended})
         known["name"] = part.name
-        for name in ("args", "implied"):
+        for name in ("args", "implied", "call"):
             known.pop(name, None)
+        if "callId" in part.fields:
+            known["call"] = part.fields["callId"]
         if part.type in _TOOLS and isinstance(part.args, dict) and not ended:
             known["args"] = part.args
-        self._learn_texts(index, known)
+        self._learn_deltas(index, known)
         return known
 
     # -- parts ---------------------------------------------------------------------------------
@@ -307,6 +323,7 @@ class PydanticAIAdapter:
             known[_INPUT] = False
         known = self._remember(index, part, ended=False)
         events += self._input(at, known, part.args)
+        self._learn_deltas(index, known)
         if part.kind in _WHOLE:
             events.append(BlockClosed(**at))
         events += self._returned(part)
@@ -405,6 +422,8 @@ class PydanticAIAdapter:
         at = self._at(index)
         known = self._own["blocks"].setdefault(str(index), known)
         known["name"] = change.fields.get("tool", known["name"])
+        if "callId" in change.fields:
+            known["call"] = change.fields["callId"]
         ours = _kind_of(known["kind"])
         if change.whole is not None:
             events.append(BlockReplaced(**at, text=change.whole, status="open"))
@@ -419,7 +438,7 @@ class PydanticAIAdapter:
             known[_WIRE] = {**known[_WIRE], **new}
             fields = {**change.fields, _WIRE: known[_WIRE]}
             events.append(BlockUpdated(**at, kind=ours, fields=fields))
-        self._learn_texts(index, known)
+        self._learn_deltas(index, known)
         return events
 
     # -- the run around the responses ----------------------------------------------------------
@@ -590,7 +609,7 @@ _IGNORED = frozenset(
 #: Calls of a session that wait for an approval, at most.
 _ASKED = 256
 _TOOLS = frozenset(("tool-call", "builtin-tool-call"))
-#: What a delta of the short way may carry beside its text and must not, by its kind.
+#: What a text delta of the short way may carry beside its text and must not, by its kind.
 _BESIDE: Mapping[str, str] = {"text": "citations_delta", "thinking": "signature_delta"}
 
 
@@ -717,7 +736,7 @@ def _tool_delta(delta: Members, known: Members, strict: bool) -> _Change:
     fields: Members = {}
     if name:
         fields["tool"] = known["name"] + name
-    if call_id:
+    if call_id and call_id != known.get("call"):
         fields["callId"] = call_id
     if args is None:
         return _Change(fields=fields)

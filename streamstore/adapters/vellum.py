@@ -457,8 +457,10 @@ class VellumV2Adapter:
         return isinstance(message, dict) and type(message.get("type")) is str
 
     def plain(self, wire: Any) -> PlainDelta | None:
-        """A delta that goes on with the last block of its message."""
+        """A delta that goes on with the last block of its message, or a known call's output."""
         message = wire["message"]
+        if message["type"] == "tool_output_chunk":
+            return self._plain_output(wire, message)
         kind, member = _TEXTS[message["type"]]
         text, message_id, session = message[member], message["messageId"], wire["conversationId"]
         seq = wire["seq"]
@@ -476,6 +478,14 @@ class VellumV2Adapter:
         if key.block_index != index or key.message_id != message_id or key.session_id != session:
             key = self._key = PartKey(session, message_id, index)
         return (key, text, seq)
+
+    def _plain_output(self, wire: Any, message: Any) -> PlainDelta | None:
+        """The same of a piece of the output of a call that was announced."""
+        text, session, seq = message["chunk"], wire["conversationId"], wire["seq"]
+        message_id, index = self._context.shared[session]["calls"][message["toolUseId"]]
+        if type(seq) is not int or seq < 0 or type(text) is not str:
+            return None
+        return ((session, message_id, index, "output"), text, seq)
 
     def decode(self, wire: Any) -> Sequence[Event]:
         """The events of one envelope or fetched conversation; what rides along has no seq."""
