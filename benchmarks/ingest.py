@@ -12,6 +12,7 @@ from streamstore.protocols import adapters
 
 from .figures import Effort, Figure, Goal, Question, Skipped, installed
 from .payloads import (
+    INPUTS,
     LARGE_READ,
     SMALL_READ,
     SOURCES,
@@ -24,6 +25,7 @@ from .payloads import (
 from .timing import Piece, Variant, interleaved
 
 WIRES = "Wire objects into the store"
+INPUT = "A tool's input: cost of a delta"
 BYTES = "Bytes to the store"
 #: Deltas per tick. The goals are for 1,000, a batch with one flush.
 PER_TICK = (1000, 100, 10)
@@ -41,6 +43,8 @@ second table, as "calls of nothing": the same loop over an empty function. With 
 that is three tenths of the floor: its own work behind a call takes most of what the goal of 1.4
 allows, before anything is compared.
 
+Deltas of a tool's input stand in a table of their own, beside what decoding their JSON costs.
+
 The floor of bytes is `json.loads` of the same payloads, given as `str`, which it reads fastest;
 with `orjson` its own `loads`, given `bytes`. The store gets bytes of an event stream in chunks and
 shows what came once per 64 KiB.
@@ -57,6 +61,7 @@ _SIZES: dict[Effort, _Size] = {
     "quick": _Size(3_000, 3),
     "full": _Size(20_000, 7),
 }
+_WAYS = ("ingest", "ingest_many")
 _GOAL_INGEST, _GOAL_MANY = Goal("<=", 1.4), Goal("<=", 1.1)
 _GOAL_BYTES = {"standard": Goal("<=", 1.1), "orjson": Goal("<=", 2.2)}
 
@@ -70,6 +75,8 @@ def measure(effort: Effort) -> Iterator[Figure | Skipped]:
             yield Skipped(source.name, f"there is no adapter {source.protocol}")
     for source in sources:
         yield from _wires(source, size)
+    for source in INPUTS:
+        yield from _input(source, size)
     for source in sources:
         yield from _bytes(source, size)
     if not installed("orjson"):
@@ -161,6 +168,27 @@ def _wires_variant(source: Source, way: str, per_tick: int, deltas: int) -> Vari
         assert ticks == -(-deltas // per_tick), (source.name, ticks)
 
     return floor if way == "floor" else ours
+
+
+def _input(source: Source, size: _Size) -> Iterator[Figure]:
+    per_tick = PER_TICK[1]
+    variants = {way: _wires_variant(source, way, per_tick, size.deltas) for way in _WAYS}
+    variants["decoding"] = lambda: _decoding(source, size.deltas)
+    rounds = interleaved(variants, size.deltas, size.rounds)
+    for way in ("decoding", *_WAYS):
+        yield Figure(
+            table=INPUT,
+            row=source.name,
+            column="`json.loads` alone" if way == "decoding" else f"{way}, {per_tick:,} a tick",
+            unit="ns",
+            spread=rounds.cost(way),
+            better="" if way == "decoding" else "lower",
+        )
+
+
+def _decoding(source: Source, deltas: int) -> Iterator[Piece]:
+    for start, stop in batches(1, deltas + 1, PER_TICK[1]):
+        yield partial(_decode_all, loads, source.payloads(start, stop))
 
 
 def _calls_variant(source: Source, deltas: int) -> Variant:

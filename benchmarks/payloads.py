@@ -403,3 +403,86 @@ SOURCES = (
         floor=_ag_ui_floor,
     ),
 )
+
+
+def _input_of(name: str, delta: Any, *opening: Any, **changed: Any) -> Source:
+    """The same protocol's way to stream a tool's input, behind what opens its answer."""
+    (source,) = (source for source in SOURCES if source.name == name)
+    return attrs.evolve(source, delta=delta, opening=(*source.opening, *opening), **changed)
+
+
+_CALL = {"type": "function_call", "id": "fc_1", "call_id": "call_1", "name": "run", "arguments": ""}
+_FUNCTION = {"index": 0, "id": "call_1", "type": "function"}
+
+
+def _calls(*calls: Any) -> Any:
+    delta = {"tool_calls": list(calls)}
+    return {**_CHUNK, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]}
+
+
+#: The same for deltas of a tool's input, where a protocol has them; no floor knows them.
+INPUTS = (
+    _input_of("native, `block`", {**_NATIVE, "seq": _NUMBER, "field": "input", "text": _TEXT}),
+    _input_of("native, `sparse`", {**_NATIVE, "seq": _NUMBER, "field": "input", "text": _TEXT}),
+    Source(
+        name="opencode-v2",
+        protocol="opencode-v2",
+        delta={
+            "id": f"evt_{_ID}",
+            "type": "session.next.tool.input.delta",
+            "data": {
+                "timestamp": 1795007184000,
+                "sessionID": "ses_e033a4857ffexF6AJR3iljZssr",
+                "assistantMessageID": "msg_1fcc5b9bb001lcIb41UascEr5i",
+                "callID": "toolu_01A09q90qw90lq917835lq9",
+                "delta": _TEXT,
+            },
+        },
+        floor=_opencode_floor,
+    ),
+    _input_of(
+        "anthropic",
+        {
+            "type": "content_block_delta",
+            "index": 1,
+            "delta": {"type": "input_json_delta", "partial_json": _TEXT},
+        },
+        {
+            "type": "content_block_start",
+            "index": 1,
+            "content_block": {"type": "tool_use", "id": "toolu_1", "name": "run", "input": {}},
+        },
+    ),
+    _input_of(
+        "openai-chat",
+        _calls({"index": 0, "function": {"arguments": _TEXT}}),
+        _calls({**_FUNCTION, "function": {"name": "run", "arguments": ""}}),
+    ),
+    _input_of(
+        "openai-responses",
+        {
+            "type": "response.function_call_arguments.delta",
+            "sequence_number": _NUMBER,
+            "item_id": "fc_1",
+            "output_index": 1,
+            "delta": _TEXT,
+        },
+        {
+            "type": "response.output_item.added",
+            "sequence_number": 4,
+            "output_index": 1,
+            "item": _CALL,
+        },
+        first=5,
+    ),
+    _input_of(
+        "vercel-ui",
+        {"type": "tool-input-delta", "toolCallId": "call_1", "inputTextDelta": _TEXT},
+        {"type": "tool-input-start", "toolCallId": "call_1", "toolName": "run"},
+    ),
+    _input_of(
+        "ag-ui",
+        {"type": "TOOL_CALL_ARGS", "toolCallId": "call_1", "delta": _TEXT},
+        {"type": "TOOL_CALL_START", "toolCallId": "call_1", "toolCallName": "run"},
+    ),
+)

@@ -69,8 +69,21 @@ def tool(args: str | None, index: Any = 0, name: str | None = None, id: Any = No
     return {"name": name, "args": args, "id": id, "index": index, "type": "tool_call_chunk"}
 
 
+def piece(member: str, text: Any, index: Any = 0, **members: Any) -> Wire:
+    return {"type": member, member: text, "index": index, **members}
+
+
+def thought(text: Any, content: Any = "", **members: Any) -> Wire:
+    return chunk(content, additional_kwargs={"reasoning_content": text}, **members)
+
+
 def agent(event: str, **members: Any) -> Wire:
     return {"event": event, **members}
+
+
+def delta(kind: str, text: Any, index: Any = 0) -> Wire:
+    member = {"tool-call": "args"}.get(kind, kind)
+    return agent("content-block-delta", index=index, delta={"type": f"{kind}-delta", member: text})
 
 
 def envelope(data: Wire, seq: int | None = None, *namespace: str, method: str = "messages") -> Wire:
@@ -210,6 +223,68 @@ def test_plain_chunks_take_the_short_way(form: str, monkeypatch: pytest.MonkeyPa
     assert len(decoded) == 1
 
 
+def in_form(form: str, wires: list[Any]) -> list[Any]:
+    meta = {"langgraph_checkpoint_ns": "agent:1"}
+    wires = wires if form == "bare" else [[wire, meta] for wire in wires]
+    return wires if form != "named" else [{"event": "messages", "data": wire} for wire in wires]
+
+
+@pytest.mark.parametrize("form", ["bare", "pair", "named"])
+def test_the_blocks_of_a_content_take_it_too(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded = decoded_by(monkeypatch)
+    said = {"model_provider": "anthropic"}
+    blocks: list[list[Any]] = [
+        [chunk([], id="msg_1", response_metadata=said)],
+        # As most providers stream: all but the first chunk under the run's id.
+        [chunk([piece("thinking", word)], id="lc_run--1") for word in "abcd"],
+        [chunk([{"type": "thinking", "signature": "s", "index": 0}], id="lc_run--1")],
+        [chunk([piece("text", word, 1)], id="lc_run--1", response_metadata=said) for word in "ab"],
+        [chunk([piece("reasoning", word, "lc_rs_2", id="rs")], id="msg_1") for word in "abc"],
+        [chunk([piece("text", word, 1)], id="msg_1") for word in "cd"],
+        [chunk([piece("reasoning", "d", "lc_rs_2")], id="lc_run--1")],
+    ]
+    firsts = [in_form(form, block)[0] for block in blocks[:5]]
+    store = fed(*in_form(form, [wire for block in blocks for wire in block]))
+    assert texts(store) == [["abcd", "abcd", "abcd"]]
+    assert [part.kind for part in store.parts("s", "msg_1")] == ["reasoning", "text", "reasoning"]
+    assert decoded == firsts
+
+
+@pytest.mark.parametrize("form", ["bare", "pair", "named"])
+def test_text_and_input_under_the_runs_id_take_it_too(
+    form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded = decoded_by(monkeypatch)
+    wires = [
+        chunk("", id="msg_1"),
+        *(chunk(word, id="lc_run--1") for word in "abc"),
+        *(asked("", tool(word), id="lc_run--1") for word in "def"),
+    ]
+    wires = in_form(form, wires)
+    store = fed(*wires)
+    assert texts(store) == [["abc", ""]]
+    assert store.parts("s", "msg_1")[1].field_text("input") == "def"
+    assert decoded == [wires[0], wires[1], wires[4]]
+
+
+@pytest.mark.parametrize("form", ["bare", "pair", "named"])
+def test_reasoning_beside_the_content_takes_it_too(
+    form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded = decoded_by(monkeypatch)
+    wires = in_form(
+        form,
+        [
+            *(thought(word) for word in "abc"),
+            *(chunk(word) for word in "def"),
+            # Also behind the text, and with the calls that some providers repeat.
+            chunk(additional_kwargs={"reasoning_content": "g", "tool_calls": [{}]}),
+        ],
+    )
+    assert texts(fed(*wires)) == [["abcg", "def"]]
+    assert decoded == [wires[0], wires[3]]
+
+
 def test_plain_deltas_of_the_agent_protocol_take_it_too(monkeypatch: pytest.MonkeyPatch) -> None:
     decoded = decoded_by(monkeypatch)
     deltas = [
@@ -274,6 +349,90 @@ def test_other_deltas_of_the_agent_protocol_take_it_too(monkeypatch: pytest.Monk
     )
     store = fed(*before, *deltas, *deltas, whole, *deltas)
     assert [part.field_text("input") for part in store.parts("s", "m1")] == ["alla", "aaa", ""]
+
+
+@pytest.mark.parametrize("named", [False, True])
+@pytest.mark.parametrize("namespace", [[], ["sub:1", "b"]])
+@pytest.mark.parametrize("first", [1, None])
+def test_deltas_in_their_envelope_take_it_too(
+    named: bool, namespace: list[str], first: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded = decoded_by(monkeypatch)
+    kinds = ["reasoning", "text", "tool-call"]
+    before = [
+        agent("message-start", role="ai", id="m1"),
+        *(
+            agent("content-block-start", index=index, content={"type": kind})
+            for index, kind in enumerate(["reasoning", "text", "tool_call_chunk"])
+        ),
+    ]
+    deltas = [delta(kind, "a", index) for index, kind in enumerate(kinds)]
+    wires: list[Any] = [
+        envelope(data, None if first is None else first + number, *namespace)
+        for number, data in enumerate([*before, *deltas, *deltas, *deltas])
+    ]
+    for number, wire in enumerate(wires):
+        wire["params"]["timestamp"] = wire["event_id"] = number
+    wires = [{"event": "messages", "data": wire} for wire in wires] if named else wires
+    store, stream = opened()
+    stream.ingest_many(wires)
+    assert decoded == wires[: len(before) + len(deltas)]
+    for given in ([], wires if first else []):  # all of it again, with its numbers
+        assert {verdict.kind for _, verdict in stream.ingest_many(given)} <= {"duplicate"}
+        store.flush()
+        parts = store.parts("s", "m1")
+        assert [(part.text, part.field_text("input")) for part in parts] == [
+            ("aaa", ""), ("aaa", ""), ("", "aaa"),
+        ]  # fmt: skip
+    (known,) = store.save()["memory"][PROTOCOL]["s"]["messages"].values()
+    assert known["seq"] == (len(wires) if first else -1)
+
+
+def numbered(kind: str, text: Any, seq: Any, *namespace: str, index: Any = 0) -> Wire:
+    return {**envelope(delta(kind, text, index), None, *namespace), "seq": seq}
+
+
+def test_a_number_is_noted_once() -> None:
+    context = Context()
+    adapter = LangChainAdapter(context)
+    adapter.decode(envelope(agent("message-start", role="ai", id="m1"), 1))
+    adapter.decode(numbered("text", "a", 3))
+    memory = context.of_session()["messages"]["m1"]
+    found = (PartKey("main", "m1", 0), "b", None)
+    for seq in (5, 6):
+        wire = numbered("text", "b", seq)
+        assert (adapter.plain(wire), memory["seq"]) == (found, seq)
+        if seq == 6:  # it takes the long way after all
+            assert adapter.decode(wire) == [
+                BlockDelta(session_id="main", message_id="m1", block_index=0, text="b")
+            ]
+        # And once more, on a way of which the short one knows, and on one that it is not shown.
+        for shown_ in (wire, None, {"event": "custom", "data": {}}):
+            try:
+                assert adapter.plain(shown_) is None
+            except (KeyError, TypeError, AttributeError):
+                pass
+            with pytest.raises(RepeatedEvent):
+                adapter.decode(wire)
+            assert memory["seq"] == seq
+    # What has no number changes none, and another stream may go on with it.
+    assert (adapter.plain(envelope(delta("text", "b"))), memory["seq"]) == (found, 6)
+    LangChainAdapter(Context(shared=context.shared)).decode(numbered("text", "c", 8))
+    assert adapter.plain(numbered("text", "b", 8)) is None
+    assert adapter.plain(numbered("text", "b", 9)) == found
+
+
+def test_a_numbered_delta_may_take_the_long_way_after_all() -> None:
+    store, stream = opened()
+    stream.ingest(envelope(agent("message-start", role="ai", id="m1"), 1))
+    given = [numbered("text", word, seq) for seq, word in enumerate("abc", 2)]
+    stream.ingest_many(given[:2])
+    finish = agent("content-block-finish", index=0, content={"type": "text", "text": "ab"})
+    stream.ingest(envelope(finish, 4))
+    stream.ingest(numbered("text", "-", 5))
+    assert stream.ingest(numbered("text", "c", 6)).kind == "accepted"
+    assert stream.ingest(numbered("text", "c", 6)).kind == "duplicate"
+    assert texts(store) == [["ab-c"]]
 
 
 @pytest.mark.parametrize(
@@ -355,6 +514,200 @@ def test_the_short_way_of_input_takes_nothing_else(wire: Any) -> None:
 
 
 @pytest.mark.parametrize(
+    "wire",
+    [
+        chunk([piece("text", "x", 5)]),
+        chunk([piece("text", "x", True)]),
+        chunk([piece("text", "x", 1.0)]),
+        chunk([piece("text", "x", None)]),
+        chunk([piece("text", "x", [0])]),
+        chunk([{"type": "text", "text": "x"}]),
+        chunk([{"text": "x", "index": 1}]),
+        chunk([{"text": "x", "index": 1, "annotations": []}]),
+        chunk([{"type": "text", "index": 1}]),
+        chunk([piece("text", 5, 1)]),
+        chunk([piece("text", None, 1)]),
+        chunk([piece("reasoning", "x", 1)]),  # under another name
+        chunk([piece("text", "x", 1, id="b")]),  # which was not known
+        chunk([piece("text", "x", 1, id=None)]),
+        chunk([piece("text", "x", 1, annotations=[])]),
+        chunk([piece("text", "x", 1, partial_json="{")]),
+        chunk([piece("thinking", "x", 0, id="b")]),
+        chunk([piece("thinking", "x", 0, id=["a"])]),
+        chunk([piece("thinking", "x", 0, id="a", signature="s")]),
+        chunk([piece("data", "x", 2)]),  # without a text so far
+        chunk([piece("text", "x", 2)]),
+        chunk([piece("text", "x", 3)]),  # in the place of true
+        chunk([piece("text", "x", 1), piece("text", "y", 1)]),
+        chunk(["x"]),
+        chunk([5]),
+        chunk([]),
+        chunk({"0": piece("text", "x", 1)}),
+        chunk(5),
+        chunk(None),
+        asked([piece("text", "x", 1)], tool("x")),
+        chunk([piece("text", "x", 1)], tool_call_chunks={}),
+        thought("x", [piece("text", "x", 1)]),
+        chunk([piece("text", "x", 1)], additional_kwargs={"a": 1}),
+        chunk([piece("text", "x", 1)], usage_metadata={}),
+        chunk([piece("text", "x", 1)], chunk_position="last"),
+        chunk([piece("text", "x", 1)], response_metadata={"a": 1}),
+        chunk([piece("text", "x", 1)], id="lc_run--2"),
+        chunk([piece("text", "x", 1)], id=None),
+        {**chunk([piece("text", "x", 1)]), "lc": 1, "kwargs": {}},
+        [chunk([piece("text", "x", 1)]), {"langgraph_checkpoint_ns": "agent:1"}],
+    ],
+)
+def test_the_short_way_of_blocks_takes_nothing_else(wire: Any) -> None:
+    adapter = LangChainAdapter(Context())
+    adapter.decode(chunk([piece("thinking", "a", 0, id="a"), piece("text", "a", 1)]))
+    adapter.decode(chunk([{"type": "data", "index": 2}, piece("text", "a", True)]))
+    adapter.decode(chunk([piece("text", "a", 3)]))  # no block of its own: true is no index
+    adapter.decode(chunk([{**piece("text", "a", 3), "index": 3.0}]))
+    adapter.decode(chunk([], id="lc_run--1"))
+    for id_ in ("m1", "lc_run--1"):
+        for given, place in (
+            (piece("thinking", "x"), 0),
+            (piece("thinking", "x", id="a"), 0),
+            ({**piece("text", "x", 1), "type": "other"}, 1),
+        ):
+            found = adapter.plain(chunk([given], id=id_))
+            assert found is not None and found == (
+                PartKey("main", "m1", f"content/{place}"),
+                "x",
+                None,
+            )
+    try:
+        assert adapter.plain(wire) is None
+    except (KeyError, TypeError, AttributeError):
+        pass
+
+
+def test_a_block_that_began_with_another_sort_of_index_takes_the_long_way_once() -> None:
+    adapter = LangChainAdapter(Context())
+    for index in (True, 2.0):
+        adapter.decode(chunk([piece("text", "a", index)]))
+        wire = chunk([piece("text", "x", int(index))])
+        assert adapter.plain(wire) is None
+        adapter.decode(wire)
+        assert adapter.plain(wire) is not None
+
+
+def test_the_first_of_two_blocks_with_one_index_takes_the_short_way() -> None:
+    adapter = LangChainAdapter(Context())
+    adapter.decode(chunk([piece("text", "a", id="a"), piece("text", "b", id="b")]))
+    assert adapter.plain(chunk([piece("text", "x", id="b")])) is None
+    for id_ in ({}, {"id": "a"}):
+        found = adapter.plain(chunk([piece("text", "x", **id_)]))
+        assert found is not None and found == (PartKey("main", "m1", "content/0"), "x", None)
+    assert adapter.plain(chunk([piece("text", "x", id="b")])) is None
+
+
+@pytest.mark.parametrize(
+    "wire",
+    [
+        thought(5),
+        thought(None),
+        thought(["x"]),
+        thought("x", "y"),
+        thought("x", []),
+        thought("x", ["y"]),
+        thought("x", None),
+        thought("x", tool_call_chunks=[tool("y")]),
+        thought("x", tool_call_chunks={}),
+        thought("x", usage_metadata={}),
+        thought("x", chunk_position="last"),
+        thought("x", name="n"),
+        thought("x", response_metadata={"a": 1}),
+        thought("x", id="m2"),
+        chunk(additional_kwargs={"reasoning_content": "x", "refusal": None}),
+        chunk("x", additional_kwargs={"reasoning_content": None}),
+        chunk("x", additional_kwargs=[]),
+        chunk("x", additional_kwargs=["reasoning_content"]),
+        {**thought("x"), "lc": 1, "kwargs": {}},
+        [thought("x"), {"langgraph_checkpoint_ns": "agent:1"}],
+    ],
+)
+def test_the_short_way_of_reasoning_takes_nothing_else(wire: Any) -> None:
+    adapter = LangChainAdapter(Context())
+    adapter.decode(chunk("a", id="m2"))
+    assert adapter.plain(thought("x", id="m2")) is None  # the first one
+    adapter.decode(thought("a"))
+    found = adapter.plain(thought("x"))
+    key = PartKey("main", "m1", "reasoning_content")
+    assert found is not None and found == (key, "x", None)
+    try:
+        assert adapter.plain(wire) is None
+    except (KeyError, TypeError, AttributeError):
+        pass
+
+
+@pytest.mark.parametrize(
+    "wire",
+    [
+        numbered("text", "x", 2),
+        numbered("text", "x", 0),
+        numbered("text", "x", -1),
+        numbered("text", "x", True),
+        numbered("text", "x", 9.0),
+        numbered("text", "x", "9"),
+        numbered("text", "x", 2**63),
+        numbered("text", "x", 9, "sub"),
+        numbered("text", 5, 9),
+        numbered("text", "x", 9, index=True),
+        numbered("text", "x", 9, index=1),
+        numbered("reasoning", "x", 9),
+        envelope(delta("text", "x"), 9, method="tools"),
+        envelope(agent("content-block-start", index=0, content={"type": "text"}), 9),
+        {**numbered("text", "x", 9), "type": "events"},
+        {**numbered("text", "x", 9), "params": {"data": delta("text", "x")}},
+        {**numbered("text", "x", 9), "params": {"namespace": "", "data": delta("text", "x")}},
+        {**numbered("text", "x", 9), "params": {"namespace": [5], "data": delta("text", "x")}},
+        {**numbered("text", "x", 9), "params": [delta("text", "x")]},
+        {**numbered("text", "x", 9), "params": {"namespace": [], "data": [delta("text", "x"), {}]}},
+        [numbered("text", "x", 9), {}],
+        {"event": "messages", "data": [numbered("text", "x", 9), {}]},
+        {"event": "messages", "data": numbered("text", "x", 9), "more": 1},
+        {"event": 5, "data": numbered("text", "x", 9)},
+        {"event": "messages", "data": {**numbered("text", "x", 9), "type": None}},
+        {**delta("text", "x"), "type": "event"},
+        {**delta("text", "x"), "data": numbered("text", "x", 9)},
+    ],
+)
+def test_the_short_way_of_envelopes_takes_nothing_else(wire: Any) -> None:
+    context = Context()
+    adapter = LangChainAdapter(context)
+    adapter.decode(envelope(agent("message-start", role="ai", id="m1"), 1))
+    adapter.decode(numbered("text", "a", 2))
+    given = [numbered("text", "x", seq) for seq in (3, 5, None)]
+    given.append({**numbered("text", "x", 6), "more": 1})
+    given.append({"event": "any", "data": numbered("text", "x", 7), "id": "1"})
+    for each in given:
+        found = adapter.plain(each)
+        assert found is not None and found == (PartKey("main", "m1", 0), "x", None)
+    before = json.dumps(context.shared)
+    try:
+        assert adapter.plain(wire) is None
+    except (KeyError, TypeError, AttributeError):
+        pass
+    assert json.dumps(context.shared) == before
+
+
+def test_namespaces_take_the_short_way_apart() -> None:
+    adapter = LangChainAdapter(Context())
+    for number, scope in enumerate(["a", "b"]):
+        adapter.decode(envelope(agent("message-start", role="ai", id=scope), number, scope))
+        adapter.decode(numbered("text", "x", number + 5, scope))
+    for scope in ("a", "b"):
+        found = adapter.plain(numbered("text", "x", 9, scope))
+        assert found is not None and found == (PartKey("main", scope, 0), "x", None)
+    # Another message in one of them: what goes on is that one's.
+    adapter.decode(envelope(agent("message-start", role="ai", id="c"), 10, "a"))
+    assert adapter.plain(numbered("text", "x", 11, "a")) is None
+    assert adapter.plain(numbered("text", "x", 11, "b")) is not None
+
+
+@pytest.mark.parametrize(
     "what",
     [
         {"event": "end", "data": None},
@@ -372,11 +725,41 @@ def test_after_another_stream_the_long_way_is_taken(what: Any) -> None:
     other, mine = (LangChainAdapter(Context(shared=shared)) for _ in range(2))
     said = {"model_provider": "p"}
     for adapter in (other, mine):
+        adapter.decode(chunk([piece("text", "a")], additional_kwargs={"reasoning_content": "a"}))
         adapter.decode(asked("a", tool("{"), response_metadata=said))
-    wires = [chunk("x", response_metadata=said), asked("", tool("x"), response_metadata=said)]
+    wires = [
+        chunk("x", response_metadata=said),
+        chunk([piece("text", "x")], response_metadata=said),
+        thought("x", response_metadata=said),
+        asked("", tool("x"), response_metadata=said),
+    ]
     assert all(mine.plain(wire) is not None for wire in wires)
     other.decode(what)
-    assert [mine.plain(wire) for wire in wires] == [None, None]
+    assert [mine.plain(wire) for wire in wires] == [None] * 4
+
+
+def test_an_id_that_stands_for_no_message_any_more_takes_the_long_way() -> None:
+    context = Context()
+    adapter = LangChainAdapter(context)
+    adapter.decode(chunk("a"))
+    wire = chunk("b", id="lc_run--1")
+    with pytest.raises(KeyError):
+        adapter.plain(wire)
+    adapter.decode(wire)
+    assert adapter.plain(wire) is not None
+    for number in range(256):
+        adapter.decode([chunk("a", id=f"m{number}"), {"checkpoint_ns": f"{number}"}])
+        adapter.decode([chunk("a", id=f"lc_{number}"), {"checkpoint_ns": f"{number}"}])
+    assert "lc_run--1" not in context.of_session()["aliases"]
+    with pytest.raises(KeyError):
+        adapter.plain(wire)
+    # As that of a message of its own, which comes whole on another stream.
+    adapter.decode(chunk("a", id="m3"))
+    adapter.decode(chunk("a", id="lc_run--3"))
+    assert adapter.plain(chunk("b", id="lc_run--3")) is not None
+    other = LangChainAdapter(Context(shared=context.shared))
+    other.decode(agent("message-start", role="ai", id="lc_run--3"))
+    assert adapter.plain(chunk("b", id="lc_run--3")) is not None
 
 
 def test_metadata_of_another_type_takes_the_long_way() -> None:

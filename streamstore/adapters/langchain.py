@@ -55,7 +55,7 @@ from ..events import (
     SessionStatus,
     ToolResult,
 )
-from ..keys import HotKey, PartKey, hot_key, is_id
+from ..keys import MAX_NUMBER, HotKey, PartKey, hot_key, is_id
 from ..model import Json
 from .base import Context, Declaration, DeltaShape, PlainDelta, Reads
 from .langchain_messages import INPUT, REASONING, ROLES, WIRE, message_of, wire_message
@@ -74,6 +74,15 @@ from .members import (
 )
 
 Handler: TypeAlias = Callable[["LangChainAdapter", Members, str, "int | None"], Sequence[Event]]
+#: What the short way knows of a block of a content: its key, the member that grows, and the id that
+#: its pieces may repeat (None for none).
+_Block: TypeAlias = tuple[PartKey, str, str | None]
+#: And of a message: the keys of the text at the end of its content and of the reasoning beside it
+#: (None without one), the metadata that its chunks may repeat, the namespace it is open in, its
+#: memory, what that says of the wire, and the blocks of its content by index, as deltas come.
+_Plain: TypeAlias = tuple[
+    PartKey | None, PartKey | None, Members, str, Members, Members, dict[int | str, _Block]
+]
 
 #: Messages of a session that are remembered, and ids that stand for another.
 _MESSAGES, _ALIASES = 256, 256
@@ -103,6 +112,8 @@ _NAMESPACES = ("langgraph_checkpoint_ns", "checkpoint_ns")
 #: The first event of a graph's run, whose name is not known while the protocol is not.
 _RUN, _NAMED = frozenset(("run_id", "attempt")), frozenset(("event", "data"))
 _NAMED_BY_ID = _NAMED | {"id"}
+#: Members of a chunk's `additional_kwargs` that change nothing but a reasoning's text.
+_BESIDE = frozenset(("tool_calls", REASONING))
 #: Events of a graph that change no message.
 _SILENT = frozenset(
     "messages/metadata custom debug checkpoints tasks events feedback heartbeat".split()
@@ -140,13 +151,18 @@ class LangChainAdapter:
         self._new_id = context.new_id
         self._own = context.own
         self._shared = context.of_session()
-        # Made of the memory: by id of a message its text's key (None without one), the metadata
-        # that each chunk may repeat, the namespace it is open in, its memory, and what that says
-        # of the wire, which each chunk that takes the long way makes anew.
-        self._plain: dict[str, tuple[PartKey | None, Members, str, Members, Members]] = {}
-        # As deltas of the agent protocol come: by index the type and member of a block's deltas,
-        # their key, and the memories of its message and of itself.
-        self._blocks: dict[int, tuple[str, str, HotKey, Members, Members]] = {}
+        # Made of the memory, by id of a message. What it says of the wire is made anew by each
+        # chunk that takes the long way, and everything here with it.
+        self._plain: dict[str, _Plain] = {}
+        # As deltas of the agent protocol come: by index, behind the namespace where there is one,
+        # the type and member of a block's deltas, their key, the memories of its message and of
+        # itself, and the name of the latter in the former.
+        self._blocks: dict[
+            int | tuple[str, int], tuple[str, str, HotKey, Members, Members, str]
+        ] = {}
+        # Of this object alone: a message's memory whose number `plain` noted last, and the number
+        # before it, for the `decode` that may follow.
+        self._noted: tuple[Members, int] | None = None
         for scope, message_id in self._own.get("current", {}).items():
             self._learn(message_id, scope)
 
@@ -181,17 +197,23 @@ class LangChainAdapter:
         )
 
     def plain(self, wire: Any) -> PlainDelta | None:
-        """The short way of a chunk that brings text to the end of a content, or input to a tool,
-        and nothing else."""
+        """The short way of a chunk that brings text to the end of a content, to one of its blocks
+        or to the reasoning beside it, or input to a tool, and nothing else; and of the deltas of
+        the agent protocol."""
+        self._noted = None
         metadata: Any = None
         event = wire.get("event") if wire.__class__ is dict else None
         if event is not None:
             if event == "content-block-delta":
-                return self._plain_delta(wire)
-            if event != "messages" or (len(wire) > 2 and not wire.keys() <= _NAMED_BY_ID):
+                # With `data` it is a name, and with that type an envelope.
+                bare = "data" not in wire and wire.get("type") != "event"
+                return self._plain_delta(wire, "") if bare else None
+            if event.__class__ is not str or (len(wire) > 2 and not wire.keys() <= _NAMED_BY_ID):
                 return None
             wire = wire["data"]
             if wire.__class__ is not list:
+                return self._plain_envelope(wire)
+            if event != "messages":
                 return None
         if wire.__class__ is list:
             if len(wire) != 2:
@@ -201,31 +223,86 @@ class LangChainAdapter:
                 return None
         if wire["type"] == "AIMessageChunk":
             message_id = wire["id"]
-            key, repeated, scope, known, about = self._plain[message_id]
+            found = self._plain.get(message_id)
+            if found is None:  # the run's id, for one, which stands for the provider's
+                message_id = self._alias(message_id) or ""
+                found = self._plain[message_id]
+            key, reasoning, repeated, scope, known, about, blocks = found
             text, said = wire["content"], wire.get("response_metadata")
-            extra = wire.get("additional_kwargs")
+            extra, tools = wire.get("additional_kwargs"), wire.get("tool_call_chunks")
             if (
-                text.__class__ is str
-                and (extra in (None, {}) or extra.keys() == {"tool_calls"})
+                (extra == {} or extra is None or extra.keys() <= _BESIDE)
                 and wire.get("usage_metadata") is None
                 and wire.get("chunk_position") is None
                 and wire.get("name") is None
-                and (said in (None, {}) or said == repeated)
+                and (said == {} or said is None or said == repeated)
                 and _scope_of(metadata) == scope
                 and known[WIRE] is about  # another stream may have gone on
                 and not known["closed"]
                 and self._shared["messages"].get(message_id) is known
                 and "lc" not in wire
             ):
-                tools = wire.get("tool_call_chunks")
-                if text:
-                    return (key, text, None) if key and tools in (None, []) else None
-                if tools.__class__ is list and len(tools) == 1:
-                    return self._plain_input(message_id, known, tools[0])
+                if tools == [] or tools is None:
+                    if extra and REASONING in extra:
+                        return self._plain_reasoning(reasoning, extra, text)
+                    if text.__class__ is str:
+                        return (key, text, None) if key and text else None
+                    return self._plain_piece(message_id, known, blocks, text)
+                if text == "" and not (extra and REASONING in extra):
+                    return self._plain_input(message_id, known, tools)
+        elif metadata is None:
+            return self._plain_envelope(wire)
         return None
 
-    def _plain_input(self, message_id: str, known: Members, chunk: Any) -> PlainDelta | None:
+    def _plain_reasoning(self, key: PartKey | None, extra: Members, text: Any) -> PlainDelta | None:
+        """The same of a chunk that brings nothing but reasoning, beside an empty content."""
+        reasoning = extra[REASONING]
+        if key and text == "" and reasoning.__class__ is str:
+            return (key, reasoning, None)
+        return None
+
+    def _plain_piece(
+        self, message_id: str, known: Members, blocks: dict[int | str, _Block], content: Any
+    ) -> PlainDelta | None:
+        """The same of a content that is one block, with more of its text and what names it."""
+        if content.__class__ is not list or len(content) != 1:
+            return None
+        (piece,) = content
+        index = piece["index"]
+        block = blocks.get(index)
+        if block is None:
+            block = self._known_block(message_id, known, index)
+            if block is None:
+                return None
+            blocks[index] = block
+        key, member, id_ = block
+        text = piece[member]
+        if (
+            text.__class__ is str
+            and (index.__class__ is int or index.__class__ is str)  # true is no index 1
+            and "type" in piece  # whichever: the first one holds
+            and (len(piece) == 3 or (len(piece) == 4 and id_ is not None and piece["id"] == id_))
+        ):
+            return (key, text, None)
+        return None
+
+    def _known_block(self, message_id: str, known: Members, index: Any) -> _Block | None:
+        """The first block of an index in a content, which a piece without an id is added to."""
+        place = _place_of(known["blocks"], {"index": index})
+        if place is None:
+            return None
+        block = known["blocks"][place]
+        wire = block[WIRE]
+        if wire["rest"]["index"].__class__ is not index.__class__:
+            return None  # the long way notes the new one: 1 in the place of true
+        key = PartKey(self._session, message_id, block["key"])
+        return (key, wire["member"], block["id"] if is_id(block["id"]) else None)
+
+    def _plain_input(self, message_id: str, known: Members, tools: Any) -> PlainDelta | None:
         """The same of a chunk of a tool's call that brings nothing but input."""
+        if tools.__class__ is not list or len(tools) != 1:
+            return None
+        (chunk,) = tools
         place = _place_of(known["tools"], chunk)
         if place is None:
             return None
@@ -242,27 +319,47 @@ class LangChainAdapter:
             return ((self._session, message_id, tool["key"], INPUT), text, None)
         return None
 
-    def _plain_delta(self, wire: Any) -> PlainDelta | None:
-        """The same of a bare delta of the agent protocol; in its envelope a number is noted."""
-        delta, index = wire["delta"], wire["index"]
-        kind, member, key, known, block = self._blocks[index]
+    def _plain_delta(self, data: Any, scope: str) -> PlainDelta | None:
+        """The same of a delta of the agent protocol."""
+        delta, index = data["delta"], data["index"]
+        place = (scope, index) if scope else index
+        kind, member, key, known, block, name = self._blocks[place]
         text = delta[member]
         if (
             delta["type"] == kind
             and text.__class__ is str
             and index.__class__ is int  # true is no index 1
-            and "data" not in wire
-            and wire.get("type") != "event"
-            and known["agent"].get(str(index)) is block
+            and known["agent"].get(name) is block
             and not known["closed"]
-            and self._own["current"].get("") == key[1]
+            and self._own["current"].get(scope) == key[1]
             and self._shared["messages"].get(key[1]) is known
         ):
             return (key, text, None)
         return None
 
+    def _plain_envelope(self, wire: Any) -> PlainDelta | None:
+        """The same of one in its envelope, whose number is noted."""
+        if wire["type"] != "event" or wire["method"] != "messages":
+            return None
+        params, seq = wire["params"], wire.get("seq")
+        data, names = params["data"], params["namespace"]
+        if data["event"] != "content-block-delta" or names.__class__ is not list:
+            return None
+        found = self._plain_delta(data, "/".join(names))
+        if found is None or seq is None:
+            return found
+        known = self._shared["messages"][found[0][1]]
+        if seq.__class__ is int and known["seq"] < seq <= MAX_NUMBER:
+            self._noted = (known, known["seq"])
+            known["seq"] = seq
+            return found
+        return None
+
     def decode(self, wire: Any) -> Sequence[Event]:
         """The events of one wire object; none for what changes no message."""
+        if self._noted is not None:  # of this very wire object, which comes here after all
+            known, seq = self._noted
+            known["seq"], self._noted = seq, None
         if isinstance(wire, list):
             return self._list(wire, "")
         if not isinstance(wire, dict):
@@ -503,7 +600,8 @@ class LangChainAdapter:
         repeated = {"model_provider": provider} if type(provider) is str else {}
         last = known["last"]
         key = None if last is None else PartKey(self._session, message_id, last)
-        self._plain[message_id] = (key, repeated, scope, known, about)
+        reasons = PartKey(self._session, message_id, REASONING) if known["reasons"] else None
+        self._plain[message_id] = (key, reasons, repeated, scope, known, about, {})
 
     def _at(self, message_id: str, block: int | str) -> dict[str, Any]:
         return {"session_id": self._session, "message_id": message_id, "block_index": block}
@@ -981,11 +1079,11 @@ class LangChainAdapter:
             events.append(BlockDelta(**at, field=field, text=text))
         if field:
             block[INPUT] = block[INPUT] or field == INPUT
-            if not scope:
-                key = hot_key(PartKey(self._session, message_id, index), field)
-                self._blocks[index] = (kind, member, key, known, block)
-                if len(self._blocks) > _MESSAGES:
-                    del self._blocks[next(iter(self._blocks))]
+            key = hot_key(PartKey(self._session, message_id, index), field)
+            place = (scope, index) if scope else index
+            self._blocks[place] = (kind, member, key, known, block, str(index))
+            if len(self._blocks) > _MESSAGES:
+                del self._blocks[next(iter(self._blocks))]
             return events
         said = {name: value for name, value in fields.items() if value is not None}
         args = said.pop("args", None) if _agent_kind(block["type"]) == "tool" else None
