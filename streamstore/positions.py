@@ -230,13 +230,13 @@ class Progress:
     def go_on(self, entry: Entry) -> None:
         """Go on where another stream stood: a saved one, or one whose connection ended."""
         self.event_id = entry["eventId"]
-        if entry["ended"]:
-            events, event_id = self.counted, self._event_id
+        events, event_id = entry["began"]
+        if entry["ended"]:  # what shows no trace may have been lost on any connection
+            self._began = Position(0, event_id, (0, 0))
         else:  # it is the same connection's count that goes on
             self.counted = self._resumed = entry["events"]
             self.token = entry["token"]
-            events, event_id = entry["began"]
-        self._began = Position(events, event_id, (self.token, events))
+            self._began = Position(events, event_id, (self.token, events))
 
 
 class Positions:

@@ -267,3 +267,17 @@ def test_a_loss_behind_what_a_loaded_store_was_sent_again_is_asked_for(more: int
     again = through_json(loaded, ticks="manual")
     assert again.save() == loaded.save()
     assert again.open("native", sequencing="session").position.event_id == "6"
+
+
+def test_what_shows_no_trace_on_an_older_connection_may_have_been_lost_there() -> None:
+    store = StreamStore("native", ticks="manual")
+    stream = store.open("native", sequencing="block")
+    stream.feed(frame(1, {"type": "session.status", "sessionId": "s", "status": "busy"}))
+    stream.end()
+    stream = store.open("native", sequencing="block")
+    assert stream.position.event_id == "1"
+    stream.feed(frame(2, delta("later", 2)))  # the first one was sent before 1, or behind it
+    assert stream.position.event_id == ""
+    stream.feed(frame(0, delta("first ", 1)))
+    store.flush()
+    assert text_of(store) == "first later"
