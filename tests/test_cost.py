@@ -13,9 +13,11 @@ from streamstore import Limits, StreamStore
 SEQUENCINGS = ("block", "sparse", "session", "none")
 
 
-def delta(seq: int, session: str = "s", message: str = "m", block: int = 0) -> dict[str, Any]:
+def delta(
+    seq: int, session: str = "s", message: str = "m", block: int = 0, **members: Any
+) -> dict[str, Any]:
     wire = {"type": "block.delta", "sessionId": session, "messageId": message, "blockIndex": block}
-    return {**wire, "seq": seq, "text": "token "}
+    return {**wire, "seq": seq, "text": "token ", **members}
 
 
 def calls(work: Callable[[], object]) -> int:
@@ -36,7 +38,12 @@ def calls(work: Callable[[], object]) -> int:
 
 
 def grown(
-    sequencing: Any, deltas: int = 1, sessions: int = 1, messages: int = 1, blocks: int = 1
+    sequencing: Any,
+    deltas: int = 1,
+    sessions: int = 1,
+    messages: int = 1,
+    blocks: int = 1,
+    **members: Any,
 ) -> tuple[StreamStore, Any, int]:
     """A store in which one block has some deltas, and others stand beside it."""
     store = StreamStore(ticks="manual", limits=Limits(late_window=64))
@@ -49,7 +56,7 @@ def grown(
         for other in range(1, blocks):
             stream.ingest(delta(1, block=other))
     for seq in range(1, deltas + 1):
-        stream.ingest(delta(seq))
+        stream.ingest(delta(seq, **members))
         if seq % 50 == 0:
             store.flush()
     store.flush()
@@ -69,11 +76,14 @@ def test_a_tick_costs_the_same_however_many_streams_are_open():
     assert cost(2_000) <= cost(1) + 3
 
 
+@pytest.mark.parametrize("members", [{}, {"field": "input"}], ids=["text", "input"])
 @pytest.mark.parametrize("sequencing", SEQUENCINGS)
-def test_ten_deltas_and_a_tick_cost_the_same_in_a_small_store_and_in_a_large_one(sequencing):
+def test_ten_deltas_and_a_tick_cost_the_same_in_a_small_store_and_in_a_large_one(
+    sequencing, members
+):
     def cost(**size: int) -> int:
-        store, stream, at = grown(sequencing, **size)
-        work = [delta(at + number) for number in range(1, 11)]
+        store, stream, at = grown(sequencing, **size, **members)
+        work = [delta(at + number, **members) for number in range(1, 11)]
         stream.ingest(work[0])  # warm: the row before it may have been another one
 
         def tick() -> None:
