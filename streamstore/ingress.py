@@ -44,6 +44,7 @@ from .events import (
     StreamOpened,
     StreamSynchronized,
     TodoUpdated,
+    ToolResult,
     TurnCompleted,
     TurnStarted,
 )
@@ -283,6 +284,8 @@ class Ingress:
             stages.coalescer.settle_below(message)
         elif isinstance(event, SessionRemoved | SessionUpdated):
             stages.coalescer.settle_below(*session.messages.values())
+        elif isinstance(event, ToolResult):
+            stages.coalescer.settle_session(session)  # whose part it is, its call says
         if session.woken and self.mode in ("session", "sparse"):
             stages.coalescer.settle_session(session)
         if session.closing:
@@ -444,8 +447,10 @@ class Ingress:
             or block.close_seq > block.mark
             or (block.closed and block.closed_seq < 0)  # by a counter that ended
             or (self.mode == "block" and block.mark < 0)
-            or (self.hot.counts and (block.first < 0 or block.closed_at >= 0))
+            # The first operation of a window says what lies below it.
+            or (self.hot.counts and (block.first < 0 or block.closed_at >= 0 or not block.seqs))
             or not block.fresh_cell.streams
+            or block.fresh_cell.replaced > block.mark  # by a result, which names its call alone
         ):
             return
         if block.mark > _NEAR_THE_END:
@@ -455,8 +460,6 @@ class Ingress:
         hot = self.hot
         if any(other.counts is not hot.counts for other in block.hots):
             block.cool()  # deltas with a seq and deltas without one do not wait side by side
-        if hot.counts and not block.seqs:
-            block.open_window()  # the next delta opens it, and does not look
         if hot.get(block.hot_key) is not block:
             hot[block.hot_key] = block
             block.hots.append(hot)

@@ -819,9 +819,8 @@ class Reducer:
         for field, cell in block.cells():
             if old_bound < cell.replaced <= bound:
                 block.keep_replaced(field, cell)
-            if cell.replaced > bound and not bound < cell.replaced <= old_bound:
-                continue
-            if max(bound, old_bound) < block.first:
+            above = cell.replaced > bound and not bound < cell.replaced <= old_bound
+            if above or max(bound, old_bound) < block.first:
                 # All of it lies above; but what was undone may be the close.
                 if not block.closed and block.message.closed_as == "open":
                     cell.await_half()
@@ -941,6 +940,8 @@ class Reducer:
         if seq is None:
             block.replace_alone(name, text)
         else:
+            if seq > block.mark:
+                block.cool()  # a result names its call alone: no mark says that what is below it goes
             self._set_text(block, name, seq, text)
 
     def _block_opened(

@@ -289,6 +289,7 @@ class BlockRow(Marks):
                 self.ops[-1] = last + text
             else:
                 self.expire()
+                self.cool()  # what comes next opens the window anew
         cell.append(text)
 
     def replace_alone(self, field: str, text: str) -> None:

@@ -11,8 +11,10 @@ from one_stream import Bench, delta
 from strategies import disturbed, logs
 
 from streamstore import Limits, StreamStore
+from streamstore.cells import TextCell
 from streamstore.coalescer import Coalescer
 from streamstore.errors import CallerError
+from streamstore.events import BlockDelta
 
 SEQUENCINGS = ("block", "session", "sparse", "none")
 
@@ -519,3 +521,83 @@ def test_a_delta_without_a_field_is_of_the_text_also_behind_another_field(sequen
     store.flush()
     part = store.part("s", "m", 0)
     assert part is not None and (part.text, part.field_text("input")) == ("34568", "0127")
+
+
+@pytest.mark.parametrize("sequencing", SEQUENCINGS)
+@pytest.mark.parametrize("shown", [True, False])
+def test_a_result_that_names_its_call_alone_comes_behind_what_streamed(
+    sequencing: Any, shown: bool
+) -> None:
+    bench = Bench(sequencing)
+    numbered = sequencing in ("session", "sparse")
+    bench.take("block.opened", 1 if numbered else None, kind="tool", callId="c")
+    for at, text in enumerate(["wh", "o", "le"], 1):
+        seq = None if sequencing == "none" else at + numbered
+        assert bench.delta(seq, text, field="output") == "accepted"
+        if shown:
+            bench.store.flush()
+    bench.take("tool.result", 5 if numbered else None, callId="c", fields={"output": "whole"})
+    bench.store.flush()
+    assert bench.part().field_text("output") == "whole"
+    counted = bench.store.counts["characters"]
+    assert counted["superseded"] == 5
+
+
+@pytest.mark.parametrize("field", ["text", "input"])
+@pytest.mark.parametrize("sequencing", ["sparse", "session"])
+def test_what_the_user_appends_between_stays_below_a_late_operation(
+    sequencing: Any, field: str
+) -> None:
+    bench = Bench(sequencing)
+    bench.delta(1, "a", field=field)
+    bench.take("block.replaced", 4, **{field: "b"})
+    own = BlockDelta(session_id="s", message_id="m", block_index=0, field=field, text="x")
+    bench.store.apply(own)
+    bench.delta(6, "d", field=field)
+    assert bench.delta(5, "c", field=field) == "late"
+    bench.store.flush()
+    assert bench.part().field_text(field) == "bxcd"
+
+
+def test_text_without_a_seq_behind_a_fetched_state_costs_the_same_however_much_waits() -> None:
+    def cost(waiting: int) -> int:
+        bench = Bench("sparse")
+        part = {"blockIndex": 0, "kind": "text", "text": "t", "status": "open"}
+        message = {"info": {"id": "m", "role": "assistant"}, "parts": [part]}
+        bench.take("snapshot", 5, messages=[message])
+        for _ in range(waiting):
+            bench.delta(None, "x")
+        joined = 0
+        joins = TextCell.settle_base
+
+        def counted(cell: TextCell) -> None:
+            nonlocal joined
+            joined += len(cell.pending)
+            joins(cell)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(TextCell, "settle_base", counted)
+            bench.delta(None, "x")
+        return joined
+
+    assert cost(500) == cost(5)
+
+
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("sequencing", ["sparse", "session"])
+def test_what_is_late_behind_a_result_is_superseded(sequencing: Any, known: bool) -> None:
+    bench = Bench(sequencing)
+    opened = {"type_": "block.opened", "seq": 1, "kind": "tool", "callId": "c"}
+    result = {"type_": "tool.result", "seq": 9, "callId": "c", "fields": {"output": "whole"}}
+    if known:
+        bench.take(**opened)
+    bench.delta(2, "wh", field="output")
+    bench.delta(3, "o", field="output")
+    bench.take(**result)
+    if not known:
+        bench.take(**opened)
+    for seq in (4, 5):
+        bench.delta(seq, "le", field="output")
+    assert bench.part().field_text("output") == "whole"
+    bench.delta(10, "!", field="output")
+    assert bench.part().field_text("output") == "whole!"

@@ -597,8 +597,9 @@ def test_gaps_go_with_what_is_removed(sequencing):
 @numbered
 @levels
 @pytest.mark.parametrize("close", ["message", "block"])
+@pytest.mark.parametrize("text", ["block.delta", "block.replaced"])
 def test_a_half_shown_at_an_end_that_a_late_removal_undid_waits_again(
-    sequencing: str, level: str, close: str
+    sequencing: str, level: str, text: str, close: str
 ) -> None:
     bench = Bench(sequencing)
     ended = {"status": "completed"} if close == "message" else {}
@@ -606,7 +607,7 @@ def test_a_half_shown_at_an_end_that_a_late_removal_undid_waits_again(
     bench.take("session.updated", 3, info={}, whole=True)
     bench.take("message.opened", 4, role="assistant")
     bench.take("block.opened", 5, kind="text")
-    bench.take("block.delta", 6, text="ab\ud83d")
+    bench.take(text, 6, text="ab\ud83d")
     assert bench.text() == "ab\ufffd"
     whole = level != "block" or close != "message"
     bench.take(f"{level}.removed", 2)
