@@ -449,8 +449,9 @@ class Ingress:
             or (self.mode == "block" and block.mark < 0)
             # The first operation of a window says what lies below it.
             or (self.hot.counts and (block.first < 0 or block.closed_at >= 0 or not block.seqs))
+            # It was set by a result, which names its call alone.
+            or (self.hot.counts and block.fresh_cell.replaced > block.mark)
             or not block.fresh_cell.streams
-            or block.fresh_cell.replaced > block.mark  # by a result, which names its call alone
         ):
             return
         if block.mark > _NEAR_THE_END:

@@ -37,7 +37,7 @@ class Position:
     events: int = 0
     event_id: str = ""
     # Which connection, and how many of its events: what puts places of several in order.
-    _age: tuple[int, ...] = attrs.field(default=(0, 0), eq=False, repr=False)
+    _age: tuple[int, int] = attrs.field(default=(0, 0), eq=False, repr=False)
 
 
 class Progress:
@@ -63,13 +63,13 @@ class Progress:
     def __init__(self, positions: Positions, token: int) -> None:
         self._positions = positions
         self.token = token
-        self.counted = self._resumed = 0
+        self.counted = 0
         self.taken_in: Callable[[], int] = _none
         self._event_id = ""
         self.id_before: str | None = None
         # The run of duplicates at the end, as offsets: a resume position does not move over it.
         self._repeats_from = self._repeats_to = -1
-        self._before = self._began = Position(0, "", (token, 0))
+        self._before = self._began = self._resumed = Position(0, "", (token, 0))
 
     @property
     def event_id(self) -> str:
@@ -207,10 +207,10 @@ class Progress:
             if not event_id:
                 return self._began
             return attrs.evolve(self._began, event_id=event_id, age=(token, events))
-        if earlier and events > self._resumed:
+        if earlier and events > self._resumed.events:
             # It was saved behind more events than this one goes on from, and those come again, or
-            # some of them: its count is no place of this one, but its id is the server's.
-            return Position(self._resumed, event_id, (token, self._resumed, events))
+            # some of them: its count is no place of this one.
+            return self._resumed
         if self._before.events - events == top - seq:
             return self._before
         return Position(events, event_id, (token, events))
@@ -234,8 +234,8 @@ class Progress:
         if entry["ended"]:  # what shows no trace may have been lost on any connection
             self._began = Position(0, event_id, (0, 0))
         else:  # it is the same connection's count that goes on
-            self.counted = self._resumed = entry["events"]
-            self.token = entry["token"]
+            self.counted, self.token = entry["events"], entry["token"]
+            self._resumed = Position(self.counted, self._event_id, (self.token, self.counted))
             self._began = Position(events, event_id, (self.token, events))
 
 
@@ -443,8 +443,8 @@ class Positions:
         self._look_at_left()
         for key, seq, place, events, event_id, *age in holes:
             holder = left[place] if place >= 0 else None
-            connection, at, *further = age
-            before = Position(events, event_id, (connection, at, *further))
+            connection, at = age
+            before = Position(events, event_id, (connection, at))
             session = sessions[key[0]]
             if len(key) == 1:
                 session.holes_at = [*(session.holes_at or ()), (seq, holder, before)]
@@ -479,7 +479,7 @@ def _token(entry: Entry) -> int:
     return token
 
 
-def _age(position: Position) -> tuple[int, ...]:
+def _age(position: Position) -> tuple[int, int]:
     return position._age
 
 

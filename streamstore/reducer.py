@@ -940,8 +940,6 @@ class Reducer:
         if seq is None:
             block.replace_alone(name, text)
         else:
-            if seq > block.mark:
-                block.cool()  # a result names its call alone: no mark says that what is below it goes
             self._set_text(block, name, seq, text)
 
     def _block_opened(
@@ -1074,6 +1072,8 @@ class Reducer:
         if seq < cell.replaced or seq <= block.lower_bound:
             return
         cell.replaced = seq
+        if seq > block.mark:
+            block.cool()  # a result names its call alone: no mark says that what is below it goes
         if seq >= block.mark:
             cell.replace(text)
         elif block.floor <= seq or not (cell.base or cell.carry):  # no text below the window
