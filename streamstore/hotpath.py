@@ -378,6 +378,8 @@ def _compiled(shape: DeltaShape, mode: Sequencing) -> Callable[..., _Made]:
         for name, fits in _spare(shape, mode).items()
     )
     others = "" if shape.others_ignored else f"and (len({whole}) == size or plain({whole}))"
+    if shape.never:
+        others += f"\nand {shape.never!r} not in wire"
     parts["others"] = others
     for name in ("type", "session", "message", "block", "text", "seq", "id", "field"):
         parts[name] = repr(getattr(shape, name))

@@ -404,8 +404,10 @@ def test_a_failed_request_for_a_tick_is_made_again_by_the_next_delta() -> None:
 
 FIELDS = st.sampled_from([None, "text", "input", "input", "input", "output"])
 BETWEEN: list[dict[str, Any]] = [
-    {"type": "block.opened", "blockIndex": 0, "kind": "tool"},
+    {"type": "block.opened", "blockIndex": 0, "kind": "tool", "callId": "c"},
     {"type": "block.opened", "blockIndex": 0, "kind": "tool", "input": "opened"},
+    {"type": "tool.result", "callId": "c", "fields": {"input": "a result"}},
+    {"type": "block.snapshot", "blockIndex": 0, "kind": "tool", "input": "fetched", "seq": 5},
     {"type": "block.updated", "blockIndex": 0, "input": {"a": 1}},
     {"type": "block.updated", "blockIndex": 0, "input": "set", "whole": True},
     {"type": "block.updated", "blockIndex": 0, "state": {"status": "completed"}},
@@ -425,20 +427,24 @@ BETWEEN: list[dict[str, Any]] = [
 def fields(draw: Any, sequencing: str) -> list[dict[str, Any]]:
     """Runs of deltas of one field of one block, and what may end a run between them."""
     found: list[dict[str, Any]] = []
+    counts: dict[int, int] = {}
     seq = 0
 
     def put(event: dict[str, Any], block: int) -> None:
         nonlocal seq
         step = draw(st.sampled_from([1] * 10 + [0, 2, -2]))
         seq = max(1, seq + step)
-        own = seq if sequencing != "block" else sum(one.get("blockIndex") == block for one in found)
-        if sequencing == "block" and event["type"].startswith("block.") and step != 1:
-            own += step
-        name = "none" if sequencing == "none" else sequencing
-        numbered = {"seq": max(1, own)} if name != "none" else {}
+        own = seq
+        if sequencing == "block" and event["type"] in ("block.delta", "block.replaced"):
+            counts[block] = counts.get(block, 0) + 1  # operations alone have a number
+            own = max(1, counts[block] + step - 1)
+        unnumbered = sequencing == "none" or (
+            sequencing == "block" and event["type"] not in ("block.delta", "block.replaced")
+        )
+        numbered: dict[str, Any] = {} if unnumbered else {"seq": max(1, own)}
         if draw(st.integers(0, 9)) == 0:
             numbered = {"id": f"e{len(found):03}"}
-        found.append({**event, **numbered, "sessionId": "s", "messageId": "m"})
+        found.append({**numbered, **event, "sessionId": "s", "messageId": "m"})
 
     for _ in range(draw(st.integers(1, 6))):
         block, field = draw(st.sampled_from([0, 0, 1])), draw(FIELDS)

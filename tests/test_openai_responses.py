@@ -1609,6 +1609,22 @@ def test_a_replay_from_the_start_brings_again_what_came_behind_a_fetched_state(
     assert not store.health.gaps
 
 
+def test_a_replay_of_a_fetched_response_tells_its_error_once_and_stays_the_older_one() -> None:
+    events = told("h", "e", "l")
+    error = wires(("error", {"code": "x", "message": "boom", "param": None}), start=len(events))
+    error = [{**wire, "type": "error"} for wire in error]
+    store = fed([response(output=[message(output_text("h"))])])
+    first, other, second = (store.open(PROTOCOL, session_id="s") for _ in range(3))
+    first.ingest_many([*events[4:], *error])
+    other.ingest_many(wires(("created", {"response": response("later")})))
+    second.ingest_many([*events, *error])
+    store.flush()
+    session = store.session("s")
+    assert session is not None and len(session.errors) == 1
+    assert second._adapter.resume() == Resume("later", 0)
+    assert session.status is not None and session.status.type == "busy"
+
+
 def test_a_fetched_response_does_not_disturb_its_own_stream() -> None:
     events = told("so ", "far")
     store, stream = opened()

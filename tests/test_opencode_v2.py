@@ -586,6 +586,8 @@ def test_deltas_of_every_kind_are_what_they_are_on_the_long_way(
         for at in range(chance.randint(1, 4)):
             (wire,) = _deltas(kind, named, "x")
             wire["id"] = f"e{len(wires):03}"
+            if chance.random() < 0.1:
+                wire["durable"] = {"aggregateID": "ses_1", "seq": chance.randint(0, 9)}
             if at == 3:
                 wire["data"][chance.choice([name, "delta", *_AT])] = chance.choice(_ODD)
             wires.append(wire)

@@ -40,6 +40,7 @@ class DeltaShape:
         body: member that holds the rest ("" when the rest is at the top, too).
         session, message, block, text: members of the body, all strings but an integer block.
         block_is_id, block_is_number: the block is a string as well, or always an integer.
+        never: a member at the top with which one takes the long way.
         prefix: what stands before the block in its index: ids of other kinds may be the same.
         of_field: the field that all of them are of.
         field: member that names the field, "" where every delta is of `text`.
@@ -66,6 +67,7 @@ class DeltaShape:
     envelope: str = ""
     block_is_id: bool = False
     block_is_number: bool = False
+    never: str = ""
     prefix: str = ""
     of_field: str = "text"
     others_ignored: bool = False

@@ -562,9 +562,9 @@ class OpenAIResponsesAdapter:
                 raise RepeatedEvent(f"error {number} of this response")
             return (told,)
         here = self._here(key, number, "error", lane)
-        if here.seq is not None:
-            note_error(entry, number)
+        # A replay that builds the response anew brings its errors again.
+        new = here.seq is None or note_error(entry, number)
         entry["state"] = "failed"
         self._take_in(here, number, "error")
         closed = MessageClosed(message_id=key, status="error", error=found, seq=here.seq)
-        return [closed, told, *self._status()]
+        return [closed, *([told] if new else ()), *self._status()]

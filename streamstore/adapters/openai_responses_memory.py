@@ -85,7 +85,7 @@ class Responses:
     def latest(self) -> str | None:
         """The latest response that has not ended."""
         open_ = [key for key, entry in self.entries.items() if entry["state"] != "ended"]
-        return max(open_, key=lambda key: self.entries[key]["base"], default=None)
+        return max(open_, key=lambda key: _age(self.entries[key]), default=None)
 
     def enter(self, key: str, created: Any = None, fetched: bool = False) -> Entry:
         """Begin to remember a response: the last of the session, or, fetched, by its creation."""
@@ -96,7 +96,7 @@ class Responses:
         if fetched and created is not None:
             order = _order_among(responses.values(), created, order)
         entry = responses[key] = blank(count * _RANGE, order, created)
-        by_age = sorted(responses, key=lambda key: responses[key]["base"])
+        by_age = sorted(responses, key=lambda key: _age(responses[key]))
         for old in by_age[:-DETAILED]:
             if responses[old]["state"] == "ended" and responses[old]["items"]:
                 forget_items(responses[old])
@@ -115,6 +115,7 @@ class Responses:
 
     def count_anew(self, entry: Entry) -> None:
         """Take the numbers of a response in once more, above all that came of it."""
+        entry.setdefault("age", entry["base"])
         entry["base"] = self._count() * _RANGE
         entry["types"] = {}
         for list_ in (entry["starts"], entry["ends"]):
@@ -122,7 +123,7 @@ class Responses:
 
     def turn(self) -> str | None:
         """The session's status where it changed: that of its latest response."""
-        latest = max(self.entries.values(), key=lambda entry: entry["base"])
+        latest = max(self.entries.values(), key=_age)
         busy = latest["state"] == "open"
         if busy == self._memory.get("busy", False):
             return None
@@ -130,16 +131,23 @@ class Responses:
         return "busy" if busy else "idle"
 
 
+def _age(entry: Entry) -> int:
+    """What responses of a session are in order by: when each was entered."""
+    age: int = entry["age"] if "age" in entry else entry["base"]
+    return age
+
+
 def blank(base: int, order: float, created: float | None) -> Entry:
     """The memory of a response of which nothing came.
 
-    `base`: the start of its seqs; `starts`, `ends`: the numbers that came, as intervals; `types`:
-    of the first ones; `items`: by output index what is known of an item and its parts; `state`:
-    open, failed (an error event came) or ended. There may be `id` (its name on the wire, where its
-    message has another), `unnamed`, `fetched` (it has text that no number stands for), `rebuild`
-    (its parts go when the next one comes), `audio` (it has a part for that), `errors` (the numbers
-    of its error events, as intervals), `read` (its end was fetched, and had no output: no number
-    says that its beginning is older).
+    `base`: the start of its seqs; `age`: the first one, where its numbers were taken in anew;
+    `starts`, `ends`: the numbers that came, as intervals; `types`: of the first ones; `items`: by
+    output index what is known of an item and its parts; `state`: open, failed (an error event came)
+    or ended. There may be `id` (its name on the wire, where its message has another), `unnamed`,
+    `fetched` (it has text that no number stands for), `rebuild` (its parts go when the next one
+    comes), `audio` (it has a part for that), `errors` (the numbers of its error events, as
+    intervals), `read` (its end was fetched, and had no output: no number says that its beginning is
+    older).
     """
     return {
         "base": base,

@@ -271,7 +271,6 @@ def _delta(body: Members, at: str, event_id: str | None) -> Sequence[Event]:
     text = body.get("delta")
     if type(text) is not str:
         raise wrong(body, "delta", at, "a string")
-    # The hot path takes an absent field for `text`; so does this one.
     field = body.get("field", "text")
     return (
         BlockDelta(

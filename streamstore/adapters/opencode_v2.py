@@ -97,6 +97,7 @@ _PLACES: dict[str, Any] = {
     "text": "delta",
     "id": "id",
     "spare": ("timestamp",),
+    "never": "durable",  # with a number
 }
 _INPUTS: dict[str, Any] = {
     **_PLACES,
