@@ -76,7 +76,8 @@ def measure(effort: Effort) -> Iterator[Figure | Skipped]:
     for source in sources:
         yield from _wires(source, size)
     for source in INPUTS:
-        yield from _input(source, size)
+        if source.protocol in adapters():
+            yield from _input(source, size)
     for source in sources:
         yield from _bytes(source, size)
     if not installed("orjson"):

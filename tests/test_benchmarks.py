@@ -113,7 +113,10 @@ def test_every_goal_of_the_issue_has_a_figure(results):
 
 
 def test_each_protocol_with_an_adapter_is_measured_from_dicts_and_from_bytes(results):
-    measured = {figure.row for figure in results.answers["ingest"].figures}
+    figures = results.answers["ingest"].figures
+    inputs = {figure.row for figure in figures if figure.table.startswith("A tool's input")}
+    assert inputs == {source.name for source in payloads.INPUTS}
+    measured = {figure.row for figure in figures if not figure.table.startswith("A tool's input")}
     assert measured == {source.name for source in SOURCES}
     assert {source.protocol for source in payloads.SOURCES} >= {"native", "opencode", "anthropic"}
 
