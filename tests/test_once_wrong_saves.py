@@ -298,3 +298,18 @@ def test_what_shows_no_trace_on_an_older_connection_may_have_been_lost_there() -
     stream.feed(frame(0, delta("first ", 1)))
     store.flush()
     assert text_of(store) == "first later"
+
+
+@pytest.mark.parametrize("close", [0, 3])
+def test_a_close_that_comes_first_outlives_a_malformed_event_of_its_block(close: int) -> None:
+    store = StreamStore("native", ticks="manual")
+    removed = {"type": "session.removed", "sessionId": "s", "seq": 5}
+    store.open("native", sequencing="session").ingest(removed)
+    stream = store.open("native", sequencing="block")
+    closed = {"type": "block.closed", "sessionId": "s", "messageId": "m", "blockIndex": 0}
+    assert stream.ingest({**closed, "seq": close}).kind == "accepted"
+    saved = store.save()["holes"]
+    assert stream.ingest(delta("x")).kind == "malformed"  # it lacks a seq
+    loaded = through_json(store, ticks="manual")
+    assert loaded.save()["holes"] == saved
+    assert loaded.save() == store.save()
