@@ -1,6 +1,6 @@
 """The short way of a delta: one lookup, one comparison, one append.
 
-Compiles, for the shape of a protocol's deltas and one sequencing, the function that every wire
+Compiles, for each shape of a protocol's deltas and one sequencing, the function that every wire
 object passes first, and the same as a loop. What is no plain delta that comes in order goes the
 long way, which knows everything; this file knows shapes and rows, no event, stage or store.
 

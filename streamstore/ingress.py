@@ -451,7 +451,6 @@ class Ingress:
             or (self.hot.counts and (block.first < 0 or block.closed_at >= 0 or not block.seqs))
             # It was set by a result, which names its call alone.
             or (self.hot.counts and block.fresh_cell.replaced > block.mark)
-            or not block.fresh_cell.streams
         ):
             return
         if block.mark > _NEAR_THE_END:

@@ -163,7 +163,6 @@ class BlockRow(Marks):
             or self.gone
             or self.held
             or self.closed
-            or self.close_seq >= 0
             or self.declared
             or self.shown is not None
         )

@@ -607,3 +607,68 @@ def test_what_is_late_behind_a_result_is_superseded(sequencing: Any, known: bool
     assert bench.part().field_text("output") == "whole"
     bench.delta(10, "!", field="output")
     assert bench.part().field_text("output") == "whole!"
+
+
+@pytest.mark.parametrize("shown", [True, False])
+@pytest.mark.parametrize("level", ["block", "message", "session"])
+@pytest.mark.parametrize("late", [True, False])
+@pytest.mark.parametrize("sequencing", ["sparse", "session", "none"])
+def test_a_field_that_streamed_in_another_life_goes_on_from_what_this_one_says(
+    sequencing: Any, late: bool, level: str, shown: bool
+) -> None:
+    bench = Bench(sequencing)
+    numbered = sequencing != "none"
+
+    def take(type_: str, seq: int, **members: Any) -> None:
+        bench.take(type_, seq if numbered else None, **members)
+
+    take("block.opened", 1, kind="tool")
+    for seq, text in ((2, "a"), (3, "b")):
+        take("block.delta", seq, field="input", text=text)
+        if shown:
+            bench.store.flush()
+    if late and numbered:
+        take("block.delta", 5, field="input", text="c")
+        bench.store.flush()
+        take(f"{level}.removed", 6)
+        bench.store.flush()
+    else:
+        take(f"{level}.removed", 6)
+    take("session.updated", 7, info={}, whole=True)
+    take("message.opened", 8, role="assistant")
+    take("block.opened", 9, kind="tool", input="x")
+    bench.store.flush()
+    take("block.delta", 10, field="input", text="y")
+    take("block.delta", 11, field="input", text="z")
+    assert bench.part().field_text("input") == "xyz"
+
+
+@pytest.mark.parametrize("field", ["text", "input"])
+@pytest.mark.parametrize("sequencing", SEQUENCINGS)
+def test_what_waits_of_any_field_is_merged(sequencing: Any, field: str) -> None:
+    bench = Bench(sequencing, limits=Limits(pending_merge=10))
+    for at in range(200):
+        bench.delta(None if sequencing == "none" else at + 1, "xy", field=field)
+    row = bench.row.messages["m"].blocks[0]
+    assert row.fresh_field == field
+    assert len(row.fresh_cell.pending) + len(row.fresh) <= 12
+    assert bench.part().field_text(field) == "xy" * 200
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_a_field_that_streams_again_behind_a_reset_may_lack_text_when_it_is_cut(
+    shown: bool,
+) -> None:
+    bench = Bench("none")
+    bench.take("block.opened", kind="tool")
+    for text in "ab":
+        bench.delta(None, text, field="input")
+    if shown:
+        bench.store.flush()
+    bench.take("message.reset")
+    bench.take("block.opened", kind="tool")
+    for text in "xyz":
+        bench.delta(None, text, field="input")
+    bench.stream.end()
+    part = bench.part()
+    assert (part.field_text("input"), part.gap) == ("xyz", True)

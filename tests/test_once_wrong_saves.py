@@ -300,16 +300,27 @@ def test_what_shows_no_trace_on_an_older_connection_may_have_been_lost_there() -
     assert text_of(store) == "first later"
 
 
-@pytest.mark.parametrize("close", [0, 3])
-def test_a_close_that_comes_first_outlives_a_malformed_event_of_its_block(close: int) -> None:
+@pytest.mark.parametrize("close", [0, 3, None])
+def test_a_close_that_comes_first_outlives_a_malformed_event_of_its_block(
+    close: int | None,
+) -> None:
     store = StreamStore("native", ticks="manual")
-    removed = {"type": "session.removed", "sessionId": "s", "seq": 5}
-    store.open("native", sequencing="session").ingest(removed)
+    if close is not None:
+        removed = {"type": "session.removed", "sessionId": "s", "seq": 5}
+        store.open("native", sequencing="session").ingest(removed)
     stream = store.open("native", sequencing="block")
     closed = {"type": "block.closed", "sessionId": "s", "messageId": "m", "blockIndex": 0}
-    assert stream.ingest({**closed, "seq": close}).kind == "accepted"
+    if close is None:
+        assert store.open("native", sequencing="none").ingest(closed).kind == "accepted"
+    else:
+        assert stream.ingest({**closed, "seq": close}).kind == "accepted"
     saved = store.save()["holes"]
     assert stream.ingest(delta("x")).kind == "malformed"  # it lacks a seq
     loaded = through_json(store, ticks="manual")
     assert loaded.save()["holes"] == saved
     assert loaded.save() == store.save()
+    if close is None:
+        stream.ingest(delta("x", 1))
+        store.flush()
+        part = store.part("s", "m", 0)
+        assert part is not None and part.status == "closed"

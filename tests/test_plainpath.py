@@ -450,6 +450,25 @@ def test_the_input_of_a_tool_takes_the_short_way(
     assert [str(part.others["input"]) for part in parts if part.kind == "tool"] == ["x" * 3000]
 
 
+def test_what_has_no_shape_of_its_own_is_seldom_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To note what the next one has to fit costs more than to ask for it, and is for nothing."""
+    _, (stream,) = opened("openai-chat")
+    cls, tried = adapters()["openai-chat"], 0
+    short: Any = vars(cls)["short"]
+
+    def named(wire: Any) -> str:
+        nonlocal tried
+        tried += 1
+        found: str = short.named(wire)
+        return found
+
+    monkeypatch.setattr(cls, "short", attrs.evolve(short, named=named))
+    stream._ingress.switch(stream.sequencing)
+    for number in range(3000):
+        assert stream.ingest(CASES["openai-chat"].delta(2, "x", number)) is ACCEPTED
+    assert 0 < tried <= 3000 // 64 + 1
+
+
 @pytest.mark.parametrize(("name", "part"), PARTS)
 @pytest.mark.parametrize("anew", [False, True])
 def test_a_stream_that_was_overtaken_asks_again(name: str, part: int, anew: bool) -> None:
