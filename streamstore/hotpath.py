@@ -86,13 +86,13 @@ def make(hot, wake, merge, slow):
         try:
             {body}
             if (
-                wire["type"] != {type}
+                {event}["type"] != {type}
                 or {whole}[{session}] != session_id
                 or {whole}[{message}] != message_id
                 or {other}
             ):
                 at = {whole}[{session}], {whole}[{message}], {whole}[{block}]
-                adopt(wire["type"], *at, {whole})
+                adopt({event}["type"], *at, {whole})
             row = last
             {one}
             text = {whole}[{text}]
@@ -153,7 +153,7 @@ _RUN = """\
 for wire in rest:
     {body}
     if (
-        wire["type"] != {type}
+        {event}["type"] != {type}
         or {whole}[{session}] != session
         or {whole}[{message}] != message
         or {many_other}
@@ -224,7 +224,7 @@ _MODES: dict[str, dict[str, str]] = {
         # The last one had an id, and its session's rise, so this one is taken to be the same:
         # `get` costs twice as much. Where it is not, reading or comparing raises.
         "one_begin": "nonlocal named",
-        "one": "event_id = wire[{id}] if named else wire.get({id})",
+        "one": "event_id = {event}[{id}] if named else {event}.get({id})",
         "one_missed": "if named:\n    named = False\n    return ingest(wire)",
         "one_fits": (
             # Nothing else in JSON compares with a string: it raises, and goes the long way.
@@ -243,14 +243,14 @@ _MODES: dict[str, dict[str, str]] = {
         ),
         "no_run": " or ids.top is None",
         "many_begin": "own_ids = ids\ntop, rising = ids.top, ids.rising",
-        "many": "event_id = wire[{id}]",
+        "many": "event_id = {event}[{id}]",
         "many_fits": "and event_id > top",
         "many_mark": "top = event_id\nrising.append(event_id)",
         "many_end": "own_ids.top = top",
     },
 }  # fmt: skip
 # All deltas of a run have an id, or none has: asking each for one it may lack costs twice a look.
-_UNNAMED = {"many": "", "many_fits": "and {id} not in wire", "many_mark": ""}
+_UNNAMED = {"many": "", "many_fits": "and {id} not in {event}", "many_mark": ""}
 # Without ids that are unique nothing is read of them.
 _MODES["alone"] = {"one": "", "one_fits": "", "one_mark": "", "many_begin": "", "many": ""}
 _MODES["alone"] |= {"many_fits": "", "many_mark": "", "many_end": "pass"}
@@ -264,37 +264,40 @@ def door(
     wake: Callable[[BlockRow], None],
     merge: Callable[[BlockRow], None],
     slow: Ingest,
+    wrapped: bool = False,
 ) -> Door:
     """The functions through which a stream takes wire objects in.
 
     Args:
         shapes: of the deltas of a protocol; those of the first one cost the least.
+        wrapped: and of these, those that come in their envelope.
         hot: the blocks that the stream delivers in order.
         wake: told of a row that had nothing waiting.
         merge: told of a row in which as much waits as may wait in single pieces.
         slow: the long way.
     """
-    first, *more = shapes
 
-    def made(shape: DeltaShape, otherwise: Ingest) -> _Made:
+    def made(shape: DeltaShape, inside: bool, otherwise: Ingest) -> _Made:
         # Where other events of the protocol have a seq, its deltas may have none.
         counts = shape.seq or mode not in ("session", "sparse")
-        return _compiled(shape, mode if counts else "none")(hot, wake, merge, otherwise)
+        return _compiled(shape, mode if counts else "none", inside)(hot, wake, merge, otherwise)
 
-    if not more:
-        ingest, ingest_many, taken, hot.release = made(first, slow)
-        return Door(ingest, ingest_many, taken)
-    others = {shape.type: made(shape, slow) for shape in more}
+    forms: dict[str | None, tuple[DeltaShape, bool]]
+    forms = {shape.type: (shape, False) for shape in shapes}
+    if shapes[0].envelope:
+        forms[None] = shapes[0], True  # what is in an envelope has no type of its own
+    first = forms.pop(None if wrapped else shapes[0].type)
+    others = {kind: made(*form, slow) for kind, form in forms.items()}
     ways = {kind: other[0] for kind, other in others.items()}
 
     def elsewhere(wire: Any) -> Verdict:
         try:
-            way = ways.get(wire["type"], slow)
-        except (LookupError, TypeError):
+            way = ways.get(wire.get("type"), slow)
+        except (AttributeError, TypeError):
             way = slow
         return way(wire)
 
-    usual = made(first, elsewhere)
+    usual = made(*first, elsewhere if others else slow)
     all_ = [usual, *others.values()]
 
     def release() -> None:
@@ -304,8 +307,8 @@ def door(
     def all_taken() -> int:
         return sum(each() for _, _, each, _ in all_)
 
-    hot.release = release
-    return Door(usual[0], usual[1], all_taken)
+    hot.release = release if others else usual[3]
+    return Door(usual[0], usual[1], all_taken if others else usual[2])
 
 
 def _numbered(prefix: str, block: Any) -> int | str:
@@ -342,12 +345,15 @@ def _spare(shape: DeltaShape, mode: Sequencing) -> dict[str, str]:
 
 
 @cache
-def _compiled(shape: DeltaShape, mode: Sequencing) -> Callable[..., _Made]:
+def _compiled(shape: DeltaShape, mode: Sequencing, wrapped: bool) -> Callable[..., _Made]:
     alone = mode == "none" and not shape.id
     parts = dict.fromkeys(("one_begin", "one_missed", "no_run", "adopted"), "")
     parts |= {"calm": "len(fresh) < row.room", **_MODES["alone" if alone else mode]}
-    parts["body"] = f"body = wire[{shape.body!r}]" if shape.body else ""
-    parts["whole"] = whole = "body" if shape.body else "wire"
+    parts["event"] = event = "inner" if wrapped else "wire"
+    parts["whole"] = whole = "body" if shape.body else event
+    body = [f"inner = wire[{shape.envelope!r}]"] if wrapped else []
+    body += [f"body = {event}[{shape.body!r}]"] if shape.body else []
+    parts["body"] = "\n".join(body)
     # An index that is a number may be met by `true` or `1.0`, an id only by itself. CPython has one
     # object for each small number: being that one says the class, too.
     for part, index in (("other", "index"), ("many_other", "own")):
@@ -379,14 +385,19 @@ def _compiled(shape: DeltaShape, mode: Sequencing) -> Callable[..., _Made]:
     )
     others = "" if shape.others_ignored else f"and (len({whole}) == size or plain({whole}))"
     if shape.never:
-        others += f"\nand {shape.never!r} not in wire"
+        others += f"\nand {shape.never!r} not in {event}"
+    if wrapped:
+        others += '\nand "type" not in wire'  # with one, that is the event
     parts["others"] = others
     for name in ("type", "session", "message", "block", "text", "seq", "id", "field"):
         parts[name] = repr(getattr(shape, name))
     run = _fill(_RUN, **parts)
     if mode == "none" and not alone:
         unnamed = indent(_fill(_RUN, **{**parts, **_UNNAMED}), "    ")
-        run = f"if type(wire) is dict and {{id}} in wire:\n{indent(run, '    ')}\nelse:\n{unnamed}"
+        an_event = "type(wire) is dict"
+        if wrapped:
+            an_event += f" and type(inner := wire.get({shape.envelope!r})) is dict"
+        run = f"if {an_event} and {{id}} in {event}:\n{indent(run, '    ')}\nelse:\n{unnamed}"
     parts["run"] = run
     source = _fill(_fill(_MODULE, **parts), **parts)
     scope: dict[str, Any] = {

@@ -165,6 +165,8 @@ class BlockRow(Marks):
             or self.closed
             or self.declared
             or self.shown is not None
+            or self.fields.values
+            or any(cell.length for _, cell in self.cells())
         )
 
     @property

@@ -66,7 +66,8 @@ class Stream:
     __slots__ = (
         "__weakref__", "_adapter", "_asked", "_feeding", "_framer", "_ingress", "_lead", "_lead_at",
         "_left", "_memory", "_moved", "_name", "_named", "_policy", "_progress", "_rest",
-        "_sentinels", "_shape", "_stages", "_take_many", "_undetected", "ended", "ingest",
+        "_sentinels", "_shape", "_stages", "_take_many", "_undetected", "_wrapped", "ended",
+        "ingest",
     )  # fmt: skip
 
     def __init__(
@@ -103,6 +104,7 @@ class Stream:
         self._adapter: Adapter | None = None
         self._shape: DeltaShape | None = None
         self._named = False
+        self._wrapped = False
         self._sentinels: frozenset[str] = frozenset()
         self._lead_in(self._ingest_undetected, self._ingest_each)
         if adapter is not None:
@@ -142,7 +144,7 @@ class Stream:
         }
         if self._shape is not None:
             more: tuple[DeltaShape, ...] = getattr(self._adapter, "more_deltas", ())
-            made = door((self._shape, *more), ingress.mode, **ways)
+            made = door((self._shape, *more), ingress.mode, wrapped=self._wrapped, **ways)
         else:
             made = plain_door(self._adapter, ingress.mode, **ways)
         self._lead_in(made.ingest, made.ingest_many)
@@ -465,10 +467,10 @@ class Stream:
                 return verdicts.STOPPED
             return self._detect(wire)
         shape = self._shape
-        if shape is not None and shape.envelope and isinstance(wire, dict):
-            inner = wire.get(shape.envelope)
-            if isinstance(inner, dict) and inner.get("type") == shape.type:
-                return self.ingest(inner)
+        if shape is not None and shape.envelope and not self._wrapped and isinstance(wire, dict):
+            if shape.envelope in wire and "type" not in wire:
+                self._wrapped = True
+                self._ingress.switch(self._ingress.mode)
         self._progress.begin()
         verdict = self._judge(wire)
         self._stages.counts.add(verdict)

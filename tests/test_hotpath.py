@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from one_stream import Bench, delta
 from strategies import disturbed, logs
 
-from streamstore import Limits, StreamStore
+from streamstore import Limits, StreamStore, verdicts
 from streamstore.cells import TextCell
 from streamstore.coalescer import Coalescer
 from streamstore.errors import CallerError
@@ -672,3 +672,92 @@ def test_a_field_that_streams_again_behind_a_reset_may_lack_text_when_it_is_cut(
     bench.stream.end()
     part = bench.part()
     assert (part.field_text("input"), part.gap) == ("xyz", True)
+
+
+# -- in an envelope -------------------------------------------------------------------------------
+
+
+def opencode(number: int, text: str | None = None, **members: Any) -> dict[str, Any]:
+    """An event of opencode: a delta, or without a text what opens its part."""
+    at = {"sessionID": "s", "messageID": "m"}
+    kind, properties = "message.part.delta", {**at, "partID": "p", "field": "text", "delta": text}
+    if text is None:
+        part = {**at, "id": "p", "type": "text", "text": "", "time": {"start": 1}}
+        kind, properties = "message.part.updated", {"sessionID": "s", "part": part}
+    return {"id": f"e{number:04}", "type": kind, "properties": {**properties, **members}}
+
+
+def wrapped(wire: Any) -> dict[str, Any]:
+    return {"directory": "/d", "payload": wire}
+
+
+@pytest.mark.parametrize("many", [False, True])
+@pytest.mark.parametrize("name", ["opencode", "auto"])
+def test_deltas_in_an_envelope_take_the_short_way_also_among_others(name: str, many: bool) -> None:
+    """Both forms in turns of ten, on a stream that begins with either."""
+    for first in (0, 1):
+        store = StreamStore(ticks="manual")
+        stream = store.open(name)
+        wires = [opencode(0), *(opencode(at, str(at % 10)) for at in range(1, 41))]
+        wires = [wrapped(wire) if (at // 10 + first) % 2 else wire for at, wire in enumerate(wires)]
+        stream.ingest(wires[0])
+        stream.ingest(wires[1])
+        before = stream._progress.taken_in()
+        if many:
+            assert stream.ingest_many(wires[2:]) == []
+        else:
+            assert {stream.ingest(wire).kind for wire in wires[2:]} == {"accepted"}
+        # The first one of another form is what tells it, where the stream began without one.
+        assert stream._progress.taken_in() - before >= 38
+        assert stream.received == 41
+        assert {stream.ingest(wire).kind for wire in wires} == {"duplicate"}
+        store.flush()
+        assert texts(store) == {("s", "m", "p"): "".join(str(at % 10) for at in range(1, 41))}
+
+
+ODD = [None, True, 0, 1.5, "", "x", "e0009", [], {}, {"type": "session.idle"}]
+
+
+@pytest.mark.parametrize("many", [False, True])
+@pytest.mark.parametrize(
+    "path",
+    [
+        (), ("directory",), ("payload",), ("type",), ("payload", "id"), ("payload", "type"),
+        ("payload", "properties"), ("payload", "payload"), *(
+            ("payload", "properties", name)
+            for name in ("sessionID", "messageID", "partID", "field", "delta", "other")
+        ),
+    ],
+    ids=".".join,
+)  # fmt: skip
+def test_what_an_envelope_holds_is_what_the_long_way_says(
+    path: tuple[str, ...], many: bool
+) -> None:
+    """Each member gone, and set to each odd value, between deltas of a run."""
+    for odd in [..., *ODD]:
+        wires: list[Any] = [wrapped(opencode(0))]
+        wires += [wrapped(opencode(at, "a")) for at in range(1, 9)]
+        wire = wrapped(opencode(9, "b"))
+        if not path:
+            wire = odd if odd is not ... else [wire]
+        else:
+            holder = wire
+            for step in path[:-1]:
+                holder = holder[step]
+            holder[path[-1]] = odd
+            if odd is ...:
+                del holder[path[-1]]
+        wires += [wire, *(wrapped(opencode(at, "c")) for at in range(10, 14))]
+        short, long = (StreamStore(ticks="manual") for _ in range(2))
+        streams = [store.open("opencode") for store in (short, long)]
+        streams[1]._ingress.switched = lambda: None
+        said = [streams[1]._ingest_slowly(wire) for wire in wires]
+        if many:
+            places = dict(streams[0].ingest_many(wires))
+            assert [places.get(at, verdicts.ACCEPTED) for at in range(len(wires))] == said
+        else:
+            assert [streams[0].ingest(wire) for wire in wires] == said
+        assert short.flush() == long.flush()
+        assert short.state() == long.state()
+        assert short.health == long.health
+        assert short.save() == long.save()

@@ -28,7 +28,7 @@ from strategies import (
     malformed,
 )
 
-from streamstore import ChangeSet, Limits, Stream, StreamStore
+from streamstore import ChangeSet, Limits, Stream, StreamStore, Verdict
 from streamstore.ticks import ManualTicks
 
 SEQUENCINGS = ("block", "none", "sparse")
@@ -355,6 +355,32 @@ def test_every_character_is_shown_waits_is_held_or_is_accounted_for(data):
     counts = balanced(store)
     assert counts.get("received", 0) == received + counts.get("malformed", 0)
     everything(store)
+    balanced(store)
+
+
+@given(st.data())
+def test_every_character_is_accounted_for_where_some_have_a_seq_and_some_do_not(data):
+    """And where they come in any order: what is counted twice or not at all is so at once."""
+    sequencing = data.draw(st.sampled_from(["session", "sparse"]))
+    _, log = data.draw(any_log())
+    store, stream = fresh(sequencing)
+    for wire in data.draw(st.permutations(log)):
+        numbered = data.draw(st.booleans())
+        stream.ingest(wire if numbered else {k: v for k, v in wire.items() if k != "seq"})
+        if data.draw(st.integers(0, 4)) == 0:
+            store.flush()
+        balanced(store)
+
+
+def test_what_is_refused_takes_no_text_along_that_waits_for_its_message():
+    """Behind a reset that has a position nothing without one is shown, nor is it lost."""
+    store, stream = fresh("sparse")
+    at = {"sessionId": "s", "messageId": "m"}
+    stream.ingest({"type": "message.reset", **at, "seq": 2})
+    stream.ingest({**DELTA, "blockIndex": 1, "seq": 3, "text": "a"})
+    stream.ingest({**DELTA, "type": "block.replaced", "text": "bc", "whole": True})
+    assert stream.ingest({**DELTA, "text": "d"}) == Verdict("refused", "removed")
+    assert present(store) == 3
     balanced(store)
 
 

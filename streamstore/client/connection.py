@@ -25,7 +25,7 @@ from .answers import Later, Opened, Redirected, TooOld, judge, origin_of
 from .faults import ConnectionLost, PoisonedStream, StreamRefused, TooManyRedirects
 from .owning import Owner, SameLoop
 from .policy import Backoff, Place, PoisonWatch, Policy
-from .resuming import LastEventId, Resume
+from .resuming import LastEventId, Resume, following
 from .resync import Fetch, Resync
 from .transport import AsyncioClock, Clock, Request, Response, Transport
 from .watch import Silence, guarded, watched
@@ -690,7 +690,7 @@ def connect(
         leniency=leniency,
         transport=transport,
         own_transport=own_transport,
-        resume=resume or LastEventId(),
+        resume=following(resume or LastEventId(), request),
         snapshot=snapshot,
         reconnect=reconnect,
         live_after=live_after,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from typing import Protocol
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 import attrs
 
@@ -96,8 +96,9 @@ class StartingAfter:
     """By the number of a background response's last event: OpenAI's `starting_after`.
 
     The first request makes the response (`POST .../responses` with `background` and `stream`), or
-    follows one (`GET .../responses/{id}?stream=true`); after a drop the latest response that has
-    not ended is followed, or the one with `response_id`. When it has ended, so has the connection.
+    follows one (`GET .../responses/{id}?stream=true`), which is then the one of its URL; after a
+    drop the latest response that has not ended is followed, or the one with `response_id`. When it
+    has ended, so has the connection.
     """
 
     response_id: str | None = None
@@ -142,6 +143,20 @@ class StartingAfter:
                 f"{stream.protocol or 'auto'!r}: name it in protocol="
             )
         return adapter
+
+
+def following(resume: Resume, request: Request) -> Resume:
+    """The way to resume what this request follows: the response that its URL names, if one.
+
+    >>> get = Request(url="http://h/v1/responses/resp_1?stream=true")
+    >>> following(StartingAfter(), get)
+    StartingAfter(response_id='resp_1')
+    """
+    if isinstance(resume, StartingAfter) and resume.response_id is None:
+        path = urlsplit(request.url).path.rstrip("/").split("/")
+        if request.method == "GET" and path[-2:-1] == ["responses"]:
+            return StartingAfter(unquote(path[-1]))
+    return resume
 
 
 def with_query(request: Request, query: dict[str, str]) -> Request:

@@ -95,14 +95,15 @@ class Books:
 
 
 def _tagged(value: Any) -> Iterator[tuple[str, Any]]:
-    """Every text and event in a saved state, wherever it lies."""
+    """Every text and event in a saved state, but of rows that left it and are only shown yet."""
     if isinstance(value, dict):
         for name in ("~cell", "~event"):
             if name in value:
                 yield name, value[name]
                 return
-        for item in value.values():
-            yield from _tagged(item)
+        for name, item in value.items():
+            if name != "leaving":
+                yield from _tagged(item)
     elif isinstance(value, list):
         for item in value:
             yield from _tagged(item)
