@@ -147,7 +147,7 @@ class Coalescer:
         """Follow a session's turns: what begins one, ends one, or shows what was held back.
 
         Without turn events a turn runs from busy to idle, without status events from a message's
-        open to its close (contract section 6).
+        open to its close.
         """
         if isinstance(event, TurnStarted):
             self._begin(session, "turn", event.delivery_mode)

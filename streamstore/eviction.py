@@ -85,8 +85,9 @@ class Eviction:
     leaves a tombstone, at most `Limits.removed_sessions` of them. What comes for it later, be it a
     late duplicate or new text, is refused (`removed`) and counted, and does not bring it back; a
     snapshot whose read began after the eviction does, and in streams other than `block` so does a
-    whole update of the session, empty. In a `block` stream only a new generation does. When its
-    tombstone is forgotten, too, an event for it makes a new session.
+    whole update of the session (opencode sends one with each prompt): empty, and `health.resync`
+    asks for it to be fetched. In a `block` stream only a new generation does. When its tombstone is
+    forgotten, too, an event for it makes a new session.
 
     Costs: `hear` the entries of a change set; `due` what it returns, the protected ones that are
     older, and a count of the text of each session in which something was rewritten since.

@@ -624,7 +624,7 @@ class Ingress:
         seq = event.seq if positioned else None
         if seq is not None:
             stages.reducer.session_full(session, seq)
-        session.gone = False
+        session.gone = session.let_go = False
         session.exists = not session.removed_now
         # A position says what is newer; without one the time of the read does.
         newer = session.own_epochs if seq is None else {}

@@ -1,8 +1,7 @@
 """Pure functions over reads: what a frontend likes to know and no event says.
 
 Knows the values of `model.py` and texts. May not know a store, an event or a clock: each function
-takes what was read and returns frozen values; the same reads give the same answer. The list of
-them is the contract's, section 7.
+takes what was read and returns frozen values; the same reads give the same answer.
 
 - `time_gaps`: where nothing happened for long
 - `repeated_tool_calls`: a model that goes round in circles

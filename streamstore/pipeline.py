@@ -441,7 +441,7 @@ class StreamStore:
         return self._stages.generation if session is None else session.generation
 
     def state(self) -> dict[str, Any]:
-        """The state as plain JSON: contract section 9. Linear in what is stored."""
+        """The state as plain JSON, in the form of `docs/state.md`. Linear in what is stored."""
         health = self.health
         gaps = [
             {

@@ -1,7 +1,7 @@
 """What an admitted event does to the working rows.
 
 The gate said that the event counts and where it belongs; the reducer applies the merging law of
-its type (contract section 2) and says which rows a tick has to look at. It decides no duplicate,
+its type (`docs/events.md`) and says which rows a tick has to look at. It decides no duplicate,
 publishes nothing, and knows no tick, delivery mode, subscriber, clock or thread.
 """
 
@@ -291,6 +291,9 @@ class Reducer:
     ) -> None:
         if event.whole and session.gone:
             session.gone = False
+            if session.let_go:  # the server still has what it held: only a read brings that back
+                session.let_go = False
+                self._resync(session.id, "it was removed by this program, and goes on")
         seq = event.seq if arrival.mode != "none" else None
         if event.whole and arrival.positioned and seq is not None:
             self.session_full(session, seq)
@@ -305,6 +308,7 @@ class Reducer:
         else:
             session.gone = True
             session.gone_id = event.id or ""
+            session.let_go = arrival.local
             for message in session.messages.values():
                 message.exists = False
                 self._touch(message)
@@ -1189,6 +1193,7 @@ class Reducer:
         session.intervals = Intervals()
         session.evicted = -1
         session.emptied = 0
+        session.let_go = False
         session.tombstones.clear()
         session.fetched_at = -1
         session.holes_at = None

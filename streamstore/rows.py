@@ -560,7 +560,8 @@ class SessionRow(Marks):
     to where a complete one stands for all of its messages; `closing` the closed blocks that still
     have a window, oldest first, with their `closed_at`; `woken` the blocks that the hot path
     may have brought something since the last tick; `stated` the seqs that only a block's snapshot
-    named; `restarted` and `emptied` the epochs in which its counter began and it was last removed.
+    named; `restarted` and `emptied` the epochs in which its counter began and it was last removed;
+    `let_go` whether this program removed it, not the server.
     """
 
     id: str = attrs.field(kw_only=True)
@@ -598,6 +599,7 @@ class SessionRow(Marks):
     restarted: int = 0
     emptied: int = 0
     evicted: int = -1
+    let_go: bool = False
     dirty: bool = False
     reshaped: bool = False
     shown: tuple[Any, ...] | None = None
@@ -638,6 +640,6 @@ class SessionRow(Marks):
 
 
 def tool_rank(state: Any) -> int:
-    """Rank of a tool state, -1 for what is none; see contract section 2."""
+    """Rank of a tool state, -1 for what is none."""
     status = state.get("status") if isinstance(state, dict) else None
     return TOOL_RANKS.get(status, -1) if isinstance(status, str) else -1

@@ -1,4 +1,4 @@
-"""How a fetched state and live events become one: contract section 5, as a list of events.
+"""How a fetched state and live events become one, as a list of events.
 
 Compares a snapshot with the rows and says which events bring what the rows lack, and whether a
 part may still lack text. It changes nothing; knows no gate, delivery, tick or clock.

@@ -1,4 +1,4 @@
-"""The state of a store as JSON: contract section 9, from its reads alone.
+"""The state of a store as JSON (`docs/state.md`), from its reads alone.
 
 Knows values, not rows; nothing here depends on the clock or on chance.
 """

@@ -29,7 +29,7 @@ _new_part = filled(Part)
 
 
 class Tables:
-    """What is published, by key, in the orders of contract section 1."""
+    """What is published, by key: messages and parts in their order (`docs/state.md`)."""
 
     def __init__(self) -> None:
         self.version = 0

@@ -4,7 +4,7 @@ Knows delays in milliseconds and callbacks. May not know a store, an event or a 
 reads no clock: time is the owner's event loop, GUI timer or test, which calls back when it is due.
 So every race can be replayed, with `ManualTicks` at any moment somebody chooses.
 
-The rules are those of the contract, section 6. One algorithm serves every scheduler:
+One algorithm serves every scheduler:
 
 - The first work after a quiet spell is shown at the end of the current turn of the loop (a timer
   of 0 ms), so that all that one turn brings is one commit.

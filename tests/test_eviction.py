@@ -152,10 +152,44 @@ def test_a_state_that_is_fetched_afterwards_brings_it_back(sequencing: str) -> N
     token = bench.store.begin_read("a")
     seq = {} if sequencing == "none" else {"seq": 5}
     assert bench.take({**snapshot, "readFrom": token, **seq}) == ["accepted"]
+    assert not bench.store.health.resync
     part = bench.store.part("a", "m", 0)
     assert part is not None and part.text == "again"
     assert bench.take(said("a", "!", seq=6)) == ["accepted"]
     assert list(bench.eviction.kept) == ["b", "a"]
+
+
+@pytest.mark.parametrize("saved", [False, True])
+@pytest.mark.parametrize("by", ["eviction", "server"])
+@pytest.mark.parametrize("sequencing", ["session", "sparse", "none"])
+def test_one_that_its_server_goes_on_with_is_asked_for(
+    sequencing: str, by: str, saved: bool
+) -> None:
+    """Half a session looks like a whole one: what was let go is on the server, and nowhere here."""
+    bench = Bench(sequencing, sessions=1)
+    bench.take(said("a", "gone", seq=1))
+    bench.take(said("b", seq=1))
+    if by == "eviction":
+        assert bench.evict() == ("a",)
+    else:
+        bench.take({"type": "session.removed", "sessionId": "a"})
+    store, stream = bench.store, bench.stream
+    if saved:
+        store = StreamStore.load(json.loads(json.dumps(store.save())))
+        stream = store.open("native", sequencing=bench.stream.sequencing)
+    assert not store.health.resync
+    update = {"type": "session.updated", "sessionId": "a", "whole": True, "info": {"title": "t"}}
+    stream.ingest({**update, "seq": 2})
+    store.flush()
+    assert "a" in store.session_ids() and store.messages("a") == ()
+    assert store.health.resync.keys() == ({"a"} if by == "eviction" else set())
+    token = store.begin_read("a")
+    messages = [fetched("m", (0, "again"))]
+    wire = {"type": "snapshot", "sessionId": "a", "messages": messages, "complete": True}
+    stream.ingest({**wire, "readFrom": token, "seq": 3})
+    assert not store.health.resync
+    stream.ingest({**update, "seq": 4})
+    assert not store.health.resync
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

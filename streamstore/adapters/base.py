@@ -149,7 +149,7 @@ class Declaration:
 
     Attributes:
         name: the protocol's name in `StreamStore(protocol=...)` and on the command line.
-        sequencing: of a stream that does not say otherwise (contract, section 3).
+        sequencing: of a stream that does not say otherwise (`docs/laws.md`).
         ids_unique: an event's id is its own, so that the same id again is a duplicate.
         ids_ordered: ids of one session sort in the order in which the server made them.
         first_seq: the number a session's counter starts with, None where unknown.

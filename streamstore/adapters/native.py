@@ -1,6 +1,6 @@
 """The library's own protocol: canonical events as JSON objects, one a line or in an event stream.
 
-Knows the canonical events alone; its final object is the state of contract section 9 without
+Knows the canonical events alone; its final object is the state (`docs/state.md`) without
 `counts`, `gaps` and `resume`.
 """
 
@@ -54,5 +54,5 @@ class NativeAdapter(StatelessAdapter):
         return (decode_event(wire),)
 
     def encode(self, reads: Reads) -> Json:
-        """The state of contract section 9: `{"sessions": {...}}`."""
+        """The state (`docs/state.md`): `{"sessions": {...}}`."""
         return {"sessions": state_of(reads)}

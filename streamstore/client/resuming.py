@@ -1,7 +1,7 @@
 """How a request says where to go on: a position of the store, in the protocol's own words.
 
 Each of these reads a position from a stream and puts it into the next request. What they hand out
-is the store's resume position (contract, section 1): before the first missing operation, or behind
+is the store's resume position: before the first missing operation, or behind
 the last one received. Knows requests, streams and adapters; no transport, task or time.
 """
 

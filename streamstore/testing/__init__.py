@@ -3,7 +3,7 @@
 - logs: `Log` reads one or makes one of objects, `sample` makes one up
 - stores: `replay` feeds a log to a store; `ManualTicks` is its clock; `FakeStream` is a network
 - laws: `disturb` changes a log so that nothing must change; `assert_laws` and `check_laws` hold a
-  store to the laws of contract section 8, L1 to L6, and give a short counterexample
+  store to the laws of `docs/laws.md`, L1 to L6, and give a short counterexample
 - subscribers: `Recorder` writes down what one saw; `transcript` is what a reader gets, as text
 - `streamstore.testing.strategies`: logs for hypothesis
 

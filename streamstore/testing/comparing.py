@@ -26,7 +26,7 @@ class Difference(NamedTuple):
 
 
 def state_of(store: StreamStore) -> dict[str, Any]:
-    """The state that laws compare: contract section 9 without `counts`, made ids by place."""
+    """The state that laws compare: `docs/state.md` without `counts`, made ids by place."""
     state = store.state()
     del state["counts"]
     names: dict[str, dict[str, str]] = {}

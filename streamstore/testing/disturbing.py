@@ -1,7 +1,7 @@
 """Disturbances that a log must survive: what may come twice, late, again after a cut, or in pieces.
 
 Draws from the `random.Random` it is given and from nothing else, so that a seed says all. Disturbs
-only where the contract promises that nothing changes; knows what is promised, and no store.
+only where the laws promise that nothing changes; knows what is promised, and no store.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
-"""What the contract promises for each event of a log: which may come twice, which change places.
+"""What the laws promise for each event of a log: which may come twice, which change places.
 
-Reads events through an adapter, in the order of the log, and applies sections 2, 3 and 5 of the
-contract to them. May not know a store: a promise must not depend on what the store under test does.
+Reads events through an adapter, in the order of the log, and applies to them how each type is
+merged (`docs/events.md`) and what their sequencing allows (`docs/laws.md`). May not know a store: a
+promise must not depend on what the store under test does.
 
-Two events *contradict* each other when the contract lets the first arrival win, or says that the
-last one does; they keep their order. Where this file is in doubt it promises less.
+Two events *contradict* each other when the first arrival wins by its law, or the last one does;
+they keep their order. Where this file is in doubt it promises less.
 """
 
 from __future__ import annotations
@@ -207,7 +208,7 @@ class Facts:
 
 
 def facts_of(log: Log, limits: Limits | None = None) -> Facts:
-    """What the contract promises for a log. Linear."""
+    """What the laws promise for a log. Linear."""
     limits = limits or Limits()
     cls = adapter_named(log.protocol)
     declared = cls.declaration

@@ -1,4 +1,4 @@
-"""The laws of contract section 8 that a log can show, L1 to L6: kept, broken or not promised.
+"""The laws of `docs/laws.md` that a log can show, L1 to L6: kept, broken or not promised.
 
 Each law replays the log disturbed in its own way on fresh stores and compares; what breaks it is
 made as short as can be. Knows scripts and what is promised; which events those are is not decided

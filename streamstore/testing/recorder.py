@@ -1,8 +1,8 @@
 """What a subscriber saw: every change set, and what it makes of them without reading texts.
 
 A `Recorder` keeps what a frontend keeps: keys in their order, and texts built from edits alone. It
-holds the store to its word at every tick (contract, section 7 and L3). Knows change sets and reads;
-no event and no log.
+holds the store to its word at every tick (law L3). Knows change sets and reads; no event and no
+log.
 """
 
 from __future__ import annotations
