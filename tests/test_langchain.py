@@ -52,7 +52,6 @@ def events_of(name: str) -> list[Any]:
 
 
 CASES = {name: events_of(name) for name in NAMES}
-EVENTS = [wire for wires in CASES.values() for wire in wires]
 each_case = pytest.mark.parametrize("name", NAMES)
 each_policy = pytest.mark.parametrize("policy", ["lenient", "strict"])
 
@@ -77,6 +76,14 @@ def thought(text: Any, content: Any = "", **members: Any) -> Wire:
     return chunk(content, additional_kwargs={"reasoning_content": text}, **members)
 
 
+def reasoned(*items: Any, index: Any = 0, **members: Any) -> Wire:
+    return {"type": "reasoning", "summary": list(items), "index": index, **members}
+
+
+def summed(text: Any, index: Any = 0) -> Wire:
+    return {"index": index, "type": "summary_text", "text": text}
+
+
 def agent(event: str, **members: Any) -> Wire:
     return {"event": event, **members}
 
@@ -93,6 +100,34 @@ def envelope(data: Wire, seq: int | None = None, *namespace: str, method: str = 
         "params": {"namespace": list(namespace), "data": data},
     }
     return wire if seq is None else {**wire, "seq": seq}
+
+
+#: Reasoning as OpenAI's Responses stream it: the items of its summary with a part of the text each.
+SUMMARIES = [
+    chunk([], id="resp_1", response_metadata={"model_provider": "openai"}),
+    *(
+        chunk([block], id="lc_run--1")
+        for block in (
+            reasoned(id="rs_1"),
+            reasoned(summed("")),
+            *(reasoned(summed(text)) for text in ("**Think", "**", "\n", "\nfirst")),
+            reasoned(summed("", 1)),
+            *(reasoned(summed(text, 1)) for text in ("**Then** ", "\ud83d", "\ude00", "")),
+            {"type": "reasoning", "encrypted_content": "gAAA", "index": 0},
+            piece("text", "o", 1),
+            piece("text", "ne", 1),
+            # Items with nothing in them, with more in them, and two at once.
+            reasoned(summed("mo"), index=2, id="rs_2"),
+            reasoned(summed("re"), summed("", 1), index=2),
+            reasoned({**summed("\n\nmu", 2), "n": 1}, index=2),
+            reasoned({**summed("ch", 2), "n": 2}, index=2),
+            reasoned(summed("more", 3), index=2),
+            piece("text", "two", 3),
+        )
+    ),
+    chunk("", id="lc_run--1", chunk_position="last"),
+]
+EVENTS = [wire for wires in (*CASES.values(), SUMMARIES) for wire in wires]
 
 
 def opened(policy: Any = "lenient", **options: Any) -> tuple[StreamStore, Any]:
@@ -796,6 +831,7 @@ SORTS = {
     "calls": ["text", "call", "call"],
     "blocks": ["block", "block", "block", "text"],
     "reasoning": ["reasoning", "reasoning", "text"],
+    "summaries": ["summary", "summary", "summary", "block", "text"],
     "agent": ["text", "call", "block", "reasoning"],
 }
 
@@ -841,9 +877,35 @@ def tangle(seed: int) -> list[tuple[int, Any]]:
             del made[draw.choice(sorted(made))]
         return odd("x", {}) or made
 
+    def an_item() -> Any:
+        made: Wire = summed(
+            draw.choice(["a", "\U0001f600", "", ""]),
+            odd(True, 1.0, "x", None, [0], 3) or draw.choice([0, 1, 1, 1, 1, 1, 1, "lc_2"]),
+        )
+        made.update(odd({"id": "i1"}, {"id": None}, {"n": 1}, {"type": 5}) or {})
+        if draw.choice(rare):
+            made[draw.choice(sorted(made))] = draw.choice([None, 5, "", "b"])
+        if draw.choice(rare):
+            del made[draw.choice(sorted(made))]
+        return odd("x", {}) or made
+
+    def a_summary() -> Any:
+        made = reasoned(
+            *odd([], [an_item(), an_item()]) or [an_item()],
+            index=odd(0, 1, True, 5.0) or 5,
+        )
+        made.update(odd({"id": "b1"}, {"id": "b2"}, {"text": "c"}, {"summary": "x"}) or {})
+        if draw.choice(rare):
+            del made[draw.choice(sorted(made))]
+        return made
+
     def a_chunk() -> Any:
         sort = draw.choice(SORTS[most])
-        content: Any = {"text": draw.choice(["a", "b"]), "block": [a_block()]}.get(sort, "")
+        content: Any = {
+            "text": draw.choice(["a", "b"]),
+            "block": [a_block()],
+            "summary": [a_summary()],
+        }.get(sort, "")
         content = odd([], ["c"], [a_block()], [a_block(), a_block()], "d", 5) or content
         tools: Any = [a_tool()] if sort == "call" else []
         tools = odd([], [a_tool()], [a_tool(), a_tool()], {}, None) or tools
@@ -1018,6 +1080,7 @@ def test_a_tangle_is_the_same_by_either_way(
 LOOKS = {
     "block": '"content": [{',
     "reasoning": '"reasoning_content": ',
+    "summary": '"summary": [{',
     "the run's id": '"id": "lc_run--1"',
     "number": '"seq": ',
     "namespace": '"namespace": ["sub"]',
@@ -1339,6 +1402,363 @@ def test_random_chunks_end_in_their_sum(seed: int) -> None:
         theirs = total.model_dump()
         for name in ("content", "tool_call_chunks", "response_metadata", "usage_metadata", "id"):
             assert (mine.get(name) or None) == (theirs[name] or None), name
+
+
+# --- summaries of a reasoning ---------------------------------------------------------------------
+
+
+def shares(store: StreamStore) -> list[tuple[str, str]]:
+    """Kind and text of each part of the only message."""
+    store.flush()
+    (message,) = store.messages("s")
+    return [(part.kind, part.text) for part in store.parts("s", message.id)]
+
+
+def test_the_texts_of_a_summary_are_the_text_of_its_reasoning() -> None:
+    store = fed(*SUMMARIES)
+    assert shares(store) == [
+        ("reasoning", "**Think**\n\nfirst\n\n**Then** \U0001f600"),
+        ("text", "one"),
+        ("reasoning", "more\n\n\n\nmuch\n\nmore"),
+        ("text", "two"),
+    ]
+    (message,) = made(store)
+    assert message["content"] == [
+        {
+            **reasoned(
+                summed("**Think**\n\nfirst"),
+                summed("**Then** \U0001f600", 1),
+                id="rs_1",
+            ),
+            "encrypted_content": "gAAA",
+        },
+        piece("text", "one", 1),
+        reasoned(
+            summed("more"), summed("", 1), {**summed("\n\nmuch", 2), "n": 3}, summed("more", 3),
+            index=2, id="rs_2",
+        ),
+        piece("text", "two", 3),
+    ]  # fmt: skip
+
+
+def test_what_is_shown_of_a_summary_is_a_prefix_of_what_it_becomes() -> None:
+    assert_every_tick_is_a_prefix(PROTOCOL, SUMMARIES)
+
+
+def test_chunks_of_summaries_do_not_show() -> None:
+    assert_chunks_do_not_show(PROTOCOL, SUMMARIES)
+
+
+def test_summaries_saved_at_any_cut() -> None:
+    assert_saves_resume(PROTOCOL, SUMMARIES)
+
+
+def test_no_law_is_broken_by_summaries() -> None:
+    assert_no_law_broken(SUMMARIES)
+
+
+def test_more_of_a_summary_is_one_delta_and_no_more_memory() -> None:
+    context = Context()
+    adapter = LangChainAdapter(context)
+    adapter.decode(chunk([reasoned(id="rs_1")]))
+    item = {**summed("some"), "more": [{}]}
+    adapter.decode(chunk([reasoned(item)]))
+    before = len(json.dumps([context.own, context.shared]))
+    for _ in range(100):
+        (event,) = adapter.decode(chunk([reasoned(summed("some"))]))
+        assert isinstance(event, BlockDelta) and event.text == "some"
+    assert len(json.dumps([context.own, context.shared])) <= before + 2  # a number's digits
+    _, event = adapter.decode(chunk([reasoned(summed("", 1))]))
+    assert isinstance(event, BlockDelta) and event.text == ""
+    # The empty line comes with the text behind it, so that none is left where nothing comes.
+    (event,) = adapter.decode(chunk([reasoned(summed("some", 1))]))
+    assert isinstance(event, BlockDelta) and event.text == "\n\nsome"
+    (event,) = adapter.decode(chunk([reasoned(summed("some", 1))]))
+    assert isinstance(event, BlockDelta) and event.text == "some"
+
+
+@pytest.mark.parametrize("final", [True, False])
+def test_a_whole_message_shows_its_summaries(final: bool) -> None:
+    content: list[Wire] = [
+        {"type": "reasoning", "id": "rs_1", "summary": [
+            {"type": "summary_text", "text": "\n\na"}, {"type": "summary_text", "text": ""},
+            "odd", {"type": "other"}, {"type": "summary_text", "text": "\U0001f600b"},
+        ]},
+        {"type": "reasoning", "id": "rs_2", "summary": []},
+        {"type": "reasoning", "id": "rs_3", "summary": None, "content": []},
+        {"type": "reasoning", "id": "rs_4", "summary": [summed("c"), summed("d")], "index": 4},
+        {"type": "data", "summary": [summed("d")], "index": 5},
+        {"type": "text", "text": "done"},
+    ]  # fmt: skip
+    whole = {"type": "ai", "content": content, "id": "m1"}
+    name = "complete" if final else "partial"
+    store, stream = opened(ticks="each")
+    stream.ingest({"event": f"messages/{name}", "data": [copy.deepcopy(whole)]})
+    expected = ["\n\na\n\n\U0001f600b", "", "", "c\n\nd", "", "done"]
+    assert texts(store) == [expected]
+    assert made(store)[0]["content"] == content
+    if not final:  # and goes on
+        # What is added goes to the first of two items with one index, which is not the last.
+        for item in (summed("x"), summed("e", 1), summed("f", 1)):
+            stream.ingest(chunk([reasoned(item, index=4)]))
+        stream.ingest(chunk([{"type": "data", "summary": [summed("e", 1)], "index": 5}]))
+        expected[3] = "c\n\nd\n\nef"
+        assert texts(store) == [expected]
+        content[3]["summary"] = [summed("cx"), summed("d"), summed("ef", 1)]
+        content[4]["summary"] = [summed("d"), summed("e", 1)]
+        assert made(store)[0]["content"] == content
+
+
+def test_a_final_message_with_the_same_summaries_rewrites_nothing() -> None:
+    store, stream = opened(ticks="each")
+    stream.ingest_many(copy.deepcopy(SUMMARIES))
+    before = shares(store)
+    rewritten: list[Any] = []
+    store.subscribe(lambda changes: rewritten.extend(changes.text.values()))
+    whole = {**made(store)[0], "type": "ai"}
+    content = copy.deepcopy(whole["content"])
+    stream.ingest({"event": "messages/complete", "data": [whole]})
+    assert (shares(store), rewritten) == (before, [])
+    assert made(store)[0]["content"] == content
+
+
+def test_a_state_that_was_saved_with_the_texts_in_the_items_goes_on() -> None:
+    store = fed(chunk([reasoned(id="rs_1")]))
+    was = json.dumps([summed("old")])
+    saved = json.dumps(store.save())
+    assert saved.count('"summary": []') == 3  # in the memory, and twice in the part
+    store = StreamStore.load(json.loads(saved.replace('"summary": []', f'"summary": {was}')))
+    stream = store.open(PROTOCOL, session_id="s")
+    stream.ingest(chunk([reasoned(summed(" one"))]))
+    assert texts(store) == [[""]]
+    for text in ("", "ne", "w"):
+        stream.ingest(chunk([reasoned(summed(text, 1))]))
+    assert texts(store) == [["new"]]
+    assert made(store)[0]["content"] == [reasoned(summed("old one"), summed("new", 1), id="rs_1")]
+
+
+def an_odd_piece(draw: random.Random) -> Wire:
+    """A piece of a reasoning whose summary may be anything."""
+
+    def item() -> Any:
+        made: Wire = {"type": draw.choice(["summary_text", "summary_text", "other"])}
+        index = draw.choice([0, 0, 1, 1, 2, "lc_3", "x", None, 1.5, "no"])
+        if index != "no":
+            made["index"] = index
+        text = draw.choice(
+            ["a", "b\n\n", "\n", "\U0001f600", "\ud83d", "\ude00", "", None, 5, "no"]
+        )
+        if text != "no":
+            made["text"] = text
+        if draw.random() < 0.2:
+            made.update(draw.choice([{"id": "i1"}, {"id": "i2"}, {"n": 1}, {"list": [{}]}]))
+        return made
+
+    made: Wire = {"type": "reasoning", "index": 0}
+    items: Any = [item() for _ in range(draw.choice([0, 1, 1, 1, 1, 2, 3]))]
+    if draw.random() < 0.2:
+        items = draw.choice([None, "x", 5, {"text": "a"}, ["x"], [None], [summed("a"), [1]]])
+    if draw.random() < 0.9:
+        made["summary"] = items
+    if draw.random() < 0.1:
+        made.update(draw.choice([piece("reasoning", "r"), piece("text", "t")]))
+        made["type"] = "reasoning"
+    return made
+
+
+def written(value: Any) -> Any:
+    """As it is read again: halves of a pair that came apart are one character."""
+    return json.loads(json.dumps(value))
+
+
+@pytest.mark.parametrize("seed", range(150))
+@each_policy
+def test_odd_summaries_end_in_their_sum(seed: int, policy: Any) -> None:
+    messages = pytest.importorskip("langchain_core.messages", reason=WHY)
+    draw = random.Random(seed)
+    total: Any = messages.AIMessageChunk(content=[], id="m1")
+    store, stream = opened(policy, ticks="each")
+    stream.ingest(total.model_dump())
+    stops = False
+    for _ in range(draw.choice([3, 12])):
+        odd = an_odd_piece(draw)
+        if seed < 50 and draw.random() < 0.9:  # mostly as they are sent
+            odd = reasoned(summed(draw.choice("ab"), draw.choice([0, 1])))
+        try:
+            total += messages.AIMessageChunk(content=[copy.deepcopy(odd)], id="m1")
+        except TypeError:
+            stops = True
+        verdict = stream.ingest(chunk([odd]))
+        assert verdict.kind == ("refused" if stops and policy == "strict" else "accepted")
+        if stops and policy == "strict":
+            break
+        (mine,) = made(store)
+        if not stops and "\\ud83d" not in str(total.content):  # it may wait for its half
+            assert written(mine["content"]) == written(total.content)
+        store = StreamStore.load(json.loads(json.dumps(store.save())), ticks="each")
+        stream = store.open(PROTOCOL, session_id="s", policy=policy)
+    if not stops:
+        stream.ingest(chunk("", chunk_position="last"))
+        assert written(made(store)[0]["content"]) == written(total.content)
+
+
+@pytest.mark.parametrize("seed", range(20))
+@each_policy
+def test_odd_summaries_are_the_same_by_either_way(
+    seed: int, policy: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw = random.Random(seed)
+    wires: list[tuple[int, Any]] = []
+    for index in range(8):
+        at: Any = 0
+        for _ in range(draw.choice([2, 5])):
+            texts = [draw.choice(["a", "b\n\n", "\U0001f600", "\ud83d", "", ""]) for _ in range(5)]
+            more = [reasoned(summed(text, at), index=index) for text in texts]
+            if draw.random() < 0.2:
+                more.insert(draw.randrange(5), {**an_odd_piece(draw), "index": index})
+            stream = draw.choice([0, 0, 0, 0, 1])
+            wires += [(stream, chunk([each])) for each in more]
+            at = draw.choice([at, 1, 1, 2, 3, "lc_4", True])
+    cut = draw.randrange(len(wires))
+    decoded = decoded_by(monkeypatch)
+    short = by_either_way(wires, policy, cut)
+    assert policy == "strict" or len(decoded) < 0.8 * len(wires)
+    monkeypatch.setattr(LangChainAdapter, "plain", lambda self, wire: None)
+    for mine, theirs in zip(short, by_either_way(wires, policy, cut), strict=True):
+        assert mine == theirs
+
+
+def test_the_texts_of_a_summary_outlive_what_cannot_be_added_up() -> None:
+    store = fed(
+        chunk([reasoned(summed("a"))]),
+        chunk([reasoned({"index": 0, "text": 5})]),
+        chunk([reasoned(summed("b"))]),
+        chunk([{"type": "reasoning", "summary": "none", "index": 0}]),
+        chunk([reasoned(summed("c"), summed("d", 1))]),
+        chunk([reasoned({"index": 1, "text": ""}, summed("e", 2))]),
+        chunk([reasoned(summed("f", 2))]),
+    )
+    # What came for the list that took the other's place stands there alone.
+    assert shares(store) == [("reasoning", "a\n\nef")]
+    (content,) = made(store)[0]["content"]
+    assert content["summary"] == [summed("c"), summed("d", 1), summed("ef", 2)]
+
+
+def test_nested_metadata_that_comes_again_adds_up() -> None:
+    messages = pytest.importorskip("langchain_core.messages", reason=WHY)
+    said = {"a": {"n": 1, "s": "x"}, "b": [1], "c": [summed("y")], "d": 1.5, "e": True}
+    chunks = [messages.AIMessageChunk(content="a", id="m1", response_metadata=said)] * 2
+    store = fed(*(each.model_dump() for each in chunks), policy="strict")
+    assert made(store)[0]["response_metadata"] == (chunks[0] + chunks[1]).response_metadata
+
+
+@pytest.mark.parametrize("form", ["bare", "pair", "named"])
+def test_the_texts_of_summaries_take_the_short_way(
+    form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded = decoded_by(monkeypatch)
+    wires = [
+        chunk([], id="resp_1"),
+        chunk([reasoned(id="rs_1")], id="lc_run--1"),
+        *(chunk([reasoned(summed(text))], id="lc_run--1") for text in ("", "a", "", "b")),
+        *(chunk([reasoned(summed(text, 1))], id="resp_1") for text in ("", "c", "\U0001f600")),
+        chunk([reasoned(summed("d", 1), id="rs_1")], id="resp_1"),
+        chunk([reasoned(summed("e", "lc_2"))], id="resp_1"),
+        chunk([reasoned(summed("f", "lc_2"))], id="resp_1"),
+    ]
+    wires = in_form(form, wires)
+    store = fed(*wires)
+    assert texts(store) == [["ab\n\nc\U0001f600d\n\nef"]]
+    (content,) = made(store)[0]["content"]
+    assert content["summary"] == [summed("ab"), summed("c\U0001f600d", 1), summed("ef", "lc_2")]
+    # All but the first one of each.
+    assert decoded == [wires[number] for number in (0, 1, 2, 6, 10)]
+
+
+@pytest.mark.parametrize(
+    "wire",
+    [
+        chunk([reasoned(summed("x"))]),  # not the last one
+        chunk([reasoned(summed("x", 2))]),
+        chunk([reasoned(summed("x", True))]),
+        chunk([reasoned(summed("x", 1.0))]),
+        chunk([reasoned(summed("x", None))]),
+        chunk([reasoned(summed("x", "lc_1"))]),
+        chunk([reasoned(summed(None, 1))]),
+        chunk([reasoned(summed(5, 1))]),
+        chunk([reasoned({"type": "summary_text", "text": "x"})]),
+        chunk([reasoned({"index": 1, "text": "x"})]),
+        chunk([reasoned({"index": 1, "type": "summary_text"})]),
+        chunk([reasoned({"index": 1, "text": "x", "n": 1})]),
+        chunk([reasoned({**summed("x", 1), "id": None})]),
+        chunk([reasoned(summed("x", 1), summed("y", 1))]),
+        chunk([reasoned("x")]),
+        chunk([reasoned(["x"])]),
+        chunk([reasoned()]),
+        chunk([reasoned(summed("x", 1), index=5)]),
+        chunk([reasoned(summed("x", 1), index=True)]),
+        chunk([reasoned(summed("x", 1), id="b")]),
+        chunk([reasoned(summed("x", 1), encrypted_content="x")]),
+        chunk([{**reasoned(summed("x", 1)), "reasoning": "x"}]),
+        chunk([{**reasoned(), "summary": {"0": summed("x", 1)}}]),
+        chunk([{**reasoned(), "summary": "x"}]),
+        chunk([{"summary": [summed("x", 1)], "index": 0}]),
+        chunk([piece("reasoning", "x")]),
+        chunk([reasoned(summed("x", 1)), reasoned(summed("x", 1))]),
+        chunk([reasoned(summed("x", 1))], usage_metadata={}),
+        chunk([reasoned(summed("x", 1), index=1)]),  # whose items have another text
+        chunk([reasoned(summed("x"), index=2)]),  # whose first item has the index, too
+        chunk([reasoned(summed("x"), index=3)]),  # what came before is no list of items
+        chunk([reasoned({**summed("x"), "index": "x"}, index=4)]),
+        chunk([reasoned(summed("x", 1), index=6)]),  # which has no text of its own yet
+    ],
+)
+def test_the_short_way_of_summaries_takes_nothing_else(wire: Any) -> None:
+    context = Context()
+    adapter = LangChainAdapter(context)
+    adapter.decode(chunk([reasoned(summed("a"), summed("b", 1), id="rs_1")]))
+    adapter.decode(chunk([reasoned(summed("a", 0), {"index": 1, "text": 5}, index=1)]))
+    adapter.decode(chunk([reasoned(summed("a"), summed("b"), index=2)]))
+    adapter.decode(chunk([reasoned(summed("a"), index=3)]))
+    adapter.decode(chunk([{**reasoned(index=3), "summary": "none"}]))
+    adapter.decode(chunk([reasoned({**summed("a"), "index": "x"}, index=4)]))
+    adapter.decode(chunk([reasoned(summed("a"), summed(5, 1), index=6)]))
+    adapter.decode(chunk([reasoned(summed("", 1), index=6)]))
+    (known,) = context.of_session()["messages"].values()
+    key = PartKey("main", "m1", "content/0")
+    for number, block in enumerate(
+        (
+            reasoned(summed("x", 1)),
+            reasoned(summed("x", 1), id="rs_1"),
+            {**reasoned({**summed("x", 1), "type": 5}), "type": "other"},
+        )
+    ):
+        assert adapter.plain(chunk([block])) == (key, "x", None)
+        assert known["blocks"][0]["length"] == 5 + number
+    before = json.dumps(context.shared)
+    try:
+        assert adapter.plain(wire) is None
+    except (KeyError, TypeError, AttributeError):
+        pass
+    assert json.dumps(context.shared) == before
+
+
+def test_a_length_is_noted_once() -> None:
+    context = Context()
+    adapter = LangChainAdapter(context)
+    adapter.decode(chunk([reasoned(summed("a"), summed("", 1))]))
+    (known,) = context.of_session()["messages"].values()
+    wire = chunk([reasoned(summed("\U0001f600", 1))])
+    found = (PartKey("main", "m1", "content/0"), "\n\n\U0001f600", None)
+    assert (adapter.plain(wire), known["blocks"][0]["length"]) == (found, 5)
+    (event,) = adapter.decode(wire)  # it takes the long way after all
+    assert isinstance(event, BlockDelta) and event.text == found[1]
+    assert known["blocks"][0]["length"] == 5
+    # What another stream adds by the short way counts here as well.
+    other = LangChainAdapter(Context(shared=context.shared, own=copy.deepcopy(context.own)))
+    for each in (other, adapter, other):
+        assert each.plain(wire) == (found[0], "\U0001f600", None)
+    assert known["blocks"][0]["length"] == 11
 
 
 # --- hostile input --------------------------------------------------------------------------------

@@ -22,6 +22,8 @@
 - The `tool_calls` that some providers repeat in `additional_kwargs` are not kept: they are those
   of `tool_call_chunks`. Its `reasoning_content` is a part of its own.
 - Blocks of a tool's call inside the content are kept as `data`: the call is the tool part.
+- The text of a reasoning that comes as a summary is that of the summary's items, with an empty line
+  between them. What comes for an item behind which another one began is kept, but not shown.
 
 Sources: the message classes and `ChatModelStream` of the published package (langchain-core 1.8.3),
 the protocol's types (langchain-protocol 0.0.20), and messages added up by them.
@@ -56,7 +58,7 @@ from ..events import (
     ToolResult,
 )
 from ..keys import MAX_NUMBER, HotKey, PartKey, hot_key, is_id
-from ..model import Json
+from ..model import Json, Part, thaw
 from .base import Context, Declaration, DeltaShape, PlainDelta, Reads
 from .langchain_messages import INPUT, REASONING, ROLES, WIRE, message_of, wire_message
 from .members import (
@@ -74,9 +76,12 @@ from .members import (
 )
 
 Handler: TypeAlias = Callable[["LangChainAdapter", Members, str, "int | None"], Sequence[Event]]
-#: What the short way knows of a block of a content: its key, the member that grows, and the id that
-#: its pieces may repeat (None for none).
-_Block: TypeAlias = tuple[PartKey, str, str | None]
+#: What the short way knows of the last item of a summary: its index, where it begins in the text of
+#: the part, and the memory of its block, which has the text's length.
+_Item: TypeAlias = tuple[int | str, int, Members]
+#: What it knows of a block of a content: its key, the member that grows, the id that its pieces may
+#: repeat (None for none), and the item that grows, where the member is a summary.
+_Block: TypeAlias = tuple[PartKey, str, str | None, _Item | None]
 #: And of a message: the keys of the text at the end of its content and of the reasoning beside it
 #: (None without one), the metadata that its chunks may repeat, the namespace it is open in, its
 #: memory, what that says of the wire, and the blocks of its content by index, as deltas come.
@@ -89,6 +94,8 @@ _MESSAGES, _ALIASES = 256, 256
 #: Places of parts that follow the content.
 _BEHIND = 1_000_000
 
+#: A reasoning's member whose items have the text, and what stands between two of those.
+_SUMMARY, _BETWEEN = "summary", "\n\n"
 _TEXTS = ("text", "thinking", "reasoning")
 _INPUTS = ("partial_json", "args", "arguments", "input")
 _KINDS: Mapping[str, str] = {
@@ -160,9 +167,9 @@ class LangChainAdapter:
         self._blocks: dict[
             int | tuple[str, int], tuple[str, str, HotKey, Members, Members, str]
         ] = {}
-        # Of this object alone: a message's memory whose number `plain` noted last, and the number
-        # before it, for the `decode` that may follow.
-        self._noted: tuple[Members, int] | None = None
+        # Of this object alone: the memory of a message or block in which `plain` noted a number
+        # last, its name and the number before it, for the `decode` that may follow.
+        self._noted: tuple[Members, str, int] | None = None
         for scope, message_id in self._own.get("current", {}).items():
             self._learn(message_id, scope)
 
@@ -275,14 +282,35 @@ class LangChainAdapter:
             if block is None:
                 return None
             blocks[index] = block
-        key, member, id_ = block
+        key, member, id_, item = block
         text = piece[member]
         if (
-            text.__class__ is str
+            (text.__class__ is str or item is not None)
             and (index.__class__ is int or index.__class__ is str)  # true is no index 1
             and "type" in piece  # whichever: the first one holds
             and (len(piece) == 3 or (len(piece) == 4 and id_ is not None and piece["id"] == id_))
         ):
+            return (key, text, None) if item is None else self._plain_item(key, item, text)
+        return None
+
+    def _plain_item(self, key: PartKey, item: _Item, summary: Any) -> PlainDelta | None:
+        """The same of a summary that is more of the text of its last item; the length is noted."""
+        index, begin, block = item
+        if summary.__class__ is not list or len(summary) != 1:
+            return None
+        (more,) = summary
+        text = more["text"]
+        if (
+            text.__class__ is str
+            and more["index"] == index
+            and more["index"].__class__ is index.__class__
+            and len(more) == 3
+            and "type" in more
+        ):
+            length = block["length"]
+            self._noted = (block, "length", length)
+            text = _continued(text, begin, length)
+            block["length"] = length + _units(text)
             return (key, text, None)
         return None
 
@@ -295,8 +323,13 @@ class LangChainAdapter:
         wire = block[WIRE]
         if wire["rest"]["index"].__class__ is not index.__class__:
             return None  # the long way notes the new one: 1 in the place of true
+        item = None
+        if wire["member"] == _SUMMARY:
+            item = _last_item(block)
+            if item is None:
+                return None
         key = PartKey(self._session, message_id, block["key"])
-        return (key, wire["member"], block["id"] if is_id(block["id"]) else None)
+        return (key, wire["member"], block["id"] if is_id(block["id"]) else None, item)
 
     def _plain_input(self, message_id: str, known: Members, tools: Any) -> PlainDelta | None:
         """The same of a chunk of a tool's call that brings nothing but input."""
@@ -350,7 +383,7 @@ class LangChainAdapter:
             return found
         known = self._shared["messages"][found[0][1]]
         if seq.__class__ is int and known["seq"] < seq <= MAX_NUMBER:
-            self._noted = (known, known["seq"])
+            self._noted = (known, "seq", known["seq"])
             known["seq"] = seq
             return found
         return None
@@ -358,8 +391,8 @@ class LangChainAdapter:
     def decode(self, wire: Any) -> Sequence[Event]:
         """The events of one wire object; none for what changes no message."""
         if self._noted is not None:  # of this very wire object, which comes here after all
-            known, seq = self._noted
-            known["seq"], self._noted = seq, None
+            memory, name, number = self._noted
+            memory[name], self._noted = number, None
         if isinstance(wire, list):
             return self._list(wire, "")
         if not isinstance(wire, dict):
@@ -389,7 +422,7 @@ class LangChainAdapter:
             CallerError: a tool's arguments are unfinished, and the extra `partial` is missing.
         """
         return [
-            wire_message(message, reads.parts(session_id, message.id))
+            wire_message(message, [_with_items(part) for part in reads.parts(*message.key)])
             for session_id in reads.session_ids()
             for message in reads.messages(session_id)
         ]
@@ -680,7 +713,7 @@ class LangChainAdapter:
             was = merged.get(name)
             if was is None:
                 merged[name] = value
-            elif value is None or (was == value and not isinstance(value, str | int)):
+            elif value is None:
                 continue
             elif type(was) is not type(value) or isinstance(was, bool):
                 if was != value and self._strict:
@@ -767,44 +800,110 @@ class LangChainAdapter:
     def _piece(self, message_id: str, known: Members, piece: Members) -> list[Event]:
         """A block of the content, added to the one of its index."""
         place = _place_of(known["blocks"], piece)
-        text, source, rest = _split(piece)
         if place is None:
-            block = _content_block(known, {name: rest[name] for name in _KEYS if name in rest})
-            block[WIRE] = {"in": "content", "rest": rest, "member": text, "source": source}
+            block, text, asked = self._new_block(known, piece)
             known["last"] = None  # a text behind it is another one
-            kind = _piece_kind(piece)
+            at = self._at(message_id, block["key"])
             opened = BlockOpened(
-                **self._at(message_id, block["key"]),
-                kind=kind,
-                order=block["order"],
-                fields={WIRE: block[WIRE]},
+                **at, kind=_piece_kind(piece), order=block["order"], fields={WIRE: block[WIRE]}
             )
             events: list[Event] = [opened]
         else:
             block = known["blocks"][place]
-            wire = {**block[WIRE]}
-            wire["member"], wire["source"] = wire["member"] or text, wire["source"] or source
-            if text is not None and text != wire["member"]:  # it grows under another name
-                rest[text], text = piece[text], None
-            if source is not None and source != wire["source"]:
-                rest[source], source = piece[source], None
-            rest.pop("type", None)
-            wire["rest"] = self._merged(wire["rest"], rest)
-            changed = wire != block[WIRE]
-            block[WIRE] = wire
-            for name in _KEYS:
-                if wire["rest"].get(name) is not None:
-                    block[name] = wire["rest"][name]
+            before = block[WIRE]
+            text, asked = self._add_piece(block, piece)
+            at = self._at(message_id, block["key"])
             events = []
-            if changed:
-                at = self._at(message_id, block["key"])
-                events.append(BlockUpdated(**at, fields={WIRE: wire}))
-        at = self._at(message_id, block["key"])
+            if block[WIRE] != before:
+                events.append(BlockUpdated(**at, fields={WIRE: block[WIRE]}))
         if text is not None:
-            events.append(BlockDelta(**at, text=piece[text]))
-        if source is not None:
-            events.append(BlockDelta(**at, field=INPUT, text=piece[source]))
+            events.append(BlockDelta(**at, text=text))
+        if asked is not None:
+            events.append(BlockDelta(**at, field=INPUT, text=asked))
         return events
+
+    def _new_block(self, known: Members, piece: Members) -> tuple[Members, str | None, str | None]:
+        """The memory of a new block of a content, its text and its input."""
+        text, source, rest = _split(piece)
+        block = _content_block(known, {name: rest[name] for name in _KEYS if name in rest})
+        items = rest.get(_SUMMARY)
+        wire = block[WIRE] = {"in": "content", "rest": rest, "member": text, "source": source}
+        asked = None if source is None else piece[source]
+        if text is not None:
+            return block, piece[text], asked
+        if type(items) is list and _piece_kind(rest) == "reasoning":
+            del rest[_SUMMARY]
+            return block, self._add_items(block, wire, items), asked
+        return block, None, asked
+
+    def _add_piece(self, block: Members, piece: Members) -> tuple[str | None, str | None]:
+        """Adds a piece to its block's memory; what comes to the text and to the input."""
+        text, source, rest = _split(piece)
+        wire = {**block[WIRE]}
+        wire["member"], wire["source"] = wire["member"] or text, wire["source"] or source
+        if text is not None and text != wire["member"]:  # it grows under another name
+            rest[text], text = piece[text], None
+        if source is not None and source != wire["source"]:
+            rest[source], source = piece[source], None
+        rest.pop("type", None)
+        items = None
+        if (
+            type(rest.get(_SUMMARY)) is list
+            and isinstance(wire["rest"].get(_SUMMARY), list | None)
+            and wire["member"] in (None, _SUMMARY)
+            and _piece_kind(wire["rest"]) == "reasoning"
+        ):
+            items = rest.pop(_SUMMARY)
+        wire["rest"] = self._merged(wire["rest"], rest)
+        shown = None if text is None else piece[text]
+        if items is not None:
+            shown = self._add_items(block, wire, items)
+        elif not isinstance(wire["rest"].get(_SUMMARY), list):
+            wire.pop("begins", None)  # what takes the place of a list has no items
+        block[WIRE] = wire
+        for name in _KEYS:
+            if wire["rest"].get(name) is not None:
+                block[name] = wire["rest"][name]
+        return shown, None if source is None else piece[source]
+
+    def _add_items(self, block: Members, wire: Members, items: list[Any]) -> str | None:
+        """Adds items to a summary, but for their texts: what comes to the text of the part.
+
+        Noted of each item is where it begins in that text, and of the block how long that is. The
+        text of an item that is not the last one, or that has a text already, stays in it, and
+        belongs behind what the part has of it. None where no item brought a text.
+        """
+        known = wire["rest"].get(_SUMMARY)
+        summary: list[Any] = list(known or ())
+        begins, length = list(wire.get("begins", ())), block.get("length", 0)
+        shown: list[str] = []
+        for item in items:
+            # Those of a first piece are not added to each other.
+            place = None if known is None else _place_of(summary, item)
+            number = len(summary) if place is None else place
+            text = item.get("text") if isinstance(item, dict) else None
+            if (
+                type(text) is str
+                and number >= len(summary) - 1
+                and (place is None or summary[place].get("text") in (None, ""))
+            ):
+                item = {**item, "text": ""}
+                begins += [None] * (number + 1 - len(begins))
+                if begins[number] is None:
+                    begins[number] = length
+                text = _continued(text, begins[number], length)
+                length += _units(text)
+                shown.append(text)
+            if place is None:
+                summary.append(item)
+            else:
+                more = {name: value for name, value in item.items() if name != "type"}
+                summary[place] = self._merged(summary[place], more)
+        wire["rest"] = {**wire["rest"], _SUMMARY: summary}
+        if not shown:
+            return None
+        wire["member"], wire["begins"], block["length"] = _SUMMARY, begins, length
+        return "".join(shown)
 
     def _tool(self, message_id: str, known: Members, chunk: Members) -> list[Event]:
         place = _place_of(known["tools"], chunk)
@@ -879,26 +978,27 @@ class LangChainAdapter:
         for piece in [content] if isinstance(content, str) else content:
             if piece == "" and isinstance(content, str):
                 continue
-            block = _content_block(known, {} if isinstance(piece, str) else piece)
-            at = self._at(message_id, block["key"])
-            whole: dict[str, Any] = {"order": block["order"], "whole": True, "status": status}
             if isinstance(piece, str):
+                block, kind = _content_block(known, {}), "text"
                 fields: Members = {WIRE: {"in": "content"}}
-                events.append(BlockReplaced(**at, kind="text", text=piece, fields=fields, **whole))
-                continue
-            text, source, rest = _split(piece)
-            block[WIRE] = {"in": "content", "rest": rest, "member": text, "source": source}
-            events.append(
-                BlockReplaced(
-                    **at,
-                    kind=_piece_kind(piece),
-                    text=None if text is None else piece[text],
-                    fields={WIRE: block[WIRE]},
-                    **whole,
-                )
+                text: str | None = piece
+                asked: str | None = None
+            else:
+                block, text, asked = self._new_block(known, piece)
+                kind, fields = _piece_kind(piece), {WIRE: block[WIRE]}
+            at = self._at(message_id, block["key"])
+            replaced = BlockReplaced(
+                **at,
+                kind=kind,
+                text=text,
+                order=block["order"],
+                whole=True,
+                status=status,
+                fields=fields,
             )
-            if source is not None:
-                events.append(BlockDelta(**at, field=INPUT, text=piece[source]))
+            events.append(replaced)
+            if asked is not None:
+                events.append(BlockDelta(**at, field=INPUT, text=asked))
         for number, (call, args) in enumerate(zip(calls, inputs, strict=True)):
             fields = {"state": {"status": "pending"}, WIRE: {"in": "calls", "call": call}}
             if is_id(call.get("name")):
@@ -1267,6 +1367,48 @@ def _split(piece: Members) -> tuple[str | None, str | None, Members]:
     source = next((name for name in _INPUTS if type(piece.get(name)) is str), None)
     rest = {name: value for name, value in piece.items() if name not in (text, source)}
     return text, source, rest
+
+
+def _units(text: str) -> int:
+    """How long a text is where halves of a pair count one each, whether they are joined or not."""
+    return len(text) if text.isascii() else len(text.encode("utf-16-le", "surrogatepass")) // 2
+
+
+def _continued(text: str, begin: int, length: int) -> str:
+    """More text of an item that begins there, in a text of that length: an empty line goes before
+    its first one."""
+    return _BETWEEN + text if text and 0 < begin == length else text
+
+
+def _last_item(block: Members) -> _Item | None:
+    """The last item of a block's summary, where more of its text needs nothing but its index."""
+    wire = block[WIRE]
+    begins, summary = wire.get("begins"), wire["rest"][_SUMMARY]
+    if not begins or len(begins) != len(summary) or summary[-1].get("text") != "":
+        return None
+    index = summary[-1].get("index")
+    if _place_of(summary, {"index": index}) != len(summary) - 1:
+        return None
+    return (index, begins[-1], block)
+
+
+def _with_items(part: Part) -> Part:
+    """A part whose summary has its texts in its items, for `wire_message`."""
+    wire = part.fields.get(WIRE)
+    if not isinstance(wire, dict) or wire.get("member") != _SUMMARY:
+        return part
+    begins, summary = wire.get("begins", ()), thaw(wire["rest"][_SUMMARY])
+    data = part.view.raw().encode("utf-16-le", "surrogatepass")
+    end = len(data)
+    for place in range(len(begins) - 1, -1, -1):
+        item, begin = summary[place], begins[place]
+        if begin is not None:
+            share = data[2 * begin : end].decode("utf-16-le", "surrogatepass")
+            end = 2 * begin
+            if type(item["text"]) is str:
+                item["text"] = (share.removeprefix(_BETWEEN) if begin else share) + item["text"]
+    whole = {**wire, "rest": {**wire["rest"], _SUMMARY: summary}, "member": None}
+    return attrs.evolve(part, fields={**part.fields, WIRE: whole})
 
 
 def _piece_kind(piece: Members) -> str:
