@@ -17,8 +17,11 @@ import attrs
 
 from .adapters.base import Context
 from .errors import RemoteError, StreamStoreError, UnknownProtocol
+from .events import SessionState
 from .feeding import Connection, Tell, arriving, connections, file_of
-from .logs import UnreadableLog
+from .jsonpatch import need_patches
+from .limits import Limits
+from .logs import Sight, UnreadableLog
 from .pipeline import StreamStore
 from .protocols import adapter_named
 from .terminal import json_text, one_line
@@ -41,7 +44,16 @@ def run(
     """
     try:
         found = [
-            _Checked(log, check_laws(log, seed=arguments.seed, runs=arguments.runs, store=store))
+            _Checked(
+                log,
+                check_laws(
+                    log,
+                    seed=arguments.seed,
+                    runs=arguments.runs,
+                    limits=_limits_for(log),
+                    store=store,
+                ),
+            )
             for log in _logs(arguments, lambda line: print(_said(line), file=err))
         ]
     except BrokenPipeError:
@@ -88,7 +100,7 @@ def _logs(arguments: argparse.Namespace, tell: Tell) -> Iterator[Log]:
         found = False
         for connection in of_file:
             try:
-                log = _log_of(connection, arguments)
+                log = _log_of(connection, arguments, tell)
             except _Unusable as error:
                 missed = missed or error
             else:
@@ -102,29 +114,72 @@ class _Unusable(UnreadableLog):
     """Nothing that a connection brought can be used."""
 
 
-def _log_of(connection: Connection, arguments: argparse.Namespace) -> Log:
+def _log_of(connection: Connection, arguments: argparse.Namespace, tell: Tell) -> Log:
+    judged = connection.log and connection.log.judged(tell)
     try:
         log = Log.of_connection(
-            connection, protocol=arguments.protocol, sequencing=arguments.sequencing
+            attrs.evolve(connection, log=judged),
+            protocol=arguments.protocol,
+            sequencing=arguments.sequencing,
         )
     except UnknownProtocol as error:
         raise _Unusable(connection.name, str(error)) from error
-    if not _knows_any(log):
+    taken = _within_limits(log, len(connection.before), len(connection.after))
+    if not _knows_any(taken):
         problem = f"none of its events ({len(log)}) is one that {log.protocol} knows"
         raise _Unusable(connection.name, problem)
-    return log
+    return taken
+
+
+def _within_limits(log: Log, before: int, after: int) -> Log:
+    """A log without the events whose lines are too long; so many states around them are kept.
+
+    As bytes a store skips them, as objects it takes them: to a law that would look like a fault of
+    the chunks.
+    """
+    sight = Sight()
+    last = len(log) - after
+    taken: list[int] = []
+    for place, piece in enumerate(log.pieces):
+        skipped = sight.skipped
+        sight.look(piece)
+        if sight.skipped == skipped or not before <= place < last:
+            taken.append(place)
+    return log if len(taken) == len(log) else log.pick(taken)
+
+
+def _limits_for(log: Log) -> Limits:
+    """Limits on bytes that none of these events passes: states have none, nor does another framing.
+
+    Written anew, as ASCII, a character may take three times its bytes.
+    """
+    usual = Limits()
+    most = 4 * max(map(len, log.pieces), default=0)
+    return attrs.evolve(
+        usual,
+        line_bytes=max(usual.line_bytes, most),
+        event_line_bytes=max(usual.event_line_bytes, most),
+        event_bytes=max(usual.event_bytes, most * usual.data_line_bytes),
+    )
 
 
 def _knows_any(log: Log) -> bool:
+    """Whether some event is of the log's protocol.
+
+    Raises `MissingExtra`: of events that a store here cannot take in the laws would say nothing.
+    """
     adapter = adapter_named(log.protocol)(Context())
+    known = False
     for wire in log.wires:
         try:
             if not isinstance(wire, Unreadable):
-                adapter.decode(wire)
-                return True
+                for event in adapter.decode(wire):
+                    if isinstance(event, SessionState) and event.patch is not None:
+                        need_patches()
+                known = True
         except (RemoteError, RecursionError):
             continue
-    return False
+    return known
 
 
 # --- printing -------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from typing import Any, NoReturn, TextIO
 
 from .adapters.base import Context
 from .errors import StreamStoreError
-from .feeding import connections, feed_all
+from .feeding import connections, feed_all, feed_bytes
 from .model import SEQUENCINGS
 from .pipeline import StreamStore
 from .protocols import adapter_named, adapters
@@ -37,8 +37,9 @@ _LOGS = """\
 A log holds what a server sent on one connection: the raw bytes of an event stream, or one JSON
 object a line; gzipped or not; - is standard input. Several logs are connections one after the
 other; so are those that a durable log holds (streamstore record), whose losses are told on standard
-error. A file named *.json is a state that was fetched beside the stream (for opencode what its
-REST reads gave): it belongs to the connection of the log behind it, or to the last one.
+error. A file named *.json that is one JSON value is a state that was fetched beside the stream (for
+opencode what its REST reads gave): it belongs to the connection of the log behind it, or to the
+last one.
 """
 
 
@@ -74,6 +75,7 @@ def _fold(arguments: argparse.Namespace) -> int:
         recording,
         arguments.protocol,
         arguments.sequencing,
+        lambda stream, log: feed_bytes(stream, log.judged(_print_error)),
         tell=_print_error,
         policy="strict" if arguments.strict else "lenient",
     )

@@ -23,6 +23,17 @@ class CallerError(StreamStoreError):
     blame = "caller"
 
 
+class MissingExtra(CallerError):
+    """What an event says needs a package that is not installed; the message says how to install it.
+
+    `session_id`: whose state lacks it from then on, None where the event names none.
+    """
+
+    def __init__(self, message: str, session_id: str | None = None) -> None:
+        super().__init__(message)
+        self.session_id = session_id
+
+
 class RemoteError(StreamStoreError):
     """What the other side sent cannot be used; the message says what was seen."""
 

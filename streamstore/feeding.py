@@ -7,17 +7,21 @@ with the state afterwards, nor at what pace events come in.
 
 from __future__ import annotations
 
+import re
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
 from typing import TypeAlias
 
 import attrs
 
-from .errors import CallerError, UnknownProtocol
+from .errors import CallerError, MissingExtra, UnknownProtocol
+from .jsonpatch import MISSING
 from .logs import STDIN, Log, UnreadableLog
 from .model import Sequencing
 from .pipeline import Policy, Stream, StreamStore
 from .protocols import adapter_named, adapters
+from .verdicts import MISSING_EXTRA
 
 #: Feeds one log into its stream.
 FeedLog: TypeAlias = Callable[[Stream, Log], object]
@@ -125,6 +129,8 @@ def feed_all(
         UnreadableLog: a log cannot be read, none of its events is of the protocol, or nothing
             holds an event at all.
         UnknownProtocol: no protocol has that name.
+        MissingExtra: a log needs a package that is not installed, so that its state is another
+            one; all of the log was fed.
     """
     if protocol != "auto":
         adapter_named(protocol)
@@ -136,7 +142,10 @@ def feed_all(
         for connection in of_file:
             stream = store.open(protocol, sequencing=sequencing, policy=policy)
             before = _verdicts(store)
-            _feed_one(stream, connection, feed)
+            with warnings.catch_warnings():
+                # What a store warns of is an error below.
+                warnings.filterwarnings("ignore", re.escape(MISSING), RuntimeWarning)
+                _feed_one(stream, connection, feed)
             brought = {kind: n - before.get(kind, 0) for kind, n in _verdicts(store).items()}
             number += sum(brought.values())
             usable = usable or any(n for kind, n in brought.items() if kind not in _UNUSABLE)
@@ -144,6 +153,8 @@ def feed_all(
             names.append(connection.name if connection.log is None else connection.log.name)
         if number and not usable:
             raise UnreadableLog(names[-1], _nothing_known(protocol, number))
+        if store.counts["verdicts"].get(f"refused:{MISSING_EXTRA}"):
+            raise MissingExtra(f"{names[-1]}: {MISSING}")
         anything = anything or number > 0
     if not anything:
         raise UnreadableLog(

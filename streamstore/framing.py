@@ -1,4 +1,4 @@
-"""Which of two framings bytes have: JSON lines, or an event stream; told by one line.
+"""What may be fed, and which of two framings it has: JSON lines, or an event stream.
 
 Knows lines alone; no parser, event or stream.
 """
@@ -6,10 +6,29 @@ Knows lines alone; no parser, event or stream.
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import Any, Literal
+
+from .errors import CallerError
 
 _END = re.compile(rb"\r\n|\r|\n")
 _FIELD = re.compile(rb"(?:data|event|id|retry)(?::|$)")
+
+
+def as_bytes(data: Any) -> bytes:
+    """The bytes of what a program feeds.
+
+    Raises:
+        CallerError: it holds none; says what to give instead.
+
+    >>> as_bytes(bytearray(b"data: {}"))
+    b'data: {}'
+    """
+    if isinstance(data, bytes | bytearray | memoryview):
+        return bytes(data)
+    instead = "give decoded JSON to ingest"
+    if isinstance(data, str):
+        instead = "encode it, or read the response as bytes"
+    raise CallerError(f"feed takes bytes, not {type(data).__name__[:80]}: {instead}")
 
 
 def line_end(data: bytes | bytearray, start: int) -> int:

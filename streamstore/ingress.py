@@ -48,10 +48,10 @@ from .events import (
     TurnCompleted,
     TurnStarted,
 )
-from .keys import MAX_NUMBER, PartKey
+from .keys import MAX_NUMBER, MessageKey, PartKey
 from .model import Sequencing
 from .positions import Progress, rise, top_of
-from .rows import BlockRow, HotTable, MessageRow, SessionRow
+from .rows import STREAMED_KINDS, BlockRow, HotTable, MessageRow, SessionRow
 from .snapshots import plan, read_messages
 from .stages import Stages
 from .verdicts import ACCEPTED, DUPLICATE, Verdict
@@ -171,6 +171,29 @@ class Ingress:
             for key, row in self.touched.items()
             if row.exists and not row.closed and row.message.closed_as == "open"
         ]
+
+    @property
+    def unfinished(self) -> PartKey | MessageKey | None:
+        """What would be left unfinished if it ended now: a part that is cut, or an open message.
+
+        A message counts that was announced since this began and is not the user's. Where another
+        open stream brings the same session, no message does: they do not say whose they are.
+        """
+        for key, row in self.touched.items():
+            streamed = row.kind in STREAMED_KINDS or row.streamed
+            if row.exists and streamed and not (row.closed or row.sealed):
+                if row.message.closed_as == "open" and not self._also_by_others(key):
+                    return key
+        for session in self.sessions.values():
+            others = self._stages.streams
+            if any(other is not self and session.id in other.sessions for other in others):
+                continue
+            for message in session.messages.values():
+                role = message.entity.values.get("role")
+                if message.exists and message.closed_as == "open" and message.touched >= self.epoch:
+                    if role and role != "user" and not message.local:
+                        return message.key
+        return None
 
     def leave(self) -> None:
         """Nothing more comes: cut what was streaming, and let be shown what is held back."""

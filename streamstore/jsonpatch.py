@@ -5,13 +5,31 @@ Knows JSON values alone. The package is an extra (`patch`), imported at the firs
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from .decoding import nests_over
-from .errors import CallerError
+from .errors import MissingExtra
 from .limits import Limits
 
 _DEFAULT = Limits()
+
+#: What is wrong, and what to do, where the package is missing.
+MISSING: Final = (
+    "patches of a state (RFC 6902) need the package jsonpatch: "
+    "pip install 'chat-streamstore[patch]'"
+)
+
+
+def need_patches(session_id: str | None = None) -> None:
+    """Make sure that patches can be applied, before anything is changed for one.
+
+    Raises:
+        MissingExtra: they cannot, and the state of this session will lack what they say.
+    """
+    try:
+        import jsonpatch  # noqa: F401
+    except ImportError:
+        raise MissingExtra(MISSING, session_id) from None
 
 
 def apply_patch(document: Any, patch: list[Any], limits: Limits = _DEFAULT) -> tuple[Any] | None:
@@ -22,15 +40,11 @@ def apply_patch(document: Any, patch: list[Any], limits: Limits = _DEFAULT) -> t
     once more for each operation that copies.
 
     Raises:
-        CallerError: the package `jsonpatch` is missing; says how to install it.
+        MissingExtra: the package `jsonpatch` is missing; says how to install it.
     """
-    try:
-        import jsonpatch
-    except ImportError:
-        raise CallerError(
-            "session.state patches need the package jsonpatch: "
-            "pip install 'chat-streamstore[patch]'"
-        ) from None
+    need_patches()
+    import jsonpatch
+
     from .model import thaw
 
     value = thaw(document)

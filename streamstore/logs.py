@@ -3,8 +3,8 @@
 A log holds the events of one connection, as raw bytes of an event stream or as JSON lines; which
 of the two shows in its first byte, and gzip in its first two, never in a name. A durable log, as
 `streamstore.log` writes them, may hold several connections, with the times at which events came. A
-file named `*.json` is not a log but one state that was fetched. Knows bytes, lines and times; of
-what an event says it reads its `time` and nothing else. May not know a store.
+file named `*.json` that is one JSON value is not a log but one state that was fetched. Knows bytes,
+lines and times; of what an event says it reads its `time` and nothing else. May not know a store.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from .decoding import decode_json
 from .errors import CallerError, MalformedEvent
 from .framing import framing_of
 from .keys import is_number, is_order
+from .limits import Limits
 from .log.faults import LogError
 from .log.lines import STARTS, NoLog, Scan, looks_like_log
 from .log.opening import is_sqlite, read_log
@@ -42,8 +43,13 @@ ARRIVALS = "arrival_ms.json"
 #: Between two events of which neither an arrival nor a time is known, in ms.
 STEP_MS = 20.0
 
+#: What is said of a log in which there is nothing for a store.
+NO_EVENTS = "holds no events (it is neither an event stream nor JSON lines)"
+
 _CHUNK = 64 * 1024
 _TELLING_BYTES = max(map(len, STARTS))  # of a durable log
+_LIMITS = Limits()
+_NAME_ROOM = 8  # so many bytes of a line tell which field of an event stream it is
 _GZIP = b"\x1f\x8b"
 _BOM = b"\xef\xbb\xbf"
 # `stream.2.sse` is the second connection.
@@ -122,6 +128,9 @@ class Log:
     _given: Iterator[Record] | Iterator[bytes] | None = attrs.field(
         default=None, eq=False, repr=False, alias="given"
     )
+    _judging: Callable[[str], object] | None = attrs.field(
+        default=None, eq=False, repr=False, alias="judging"
+    )
 
     @property
     def label(self) -> str:
@@ -174,7 +183,7 @@ class Log:
                 has to be a file.
         """
         told = attrs.evolve(self, on_loss=tell and (lambda loss: tell(f"{self.name}: {loss}")))
-        records, chunks = told._open(tell and (lambda torn: tell(f"{self.name}: {torn}")))
+        records, chunks = told._source(tell and (lambda torn: tell(f"{self.name}: {torn}")))
         if records is None:
             yield attrs.evolve(self, given=chunks)
             return
@@ -185,6 +194,15 @@ class Log:
             seen.add(number)
             yield attrs.evolve(self, connection=number, given=group)
 
+    def judged(self, tell: Callable[[str], object]) -> Log:
+        """The same log, that says when it was read to its end what no store takes of it.
+
+        `tell` gets one line about lines that are over the limits; a store only counts them. Then
+        reading raises `UnreadableLog` where nothing in it is an event. A durable log was written by
+        who knew events: of one only the lines are told.
+        """
+        return attrs.evolve(self, judging=tell)
+
     def _is_durable(self) -> bool:
         """Whether it is a file that this library wrote; what is wrong with it is said elsewhere."""
         try:
@@ -194,10 +212,42 @@ class Log:
         except (OSError, UnreadableLog):
             return False
 
-    def _open(
+    def _open(self) -> tuple[Iterator[Record] | None, Iterator[bytes]]:
+        """Its records, where this library wrote it, else its bytes; judged where that is wanted."""
+        records, chunks = self._source()
+        if self._judging is None:
+            return records, chunks
+        if records is None:
+            return None, self._judge(chunks, self._judging)
+        return self._judge_records(records, self._judging), chunks
+
+    def _judge(
+        self, chunks: Iterator[bytes], tell: Callable[[str], object]
+    ) -> Generator[bytes, None, None]:
+        sight = Sight()
+        for chunk in chunks:
+            sight.look(chunk)
+            yield chunk
+        sight.end()
+        if sight.is_none:
+            raise UnreadableLog(self.label, sight.too_long("no other event is in it") or NO_EVENTS)
+        if sight.skipped:
+            tell(f"{self.label}: {sight.too_long('left out')}")
+
+    def _judge_records(
+        self, records: Iterator[Record], tell: Callable[[str], object]
+    ) -> Generator[Record, None, None]:
+        sight = Sight()
+        for record in records:
+            if len(record.data) > Sight.harmless:  # else none of its lines can be too long
+                sight.look(record.frame())
+            yield record
+        if sight.skipped:
+            tell(f"{self.label}: {sight.too_long('left out')}")
+
+    def _source(
         self, on_torn: Callable[[str], object] | None = None
     ) -> tuple[Iterator[Record] | None, Iterator[bytes]]:
-        """Its records, where this library wrote it, else its bytes."""
         if self._given is not None:
             if self.connection is None:
                 return None, cast("Iterator[bytes]", self._given)
@@ -245,8 +295,29 @@ class Log:
 
     @property
     def is_state(self) -> bool:
-        """Whether it holds a fetched state and no events: its name ends in `.json`."""
-        return self.name.lower().removesuffix(".gz").endswith(".json")
+        """Whether it holds a fetched state and no events: its name ends in `.json`.
+
+        A log may have such a name, too: a file is one where its first line is a value of its own
+        and another one begins behind it, or where it starts as an event stream. What is neither
+        that nor one JSON value is a broken state. Reads two lines of a file of that name.
+        """
+        if not self.name.lower().removesuffix(".gz").endswith(".json"):
+            return False
+        return self.comes_once or not self._holds_lines()
+
+    def _holds_lines(self) -> bool:
+        try:
+            lines = (line.removeprefix(_BOM).lstrip() for line in _lines(self._raw()))
+            telling = (line for line in lines if line and not line.startswith(b":"))
+            first = next(telling, b"")
+            if framing_of(first) == "event stream":
+                return True
+            # Before it is decoded: most states are one line, and all of it.
+            if framing_of(next(telling, b"")) != "json lines":
+                return False
+            return isinstance(decode_json(first), dict | list)
+        except (UnreadableLog, MalformedEvent):
+            return False
 
     def chunks(self) -> Iterator[bytes]:
         """Its bytes, unpacked, as they come; cut anywhere, and of bounded size.
@@ -394,6 +465,109 @@ def _problem(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return str(error) or type(error).__name__
+
+
+# --- what it is -----------------------------------------------------------------------------------
+
+
+class Sight:
+    """What the bytes of a log turn out to be, for a store with the usual limits, as they go by.
+
+    Until the first event is found each line is looked at; behind it the ends of lines alone. An
+    event of an event stream that is too long only as a whole goes unseen.
+
+    Attributes:
+        skipped: lines so far that a store skips because of their length, whole ones.
+    """
+
+    #: A payload of so many bytes has no line that is too long, however it is framed.
+    harmless = min(_LIMITS.event_line_bytes, _LIMITS.line_bytes) - 64
+
+    def __init__(self) -> None:
+        self.skipped = 0
+        self._longest = 0
+        self._limit = "line_bytes"
+        self._framing: str | None = None
+        self._found = False  # an event
+        self._other = False  # a line that is none
+        self._line = bytearray()  # the start of an unfinished one: as much of it as may be read
+        self._size = 0
+
+    @property
+    def is_none(self) -> bool:
+        """Whether something is in it and nothing of that is an event that a store takes."""
+        return not self._found and (self._other or self.skipped > 0)
+
+    def too_long(self, and_so: str) -> str:
+        """What to say of lines that are too long; "" when there are none."""
+        if not self.skipped:
+            return ""
+        one = self.skipped == 1
+        lines = "a line of" if one else f"{self.skipped:,} lines of up to"
+        return (
+            f"{lines} {self._longest:,} bytes {'is' if one else 'are'} over the limit of "
+            f"{self._bound:,} ({self._limit}) and {and_so}; longer ones are taken by "
+            f"StreamStore(limits=Limits({self._limit}=...)) in Python"
+        )
+
+    def look(self, data: bytes) -> None:
+        """Look at more bytes, cut anywhere."""
+        if not self._found or len(data) > self._bound:
+            for line in data.splitlines(keepends=True):
+                self._hold(line.rstrip(b"\r\n"))
+                if line.endswith((b"\n", b"\r")):
+                    self.end()
+            return
+        last = max(data.rfind(b"\n"), data.rfind(b"\r"))
+        if last >= 0:
+            first = min(at for at in (data.find(b"\n"), data.find(b"\r")) if at >= 0)
+            self._hold(data[:first])
+            self.end()
+        self._hold(data[last + 1 :])
+
+    def end(self) -> None:
+        """A line has ended, or the log."""
+        line, size = bytes(self._line), self._size
+        self._line.clear()
+        self._size = 0
+        if self._framing is None:
+            line = line.removeprefix(_BOM).lstrip()
+            self._framing = framing_of(line + b"\n")
+            if self._framing == "event stream":
+                self._limit = "event_line_bytes"
+                self._other = False  # broken lines before it: its parser passes over them
+        name = line[:_NAME_ROOM].partition(b":")[0]
+        if self._framing is None:
+            self._other = self._other or name != b""
+        elif size > self._bound:
+            if self._framing == "json lines" or name in (b"data", b"event"):
+                self.skipped += 1
+                self._longest = max(self._longest, size)
+        elif not self._found:
+            if self._framing == "event stream":
+                self._found = name == b"data"
+            elif line.strip():
+                self._found = _is_event(line)
+                self._other = self._other or not self._found
+
+    @property
+    def _bound(self) -> int:
+        bound: int = getattr(_LIMITS, self._limit)
+        return bound
+
+    def _hold(self, piece: bytes) -> None:
+        self._size += len(piece)
+        room = (_NAME_ROOM if self._found else self._bound) - len(self._line)
+        if room > 0:
+            self._line += piece[:room]
+
+
+def _is_event(line: bytes) -> bool:
+    """Whether a line is what an event may be: an object of JSON, or an array."""
+    try:
+        return framing_of(line) == "json lines" and isinstance(decode_json(line), dict | list)
+    except MalformedEvent:
+        return False
 
 
 # --- events ---------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ import json
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, Literal, TypeAlias
@@ -23,6 +24,7 @@ from .decoding import decoder_named
 from .doors import Ingest
 from .errors import CallerError, UnsupportedState
 from .events import Event
+from .framing import as_bytes
 from .history import History
 from .inbox import Inbox
 from .ingress import Ingress
@@ -139,6 +141,7 @@ class StreamStore:
             wake=self._wake,
             woke=self._woke,
             fed=self._fed,
+            lacks=_warn,
         )
         self._counts = self._stages.counts
         self._coalescer = self._stages.coalescer
@@ -228,8 +231,10 @@ class StreamStore:
             self._woke()
         return stream
 
-    def feed(self, data: bytes) -> None:
+    def feed(self, data: bytes | bytearray | memoryview) -> None:
         """`Stream.feed` of the default stream."""
+        if type(data) is not bytes:
+            data = as_bytes(data)  # before a stream is opened
         self._default_stream().feed(data)
 
     def ingest(self, wire: Any) -> Verdict:
@@ -737,6 +742,11 @@ class _Numbered:
     def __call__(self) -> str:
         self.made += 1
         return f"local-{self.made}"
+
+
+def _warn(problem: str) -> None:
+    # Python shows it once; the counts say how often it was so.
+    warnings.warn(problem, RuntimeWarning, stacklevel=2)
 
 
 def _report(error: BaseException, subscription: Subscription) -> None:

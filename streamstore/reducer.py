@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import attrs
 
 from . import verdicts
-from .errors import CallerError
+from .errors import MissingExtra
 from .events import (
     BlockClosed,
     BlockDelta,
@@ -46,7 +46,7 @@ from .events import (
     TodoUpdated,
     ToolResult,
 )
-from .jsonpatch import apply_patch
+from .jsonpatch import apply_patch, need_patches
 from .keys import MAX_NUMBER, MessageKey, PartKey
 from .limits import Limits
 from .marks import EventIds, Intervals, bounded_put
@@ -357,9 +357,18 @@ class Reducer:
         """Make the shared state of its base and the patches that came after it."""
         state = session.base[1]
         for _, patch in session.patches:
-            patched = apply_patch(state, patch, self._limits)
+            patched = self._patched(session, state, patch)
             state = state if patched is None else patched[0]
         session.own.put("state", state, session.patches[-1][0])
+
+    def _patched(self, session: SessionRow, state: Any, patch: list[Any]) -> tuple[Any] | None:
+        """`apply_patch` of one that was taken in: a saved state may hold some that cannot be
+        applied here, because the package is missing."""
+        try:
+            return apply_patch(state, patch, self._limits)
+        except MissingExtra as error:
+            self._resync(session.id, str(error))
+            return None
 
     def session_full(self, session: SessionRow, seq: int) -> None:
         """A full event or snapshot of a session at `seq`: above a removal it adds it again."""
@@ -409,11 +418,13 @@ class Reducer:
     def _session_state(
         self, event: SessionState, session: SessionRow, arrival: Arrival
     ) -> Verdict | None:
-        try:
-            return self._set_state(event, session, arrival)
-        except CallerError as error:  # the package that patches is not installed
-            self._resync(session.id, "the session's state could not be patched")
-            return verdicts.Verdict("refused", "conflict", str(error))
+        if event.patch is not None:
+            try:
+                need_patches()
+            except MissingExtra as error:
+                self._resync(session.id, str(error))
+                return verdicts.Verdict("refused", verdicts.MISSING_EXTRA, str(error))
+        return self._set_state(event, session, arrival)
 
     def _set_state(
         self, event: SessionState, session: SessionRow, arrival: Arrival
@@ -441,7 +452,7 @@ class Reducer:
             if patches[-1][0] == seq:
                 state, later = session.own.values.get("state"), patches[-1:]
         for _, patch in later:
-            patched = apply_patch(state, patch, self._limits)
+            patched = self._patched(session, state, patch)
             if patched is not None:
                 state = patched[0]
             elif patch is event.patch:
@@ -456,7 +467,7 @@ class Reducer:
             patches.clear()
         while len(patches) > self._limits.late_window:
             at, patch = patches.pop(0)
-            patched = apply_patch(session.base[1], patch, self._limits)
+            patched = self._patched(session, session.base[1], patch)
             session.base = (at, session.base[1] if patched is None else freeze(patched[0]))
         return refusal
 

@@ -18,7 +18,7 @@ import attrs
 from .adapters.base import Adapter, Context
 from .changes import ChangeSet
 from .decoding import decode_json
-from .errors import CallerError, RemoteError
+from .errors import CallerError, MissingExtra, RemoteError
 from .events import BlockDelta
 from .feeding import Connection, Tell, feed_all
 from .keys import PartKey
@@ -112,7 +112,7 @@ def replay(
     """
     logs = [connection.log for connection in recording if connection.log is not None]
     # Standard input is shown as it comes; a file is read first, so that its length is known.
-    known = {log: list(log.events()) for log in logs if not log.comes_once}
+    known = {log: list(_judged(log, tell).events()) for log in logs if not log.comes_once}
     total = None if len(known) < len(logs) else sum(map(len, known.values()))
     speed = speed.fit(_times(known))
     ticks = ManualTicks(TICK_MS)
@@ -123,7 +123,8 @@ def replay(
         subscription = store.subscribe(player.hear, session_id=session_id)
 
         def play(stream: Stream, log: Log) -> None:
-            player.play(stream, log, known[log] if log in known else log.events())
+            events = known[log] if log in known else _judged(log, tell).events()
+            player.play(stream, log, events)
 
         feed_all(store, recording, protocol, sequencing, play, tell)
         ticks.run()
@@ -236,9 +237,13 @@ class _Deltas:
                 self.add(earlier, protocol)
         try:
             events = self._adapter.decode(decode_json(says))
-        except (RemoteError, RecursionError):
-            return
+        except (RemoteError, RecursionError, MissingExtra):
+            return  # what is missing is said at the end of the log
         self.number += sum(isinstance(event, BlockDelta) for event in events)
+
+
+def _judged(log: Log, tell: Tell | None) -> Log:
+    return log.judged(tell or (lambda said: None))
 
 
 def _goes_on(before: Log | None, log: Log) -> bool:

@@ -57,12 +57,13 @@ class Stages:
         new_id, loads: make an id; read JSON (None: the standard decoder).
         wake, woke, fed: of the store: a row has its first work since the last tick, there may be
             work, a feed is over.
+        lacks: of the store: an event needed a package that is not installed, which one.
     """
 
     __slots__ = (
-        "applied", "coalescer", "counts", "fed", "gate", "generation", "inbox", "last_opened",
-        "limits", "loads", "memory", "new_id", "positions", "reducer", "removed", "resync",
-        "sessions", "streams", "wake", "woke",
+        "applied", "coalescer", "counts", "fed", "gate", "generation", "inbox", "lacks",
+        "last_opened", "limits", "loads", "memory", "new_id", "positions", "reducer", "removed",
+        "resync", "sessions", "streams", "wake", "woke",
     )  # fmt: skip
 
     def __init__(
@@ -76,6 +77,7 @@ class Stages:
         wake: Wake,
         woke: Callable[[], None],
         fed: Callable[[], None],
+        lacks: Callable[[str], None],
     ) -> None:
         self.limits = limits
         self.inbox = inbox
@@ -84,6 +86,7 @@ class Stages:
         self.wake = wake
         self.woke = woke
         self.fed = fed
+        self.lacks = lacks
         self.counts = Counts()
         self.coalescer = Coalescer(limits, self.counts, delivery)
         self.gate = Gate(limits, self.counts, self.ask_resync)

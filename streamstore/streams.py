@@ -10,7 +10,9 @@ for work that waits and for the end of a feed.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
 from typing import Any, Literal, TypeAlias
 
 from . import verdicts
@@ -20,15 +22,17 @@ from .doors import Ingest, IngestMany
 from .errors import (
     CallerError,
     MalformedEvent,
+    MissingExtra,
     ProtocolStopped,
     RepeatedEvent,
     UnknownEvent,
     UnknownProtocol,
 )
-from .framing import framing_of, line_end
+from .framing import as_bytes, framing_of, line_end
 from .hotpath import door
 from .ingress import Ingress, malformed
 from .jsonlines import JsonLinesParser
+from .keys import MessageKey, PartKey
 from .model import Sequencing, thaw
 from .plainpath import plain_door
 from .positions import Position
@@ -197,6 +201,41 @@ class Stream:
         """The last position before the first missing operation, or the last one taken in."""
         return self._progress.position
 
+    @property
+    def unfinished(self) -> PartKey | MessageKey | None:
+        """A part that its end now would cut, or a message of it that has not ended; None: neither.
+
+        None also where a whole last line waits for the end, which may be what ends them.
+        """
+        if isinstance(self._framer, JsonLinesParser):
+            if any(self._can_read(line) for line in copy.deepcopy(self._framer).end()):
+                return None
+        return self._ingress.unfinished
+
+    @property
+    def half_event(self) -> bool:
+        """Whether an event with data has begun that its end now would not take in.
+
+        Costs what is held of it.
+        """
+        framer = copy.deepcopy(self._framer)
+        if framer is None or self.ended:
+            return False
+        if isinstance(framer, JsonLinesParser):
+            return not all(self._can_read(line) for line in framer.end())
+        skipped = framer.skipped
+        data = [frame.data for frame in framer.feed(self._rest + b"\n\n")]
+        return framer.skipped > skipped or any(
+            text and text not in self._sentinels for text in data
+        )
+
+    def _can_read(self, line: bytes) -> bool:
+        try:
+            decode_json(line, self._stages.loads)
+        except MalformedEvent:
+            return False
+        return True
+
     def _go_on_from(self, entry: Mapping[str, Any]) -> None:
         """Go on where another stream stood: a saved one, or one whose connection ended."""
         if not entry["ended"]:
@@ -206,16 +245,18 @@ class Stream:
 
     # -- input -------------------------------------------------------------------------------
 
-    def feed(self, data: bytes) -> None:
+    def feed(self, data: bytes | bytearray | memoryview) -> None:
         """Take in bytes of an event stream or of JSON lines, cut anywhere.
 
         Which of the two it is shows in the first line that belongs to one. What cannot be read
         is a counted verdict. With `ticks=None` the end of each feed is a tick.
 
         Raises:
-            CallerError: the stream has ended.
+            CallerError: the stream has ended, or these are no bytes.
             UnknownProtocol: `auto` recognised nothing in `Limits.undetected_events` events.
         """
+        if type(data) is not bytes:
+            data = as_bytes(data)
         if self._stages.inbox.waiting:
             self._stages.inbox.drain()
         self._open_only()
@@ -291,18 +332,25 @@ class Stream:
             return b""
         return rest
 
-    def feed_threadsafe(self, data: bytes) -> None:
+    def feed_threadsafe(self, data: bytes | bytearray | memoryview) -> None:
         """Take in bytes from any thread: they wait, in order, for the store's owner.
 
-        The owner's loop takes them in soon where the store's ticks have one; without, at the
-        owner's next `feed`, `ingest_many`, `flush` or `end`.
+        The owner's loop takes them in soon where the store's ticks know one: with
+        `ticks="asyncio"` the one that ran when the store was made, opened a stream, was
+        subscribed to or first took something in. A store that did all of that outside a running
+        loop knows none, and neither does one without such ticks: what waits is taken in at the
+        owner's next `feed`, `ingest_many`, `flush` or `end`, or by the next tick.
+
+        Objects have no such door: send them as JSON lines, or let the loop call `ingest`. A
+        thread that is done lets the owner call `end`, which takes in first what waits:
+        `loop.call_soon_threadsafe(stream.end)`.
 
         Raises:
-            CallerError: the stream has ended.
+            CallerError: the stream has ended, or these are no bytes.
             InboxFull: more than `Limits.inbox_bytes` would wait; these bytes were not taken.
         """
         self._open_only()
-        self._stages.inbox.post(self, data)
+        self._stages.inbox.post(self, as_bytes(data))
 
     def ingest_many(self, wires: Iterable[Any]) -> list[tuple[int, Verdict]]:
         """Take in wire objects; those that were not plainly accepted, with their place.
@@ -347,7 +395,8 @@ class Stream:
     def _note_undetected(self) -> None:
         for wire, _ in self._undetected:
             kind = wire.get("type") if isinstance(wire, dict) else None
-            self._stages.counts.add(Verdict("unknown", str(kind)[:80]))
+            reason = kind[:80] if isinstance(kind, str) else "(no type)"
+            self._stages.counts.add(Verdict("unknown", reason))
         self._undetected = []
 
     def _leave(self) -> None:
@@ -461,6 +510,8 @@ class Stream:
 
     def _ingest_slowly(self, wire: Any) -> Verdict:
         self._open_only()
+        if isinstance(wire, tuple):
+            wire = list(wire)  # what a program got with its parts in a tuple is an array on a wire
         if self._adapter is None:
             if self._ingress.stopped:
                 self._stages.counts.add(verdicts.STOPPED)
@@ -476,6 +527,8 @@ class Stream:
         self._stages.counts.add(verdict)
         self._progress.done(verdict is DUPLICATE)
         self._stages.woke()
+        if verdict.kind == "refused" and verdict.reason == verdicts.MISSING_EXTRA:
+            self._stages.lacks(verdict.detail)  # whoever feeds bytes sees no verdict
         return verdict
 
     def _detect(self, wire: Any) -> Verdict:
@@ -491,9 +544,8 @@ class Stream:
                 seen = self._undetected[0][0]
                 self._note_undetected()
                 self._stop()
-                kind = seen.get("type") if isinstance(seen, dict) else type(seen).__name__
                 raise UnknownProtocol(
-                    f"no protocol recognised: the first event is {str(kind)[:80]!r}; "
+                    f"no protocol recognised: the first event {_looks(seen)}; "
                     f"name one of: {', '.join(adapters())}"
                 )
             return verdicts.HELD
@@ -520,11 +572,35 @@ class Stream:
             return Verdict("unknown", error.type[:80])
         except RepeatedEvent:
             return DUPLICATE
-        except CallerError as error:  # an extra that this event needs is not installed
-            return Verdict("refused", "conflict", str(error))
+        except MissingExtra as error:
+            stages = self._stages
+            stages.ask_resync(error.session_id or self._ingress.default_session, str(error))
+            return Verdict("refused", verdicts.MISSING_EXTRA, str(error))
         except ProtocolStopped as error:
             self._stop()
             return Verdict("refused", "stopped", str(error))
         if not events:
             return ACCEPTED
         return self._ingress.take(events)
+
+
+def _looks(wire: Any) -> str:
+    """What a wire object looks like, for a message: what a stream says is escaped and cut."""
+    if isinstance(wire, dict):
+        kind = wire.get("type")
+        if isinstance(kind, str):
+            return f"has the type {_shown(kind)}"
+        names = ", ".join(map(_shown, islice(wire, 4))) + (", ..." if len(wire) > 4 else "")
+        return f"has no type but the members {_cut(names, 80)}" if wire else "is empty"
+    name = _cut(type(wire).__name__, 80)
+    if wire is None or isinstance(wire, list | str | int | float):
+        return f"is no object but of the type {name}"
+    return f"is an object of the class {name}: give decoded JSON (of a model its model_dump())"
+
+
+def _shown(text: Any) -> str:
+    return _cut(repr(text[:80]), 80) if isinstance(text, str) else type(text).__name__
+
+
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else text[: length - 3] + "..."

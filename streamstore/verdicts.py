@@ -7,7 +7,7 @@ row, stage or protocol.
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 VerdictKind = Literal["accepted", "duplicate", "late", "held", "refused", "malformed", "unknown"]
 
@@ -19,9 +19,9 @@ class Verdict(NamedTuple):
         kind: accepted, duplicate, late (taken in, to its place), held (waits), refused, malformed
             or unknown.
         reason: why it was refused (`conflict`, `unplaceable`, `stale_generation`, `removed`,
-            `sealed`, `evicted`, `foreign`, `over_limit`, `stopped`, `rank`), which member is
-            malformed, or which type is unknown; "" otherwise.
-        detail: a sentence for a person, for what the other side got wrong.
+            `sealed`, `evicted`, `foreign`, `over_limit`, `stopped`, `rank`, `missing_extra`), which
+            member is malformed, or which type is unknown; "" otherwise.
+        detail: a sentence for a person, for what the other side got wrong, or the program.
     """
 
     kind: VerdictKind
@@ -48,6 +48,8 @@ FOREIGN = Verdict("refused", "foreign")
 OVER_LIMIT = Verdict("refused", "over_limit")
 STOPPED = Verdict("refused", "stopped")
 RANK = Verdict("refused", "rank")
+#: The reason of an event that needs a package which is not installed; the detail says which.
+MISSING_EXTRA: Final = "missing_extra"
 
 
 # Types and members of a hostile stream are names of counts: there must be an end to them.

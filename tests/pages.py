@@ -73,7 +73,8 @@ class Reader:
         self._folder = folder
         self._skips = skips
         self._words = names or {}
-        self._names: dict[str, Any] = {"__name__": "page"}
+        self.namespace: dict[str, Any] = {"__name__": "page"}
+        """What the page's Python has made so far, by name."""
         self._printed: str | None = None
         self.ran = 0
         """How many blocks were run, or compared."""
@@ -155,7 +156,7 @@ class Reader:
         # So that a traceback names the page's own line.
         code = compile("\n" * (block.line - 1) + block.text, where, "exec")
         with contextlib.chdir(self._folder), contextlib.redirect_stdout(printed):
-            exec(code, self._names)
+            exec(code, self.namespace)
         return printed.getvalue()
 
     def _shell(self, script: str, code: int) -> str:

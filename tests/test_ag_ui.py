@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import copy
 import json
+import re
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -1624,6 +1626,51 @@ def test_a_state_that_the_server_echoes_counts_while_none_is_known() -> None:
     assert encoded(took([begun, delta]))["state"] == {"a": 1, "b": 2}
     known = {"type": "STATE_SNAPSHOT", "snapshot": {"c": 3}}
     assert encoded(took([run()[0], known, finished(), begun]))["state"] == {"c": 3}
+
+
+STATE = {"type": "STATE_SNAPSHOT", "snapshot": {"n": 1}}
+STATE_PATCH = {"type": "STATE_DELTA", "delta": [{"op": "replace", "path": "/n", "value": 2}]}
+REMEDY = r"jsonpatch: pip install 'chat-streamstore\[patch\]'"
+
+
+@pytest.mark.parametrize("before", [(STATE,), ()], ids=["a state", "none"])
+@pytest.mark.parametrize("as_bytes", [False, True])
+def test_without_the_package_that_patches_everything_says_so(
+    before: tuple[Wire, ...], as_bytes: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "jsonpatch", None)
+    store = a_store()
+    stream = store.open("ag-ui")
+    wires = run(*before, STATE_PATCH, finished())
+    with pytest.warns(RuntimeWarning, match=REMEDY):
+        if as_bytes:
+            stream.feed(b"".join(json.dumps(wire).encode() + b"\n" for wire in wires))
+        else:
+            ((place, verdict),) = stream.ingest_many(wires)
+            assert wires[place] is STATE_PATCH
+            assert (verdict.kind, verdict.reason) == ("refused", "missing_extra")
+            assert re.search(REMEDY, verdict.detail)
+    store.flush()
+    assert store.health.counts["verdicts"]["refused:missing_extra"] == 1
+    assert re.search(REMEDY, store.health.resync["thread-1"])
+    session = store.session("thread-1")
+    assert session is not None and session.status is not None
+    assert session.status.type == "idle"  # the rest came in
+    assert session.state == (STATE["snapshot"] if before else None)
+
+
+def test_an_activity_that_cannot_be_patched_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "jsonpatch", None)
+    store = a_store()
+    activity = {"messageId": "a", "activityType": "plan"}
+    patch = [{"op": "add", "path": "/n", "value": 1}]
+    wires = run(
+        {"type": "ACTIVITY_SNAPSHOT", "content": {}, **activity},
+        {"type": "ACTIVITY_DELTA", "patch": patch, **activity},
+    )
+    with pytest.warns(RuntimeWarning, match=REMEDY):
+        store.open("ag-ui").ingest_many(wires)
+    assert re.search(REMEDY, store.health.resync["thread-1"])
 
 
 # --- a fetched history ----------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -391,6 +392,7 @@ def test_several_logs_are_checked_one_by_one(tmp_path):
 WRONG = {
     "no such file": (["missing.jsonl"], "No such file"),
     "not a log": (["prose.txt"], "neither an event stream nor JSON lines"),
+    "what starts like JSON": (["page.html"], "neither an event stream nor JSON lines"),
     "no protocol": (["other.jsonl"], "no protocol recognised"),
     "of another protocol": (["other.jsonl", "--protocol", "native"], "one that native knows"),
     "an unknown protocol": (["other.jsonl", "--protocol", "odd"], "no protocol is named"),
@@ -401,10 +403,47 @@ WRONG = {
 def test_a_wrong_log_is_one_line_and_exit_code_2(tmp_path, monkeypatch, words, problem):
     monkeypatch.chdir(tmp_path)
     Path("prose.txt").write_text("once upon a time")
+    Path("page.html").write_text("<style>\nbody\n{\n  color: red\n}\n")
     Path("other.jsonl").write_text('{"hello": "world"}\n')
     code, out, err = run(*words)
     assert (code, out) == (2, "")
     assert problem in err and err.count("\n") == 1
+
+
+LONG_WIRE = {"type": "block.delta", "messageId": "m", "blockIndex": 0, "text": "x" * 9_000_000}
+
+
+def test_no_law_breaks_on_what_only_its_own_framing_makes_too_long(tmp_path):
+    """A line may be longer than that of an event stream, and a state is bounded by neither."""
+    opened = {"type": "message.opened", "messageId": "m", "role": "assistant"}
+    long = {**LONG_WIRE, "text": "é" * 1_000_000}
+    lines = "".join(json.dumps(wire, ensure_ascii=False) + "\n" for wire in (opened, long))
+    (tmp_path / "log.jsonl").write_text(lines, encoding="utf-8")
+    state = Path(__file__).parent / "data" / "opencode" / "join_late" / "initial.json"
+    fetched, grown = re.subn(
+        r'("text": ?")', r"\1" + "x" * 1_200_000, state.read_text(encoding="utf-8"), count=1
+    )
+    assert grown
+    (tmp_path / "state.json").write_text(fetched, encoding="utf-8")
+    frames = Log.read(str(state.with_name("events.jsonl"))).data("frames")
+    (tmp_path / "log.sse").write_bytes(frames)
+    for runs, *names in (["8", "log.jsonl"], ["3", "state.json", "log.sse"]):
+        code, out, err = run(*(tmp_path / name for name in names), "--runs", runs)
+        assert (code, err) == (0, ""), out[:2000]
+
+
+def test_an_event_over_the_limit_is_left_out_as_a_store_does(tmp_path):
+    """As an object it would be taken, and then a law of chunks seemed to be broken."""
+    long = json.dumps(LONG_WIRE).encode() + b"\n"
+    (tmp_path / "log.jsonl").write_bytes(BLOCK.data() + long)
+    code, out, err = run(tmp_path / "log.jsonl", "--runs", "3")
+    assert (code, out.partition("events")[0]) == (0, f"{tmp_path}/log.jsonl: {len(BLOCK)} ")
+    assert "a line of 9,000," in err and "over the limit of 8,388,608 (line_bytes)" in err
+    assert err.count("\n") == 1
+    (tmp_path / "log.jsonl").write_bytes(long)
+    code, out, err = run(tmp_path / "log.jsonl", "--runs", "3")
+    assert (code, out) == (2, "")
+    assert "no other event is in it" in err and err.count("\n") == 1
 
 
 @pytest.mark.parametrize("words", [["--runs", "0"], ["--runs", "x"], ["--sequencing", "odd"], []])

@@ -9,6 +9,7 @@ import math
 import re
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import pytest
 
 import streamstore.cli
 import streamstore.replay as replaying
+from streamstore import StreamStore, UnknownProtocol
 from streamstore.cli import main
 from streamstore.feeding import connections
 from streamstore.log import open_log
@@ -107,6 +109,51 @@ def texts_of(state: Any) -> list[str]:
 
 
 # --- fold -----------------------------------------------------------------------------------------
+
+
+PATCHED = {
+    "ag-ui": [
+        {"type": "RUN_STARTED", "threadId": "s", "runId": "r"},
+        {"type": "STATE_SNAPSHOT", "snapshot": {"n": 1}},
+        {"type": "STATE_DELTA", "delta": [{"op": "replace", "path": "/n", "value": 2}]},
+        {"type": "TEXT_MESSAGE_START", "messageId": "m", "role": "assistant"},
+        {"type": "TEXT_MESSAGE_CONTENT", "messageId": "m", "delta": "Hello"},
+        {"type": "RUN_FINISHED", "threadId": "s", "runId": "r"},
+    ],
+    "native": [
+        event("session.state", seq=1, state={"n": 1}),
+        event("session.state", seq=2, patch=[{"op": "replace", "path": "/n", "value": 2}]),
+        *answer("Hello", start=5),
+    ],
+}
+
+
+@pytest.mark.parametrize("protocol", PATCHED)
+@pytest.mark.parametrize("command", ["fold", "replay", "check"])
+def test_a_log_that_needs_a_missing_package_is_never_shown_without_a_word(
+    protocol: str,
+    command: str,
+    write: WriteLog,
+    run: Callable[..., Ran],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    log = write(PATCHED[protocol])
+    monkeypatch.setitem(sys.modules, "jsonpatch", None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # the one line says it, without a warning before
+        ran = run(command, log)
+    assert ran.code == 2
+    assert ran.err.count("\n") == 1
+    assert "jsonpatch: pip install 'chat-streamstore[patch]'" in ran.err
+    assert ("Hello" in ran.out) == (command == "replay")  # a transcript shows no shared state
+
+
+def test_a_log_is_folded_with_its_patches(write: WriteLog, run: Callable[..., Ran]) -> None:
+    pytest.importorskip("jsonpatch")
+    for wires in PATCHED.values():
+        ran = run("fold", write(wires))
+        assert (ran.code, ran.err) == (0, "")
+        assert ran.json["sessions"]["s"]["state"] == {"n": 2}
 
 
 def test_fold_prints_the_state(run: Callable[..., Ran], write: WriteLog) -> None:
@@ -262,25 +309,47 @@ def test_fold_writes_ascii_where_nothing_else_can_be_written(
 # --- what is wrong --------------------------------------------------------------------------------
 
 OTHER = as_lines([{"kind": "a"}, {"kind": "b"}])
+LONG = as_lines(answer("x" * 9_000_000)[2:3])
+LONG_SAID = (
+    rf"a line of {len(LONG) - 1:,} bytes is over the limit of 8,388,608 \(line_bytes\) and no other "
+    r"event is in it; longer ones are taken by StreamStore\(limits=Limits\(line_bytes=\.\.\.\)\)"
+)
+
+
+WRONG_LOGS: dict[str, tuple[bytes, str, str]] = {
+    "empty": (b"", "", "holds no events"),
+    "blank": (b"\n\n", "", "holds no events"),
+    "prose": (b"Dear reader,\n\nthis is no log.\n", "", "holds no events"),
+    "prose, protocol said": (b"<html>\n{\n", "--protocol native", "holds no events"),
+    "binary": (bytes(range(256)) * 20, "", "holds no events"),
+    "UTF-16": ('{"type": "x"}\n'.encode("utf-16"), "", "holds no events"),
+    "numbers": (b"1\n2\n" * 100, "", "holds no events"),
+    "unknown protocol": (OTHER, "", "no protocol recognised.*native, .*opencode"),
+    "unknown for long": (OTHER * 100, "", "no protocol recognised.*native, .*opencode"),
+    "what it looks like": (
+        as_lines([{"kind": "a"}] * 64),
+        "",
+        "no type but the members 'kind'",
+    ),
+    "broken JSON": (b"{\n{\n", "", "holds no events"),
+    "frames of prose": (b"data: what\n\n", "", "no protocol recognised.*native, .*opencode"),
+    "a long line": (LONG, "", LONG_SAID),
+    "a long line, protocol said": (LONG, "--protocol native", LONG_SAID),
+    "a long line of no log": (b"x" * len(LONG), "", "holds no events"),
+    "a long frame": (
+        b"data: " + LONG[:2_000_000] + b"\n\n",
+        "",
+        r"a line of 2,000,006 bytes is over the limit of 1,048,576 \(event_line_bytes\)",
+    ),
+    "wrong protocol": (as_lines(answer("x")), "--protocol opencode", "none of its events"),
+    "empty, protocol said": (b"", "--protocol native", "holds no events"),
+    "no such protocol": (b"{}", "--protocol nope", "'nope'; there are: native, .*opencode"),
+    "broken gzip": (b"\x1f\x8b\x08broken", "", "gzip"),
+}
 
 
 @pytest.mark.parametrize("command", ["fold", "replay"])
-@pytest.mark.parametrize(
-    ("data", "options", "problem"),
-    {
-        "empty": (b"", "", "holds no events"),
-        "blank": (b"\n\n", "", "holds no events"),
-        "prose": (b"Dear reader,\n\nthis is no log.\n", "", "no protocol recognised"),
-        "binary": (bytes(range(256)) * 20, "", "no protocol recognised"),
-        "unknown protocol": (OTHER, "", "no protocol recognised.*native, .*opencode"),
-        "unknown for long": (OTHER * 100, "", "no protocol recognised.*native, .*opencode"),
-        "broken JSON": (b"{\n{\n", "", "no protocol recognised.*native, .*opencode"),
-        "wrong protocol": (as_lines(answer("x")), "--protocol opencode", "none of its events"),
-        "empty, protocol said": (b"", "--protocol native", "holds no events"),
-        "no such protocol": (b"{}", "--protocol nope", "'nope'; there are: native, .*opencode"),
-        "broken gzip": (b"\x1f\x8b\x08broken", "", "gzip"),
-    }.values(),
-)
+@pytest.mark.parametrize(("data", "options", "problem"), WRONG_LOGS.values(), ids=WRONG_LOGS)
 def test_a_wrong_log_or_protocol_is_one_clear_line(
     run: Callable[..., Ran],
     write: WriteLog,
@@ -338,6 +407,99 @@ def test_a_wrong_state_is_one_clear_line(
     ran = run("fold", write(state, "state.json"), log)
     assert (ran.code, ran.out) == (2, "")
     assert re.fullmatch(f"streamstore: .*state.json: .*{problem}.*\n", ran.err), ran.err
+
+
+@pytest.mark.parametrize("command", ["fold", "replay"])
+def test_what_is_no_log_is_told_from_standard_input(
+    run: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    page = b"<html>\n" + b"<p>502 Bad Gateway</p>\n" * 100
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(page)))
+    ran = run(command, "-")
+    assert (ran.code, ran.out.strip()) == (2, "")
+    assert ran.err.startswith("streamstore: -: holds no events (it is neither")
+
+
+@pytest.mark.parametrize("command", ["fold", "replay"])
+def test_lines_over_the_limit_are_told_and_the_rest_is_shown(
+    run: Callable[..., Ran], write: WriteLog, command: str
+) -> None:
+    name = write(LONG + as_lines(answer("Hello")) + LONG[:-9])
+    ran = run(command, name)
+    assert ran.code == 0 and "Hello" in ran.out
+    assert ran.err == (
+        f"streamstore: {name}: 2 lines of up to {len(LONG) - 1:,} bytes are over the limit of "
+        "8,388,608 (line_bytes) and left out; longer ones are taken by "
+        "StreamStore(limits=Limits(line_bytes=...)) in Python\n"
+    )
+
+
+@pytest.mark.parametrize("command", ["fold", "replay"])
+def test_a_long_line_of_a_recording_is_told(
+    run: Callable[..., Ran], tmp_path: Path, command: str
+) -> None:
+    with open_log(tmp_path / "log.jsonl") as log:
+        for wire in answer("Hello", "x" * 1_100_000):
+            log.append(json.dumps(wire))
+    ran = run(command, str(tmp_path / "log.jsonl"))
+    assert ran.code == 0 and "Hello" in ran.out
+    assert re.search(r"log\.jsonl: a line of 1,100,\d+ bytes .* \(event_line_bytes\)", ran.err)
+
+
+@pytest.mark.parametrize("command", ["fold", "replay", "check"])
+@pytest.mark.parametrize("options", ["", "--protocol native"])
+@pytest.mark.parametrize("framing", [as_lines, as_frames])
+def test_a_log_may_be_named_like_a_state(
+    run: Callable[..., Ran],
+    write: WriteLog,
+    command: str,
+    options: str,
+    framing: Callable[[list[Wire]], bytes],
+) -> None:
+    name = write(framing(answer("Hel", "lo")), "events.json")
+    more = ["--runs", "1"] if command == "check" else []
+    ran = run(command, name, *options.split(), *more)
+    assert (ran.code, ran.err) == (0, "")
+    assert "6 events" in ran.out if command == "check" else "Hello" in ran.out
+
+
+class Chunk:
+    """An event as an SDK hands it out."""
+
+
+@pytest.mark.parametrize(
+    ("first", "said"),
+    [
+        ({"type": "zzz", "foo": 1}, "has the type 'zzz';"),
+        ({"type": "a\x1b[2J\u202e"}, r"has the type 'a\x1b[2J\u202e';"),
+        ({"type": "t" * 10_000}, f"has the type '{'t' * 76}...;"),
+        ({"foo": 1}, "has no type but the members 'foo';"),
+        ({"type": None, "\x9b": 1, 7: 1}, r"has no type but the members 'type', '\x9b', int;"),
+        (dict.fromkeys("abcde"), "has no type but the members 'a', 'b', 'c', 'd', ...;"),
+        (dict.fromkeys(["m" * 99, "n"]), f"has no type but the members '{'m' * 76}...;"),
+        ({}, "is empty;"),
+        ([1], "is no object but of the type list;"),
+        (None, "is no object but of the type NoneType;"),
+        (
+            Chunk(),
+            "is an object of the class Chunk: give decoded JSON (of a model its model_dump());",
+        ),
+    ],
+)
+def test_an_unrecognised_stream_says_what_its_first_event_looks_like(first: Any, said: str) -> None:
+    store = StreamStore(ticks="manual")
+    with pytest.raises(UnknownProtocol) as raised:
+        for _ in range(64):
+            store.ingest(first)
+    message = str(raised.value)
+    found = message.removeprefix("no protocol recognised: the first event ")
+    if len(said) > 80:
+        assert len(found.partition(";")[0]) <= len("has no type but the members ") + 80
+    assert found.startswith(said[:80])
+    assert "name one of: native, " in found
+    kind = first.get("type") if isinstance(first, dict) else None
+    reason = kind[:80] if isinstance(kind, str) else "(no type)"
+    assert store.health.counts["verdicts"] == {f"unknown:{reason}": 64}
 
 
 def test_the_second_of_two_logs_is_the_wrong_one(run: Callable[..., Ran], write: WriteLog) -> None:

@@ -8,10 +8,13 @@ warning is a step of `.ci/run`.
 from __future__ import annotations
 
 import ast
+import asyncio
 import importlib.util
+import inspect
 import json
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -22,7 +25,7 @@ import pytest
 from conftest import ROOT
 from pages import Reader, blocks
 
-from streamstore import Limits, verdicts
+from streamstore import ChangeSet, Limits, StreamStore, verdicts
 from streamstore.events import EVENT_TYPES, Event
 
 DOCS = ROOT / "docs"
@@ -88,6 +91,164 @@ def test_blocks_of_a_page_share_names_files_and_the_folder(tmp_path: Path) -> No
         "```sh\ncat a.txt\nexit 3\n```\n".replace("```sh", "<!-- exit 3 -->\n```sh")
         + "<!-- output -->\n```text\nhi\n```\n",
     )
+
+
+# -- views -----------------------------------------------------------------------------------------
+
+
+def event(kind: str, **members: Any) -> dict[str, Any]:
+    return {"type": kind, **members}
+
+
+def answer(message_id: str, *content: dict[str, Any]) -> dict[str, Any]:
+    head = {"id": message_id, "type": "message", "role": "assistant", "model": "x"}
+    return {**head, "content": list(content), "usage": {}, "stop_reason": None}
+
+
+def block(index: int, kind: str, pieces: str) -> list[dict[str, Any]]:
+    deltas = [
+        event("content_block_delta", index=index, delta={"type": f"{kind}_delta", kind: piece})
+        for piece in pieces.split("|")
+    ]
+    start = event("content_block_start", index=index, content_block={"type": kind, kind: ""})
+    return [start, *deltas, event("content_block_stop", index=index)]
+
+
+#: A response of two parts, and how far it comes before the connection is lost.
+RESPONSE = [
+    event("message_start", message=answer("m")),
+    *block(0, "thinking", "hm, |a \x1b"),
+    *block(1, "text", "Hello |w\x1bor|ld."),
+    event("message_delta", delta={"stop_reason": "end_turn"}, usage={}),
+    event("message_stop"),
+]
+CUT = 8
+
+
+class Gated(StreamStore):
+    """A store whose one subscriber can be made to miss change sets."""
+
+    deaf = False
+    hear: Callable[[ChangeSet], object]
+
+    def subscribe(self, callback: Any, *scope: Any, **options: Any) -> Any:
+        self.hear = callback
+        return super().subscribe(lambda changes: self.deaf or callback(changes), *scope, **options)
+
+
+def replayed(store: Gated) -> Iterator[None]:
+    """A response is cut, another one follows, the first is sent again, an event for each tick.
+
+    In the end everything changes unheard, and the subscriber is told to read it anew.
+    """
+    cut = store.open("anthropic")
+    cut.ingest_many(RESPONSE[:CUT])
+    store.flush()
+    yield
+    cut.end()
+    store.open("anthropic").ingest(answer("n", {"type": "text", "text": "Another."}))
+    store.flush()
+    yield
+    again = store.open("anthropic")
+    for wire in RESPONSE:
+        again.ingest(wire)
+        store.flush()
+        yield
+    store.deaf = True
+    again.ingest_many([answer("m", {"type": "text", "text": "Bye"}), answer("o")])
+    store.flush()
+    store.hear(ChangeSet(version=store.version, reset=True))
+    yield
+
+
+def texts_of(store: StreamStore) -> list[str]:
+    return [
+        part.text
+        for session_id in store.session_ids()
+        for message in store.messages(session_id)
+        for part in store.parts(session_id, message.id)
+    ]
+
+
+def escaped(texts: list[str]) -> list[str]:
+    return [text.replace("\x1b", "\\x1b") for text in texts]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What the page about views makes, with a store that can be gated."""
+    reader = Reader(tmp_path_factory.mktemp("views"))
+    reader.follow("docs/howto/show-text.md", PAGES["howto/show-text.md"].read_text("utf-8"))
+    reader.namespace["StreamStore"] = Gated
+    return reader.namespace
+
+
+def test_the_view_of_pieces_follows_a_replay(made: dict[str, Any]) -> None:
+    made["store"], made["shown"] = store, shown = Gated(), {}
+    store.subscribe(made["show"])
+    for _ in replayed(store):
+        found = {key: "".join(pieces) for key, pieces in shown.items()}
+        assert [found[key] for key in sorted(found)] == texts_of(store)
+
+
+class Screen:
+    """Where the tutorial's view draws."""
+
+    def update(self, group: Any, refresh: bool) -> None:
+        self.lines = [str(line) for line in group.renderables]
+
+
+def test_the_view_of_the_tutorial_follows_a_replay() -> None:
+    page = PAGES["tutorial.md"].read_text("utf-8")
+    [live] = [found.text for found in blocks(page) if "file: live.py" in found.notes]
+    names: dict[str, Any] = {}
+    exec(live.partition("async def main")[0], names)
+    store, screen = Gated(), Screen()
+    store.subscribe(names["View"](store, screen).hear)
+    for _ in replayed(store):
+        lines = [line for line in screen.lines if line != "assistant"]
+        assert lines == escaped([text for text in texts_of(store) if text])
+
+
+def test_the_view_of_tk_follows_a_replay(made: dict[str, Any]) -> None:
+    class Widget:
+        text = ""
+
+        def delete(self, start: str, end: str) -> None:
+            assert (start, end) == ("1.0", "end")
+            self.text = ""
+
+        def insert(self, where: str, text: str) -> None:
+            assert where == "end"
+            self.text += text
+
+    class Root:
+        def after(self, delay: int, callback: Callable[[], object]) -> None:
+            """Never: the test flushes."""
+
+    for index in (0, 1):
+        widget = Widget()
+        store = made["chat"](Root(), widget, "main", "m", index)
+        for _ in replayed(store):
+            part = store.part("main", "m", index)
+            assert [widget.text] == escaped(["" if part is None else part.text])
+
+
+def test_the_view_of_textual_follows_a_replay(made: dict[str, Any]) -> None:
+    async def follow() -> None:
+        app = made["Chat"]()
+        async with app.run_test() as pilot:
+            for _ in replayed(app.store):
+                until = time.monotonic() + 10
+                while shown(app) != escaped(texts_of(app.store)):
+                    assert time.monotonic() < until, (shown(app), texts_of(app.store))
+                    await pilot.pause(0.01)
+
+    def shown(app: Any) -> list[str]:
+        text_of = {id(widget): str(text) for widget, text in app.parts.values()}
+        return [text_of.get(id(widget), "?") for widget in app.query_one("#talk").children]
+
+    asyncio.run(follow())
 
 
 # -- laws ------------------------------------------------------------------------------------------
@@ -212,6 +373,27 @@ def test_generated_tables_are_up_to_date(tables: Any) -> None:
 def test_every_limit_and_protocol_has_a_row(tables: Any) -> None:
     assert len(tables.limits().splitlines()) == 2 + len(attrs.fields(Limits))
     assert {"native", "opencode"} <= set(re.findall(r"(?m)^\| `(\S+)`", tables.protocols()))
+
+
+#: Packages whose names are public one by one, and not as a whole module.
+PACKAGES = [
+    "streamstore",
+    *(f"streamstore.{name}" for name in ("client", "log", "recording", "serve", "testing")),
+]
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_public_name_is_on_a_page_of_the_reference(package: str) -> None:
+    text = "".join(page.read_text("utf-8") for name, page in PAGES.items() if "api/" in name)
+    named = set(re.findall(r"(?m)^\.\. auto(?:class|exception|function):: (\S+)$", text))
+    data = re.findall(r"(?m)^\.\. py:data:: (\S+)\n   :module: (\S+)$", text)
+    named |= {f"{where}.{name}" for name, where in data}
+    wholes = set(re.findall(r"(?m)^\.\. automodule:: (\S+)\n(?!   :no-members:)", text))
+    module = importlib.import_module(package)
+    for name in module.__all__:
+        home = inspect.getmodule(getattr(module, name))
+        where = "" if home is None else home.__name__
+        assert f"{package}.{name}" in named or where in wholes, f"{package}.{name}"
 
 
 def test_troubleshooting_has_every_reason_to_refuse() -> None:

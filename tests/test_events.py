@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from streamstore import StreamStore
 from streamstore.errors import MalformedEvent, UnknownEvent
 from streamstore.events import (
     EVENT_TYPES,
@@ -31,6 +32,7 @@ from streamstore.events import (
 )
 from streamstore.keys import MAX_NUMBER
 from streamstore.model import EMPTY
+from streamstore.protocols import adapters
 
 # -- the vocabulary ----------------------------------------------------------------------------
 
@@ -275,12 +277,43 @@ class TestErrors:
                     assert (encoded[name], type(encoded[name])) == (number, int)
 
 
+class Chunk:
+    """An object as an SDK makes it."""
+
+    def model_dump(self) -> dict[str, Any]:
+        return {}
+
+
 class TestWhatIsNoEvent:
     @pytest.mark.parametrize("wire", [None, 1, True, "x", [], [{}], 1.5])
     def test_only_an_object_is_one(self, wire: Any) -> None:
         with pytest.raises(MalformedEvent, match="must be an object") as caught:
             decode_event(wire)
         assert caught.value.field == ""
+
+    @pytest.mark.parametrize("protocol", adapters())
+    @pytest.mark.parametrize(
+        ("wire", "given"),
+        [
+            (Chunk(), "Chunk; give what its model_dump() returns"),
+            (object(), "object"),
+            (b"data: {}", "bytes; feed takes bytes"),
+            (type("N" * 500, (), {})(), "N" * 80),
+        ],
+    )
+    def test_of_an_object_of_a_program_it_is_said_what_it_is_and_what_is_wanted(
+        self, protocol: str, wire: Any, given: str
+    ) -> None:
+        verdict = StreamStore(protocol).ingest(wire)
+        assert (verdict.kind, verdict.reason) == ("malformed", "")
+        assert verdict.detail == f"must be a JSON object (dict), not {given}"
+
+    @pytest.mark.parametrize("protocol", adapters())
+    @pytest.mark.parametrize(
+        ("wire", "given"), [(None, "null"), (5, "5"), ("x", "a string"), (True, "true")]
+    )
+    def test_of_json_it_is_said_what_it_is(self, protocol: str, wire: Any, given: str) -> None:
+        assert StreamStore(protocol).ingest(wire).detail == f"must be an object, not {given}"
 
     @pytest.mark.parametrize("wire", [{}, {"type": None}, {"type": 1}, {"type": ["snapshot"]}])
     def test_its_type_is_a_string(self, wire: Any) -> None:

@@ -1279,6 +1279,42 @@ def test_a_replay_of_chunks_is_a_resume_until_the_state_comes() -> None:
     agrees(made(store), final_of("graph"))
 
 
+@pytest.mark.parametrize("protocol", [PROTOCOL, None])
+@pytest.mark.parametrize("many", [False, True])
+def test_the_pairs_that_a_graph_yields_are_its_arrays(
+    protocol: str | None, many: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded = decoded_by(monkeypatch)
+    metadata = {"langgraph_node": "agent", "langgraph_checkpoint_ns": "agent:1"}
+    chunks = [chunk("Hel"), chunk("lo"), chunk(", "), *(chunk(str(n)) for n in range(9)), chunk()]
+    said, state = "Hello, 012345678", {}
+    for of in (list, tuple):
+        store = StreamStore(protocol, ticks="manual")
+        wires = [of((message, metadata)) for message in chunks]
+        verdicts_of = store.ingest_many(wires) if many else [store.ingest(wire) for wire in wires]
+        assert not many or verdicts_of == []
+        assert store.counts["verdicts"] == {"accepted": len(chunks)}
+        store.flush()
+        assert [part.text for part in store.parts(store.session_ids()[0], "m1")] == [said]
+        state = state or store.state()
+        assert store.state() == state
+    assert len(decoded) == 2 * 2  # the first and the last of each: the others go the short way
+
+
+def test_a_message_of_the_package_in_a_pair_is_told_what_to_give() -> None:
+    class AIMessageChunk:
+        def model_dump(self) -> Wire:
+            return chunk("Hello")
+
+    verdict = StreamStore(PROTOCOL).ingest((AIMessageChunk(), {"langgraph_node": "agent"}))
+    assert verdict.kind == "malformed"
+    assert verdict.detail == (
+        "0: must be a JSON object (dict), not AIMessageChunk; give what its model_dump() returns"
+    )
+    # Within a wire object a tuple is no array: JSON has none.
+    assert StreamStore(PROTOCOL).ingest(chunk(({"type": "text"},))).kind == "malformed"
+
+
 # --- the agent protocol ---------------------------------------------------------------------------
 
 

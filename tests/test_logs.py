@@ -8,7 +8,7 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from streamstore import Stream, StreamStore, logs
 from streamstore.errors import CallerError
 from streamstore.feeding import arriving, connections, feed_all, feed_bytes
 from streamstore.jsonlines import JsonLinesParser
+from streamstore.limits import Limits
 from streamstore.log import open_log
 from streamstore.logs import STDIN, STEP_MS, Log, UnreadableLog
 from streamstore.sse import EventStreamParser
@@ -297,9 +298,57 @@ def test_a_json_file_is_one_state(tmp_path: Path) -> None:
     assert not Log(STDIN).is_state
 
 
-@pytest.mark.parametrize("data", [b"", b"{", b"{}{}", b'{"a": NaN}'])
+@pytest.mark.parametrize(
+    "data",
+    [
+        LINES,
+        b"\xef\xbb\xbf" + LINES,
+        FRAMES,
+        b'{"a": 1}\r\n\n{"b',
+        b"[]\n[]",
+        b'{"a": 1}\r{"b": 2}',
+    ],
+)
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_a_log_may_be_named_like_a_state(
+    tmp_path: Path, data: bytes, pack: Callable[[bytes], bytes]
+) -> None:
+    name = write(tmp_path / "events.json", pack(data))
+    (connection,) = connections([name])
+    assert connection.log is not None and not connection.before
+    assert b"".join(connection.log.chunks()) == data
+    assert says(name) == says(write(tmp_path / "events.jsonl", data))
+
+
+def test_a_durable_log_may_be_named_like_a_state(tmp_path: Path) -> None:
+    assert [seqs(found.log) for found in connections([durable(tmp_path / "log.json")])] == [
+        seqs(found.log) for found in connections([durable(tmp_path / "log.jsonl")])
+    ]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+def test_whether_a_pipe_is_a_state_takes_nothing_out_of_it(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "state.json")
+    assert Log(str(tmp_path / "state.json")).is_state
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"{",
+        b"{}{}",
+        b'{"a": NaN}',
+        b'{\n"a": 1\n',
+        b"{}\nx",
+        b"x\n{}",
+        b"1\n2\n",
+        b"[\n{}\n{}\n]",
+    ],
+)
 def test_a_state_that_is_no_json_says_so(tmp_path: Path, data: bytes) -> None:
     log = Log(write(tmp_path / "state.json", data))
+    assert log.is_state
     with pytest.raises(UnreadableLog, match=r"state\.json: not JSON"):
         log.state()
 
@@ -572,6 +621,115 @@ def test_connections_that_take_turns_need_a_file(
     with pytest.raises(UnreadableLog, match="take turns: give it as a file"):
         for connection in arriving(connections(["-"])):
             list(connection.log.chunks())  # type: ignore[union-attr]
+
+
+# --- what a log turns out to be -------------------------------------------------------------------
+
+_LINE, _FRAME_LINE = Limits().line_bytes, Limits().event_line_bytes
+
+
+def sized(size: int, start: bytes = b'{"a": "', end: bytes = b'"}') -> bytes:
+    return start + b"x" * (size - len(start) - len(end)) + end
+
+
+#: What is in a log; what is raised behind it, or told.
+JUDGED: dict[str, tuple[bytes, str, str]] = {
+    "nothing": (b"", "", ""),
+    "blank": (b"\n \r\n", "", ""),
+    "comments": (b": hello\n\n: again", "", ""),
+    "an id alone": (b"id: 7\n\n", "", ""),
+    "prose before an id": (b"HTTP/1.1 200 OK\r\n\r\nid: 7\n\n", "", ""),
+    "lines": (LINES, "", ""),
+    "frames": (FRAMES, "", ""),
+    "an unfinished line": (b'\xef\xbb\xbf{"a": 1}', "", ""),
+    "prose before an event": (b"x\n[\n{}", "", ""),
+    "prose": (b"x\ny", "holds no events", ""),
+    "one character": (b"x", "holds no events", ""),
+    "numbers": (b"1\n2\n", "holds no events", ""),
+    "what starts like JSON": (b"<p>\n{\n  x: y\n}\n", "holds no events", ""),
+    "half a line": (b'{"a": 1', "holds no events", ""),
+    "UTF-16": ('{"a": 1}\n'.encode("utf-16") * 9, "holds no events", ""),
+    "a line at the limit": (sized(_LINE) + b"\n", "", ""),
+    "a line over it": (sized(_LINE + 1) + b"\n", "a line of 8,388,609 bytes is over", ""),
+    "a broken one": (sized(_LINE + 1, b"{", b""), "a line of 8,388,609 bytes is over", ""),
+    "no line": (b"x" * (_LINE + 1), "holds no events", ""),
+    "behind an event": (
+        LINES + b"\n" + sized(_LINE + 1) + b"\n" + sized(_LINE + 2),
+        "",
+        "2 lines of up to 8,388,610 bytes are over",
+    ),
+    "before one": (sized(_LINE + 1) + b"\n{}", "", "a line of 8,388,609 bytes is over"),
+    "a frame at the limit": (sized(_FRAME_LINE, b'data: {"a": "') + b"\n\n", "", ""),
+    "a frame over it": (
+        sized(_FRAME_LINE + 1, b'data: {"a": "') + b"\n\n",
+        "a line of 1,048,577 bytes is over",
+        "",
+    ),
+    "a frame behind another": (
+        b"data: {}\r\r" + sized(_FRAME_LINE + 1, b'data: {"a": "') + b"\r\r",
+        "",
+        "a line of 1,048,577 bytes is over",
+    ),
+    "a long comment": (b"data: {}\n\n:" + b"x" * _LINE + b"\n\n", "", ""),
+}
+
+
+@pytest.mark.parametrize(("data", "problem", "told"), JUDGED.values(), ids=JUDGED)
+@pytest.mark.parametrize("read", [Log.chunks, Log.events])
+def test_a_judged_log_says_what_no_store_takes(
+    tmp_path: Path,
+    data: bytes,
+    problem: str,
+    told: str,
+    read: Callable[[Log], Iterable[object]],
+) -> None:
+    name = write(tmp_path / "log", data)
+    lines: list[str] = []
+    log = Log(name).judged(lines.append)
+    if problem:
+        with pytest.raises(UnreadableLog, match=f"log: {problem}"):
+            list(read(log))
+    else:
+        list(read(log))
+    assert len(lines) == bool(told)
+    assert all(line.startswith(f"{name}: {told}") for line in lines)
+
+
+def test_a_log_is_judged_as_a_store_takes_it(tmp_path: Path) -> None:
+    """What is told to be left out is what the store counts."""
+    for data in (
+        LINES + b"\n" + sized(_LINE) + b"\n" + sized(_LINE + 1) + b"\n",
+        b"data: {}\n\n"
+        + b"".join(sized(_FRAME_LINE + more, b"data: ") + b"\n\n" for more in (0, 1)),
+    ):
+        told: list[str] = []
+        store = StreamStore("native", ticks="manual")
+        stream = store.open("native")
+        feed_bytes(stream, Log(write(tmp_path / "log", data)).judged(told.append))
+        stream.end()
+        assert store.health.counts["verdicts"]["malformed:over_limit"] == len(told) == 1
+
+
+@given(st.integers(1, 40), st.lists(st.integers(0, 12), max_size=12), st.booleans())
+def test_where_the_bytes_are_cut_says_nothing_of_a_log(
+    size: int, lengths: list[int], framed: bool
+) -> None:
+    data = b"{}\n" if not framed else b"data: {}\n\n"
+    for length in lengths:
+        data += (b"data: " if framed else b"") + b"x" * length + b"\r\n" * (length % 3)
+    whole, pieces = logs.Sight(), logs.Sight()
+    bounds = Limits(line_bytes=10, event_line_bytes=10)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(logs, "_LIMITS", bounds)
+        whole.look(data)
+        for at in range(0, len(data), size):
+            pieces.look(data[at : at + size])
+        whole.end()
+        pieces.end()
+        assert whole.too_long("so") == pieces.too_long("so")
+    assert whole.skipped == sum(
+        len(line) > 10 for line in data.splitlines() if not framed or line.startswith(b"data")
+    )
 
 
 # --- when recorded events came --------------------------------------------------------------------

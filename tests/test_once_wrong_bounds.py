@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import Any
 
@@ -174,6 +175,9 @@ def test_one_patch_of_many_copies_stops_at_the_first_that_makes_too_much(monkeyp
     assert 1 < len(applied) < 10
 
 
+REMEDY = r"jsonpatch: pip install 'chat-streamstore\[patch\]'"
+
+
 @pytest.fixture
 def without_jsonpatch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "jsonpatch", None)
@@ -186,11 +190,43 @@ def test_a_patch_without_its_package_is_refused_and_the_rest_of_the_chunk_comes_
     head = {"sessionId": "s", "type": "session.state", "seq": 1}
     tail = {"type": "block.delta", "messageId": "m", "blockIndex": 0, "text": "kept"}
     patch = [{"op": "add", "path": "/y", "value": 1}]
-    bench.stream.feed(line({**head, "patch": patch}) + line({**head, **tail, "seq": 2}))
+    with pytest.warns(RuntimeWarning, match=REMEDY):
+        bench.stream.feed(line({**head, "patch": patch}) + line({**head, **tail, "seq": 2}))
     assert bench.text() == "kept"
     assert bench.stream.received == 2
-    assert bench.store.health.counts["verdicts"] == {"refused:conflict": 1, "accepted": 1}
+    assert bench.store.health.counts["verdicts"] == {"refused:missing_extra": 1, "accepted": 1}
     assert list(bench.store.health.resync) == ["s"]
+    assert re.search(REMEDY, bench.store.health.resync["s"])
+
+
+def test_an_event_that_is_named_like_a_reason_is_unknown_and_nothing_is_said_to_be_missing():
+    assert Bench("none").take("missing_extra") == "unknown:missing_extra"
+
+
+def with_patches_that_were_kept() -> Bench:
+    bench = Bench("sparse")
+    bench.take("session.state", 1, state={"n": 1})
+    for seq in (5, 6):
+        bench.take("session.state", seq, patch=[{"op": "add", "path": f"/n{seq}", "value": seq}])
+    bench.store.flush()
+    return bench
+
+
+@pytest.mark.parametrize("later", ["session.removed", "session.state", "session.state, late"])
+def test_patches_of_a_saved_state_that_cannot_be_applied_here_are_told_of(later, monkeypatch):
+    store = through_json(with_patches_that_were_kept().store)
+    monkeypatch.setitem(sys.modules, "jsonpatch", None)
+    stream = store.open("native", sequencing="sparse")
+    wire = {"type": later.partition(",")[0], "sessionId": "s", "seq": 3}
+    if "state" in later:
+        wire["state"] = {"n": 2}
+    if "late" in later:
+        wire["seq"] = 7
+    assert stream.ingest(wire).taken
+    store.flush()
+    # A state that comes after all patches needs none of them, and a removed session no state.
+    assert ("s" in store.health.resync) == (later == "session.state")
+    assert all(re.search(REMEDY, reason) for reason in store.health.resync.values())
 
 
 def holed_then_removed(bench, session, removal=4):

@@ -226,6 +226,53 @@ class TestInbox:
             store.flush()
         assert text_of(store) == "a"
 
+    @pytest.mark.parametrize("feed", ["feed", "feed_threadsafe"])
+    @pytest.mark.parametrize(
+        ("data", "instead"),
+        [
+            (line("b").decode(), "not str: encode it, or read the response as bytes"),
+            (None, "not NoneType: give decoded JSON to ingest"),
+            ({"type": "block.delta"}, "not dict: give decoded JSON to ingest"),
+        ],
+    )
+    def test_what_is_no_bytes_is_refused_before_anything_happens(
+        self, feed: str, data: Any, instead: str
+    ) -> None:
+        store = StreamStore(ticks="manual")
+        stream = store.open("native", sequencing="none")
+        stream.feed(line("a")[:20])
+        stream.feed_threadsafe(line("a")[20:30])
+        before = store.save()
+        with pytest.raises(CallerError) as caught:
+            getattr(stream, feed)(data)
+        assert str(caught.value) == f"feed takes bytes, {instead}"
+        assert store.save() == before
+        stream.feed(line("a")[30:])
+        store.flush()
+        assert text_of(store) == "a"
+
+    def test_the_default_stream_is_not_opened_for_what_is_no_bytes(self) -> None:
+        store = StreamStore("native")
+        with pytest.raises(CallerError, match="feed takes bytes, not str"):
+            store.feed("data: {}\n\n")  # type: ignore[arg-type]
+        assert store.save()["streams"] == []
+
+    @pytest.mark.parametrize("of", [bytes, bytearray, memoryview])
+    @pytest.mark.parametrize("size", [1, 7, 1000])
+    @pytest.mark.parametrize("framed", [False, True])
+    def test_whatever_holds_bytes_can_be_fed(self, of: Any, size: int, framed: bool) -> None:
+        data = line("a") + line("b")
+        if framed:
+            data = b"".join(b"data: " + text + b"\n\n" for text in data.splitlines())
+        pieces = [data[at : at + size] for at in range(0, len(data), size)]
+        store, other = StreamStore("native"), StreamStore("native")
+        stream = other.open("native")
+        for piece in pieces:
+            store.feed(of(piece))
+            stream.feed_threadsafe(of(piece))
+        other.flush()
+        assert text_of(store) == text_of(other) == "ab"
+
     def test_what_was_posted_first_comes_first(self) -> None:
         store = StreamStore(ticks="manual")
         stream = store.open("native", sequencing="none")

@@ -41,7 +41,7 @@ from ..events import (
     Snapshot,
     ToolResult,
 )
-from ..jsonpatch import apply_patch
+from ..jsonpatch import apply_patch, need_patches
 from ..keys import BlockIndex
 from ..model import TERMINAL_RANK, TOOL_RANKS, Json, thaw
 from .ag_ui_messages import (
@@ -829,6 +829,7 @@ class Thread:
         record = self._messages.get(message_id)
         if record is None or record["role"] != "activity":
             return []
+        need_patches(self.session_id)
         patched = apply_patch(record[CONTENT], event["patch"], self._context.limits)
         events = self._merged(message_id, record, event)  # whether or not the patch fits
         if patched is None:
@@ -858,6 +859,7 @@ class Thread:
         if self._own["skip"] > 0:  # a replay: the state holds it
             self._own["skip"] -= 1
             return []
+        need_patches(self.session_id)  # here: with the first patch comes an event that is taken
         if "deltas" in self.run:
             self.run["deltas"] += 1
         patch = SessionState(session_id=self.session_id, patch=event["delta"])

@@ -4,9 +4,11 @@
   nothing names a session. So a stream remembers its response, and one response follows another on
   the same stream or on a new one. A response that lost its start gets an id of ours.
 - The same message id again, on whatever stream, is the same response sent again: a retry is a new
-  sample with a new id. Its blocks are rebuilt (`message.reset`, a rewrite that shows nothing where
-  nothing differs), and what an older delivery of it still sends is a duplicate. What an
-  application added to its parts goes with the old ones.
+  sample with a new id. Its blocks are rebuilt (`message.reset`), and what an older delivery of it
+  still sends is a duplicate. Where such a replay comes as far within one tick as the response had
+  come, it shows nothing but what is new. Over several ticks it shows the answer anew from its
+  beginning: the text so far goes with its first block and comes back as it is sent, never doubled.
+  What an application added to its parts goes with the old ones.
 - Seq: none, and no event ids. A single event that is sent twice counts twice.
 - Resume: none. After a drop the text of what was open may be cut (`part.gap`).
 - Snapshots: none to fetch. A whole message, the answer to a request that is not streamed, is taken

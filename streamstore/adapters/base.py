@@ -248,6 +248,7 @@ class Adapter(Protocol):
             UnknownEvent: its type is not of this protocol.
             RepeatedEvent: the wire's own numbers prove that it was taken in before.
             ProtocolStopped: in a strict stream, the official client would refuse it.
+            MissingExtra: it needs a package that is not installed; nothing was changed.
         """
         ...
 

@@ -65,6 +65,7 @@ from .members import (
     Members,
     a_number,
     a_string,
+    an_event,
     an_id,
     an_object,
     are_objects,
@@ -222,7 +223,7 @@ class LangChainAdapter:
                 return self._plain_envelope(wire)
             if event != "messages":
                 return None
-        if wire.__class__ is list:
+        if wire.__class__ is list or (wire.__class__ is tuple and event is None):
             if len(wire) != 2:
                 return None
             wire, metadata = wire
@@ -395,8 +396,7 @@ class LangChainAdapter:
             memory[name], self._noted = number, None
         if isinstance(wire, list):
             return self._list(wire, "")
-        if not isinstance(wire, dict):
-            raise MalformedEvent("", f"must be an object, not {describe(wire)}")
+        wire = an_event(wire)
         event, kind = wire.get("event"), wire.get("type")
         if type(event) is str and "data" in wire and wire.keys() <= _NAMED_BY_ID:
             return self._named(event, wire["data"])

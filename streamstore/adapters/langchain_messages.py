@@ -15,7 +15,7 @@ from ..decoding import decode_json
 from ..errors import MalformedEvent, UnknownEvent
 from ..model import Json, Message, Part, thaw
 from ..partialjson import partial_json
-from .members import Members, an_object, describe, path_to, wrong
+from .members import Members, an_object, describe, no_object, path_to, wrong
 
 #: Where the adapter keeps what only the wire knows, a tool's streamed input, and a reasoning that
 #: stands beside the content.
@@ -52,7 +52,7 @@ _CLASSES: Mapping[str, str] = {
 def message_of(value: Any, at: str) -> Members:
     """A message in any of its forms, with its type among its members."""
     if not isinstance(value, dict):
-        raise MalformedEvent(at, f"must be an object, not {describe(value)}")
+        raise no_object(value, at)
     message = value
     if value.get("lc") == 1:
         names = value.get("id")

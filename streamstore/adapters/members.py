@@ -14,6 +14,9 @@ from ..keys import MAX_NUMBER, is_number
 
 Members: TypeAlias = dict[str, Any]
 
+#: So much of the name of a class stands in an error.
+_NAME = 80
+
 
 def describe(value: Any) -> str:
     """What a value is, for an error: short, whatever its size."""
@@ -25,7 +28,9 @@ def describe(value: Any) -> str:
         return "a larger number"  # its digits may be more than the interpreter writes
     if type(value) is str:
         return "a string" if value else "an empty one"
-    return "an array" if isinstance(value, list) else "an object"
+    if isinstance(value, list | dict):
+        return "an array" if isinstance(value, list) else "an object"
+    return type(value).__name__[:_NAME]  # of no JSON: a program's own object
 
 
 def path_to(at: str, name: str) -> str:
@@ -119,7 +124,19 @@ def an_event(wire: Any) -> Members:
     """
     if isinstance(wire, dict):
         return wire
-    raise MalformedEvent("", f"must be an object, not {describe(wire)}")
+    raise no_object(wire)
+
+
+def no_object(value: Any, at: str = "") -> MalformedEvent:
+    """The error of what should be an object; for a program's own one it says what to give."""
+    given = describe(value)
+    if value is None or isinstance(value, str | bool | int | float | list | dict):
+        return MalformedEvent(at, f"must be an object, not {given}")
+    if isinstance(value, bytes | bytearray | memoryview):
+        given += "; feed takes bytes"
+    elif callable(getattr(value, "model_dump", None)):
+        given += "; give what its model_dump() returns"
+    return MalformedEvent(at, f"must be a JSON object (dict), not {given}")
 
 
 def are_objects(values: Any) -> bool:

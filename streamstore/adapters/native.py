@@ -13,6 +13,7 @@ from ..events import EVENT_TYPES, Event, decode_event
 from ..model import Json
 from ..state import state_of
 from .base import Declaration, DeltaShape, Reads, StatelessAdapter
+from .members import an_event
 
 
 class NativeAdapter(StatelessAdapter):
@@ -51,7 +52,7 @@ class NativeAdapter(StatelessAdapter):
 
     def decode(self, wire: Any) -> Sequence[Event]:
         """The one event that a canonical object stands for."""
-        return (decode_event(wire),)
+        return (decode_event(an_event(wire)),)
 
     def encode(self, reads: Reads) -> Json:
         """The state (`docs/state.md`): `{"sessions": {...}}`."""

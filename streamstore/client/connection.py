@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import attrs
 
 from ..errors import CallerError, StreamStoreError
+from ..keys import PartKey
 from ..model import Sequencing
 from ..pipeline import Policy as Leniency
 from ..pipeline import Stream, StreamStore
@@ -24,7 +25,7 @@ from ..protocols import adapter_named, adapters
 from .answers import Later, Opened, Redirected, TooOld, judge, origin_of
 from .faults import ConnectionLost, PoisonedStream, StreamRefused, TooManyRedirects
 from .owning import Owner, SameLoop
-from .policy import Backoff, Place, PoisonWatch, Policy
+from .policy import Backoff, Place, PoisonWatch, Policy, between_events
 from .resuming import LastEventId, Resume, following
 from .resync import Fetch, Resync
 from .transport import AsyncioClock, Clock, Request, Response, Transport
@@ -66,6 +67,24 @@ class _Drop:
     after_ms: float | None = None
     again: bool = True  # whether the request may be made again as it was
     at_once: bool = False
+
+
+@attrs.frozen
+class _End:
+    """What the store says where one connection is over.
+
+    Attributes:
+        done: all has come.
+        repeated: all that came was known.
+        received: events that came.
+        unfinished: what a body that came to its end left unfinished and nobody may ask for again,
+            in words; "" for nothing.
+    """
+
+    done: bool = False
+    repeated: bool = False
+    received: int = 0
+    unfinished: str = ""
 
 
 class Connection:
@@ -348,7 +367,7 @@ class Connection:
         passage = _Passage(opened_at=None)
         lost: ConnectionLost | None = None
         drop: _Drop | None = None
-        ended = (False, False, 0)
+        end = _End()
         try:
             drop = await watched(self._attend(request, position, stream, silence, passage), silence)
         except ConnectionLost as error:
@@ -360,7 +379,7 @@ class Connection:
                 self._backoff.lived(silence.last - passage.opened_at)
                 self._stream = None
                 # Also when cancelled: what has come stays, and its gaps are seen.
-                ended = await self._owner.run(lambda: self._end_stream(stream, passage))
+                end = await self._owner.run(lambda: self._end_stream(stream, passage))
         if lost is not None:
             drop = _Drop(str(lost), again=not lost.sent)
         assert drop is not None
@@ -369,15 +388,16 @@ class Connection:
             if not repeatable and not drop.again:
                 raise lost or StreamRefused(drop.reason, passage.status)
             return drop
-        done, repeated, received = ended
-        if done or (passage.clean and not repeatable):
+        if end.unfinished:
+            raise ConnectionLost(f"the answer ended in the middle: {end.unfinished}")
+        if end.done or (passage.clean and not repeatable):
             return None
         moved = self.position != position
-        place = Place(self.position, received, passage.size)
-        if self._poison.ended(place, passage.tail, repeated, moved):
+        place = Place(self.position, end.received, passage.size)
+        if self._poison.ended(place, passage.tail, end.repeated, moved):
             raise PoisonedStream(
                 f"{self._poison.times} connections in a row ended at the same place, after "
-                f"{received} events ({passage.size} bytes)"
+                f"{end.received} events ({passage.size} bytes)"
                 + (f" behind position {position!r:.200}" if position is not None else "")
                 + f", the last one because {drop.reason}"
             )
@@ -550,10 +570,10 @@ class Connection:
         if stream is not None and not stream.ended and self._resume.live:
             self._note(stream)
 
-    def _end_stream(self, stream: Stream, passage: _Passage) -> tuple[bool, bool, int]:
-        """Take in the rest, note where to go on; whether all has come, all was repeated, events."""
+    def _end_stream(self, stream: Stream, passage: _Passage) -> _End:
+        """Take in the rest, note where to go on, and end it."""
         if stream.ended:  # the store was closed
-            return False, False, stream.received
+            return _End(received=stream.received)
         try:
             stream.feed(b"")  # what another thread left for the owner
         except StreamStoreError:
@@ -566,9 +586,30 @@ class Connection:
         self._recognised = stream.protocol
         received = stream.received
         repeated = received > 0 and stream.position.events == 0
-        done = self._resume.done(self._store, stream, passage.clean)
+        ended = self._resume.done(self._store, stream, False)  # whatever the body says
+        done = ended or self._resume.done(self._store, stream, passage.clean)
+        unfinished = ""
+        if passage.clean and not ended and not self._may_repeat():
+            unfinished = _unfinished(stream, passage.tail)
         stream.end()
-        return done, repeated, received
+        return _End(done, repeated, received, unfinished)
+
+
+def _unfinished(stream: Stream, tail: bytes) -> str:
+    """What the end of a stream leaves unfinished, in words; "" for nothing.
+
+    It is what the store shows from then on: `part.gap`, or a message that is open. A server that
+    ends without a word, with nothing begun that has not ended, has said all.
+    """
+    key = stream.unfinished
+    if isinstance(key, PartKey):
+        return f"part {key.block_index!r:.80} of message {key.message_id!r:.80} was still streaming"
+    if key is not None:
+        return f"message {key.message_id!r:.80} has not ended"
+    # The bytes count as well: whoever owns the store need not have fed it all of them.
+    if stream.half_event and not between_events(tail):
+        return "an event was cut off"
+    return ""
 
 
 class _Statuses:
@@ -644,9 +685,10 @@ def connect(
         resume: how the request says where to go on; `LastEventId()` by default.
         reconnect: whether to ask again after a drop. By default that is so for a `GET`, and for
             a `POST` where `resume` goes on by a `GET`: the same `POST` again would be a new
-            question. Otherwise a drop ends the connection with an error, and the end of the
-            answer without one. Attempts that the server surely did not act on are repeated
-            always.
+            question. Otherwise a drop ends the connection with an error (`ConnectionLost`), and
+            so does an answer that ends in the middle: in an event, in a part that was still
+            streaming (`part.gap`), or with a message open. Any other end of the answer is no
+            error. Attempts that the server surely did not act on are repeated always.
         live_after: what says that nothing more is missed from now on, so that a state may be
             fetched: that the stream is `open`, or the `first event`.
         policy: delays and bounds.

@@ -165,6 +165,15 @@ def retry_after(value: str | None, wall_ms: float) -> float | None:
 _BETWEEN = (b"\n\n", b"\r\r", b"\n\r\n", b"\n\r")
 
 
+def between_events(tail: bytes) -> bool:
+    """Whether bytes that end so end between two events, or are none.
+
+    >>> between_events(b"{}\\n\\n"), between_events(b"data")
+    (True, False)
+    """
+    return not tail or tail.endswith(_BETWEEN)
+
+
 @attrs.frozen
 class Place:
     """Where a connection ended.
@@ -200,8 +209,7 @@ class PoisonWatch:
         `tail`: its last four bytes; `repeated`: all events that came were duplicates; `moved`: the
         resume position did.
         """
-        cut = bool(tail) and not tail.endswith(_BETWEEN)
-        if moved or not (cut or repeated):
+        if moved or not (repeated or not between_events(tail)):
             self._last, self.times = None, 0
             return False
         self.times = self.times + 1 if place == self._last else 1

@@ -99,8 +99,8 @@ class Log:
     ) -> Log:
         """A log from a file: the bytes of an event stream, or JSON lines; gzipped or not.
 
-        A `*.json` beside it is a state that was fetched: it stands before the events of the log
-        that is named behind it, or after those of the last one. `arrival_ms.json` in the log's
+        A `*.json` of one JSON value is a state that was fetched: it stands before the events of the
+        log that is named behind it, or after those of the last one. `arrival_ms.json` in the log's
         folder says when its events came.
 
         `connection` is which one, from 1, where there are several: of several logs, or in one that

@@ -11,9 +11,10 @@ from random import Random
 from typing import Any
 
 import pytest
+from recordings import PROTOCOLS, cases
 from virtual import EVENT_STREAM, Answer, VirtualClock, VirtualTransport, events, run, served
 
-from streamstore import CallerError, StreamStore, UnknownProtocol
+from streamstore import CallerError, Limits, StreamStore, UnknownProtocol
 from streamstore.client import (
     AfterSeq,
     Connection,
@@ -27,6 +28,7 @@ from streamstore.client import (
     TooManyRedirects,
     connect,
 )
+from streamstore.events import MessageOpened
 from streamstore.ticks import ManualTicks
 
 URL = "http://server/events"
@@ -728,6 +730,297 @@ def test_a_post_that_may_have_been_acted_on_is_not(first: Any) -> None:
     transport = VirtualTransport(served(first))
     assert run(ended(make(transport, json={}))) is first or len(transport.requests) == 1
     assert len(transport.requests) == 1
+
+
+# --- answers that end in the middle ---------------------------------------------------------------
+
+
+def named(kind: str, **members: Any) -> bytes:
+    return f"event: {kind}\ndata: {json.dumps({'type': kind, **members})}\n\n".encode()
+
+
+def anthropic_events(message_id: str = "msg_1") -> list[bytes]:
+    """A message of two blocks."""
+    message = {"id": message_id, "type": "message", "role": "assistant", "content": []}
+    blocks = []
+    for index, (kind, member) in enumerate([("thinking", "thinking"), ("text", "text")]):
+        start = {"type": kind, member: ""}
+        delta = {"type": f"{member}_delta", member: "so "}
+        blocks += [
+            named("content_block_start", index=index, content_block=start),
+            named("content_block_delta", index=index, delta=delta),
+            named("content_block_delta", index=index, delta=delta),
+            named("content_block_stop", index=index),
+        ]
+    return [
+        named("message_start", message=message),
+        named("ping"),
+        *blocks,
+        named("message_delta", delta={"stop_reason": "end_turn"}, usage={"output_tokens": 4}),
+        named("message_stop"),
+    ]
+
+
+def chat_events(*, finished: bool = True, more: int = 0) -> list[bytes]:
+    """A completion; servers that are sloppy leave the reason of its end out."""
+    head = {"id": "c1", "object": "chat.completion.chunk", "created": 1, "model": "m"}
+    choices: list[dict[str, Any]] = [
+        {"delta": {"role": "assistant", "content": ""}},
+        {"delta": {"content": "hello "}},
+        {"delta": {"content": "there"}},
+        *[{"delta": {"content": ""}}] * more,
+    ]
+    if finished:
+        choices.append({"delta": {}, "finish_reason": "stop"})
+    return [frame({**head, "choices": [{"index": 0, **choice}]}) for choice in choices]
+
+
+def answered(body: Any, protocol: str, **options: Any) -> tuple[Connection, StreamStore]:
+    """A connection whose question has this answer, and its store, when it has ended."""
+    store = options.pop("store", None) or StreamStore()
+    transport = VirtualTransport(served(lambda: Answer(body=body)))
+    options.setdefault("json", {"q": 1})
+    connection = make(transport, store, protocol=protocol, **options)
+    run(ended(connection))
+    store.flush()
+    assert len(transport.requests) == 1 and transport.open_now == 0
+    assert connection.state == "ended"
+    return connection, store
+
+
+def cut_parts(store: StreamStore) -> list[Any]:
+    return [
+        part.block_index
+        for session in store.session_ids()
+        for message in store.messages(session)
+        for part in store.parts(session, message.id)
+        if part.gap
+    ]
+
+
+def open_messages(store: StreamStore) -> list[str]:
+    return [
+        message.id
+        for session in store.session_ids()
+        for message in store.messages(session)
+        if message.status == "open"
+    ]
+
+
+@pytest.mark.parametrize("half", [b"", b'event: x\ndata: {"a', b": comm", b"event: x"])
+@pytest.mark.parametrize("count", range(len(anthropic_events()) + 1))
+def test_an_answer_that_ends_in_the_middle_ends_with_what_the_store_shows(
+    count: int, half: bytes
+) -> None:
+    """A body without a length ends like that when the server dies: nothing else says that it did."""
+    sent = anthropic_events()[:count]
+    connection, store = answered([*sent, *([half] if half else [])], "anthropic")
+    text = "".join(part.text for part in store.parts("main", "msg_1"))
+    assert text == "so " * b"".join(sent).count(b'"so "')
+    whole = not open_messages(store) and b"data" not in half
+    assert whole == (connection.error is None)
+    if whole:
+        assert connection.status.reason == "all of it has come"
+        return
+    assert isinstance(connection.error, ConnectionLost)
+    reason = str(connection.error)
+    assert connection.status.reason == reason
+    assert reason.startswith("the answer ended in the middle: ")
+    if cut := cut_parts(store):
+        assert f"part {cut[0]} of message 'msg_1'" in reason
+    elif open_messages(store):
+        assert "message 'msg_1' has not ended" in reason
+    else:
+        assert "an event was cut off" in reason
+
+
+def test_what_an_answer_that_ends_in_the_middle_brought_is_kept() -> None:
+    connection, store = answered(anthropic_events()[:9], "anthropic")
+    assert connection.error is not None
+    thinking, text = store.parts("main", "msg_1")
+    assert (thinking.text, thinking.gap, text.text, text.gap) == ("so so ", False, "so so ", True)
+
+
+@pytest.mark.parametrize(
+    ("body", "whole"),
+    [
+        pytest.param(chat_events(), True, id="without DONE"),
+        pytest.param([*chat_events(), b"data: [DONE]\n\n"], True, id="with DONE"),
+        pytest.param([*chat_events(), b"data: [DONE]\n"], True, id="DONE without its blank line"),
+        pytest.param([*chat_events(), b"data: [DONE]"], True, id="DONE without its line end"),
+        pytest.param([*chat_events(), b": bye"], True, id="half a comment behind it"),
+        pytest.param([*chat_events(), b"data:"], True, id="the name of a line behind it"),
+        pytest.param(
+            [chat_events()[0], b"".join(chat_events(more=50)[1:]) + b'data: {"usage'],
+            False,
+            id="half an event of a run",
+        ),
+        pytest.param(
+            [*chat_events(), b"data: " + b"x" * 2_000], False, id="half an event that is too long"
+        ),
+        pytest.param([*chat_events(), b'data: {"usage'], False, id="half an event behind it"),
+        pytest.param([*chat_events(), b"data: {}\n"], False, id="an event without its blank line"),
+        pytest.param(chat_events(finished=False), False, id="without a reason"),
+        pytest.param(
+            [*chat_events(finished=False), b"data: [DONE]\n\n"], False, id="DONE without a reason"
+        ),
+    ],
+)
+def test_a_sloppy_end_is_an_error_only_where_the_store_shows_a_cut(body: Any, whole: bool) -> None:
+    store = StreamStore(limits=Limits(event_line_bytes=1_000))
+    connection, _ = answered(body, "openai-chat", store=store)
+    assert (connection.error is None) == whole
+    assert bool(cut_parts(store)) == ("part" in str(connection.error))
+    assert [part.text for part in store.parts("main", "c1")] == ["hello there"]
+
+
+def test_a_protocol_whose_messages_have_no_end_ends_with_its_answer() -> None:
+    """Its text is counted, so that nothing can be missing behind what came."""
+    opened = frame({"type": "message.opened", "sessionId": "s", "messageId": "q", "role": "user"})
+    connection, store = answered([opened, *frames(1, 2)], "native")
+    assert connection.error is None and text_of(store) == "1 2 "
+    assert sorted(open_messages(store)) == ["m", "q"]
+
+
+@pytest.mark.parametrize("protocol", ["native", "auto"])
+def test_an_empty_answer_and_one_of_comments_are_whole(protocol: str) -> None:
+    for body in ([], [b": hello\n\n"], [b": hel"]):
+        assert answered(body, protocol)[0].error is None
+
+
+@pytest.mark.parametrize(
+    ("block", "cut"),
+    [
+        ({"type": "block.opened", "kind": "text"}, True),
+        ({"type": "block.delta", "text": "so"}, True),
+        ({"type": "block.replaced", "kind": "text", "text": "so", "whole": True}, False),
+        ({"type": "block.closed"}, False),
+        ({"type": "block.opened", "kind": "tool"}, False),
+    ],
+    ids=["opened", "streaming", "replaced", "closed", "tool"],
+)
+def test_without_a_count_a_part_is_cut_where_the_end_marks_it(
+    block: dict[str, Any], cut: bool
+) -> None:
+    place = {"sessionId": "s", "messageId": "m", "blockIndex": 0}
+    opened = {"type": "block.opened", "kind": "text"}
+    begun = [frame({**opened, **place})] if block["type"] in ("block.delta", "block.closed") else []
+    connection, store = answered([*begun, frame({**block, **place})], "native", sequencing="none")
+    assert cut_parts(store) == ([0] if cut else [])
+    assert ("part 0 of message 'm'" in str(connection.error)) == cut
+    assert cut or connection.error is None
+
+
+@pytest.mark.parametrize("last", [b"\n", b"", b"cut", b'\n{"cut'])
+def test_a_last_line_counts_without_its_end(last: bytes) -> None:
+    """JSON lines that are called an event stream: their last line is one without its end, too."""
+    wires: list[dict[str, Any]] = [
+        {"type": "message.opened", "sessionId": "s", "messageId": "m", "role": "assistant"},
+        {"type": "message.closed", "sessionId": "s", "messageId": "m"},
+    ]
+    body = "\n".join(json.dumps(wire) for wire in wires).encode()
+    connection, store = answered([body[:-3] if last == b"cut" else body + last], "native")
+    assert open_messages(store) == (["m"] if last == b"cut" else [])
+    assert (connection.error is None) == (b"cut" not in last)
+
+
+def test_other_messages_of_the_store_do_not_count() -> None:
+    """What is open there began before, or is another open stream's: nothing says that it is ours."""
+    store = StreamStore()
+    cut = store.open("anthropic")
+    cut.feed(b"".join(anthropic_events("msg_0")[:5]))
+    assert answered(anthropic_events(), "anthropic", store=store)[0].error is None
+    cut.end()
+    assert answered(anthropic_events("msg_2"), "anthropic", store=store)[0].error is None
+
+    beside = store.open("anthropic")
+    answer = anthropic_events("msg_3")
+
+    async def body() -> AsyncIterator[bytes]:
+        yield answer[0]
+        beside.feed(b"".join(anthropic_events("msg_4")[:1]))
+        for chunk in answer[1:]:
+            yield chunk
+
+    assert answered(body(), "anthropic", store=store)[0].error is None
+    assert open_messages(store) == ["msg_0", "msg_4"]
+
+
+def test_what_the_user_announces_meanwhile_does_not_count() -> None:
+    store = StreamStore()
+    answer = anthropic_events()
+
+    async def body() -> AsyncIterator[bytes]:
+        yield answer[0]
+        store.apply(
+            MessageOpened(session_id="main", message_id="mine", role="assistant", local=True)
+        )
+        for chunk in answer[1:]:
+            yield chunk
+
+    assert answered(body(), "anthropic", store=store)[0].error is None
+    assert open_messages(store) == ["mine"]
+
+
+def test_a_part_that_another_open_stream_brings_as_well_is_not_cut() -> None:
+    store = StreamStore()
+    other = store.open("anthropic", session_id="main")
+    sent = b"".join(anthropic_events()[:4])
+    other.feed(sent)
+    connection, _ = answered([sent], "anthropic", store=store)
+    assert connection.error is None and not cut_parts(store)
+
+
+def test_an_answer_that_ends_in_the_middle_and_may_be_asked_for_again_is() -> None:
+    """A GET, or a POST that the caller says to repeat: its end is a drop, as it always was."""
+    for options in ({"json": {}, "reconnect": True}, {}):
+        store = StreamStore()
+        transport = VirtualTransport(
+            served(lambda: Answer(body=anthropic_events()[:5]), events(drop=False))
+        )
+        connection = make(transport, store, protocol="anthropic", **options)
+        run(after(connection, 5_000))
+        assert len(transport.requests) == 2 and connection.error is None
+        assert connection.unrepaired == 1
+
+
+def test_a_get_that_may_not_be_repeated_ends_in_the_middle_like_a_post() -> None:
+    sent = anthropic_events()
+    options: dict[str, Any] = {"json": None, "reconnect": False}
+    assert isinstance(answered(sent[:5], "anthropic", **options)[0].error, ConnectionLost)
+    assert answered(sent, "anthropic", **options)[0].error is None
+
+
+@pytest.mark.parametrize("half", [b"", b"data: {"])
+def test_behind_the_end_of_a_response_nothing_is_cut(half: bytes) -> None:
+    """Whether the body ends or breaks off there: the response says itself that it has ended."""
+    body = [*response_events(), half]
+    connection, _ = answered(body, "openai-responses", resume=StartingAfter())
+    assert connection.error is None
+
+
+def test_a_response_that_cannot_be_resumed_may_end_in_the_middle() -> None:
+    """Nothing named it, so that nothing can be asked for: its answer is an answer like others."""
+    sent = [event for event in response_events() if b'"response":' not in event]
+    connection, store = answered(sent[:4], "openai-responses", resume=StartingAfter())
+    assert isinstance(connection.error, ConnectionLost) == bool(
+        open_messages(store) or cut_parts(store)
+    )
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_recorded_answers_end_as_the_store_shows_them(protocol: str) -> None:
+    """Whole ones of every protocol without an error, cut ones with one."""
+    seen = set()
+    for case in cases(protocol):
+        connection, store = answered([case.bodies[0]], protocol)
+        if isinstance(connection.error, UnknownProtocol):
+            continue
+        unfinished = bool(open_messages(store) or cut_parts(store))
+        seen.add(unfinished)
+        told = isinstance(connection.error, ConnectionLost)
+        assert told == unfinished, (case.name, connection.error)
+    assert False in seen
 
 
 # --- other ways to resume -------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
-from test_client_connection import delta, frame, frames, text_of
+from test_client_connection import anthropic_events, delta, frame, frames, text_of
 
 from streamstore import CallerError, Limits, StreamStore
 from streamstore.client import (
@@ -73,7 +73,9 @@ class Server:
         try:
             lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
             pairs = (line.split(": ", 1) for line in lines[1:] if line)
-            self.asked.append((lines[0], {name.lower(): value for name, value in pairs}))
+            headers = {name.lower(): value for name, value in pairs}
+            await reader.readexactly(int(headers.get("content-length", 0)))
+            self.asked.append((lines[0], headers))
             answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
             for piece in answer:
                 if piece is None:
@@ -115,6 +117,57 @@ def test_a_stream_that_is_cut_in_the_middle_goes_on_with_nothing_lost_or_doubled
             assert server.asked[0][1]["accept"] == "text/event-stream"
 
     asyncio.run(main())
+
+
+CLOSED = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n"  # its end is its length
+MIDDLE = b"".join(anthropic_events()[:5])
+#: Answers that HTTP calls whole, though the server broke off in the middle of them.
+MIDDLES = {
+    "closed": [CLOSED, MIDDLE],
+    "closed in an event": [CLOSED, MIDDLE, b'event: x\ndata: {"ty'],
+    "chunked": [*streamed(MIDDLE), b"0\r\n\r\n"],
+}
+
+
+@pytest.mark.parametrize("answer", MIDDLES.values(), ids=MIDDLES)
+def test_an_answer_that_http_calls_whole_may_end_in_the_middle(answer: list[Any]) -> None:
+    async def main() -> None:
+        store = StreamStore()
+        async with (
+            Server(answer) as server,
+            connect(server.url, store=store, protocol="anthropic", json={}) as connection,
+        ):
+            with pytest.raises(ConnectionLost, match="the answer ended in the middle: part 0 of"):
+                await connection.wait()
+            assert len(server.asked) == 1
+        store.flush()
+        part = store.part("main", "msg_1", 0)
+        assert part is not None and (part.text, part.gap) == ("so so ", True)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("answer", MIDDLES.values(), ids=MIDDLES)
+def test_the_blocking_twin_says_that_an_answer_ended_in_the_middle(answer: list[Any]) -> None:
+    with serving(answer) as server:
+        store = StreamStore()
+        with connect_blocking(server.url, store=store, protocol="anthropic", json={}) as connection:
+            with pytest.raises(ConnectionLost, match="in the middle: part 0 of") as raised:
+                connection.wait(10)
+            assert connection.error is raised.value and connection.state == "ended"
+        assert len(server.asked) == 1
+    assert not threads()
+
+
+def test_the_blocking_twin_ends_with_a_whole_answer() -> None:
+    with (
+        serving([CLOSED, b"".join(anthropic_events())]) as server,
+        connect_blocking(
+            server.url, store=StreamStore(), protocol="anthropic", json={}
+        ) as connection,
+    ):
+        assert connection.wait(10) and connection.error is None
+    assert not threads()
 
 
 def test_an_id_that_is_no_ascii_goes_back_as_it_came() -> None:

@@ -23,7 +23,7 @@ import pytest
 from disks import MemoryDisk
 from hypothesis import given
 from hypothesis import strategies as st
-from test_client_connection import frame, frames
+from test_client_connection import anthropic_events, frame, frames
 from virtual import Answer, VirtualClock, VirtualTransport, events, run, served
 
 import streamstore.log.writing as log_writing
@@ -371,6 +371,52 @@ def test_the_end_of_an_answer_to_a_post_ends_the_recording(tmp_path: Path) -> No
     assert (transport.requests[0].method, transport.requests[0].body) == ("POST", b'{"q":1}')
     with pytest.raises(CallerError, match="only a GET can be resumed"):
         make(transport, path, json={"q": 1}, resume=True)
+
+
+def test_an_answer_to_a_post_that_ends_in_the_middle_is_recorded_and_told(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    sent = anthropic_events()[:5]
+    transport = VirtualTransport(served(Answer(body=[*sent, b"data: cut o"])))
+    code, out, err = command(transport, str(path), "--json", "{}")
+    assert code == 2
+    assert err == (
+        "streamstore: the answer ended in the middle: part 0 of message 'msg_1' was still streaming\n"
+    )
+    assert "5 events" in out and "1 gap" in out and "positions 1 to 5 are safe" in out
+    assert [b"data: " + found.data + b"\n\n" for found in recorded(path)] == [
+        event.partition(b"\n")[2] for event in sent
+    ]
+
+
+@pytest.mark.parametrize("most", range(1, len(anthropic_events()) + 1))
+@pytest.mark.parametrize("together", [True, False])
+def test_so_many_events_of_an_answer_are_what_was_asked_for(
+    tmp_path: Path, most: int, together: bool
+) -> None:
+    """Its end comes at once behind them, and cuts nothing that was to be recorded."""
+    path = tmp_path / "log.jsonl"
+    body = [b"".join(anthropic_events())] if together else anthropic_events()
+    for sent in (body, [*body, b"data: {"], body[:most]):
+        transport = VirtualTransport(served(Answer(body=sent)))
+        recording = make(transport, path, json={}, most_events=most)
+        assert run(recording.run()).events == most
+        path.unlink()
+
+
+@pytest.mark.parametrize("protocol", ["auto", "anthropic"])
+def test_what_the_store_does_not_take_is_no_end_in_the_middle(
+    tmp_path: Path, protocol: str
+) -> None:
+    odd = b"".join(b'data: {"odd": %d}\n\n' % n for n in range(70))
+    for cut in range(0, 40, 3):
+        path = tmp_path / f"log{cut}.jsonl"
+        body = [odd[: -cut or None], odd[-cut:] if cut else b"", odd]
+        standing = run(
+            make(
+                VirtualTransport(served(Answer(body=body))), path, json={}, protocol=protocol
+            ).run()
+        )
+        assert standing.events == 140 and standing.reason == "all of it has come"
 
 
 def test_once_ends_at_the_first_drop(tmp_path: Path) -> None:
