@@ -173,27 +173,31 @@ class Ingress:
         ]
 
     @property
-    def unfinished(self) -> PartKey | MessageKey | None:
-        """What would be left unfinished if it ended now: a part that is cut, or an open message.
-
-        A message counts that was announced since this began and is not the user's. Where another
-        open stream brings the same session, no message does: they do not say whose they are.
-        """
+    def unfinished(self) -> PartKey | None:
+        """A part that would be cut if it ended now, while its session's turn is not over."""
         for key, row in self.touched.items():
+            if self._at_rest(row.message.session):
+                continue
             streamed = row.kind in STREAMED_KINDS or row.streamed
             if row.exists and streamed and not (row.closed or row.sealed):
                 if row.message.closed_as == "open" and not self._also_by_others(key):
                     return key
-        for session in self.sessions.values():
-            others = self._stages.streams
-            if any(other is not self and session.id in other.sessions for other in others):
-                continue
-            for message in session.messages.values():
-                role = message.entity.values.get("role")
-                if message.exists and message.closed_as == "open" and message.touched >= self.epoch:
-                    if role and role != "user" and not message.local:
-                        return message.key
         return None
+
+    def _at_rest(self, session: SessionRow) -> bool:
+        """The last word on a session was that it is idle: what is open there waits for the user."""
+        if session.own_epochs.get("status", -1) < self.epoch:
+            return False
+        status = session.own.values.get("status")
+        return isinstance(status, dict) and status.get("type") == "idle"
+
+    def is_open(self, key: MessageKey) -> bool:
+        """Whether a message has not ended, in a session that is not at rest."""
+        session = self._stages.sessions.get(key.session_id)
+        message = None if session is None else session.messages.get(key.message_id)
+        if session is None or message is None or self._at_rest(session):
+            return False
+        return message.exists and message.closed_as == "open"
 
     def leave(self) -> None:
         """Nothing more comes: cut what was streaming, and let be shown what is held back."""
@@ -647,7 +651,7 @@ class Ingress:
         seq = event.seq if positioned else None
         if seq is not None:
             stages.reducer.session_full(session, seq)
-        session.gone = session.let_go = False
+        session.gone = False
         session.exists = not session.removed_now
         # A position says what is newer; without one the time of the read does.
         newer = session.own_epochs if seq is None else {}

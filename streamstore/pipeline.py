@@ -141,7 +141,7 @@ class StreamStore:
             wake=self._wake,
             woke=self._woke,
             fed=self._fed,
-            lacks=_warn,
+            lacks=self._lack,
         )
         self._counts = self._stages.counts
         self._coalescer = self._stages.coalescer
@@ -151,6 +151,7 @@ class StreamStore:
         self._default: Stream | None = None
         self._applied: Ingress | None = None
         self._tables = Tables()
+        self._lacking = ""
         self._closed = False
         self._history = History(self.limits.history_changes, self.limits.history_characters)
         self._each = ticks == "each"
@@ -344,11 +345,18 @@ class StreamStore:
                 self._coalescer.ask_again()
                 raise
 
+    def _lack(self, problem: str) -> None:
+        self._lacking = problem
+
     def _fed(self) -> None:
         if self._at_feed:
             self._commit()
         else:
             self._woke()
+        if self._lacking:
+            # Behind all that came, as it may be an error; the counts say how often it was so.
+            problem, self._lacking = self._lacking, ""
+            warnings.warn(problem, RuntimeWarning, stacklevel=4)
 
     def _commit(self) -> ChangeSet:
         self._asked_tick = False
@@ -742,11 +750,6 @@ class _Numbered:
     def __call__(self) -> str:
         self.made += 1
         return f"local-{self.made}"
-
-
-def _warn(problem: str) -> None:
-    # Python shows it once; the counts say how often it was so.
-    warnings.warn(problem, RuntimeWarning, stacklevel=2)
 
 
 def _report(error: BaseException, subscription: Subscription) -> None:

@@ -292,7 +292,6 @@ class Reducer:
         if event.whole and session.gone:
             session.gone = False
             if session.let_go:  # the server still has what it held: only a read brings that back
-                session.let_go = False
                 self._resync(session.id, "it was removed by this program, and goes on")
         seq = event.seq if arrival.mode != "none" else None
         if event.whole and arrival.positioned and seq is not None:
@@ -1204,7 +1203,6 @@ class Reducer:
         session.intervals = Intervals()
         session.evicted = -1
         session.emptied = 0
-        session.let_go = False
         session.tombstones.clear()
         session.fetched_at = -1
         session.holes_at = None

@@ -165,7 +165,6 @@ class BlockRow(Marks):
             or self.closed
             or self.declared
             or self.shown is not None
-            or self.fields.values
             or any(cell.length for _, cell in self.cells())
         )
 
@@ -561,7 +560,7 @@ class SessionRow(Marks):
     have a window, oldest first, with their `closed_at`; `woken` the blocks that the hot path
     may have brought something since the last tick; `stated` the seqs that only a block's snapshot
     named; `restarted` and `emptied` the epochs in which its counter began and it was last removed;
-    `let_go` whether this program removed it, not the server.
+    `let_go` whether this program removed it last, not the server.
     """
 
     id: str = attrs.field(kw_only=True)

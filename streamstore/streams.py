@@ -203,14 +203,19 @@ class Stream:
 
     @property
     def unfinished(self) -> PartKey | MessageKey | None:
-        """A part that its end now would cut, or a message of it that has not ended; None: neither.
+        """A part that its end now would cut, or a message that has not ended; None for neither.
 
-        None also where a whole last line waits for the end, which may be what ends them.
+        A message counts where the protocol ends each by an event (`Adapter.unfinished`). None also
+        where a whole last line waits for the end, which may be what ends them.
         """
         if isinstance(self._framer, JsonLinesParser):
             if any(self._can_read(line) for line in copy.deepcopy(self._framer).end()):
                 return None
-        return self._ingress.unfinished
+        message_of: Callable[[], MessageKey | None] | None
+        message_of = getattr(self._adapter, "unfinished", None)
+        part = self._ingress.unfinished
+        message = message_of() if part is None and message_of is not None else None
+        return message if message is not None and self._ingress.is_open(message) else part
 
     @property
     def half_event(self) -> bool:

@@ -188,6 +188,7 @@ def test_one_that_its_server_goes_on_with_is_asked_for(
     wire = {"type": "snapshot", "sessionId": "a", "messages": messages, "complete": True}
     stream.ingest({**wire, "readFrom": token, "seq": 3})
     assert not store.health.resync
+    stream.ingest({"type": "session.removed", "sessionId": "a"})  # by its server, this time
     stream.ingest({**update, "seq": 4})
     assert not store.health.resync
 

@@ -710,6 +710,8 @@ def test_deltas_in_an_envelope_take_the_short_way_also_among_others(name: str, m
         # The first one of another form is what tells it, where the stream began without one.
         assert stream._progress.taken_in() - before >= 38
         assert stream.received == 41
+        # What opens the part, on the long way, says which form is the usual one.
+        assert stream._wrapped == bool(first)
         assert {stream.ingest(wire).kind for wire in wires} == {"duplicate"}
         store.flush()
         assert texts(store) == {("s", "m", "p"): "".join(str(at % 10) for at in range(1, 41))}

@@ -1835,3 +1835,17 @@ def test_memory_does_not_grow_with_the_deltas() -> None:
     for number in range(600):
         adapter.decode(chunk("a", id=f"x{number}"))
     assert len(context.of_session()["messages"]) == 256
+
+
+def test_what_a_list_of_metadata_holds_already_is_not_made_anew_by_each_chunk() -> None:
+    store, stream = opened()
+    ratings = [{"category": name, "probability": "LOW"} for name in "ab"]
+    held: list[Any] = []
+    for _ in range(3):
+        stream.ingest(chunk("x", response_metadata={"safety_ratings": copy.deepcopy(ratings)}))
+        store.flush()
+        message = store.message("s", "m1")
+        assert message is not None
+        held.append(message.info["wire"]["response_metadata"]["safety_ratings"])
+    assert [len(each) for each in held] == [2, 4, 6]
+    assert all(held[1][place] is held[2][place] for place in (2, 3))

@@ -29,6 +29,7 @@ from strategies import (
 )
 
 from streamstore import ChangeSet, Limits, Stream, StreamStore, Verdict
+from streamstore.testing.books import Books
 from streamstore.ticks import ManualTicks
 
 SEQUENCINGS = ("block", "none", "sparse")
@@ -382,6 +383,19 @@ def test_what_is_refused_takes_no_text_along_that_waits_for_its_message():
     assert stream.ingest({**DELTA, "text": "d"}) == Verdict("refused", "removed")
     assert present(store) == 3
     balanced(store)
+
+
+def test_the_books_leave_out_what_left_and_is_only_shown_yet():
+    """A text that was superseded is not there a second time because a tick has not taken it away."""
+    store, stream = fresh("session")
+    stream.ingest({**DELTA, "type": "block.replaced", "text": "ab", "whole": True})
+    stream.ingest({"type": "block.updated", **KEY, "fields": {"title": "t"}, "seq": 2})
+    store.flush()
+    stream.ingest({"type": "message.removed", "sessionId": "s", "messageId": "m", "seq": 1})
+    stream.ingest({"type": "stream.opened", "sessionId": "s", "generation": "g"})
+    books = Books.of(store)
+    assert books.accepted == books.superseded == 2
+    assert books.shown + books.waiting == 0  # until the next tick
 
 
 def balanced(store: StreamStore) -> dict[str, int]:

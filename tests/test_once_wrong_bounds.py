@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import sys
+import warnings
 from typing import Any
 
 import jsonpatch
 import pytest
 from one_stream import Bench, delta, line, through_json
 
-from streamstore import Limits
+from streamstore import Limits, StreamStore
 
 MANY = 300
 
@@ -197,6 +198,19 @@ def test_a_patch_without_its_package_is_refused_and_the_rest_of_the_chunk_comes_
     assert bench.store.health.counts["verdicts"] == {"refused:missing_extra": 1, "accepted": 1}
     assert list(bench.store.health.resync) == ["s"]
     assert re.search(REMEDY, bench.store.health.resync["s"])
+
+
+def test_a_program_whose_warnings_are_errors_loses_nothing_of_the_chunk(without_jsonpatch):
+    store = StreamStore()
+    stream = store.open("native", sequencing="sparse")
+    tail = {"type": "block.delta", "messageId": "m", "blockIndex": 0, "text": "kept"}
+    patch = {"type": "session.state", "patch": [{"op": "add", "path": "/y", "value": 1}]}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(RuntimeWarning, match=REMEDY):
+            stream.feed(line({**patch, "sessionId": "s"}) + line({**tail, "sessionId": "s"}))
+    part = store.part("s", "m", 0)
+    assert part is not None and part.text == "kept"
 
 
 def test_an_event_that_is_named_like_a_reason_is_unknown_and_nothing_is_said_to_be_missing():

@@ -48,7 +48,7 @@ from ..events import (
     SessionError,
     ToolResult,
 )
-from ..keys import HotKey, PartKey, is_id
+from ..keys import HotKey, MessageKey, PartKey, is_id
 from ..model import Json, Message, Part, freeze, thaw
 from ..partialjson import partial_json
 from ..text import has_surrogate
@@ -263,6 +263,15 @@ class AnthropicAdapter:
         elif self._latest[1] != self._delivery:
             raise RepeatedEvent("this response is delivered anew")
         return message_id
+
+    def unfinished(self) -> MessageKey | None:
+        """The message that the stream is in, until its `message_stop`."""
+        message_id = self._own.get("message")
+        if message_id is None or self._own["ended"]:
+            return None
+        if self._latest[1] != self._delivery:  # another stream delivers it anew
+            return None
+        return MessageKey(self._session, message_id)
 
     def _within(self, starts: bool = False) -> tuple[str, list[Event]]:
         """The message that the stream is in, made when its start is missing, with its event.

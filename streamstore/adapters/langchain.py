@@ -58,7 +58,7 @@ from ..events import (
     ToolResult,
 )
 from ..keys import MAX_NUMBER, HotKey, PartKey, hot_key, is_id
-from ..model import Json, Part, thaw
+from ..model import Json, Part, freeze, thaw
 from .base import Context, Declaration, DeltaShape, PlainDelta, Reads
 from .langchain_messages import INPUT, REASONING, ROLES, WIRE, message_of, wire_message
 from .members import (
@@ -742,7 +742,9 @@ class LangChainAdapter:
         for item in right:
             place = _place_of(merged, item)
             if place is None:
-                merged.append(item)
+                # What has no index never changes: frozen once, as each chunk is shown with all.
+                indexed = isinstance(item, dict) and "index" in item
+                merged.append(item if indexed else freeze(item))
             else:
                 rest = {name: value for name, value in item.items() if name != "type"}
                 merged[place] = self._merged(merged[place], rest)

@@ -58,7 +58,7 @@ from ..events import (
     SessionStatus,
     Snapshot,
 )
-from ..keys import is_id, is_number
+from ..keys import MessageKey, is_id, is_number
 from ..model import Json
 from .base import NAMED, Context, Counter, Declaration, DeltaShape, PlainDelta, Reads, ShortShape
 from .members import Members, a_string, an_event, an_id, an_object
@@ -148,7 +148,8 @@ class OpenAIResponsesAdapter:
         self._strict = context.strict
         self._new_id = context.new_id
         self._own = context.own
-        self._output = Output(context.session_id, context.strict)
+        self._session = context.session_id
+        self._output = Output(self._session, context.strict)
         self._known = Responses(context.of_session())
         self._responses = self._known.entries
         # Of this object alone, lost without harm. The number that `plain` took in last, for the
@@ -291,6 +292,14 @@ class OpenAIResponsesAdapter:
             keys = [*lanes.values(), *self._hints.values(), self._fetched]
         found = [self._responses[key] for key in keys if key in self._responses]
         return bool(found) and all(entry["state"] == "ended" for entry in found)
+
+    def unfinished(self) -> MessageKey | None:
+        """A response that this stream is in and that has not ended."""
+        for key in self._own.get("lanes", {}).values():
+            entry = self._responses.get(key)
+            if entry is not None and entry["state"] != "ended":
+                return MessageKey(self._session, key)
+        return None
 
     # -- which response ------------------------------------------------------------------------
 

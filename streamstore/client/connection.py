@@ -687,8 +687,9 @@ def connect(
             a `POST` where `resume` goes on by a `GET`: the same `POST` again would be a new
             question. Otherwise a drop ends the connection with an error (`ConnectionLost`), and
             so does an answer that ends in the middle: in an event, in a part that was still
-            streaming (`part.gap`), or with a message open. Any other end of the answer is no
-            error. Attempts that the server surely did not act on are repeated always.
+            streaming (`part.gap`), or before the end of its message (Anthropic). Any other end of
+            the answer is no error. Attempts that the server surely did not act on are repeated
+            always.
         live_after: what says that nothing more is missed from now on, so that a state may be
             fetched: that the stream is `open`, or the `first event`.
         policy: delays and bounds.

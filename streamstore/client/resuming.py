@@ -154,7 +154,8 @@ def following(resume: Resume, request: Request) -> Resume:
     """
     if isinstance(resume, StartingAfter) and resume.response_id is None:
         path = urlsplit(request.url).path.rstrip("/").split("/")
-        if request.method == "GET" and path[-2:-1] == ["responses"]:
+        # Only what is such an id: `.../responses/stream` may be a proxy's address.
+        if request.method == "GET" and path[-2:-1] == ["responses"] and path[-1][:5] == "resp_":
             return StartingAfter(unquote(path[-1]))
     return resume
 
