@@ -17,7 +17,7 @@ import attrs
 
 from .errors import CallerError, MissingExtra, UnknownProtocol
 from .jsonpatch import MISSING
-from .logs import STDIN, Log, UnreadableLog
+from .logs import NO_EVENTS, STDIN, Log, UnreadableLog
 from .model import Sequencing
 from .pipeline import Policy, Stream, StreamStore
 from .protocols import adapter_named, adapters
@@ -157,9 +157,7 @@ def feed_all(
             raise MissingExtra(f"{names[-1]}: {MISSING}")
         anything = anything or number > 0
     if not anything:
-        raise UnreadableLog(
-            names[0], "holds no events (it is neither an event stream nor JSON lines)"
-        )
+        raise UnreadableLog(names[0], NO_EVENTS)
 
 
 def file_of(connection: Connection) -> object:

@@ -22,7 +22,7 @@ from ..errors import CallerError, MalformedEvent
 from ..feeding import arriving, connections
 from ..log import LogReader, LogWriter, Loss, Record, open_log, read_log
 from ..log.opening import is_sqlite
-from ..logs import STEP_MS, Log, UnreadableLog
+from ..logs import NO_EVENTS, STEP_MS, Log, UnreadableLog
 from ..model import SEQUENCINGS, Sequencing
 from ..protocols import adapter_named, detect
 from ..sse import EventStreamParser
@@ -120,8 +120,7 @@ class Tape:
             elif not self.adds_up and b'"session.' in record.data:
                 self.adds_up = adds_up(wire_of(self._body(record)))
         if not number:
-            problem = "holds no events (it is neither an event stream nor JSON lines)"
-            raise UnreadableLog(name, problem)
+            raise UnreadableLog(name, NO_EVENTS)
         self.declaration = found or _UNKNOWN
         if self.declaration.name != "native":
             self._openings.clear()

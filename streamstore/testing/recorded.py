@@ -17,7 +17,7 @@ import attrs
 from ..decoding import decode_json
 from ..errors import CallerError, MalformedEvent, UnknownProtocol
 from ..feeding import Connection, connections
-from ..logs import UnreadableLog
+from ..logs import NO_EVENTS, UnreadableLog
 from ..model import SEQUENCINGS, Sequencing
 from ..protocols import adapter_named, adapters, detect
 from ..sse import EventStreamParser
@@ -198,8 +198,7 @@ def _read(connection: Connection, protocol: str, sequencing: Sequencing | None) 
     if pieces and not _is_json(pieces[0]):
         protocol, wires = _with_names(wires, pieces, protocol)
     if not wires and not connection.before and not connection.after:
-        problem = "holds no events (it is neither an event stream nor JSON lines)"
-        raise UnreadableLog(connection.name, problem)
+        raise UnreadableLog(connection.name, NO_EVENTS)
     framing: Framing = "lines" if not pieces or _is_json(pieces[0]) else "frames"
     for place, states in ((0, connection.before), (len(wires), connection.after)):
         for state in reversed(states):

@@ -127,7 +127,7 @@ def clock() -> float:
 
 
 def _playing(arguments: argparse.Namespace) -> Any:
-    from ..logs import STDIN, Log, UnreadableLog
+    from ..logs import NO_EVENTS, STDIN, Log, UnreadableLog
     from ..replay import AS_RECORDED
     from .app import application
     from .inspector import Inspector
@@ -144,9 +144,7 @@ def _playing(arguments: argparse.Namespace) -> Any:
     events = _events_of(log.recorded(damage.append))
     first = next(events, None)
     if first is None or first.says is None:
-        raise UnreadableLog(
-            arguments.source, "holds no events (it is neither an event stream nor JSON lines)"
-        )
+        raise UnreadableLog(arguments.source, NO_EVENTS)
     inspector = Inspector(
         arguments.protocol,
         clock=clock,
