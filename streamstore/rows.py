@@ -329,8 +329,7 @@ class BlockRow(Marks):
         for field, cell in self.cells():
             cell.advance(self.window_text(field, cell, 0))
         self.floor = max(self.floor, self.mark)
-        self.seqs.clear()  # in place: the hot path goes on with it
-        self.ops = []
+        self.seqs, self.ops = [], []
 
     def keep_replaced(self, field: str, cell: TextCell) -> None:
         """A text that a replace set is hidden: it goes to its place in the window.
