@@ -21,9 +21,10 @@ from .events import SessionState
 from .feeding import Connection, Tell, arriving, connections, file_of
 from .jsonpatch import need_patches
 from .limits import Limits
-from .logs import Sight, UnreadableLog
+from .logs import UnreadableLog
 from .pipeline import StreamStore
 from .protocols import adapter_named
+from .sight import Sight
 from .terminal import json_text, one_line
 from .testing.facts import first_sequencing
 from .testing.laws import Counterexample, Report, check_laws

@@ -71,6 +71,7 @@ ROWS = (
     Row("the wiring", "pipeline"),
     Row("the public names", "__init__"),
     Row("logs and saved states on disk", "log"),
+    Row("what bytes of a log turn out to be", "sight"),
     Row("recorded logs, transcripts", "logs transcript"),
     Row("logs into a store", "feeding"),
     Row(

@@ -16,13 +16,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamstore import Stream, StreamStore, logs
+from streamstore import Stream, StreamStore, logs, sight
 from streamstore.errors import CallerError
 from streamstore.feeding import arriving, connections, feed_all, feed_bytes
 from streamstore.jsonlines import JsonLinesParser
 from streamstore.limits import Limits
 from streamstore.log import open_log
 from streamstore.logs import STDIN, STEP_MS, Log, UnreadableLog
+from streamstore.sight import Sight
 from streamstore.sse import EventStreamParser
 
 LINES = b'{"a": 1}\n\n{"b": "\xe2\x80\xa8"}\r\n{"c": 3}'
@@ -717,10 +718,10 @@ def test_where_the_bytes_are_cut_says_nothing_of_a_log(
     data = b"{}\n" if not framed else b"data: {}\n\n"
     for length in lengths:
         data += (b"data: " if framed else b"") + b"x" * length + b"\r\n" * (length % 3)
-    whole, pieces = logs.Sight(), logs.Sight()
+    whole, pieces = Sight(), Sight()
     bounds = Limits(line_bytes=10, event_line_bytes=10)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(logs, "_LIMITS", bounds)
+        patch.setattr(sight, "_LIMITS", bounds)
         whole.look(data)
         for at in range(0, len(data), size):
             pieces.look(data[at : at + size])

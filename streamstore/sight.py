@@ -1,0 +1,115 @@
+"""What the bytes of a log turn out to be, as they go by: events, too long lines, or neither.
+
+Knows lines, framings and the usual limits. May not know a file, a log or a store.
+"""
+
+from __future__ import annotations
+
+from .decoding import decode_json
+from .errors import MalformedEvent
+from .framing import framing_of
+from .limits import Limits
+
+_LIMITS = Limits()
+_NAME_ROOM = 8  # so many bytes of a line tell which field of an event stream it is
+_BOM = b"\xef\xbb\xbf"
+
+
+class Sight:
+    """What the bytes of a log turn out to be, for a store with the usual limits, as they go by.
+
+    Until the first event is found each line is looked at; behind it the ends of lines alone. An
+    event of an event stream that is too long only as a whole goes unseen.
+
+    Attributes:
+        skipped: lines so far that a store skips because of their length, whole ones.
+    """
+
+    #: A payload of so many bytes has no line that is too long, however it is framed.
+    harmless = min(_LIMITS.event_line_bytes, _LIMITS.line_bytes) - 64
+
+    def __init__(self) -> None:
+        self.skipped = 0
+        self._longest = 0
+        self._limit = "line_bytes"
+        self._framing: str | None = None
+        self._found = False  # an event
+        self._other = False  # a line that is none
+        self._line = bytearray()  # the start of an unfinished one: as much of it as may be read
+        self._size = 0
+
+    @property
+    def is_none(self) -> bool:
+        """Whether something is in it and nothing of that is an event that a store takes."""
+        return not self._found and (self._other or self.skipped > 0)
+
+    def too_long(self, and_so: str) -> str:
+        """What to say of lines that are too long; "" when there are none."""
+        if not self.skipped:
+            return ""
+        one = self.skipped == 1
+        lines = "a line of" if one else f"{self.skipped:,} lines of up to"
+        return (
+            f"{lines} {self._longest:,} bytes {'is' if one else 'are'} over the limit of "
+            f"{self._bound:,} ({self._limit}) and {and_so}; longer ones are taken by "
+            f"StreamStore(limits=Limits({self._limit}=...)) in Python"
+        )
+
+    def look(self, data: bytes) -> None:
+        """Look at more bytes, cut anywhere."""
+        if not self._found or len(data) > self._bound:
+            for line in data.splitlines(keepends=True):
+                self._hold(line.rstrip(b"\r\n"))
+                if line.endswith((b"\n", b"\r")):
+                    self.end()
+            return
+        last = max(data.rfind(b"\n"), data.rfind(b"\r"))
+        if last >= 0:
+            first = min(at for at in (data.find(b"\n"), data.find(b"\r")) if at >= 0)
+            self._hold(data[:first])
+            self.end()
+        self._hold(data[last + 1 :])
+
+    def end(self) -> None:
+        """A line has ended, or the log."""
+        line, size = bytes(self._line), self._size
+        self._line.clear()
+        self._size = 0
+        if self._framing is None:
+            line = line.removeprefix(_BOM).lstrip()
+            self._framing = framing_of(line + b"\n")
+            if self._framing == "event stream":
+                self._limit = "event_line_bytes"
+                self._other = False  # broken lines before it: its parser passes over them
+        name = line[:_NAME_ROOM].partition(b":")[0]
+        if self._framing is None:
+            self._other = self._other or name != b""
+        elif size > self._bound:
+            if self._framing == "json lines" or name in (b"data", b"event"):
+                self.skipped += 1
+                self._longest = max(self._longest, size)
+        elif not self._found:
+            if self._framing == "event stream":
+                self._found = name == b"data"
+            elif line.strip():
+                self._found = _is_event(line)
+                self._other = self._other or not self._found
+
+    @property
+    def _bound(self) -> int:
+        bound: int = getattr(_LIMITS, self._limit)
+        return bound
+
+    def _hold(self, piece: bytes) -> None:
+        self._size += len(piece)
+        room = (_NAME_ROOM if self._found else self._bound) - len(self._line)
+        if room > 0:
+            self._line += piece[:room]
+
+
+def _is_event(line: bytes) -> bool:
+    """Whether a line is what an event may be: an object of JSON, or an array."""
+    try:
+        return framing_of(line) == "json lines" and isinstance(decode_json(line), dict | list)
+    except MalformedEvent:
+        return False
