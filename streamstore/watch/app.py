@@ -28,7 +28,8 @@ from .filters import Filter
 from .inspector import Inspector
 from .past import Moment
 from .playing import Source
-from .timeline import Clock, Grouping, Row
+from .row import Row
+from .timeline import Clock, Grouping
 
 if TYPE_CHECKING:
     from textual.app import App

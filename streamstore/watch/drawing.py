@@ -18,7 +18,8 @@ from ..verdicts import Verdict
 from .document import DocumentLine
 from .past import Moment
 from .playing import Source
-from .timeline import Counters, Group, Row, Timeline
+from .row import Row
+from .timeline import Counters, Group, Timeline
 from .wrapping import Measure
 
 

@@ -19,7 +19,8 @@ from ..verdicts import ACCEPTED, HELD, Verdict, VerdictKind
 from .document import Document
 from .facts import TYPE_LENGTH, Facts, FactsReader
 from .past import HistoryLimits, Moment, Past
-from .timeline import Clock, Row, Timeline
+from .row import Row
+from .timeline import Clock, Timeline
 from .wrapping import Measure, cells
 
 #: The store's ticks, in ms of the stream's time.

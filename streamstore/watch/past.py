@@ -18,7 +18,7 @@ from ..changes import ChangeSet
 from ..events import SessionRemoved
 from ..model import Sequencing
 from ..pipeline import Stream, StreamStore
-from .timeline import Row
+from .row import Row
 
 
 def _positive(_: object, attribute: attrs.Attribute[int], value: int) -> None:

@@ -12,9 +12,8 @@ from typing import Literal, TypeAlias
 
 import attrs
 
-from ..verdicts import Verdict
-from .facts import Facts
 from .filters import Filter
+from .row import Row
 
 Grouping: TypeAlias = Literal["arrival", "message"]
 #: Milliseconds, on a clock that never goes back.
@@ -23,33 +22,6 @@ Clock: TypeAlias = Callable[[], float]
 #: The rate is that of the last so many ms.
 RATE_MS = 2_000.0
 _BUCKETS = 20
-
-
-@attrs.frozen(eq=False)
-class Row:
-    """One event.
-
-    Attributes:
-        number: its place in the stream, from 1; never used twice.
-        offset: ms since the first event came.
-        facts: what it says.
-        verdict: what became of it; None for a note about the connection or the store.
-        data: its bytes as they came.
-        tick: number of the tick in which it became visible.
-        stream: which connection brought it, from 1.
-        protocol: what its stream was opened for, `auto` where that had to be found out.
-        let_go: sessions that the store let go of here, none of its streams' doing; a note, too.
-    """
-
-    number: int
-    offset: float
-    facts: Facts
-    verdict: Verdict | None
-    data: bytes = b""
-    tick: int = 0
-    stream: int = 1
-    protocol: str = "auto"
-    let_go: tuple[str, ...] = ()
 
 
 @attrs.define(eq=False)
@@ -152,6 +124,8 @@ class Timeline:
     Costs: `add` is constant, `lines` too while rows arrive in order of arrival, else linear in
     the rows held; a new filter looks at every row held.
 
+    >>> from streamstore.verdicts import Verdict
+    >>> from streamstore.watch.facts import Facts
     >>> timeline = Timeline(clock=lambda: 0.0)
     >>> for number, message in enumerate("aab", start=1):
     ...     facts = Facts(type="delta", session_id="s", message_id=message)

@@ -9,7 +9,8 @@ import pytest
 from streamstore.verdicts import ACCEPTED, DUPLICATE, HELD, Verdict
 from streamstore.watch.facts import Facts
 from streamstore.watch.filters import Filter
-from streamstore.watch.timeline import RATE_MS, Group, Rate, Row, Timeline
+from streamstore.watch.row import Row
+from streamstore.watch.timeline import RATE_MS, Group, Rate, Timeline
 
 
 class Clock:
