@@ -530,6 +530,91 @@ def test_a_resumed_stream_without_an_id_rebuilds_the_last_message_when_it_is_tol
     ]
 
 
+STATUS = {"type": "data-status", "data": "searching"}
+LATE = (STATUS, START, OPEN, delta("half of"))
+
+
+def shown(store: StreamStore) -> list[tuple[str, list[Any]]]:
+    return [
+        (message["id"], [part.get("text", part.get("data")) for part in message["parts"]])
+        for message in encoded(store)
+    ]
+
+
+@pytest.mark.parametrize("policy", ["strict", "lenient"])
+def test_what_comes_before_the_first_start_is_in_the_message_that_it_names(policy: Any) -> None:
+    early = (
+        STATUS,
+        OPEN,
+        delta("one"),
+        END,
+        {"type": "message-metadata", "messageMetadata": {"a": 1}},
+    )
+    store, stream = chat_store(*early, policy=policy)
+    assert shown(store) == [("local-1", ["searching", "one"])]
+    stream.ingest_many([{**START, "messageMetadata": {"a": 2}}, OPEN, delta("two"), END, FINISH])
+    assert shown(store) == [("m", ["searching", "one", "two"])]
+    assert encoded(store)[0]["metadata"] == {"a": 2}
+    assert [message.status for message in store.messages("main")] == ["completed"]
+
+
+def test_what_a_step_took_back_before_the_first_start_stays_away() -> None:
+    store, _ = chat_store(STATUS, {"type": "reset-step"}, START, OPEN, delta("one"), END, FINISH)
+    assert shown(store) == [("m", ["one"])]
+
+
+def test_what_comes_before_a_start_without_an_id_stays_where_it_is() -> None:
+    store, _ = chat_store(STATUS, {"type": "start"}, OPEN, delta("one"), END, FINISH)
+    assert shown(store) == [("local-1", ["searching", "one"])]
+
+
+@pytest.mark.parametrize("told", [False, True])
+def test_a_replay_whose_first_chunk_is_no_start_doubles_nothing(told: bool) -> None:
+    store, first = chat_store(*LATE)
+    first.end()
+    second = store.open("vercel-ui")
+    if told:
+        second.ingest({"trigger": "resume-stream"})
+    second.ingest_many([*LATE[:-1], delta("half of it"), END, FINISH])
+    assert shown(store) == [("m", ["searching", "half of it"])]
+
+
+@pytest.mark.parametrize(
+    ("start", "name"), [({**START, "messageId": "n"}, "n"), ({"type": "start"}, "local-1")]
+)
+def test_what_comes_before_a_start_is_not_left_in_the_message_before(
+    start: Wire, name: str
+) -> None:
+    store, first = chat_store(START, OPEN, delta("stopped"))
+    first.end()
+    store.open("vercel-ui").ingest_many([STATUS, start, OPEN, delta("two"), END, FINISH])
+    assert shown(store) == [("m", ["stopped"]), (name, ["searching", "two"])]
+
+
+def test_a_stream_goes_on_behind_a_whole_part_too() -> None:
+    store, first = chat_store(START, OPEN, delta("one "))
+    first.end()
+    store.open("vercel-ui").ingest_many([STATUS, delta("two"), END, START, FINISH])
+    assert shown(store) == [("m", ["one two", "searching"])]
+
+
+def test_chunks_before_a_start_wait_in_a_saved_state() -> None:
+    store, _ = chat_store(STATUS, OPEN, delta("one"))
+    store = StreamStore.load(json.loads(json.dumps(store.save())))
+    stream = store.open("vercel-ui")
+    stream.ingest_many([delta(" two"), END, START, FINISH])
+    assert shown(store) == [("m", ["searching", "one two"])]
+
+
+def test_a_stream_that_never_starts_keeps_a_bounded_number_of_chunks() -> None:
+    store, stream = chat_store(STATUS, OPEN)
+    for _ in range(300):
+        stream.ingest(delta("x"))
+    assert len(json.dumps(store.save())) < 10_000
+    stream.ingest_many([delta("y"), END, FINISH])
+    assert shown(store) == [("local-1", ["searching", "x" * 300 + "y"])]
+
+
 def test_a_part_that_a_cut_left_open_says_so_and_a_replay_does_not() -> None:
     store, first = chat_store(START, OPEN, delta("half"))
     first.end()

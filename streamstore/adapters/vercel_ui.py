@@ -10,6 +10,9 @@
   and rebuilt; its old parts stay until the first new one comes, nothing is shown twice.
   No `start`: the chunks behind the last one that came. Ids that were open still name their parts.
   A `start` without an id: another message, unless a request (see the class) said otherwise.
+  Parts may come before the first `start`, as `createUIMessageStream` sends its writer's data. They
+  are shown at once, and move to the message that the `start` says when it comes; of parts that
+  may be behind an unfinished message only those that came whole move.
   Of two streams that write one message only the latest counts.
 - Continuation: a response may go on with the last assistant message (tools that were approved or
   that the client ran). Its `start` looks like that of a replay, so the stream has to be given the
@@ -45,6 +48,7 @@ from ..events import (
     Event,
     MessageClosed,
     MessageOpened,
+    MessageRemoved,
     MessageReset,
     MessageUpdated,
     PermissionAsked,
@@ -80,6 +84,8 @@ Memory: TypeAlias = dict[str, Any]
 # How many messages of a session are remembered: what is open in them, and where they stand.
 _MESSAGES = 8
 _ORDERS = 256
+# Chunks before a stream's first start that may turn out to be another message's.
+_EARLY = 256
 # Ids of a message that have ended, kept for deltas that come behind their end all the same.
 _ENDED = 16
 
@@ -104,6 +110,8 @@ _STATE_OF: Mapping[str, str] = {
 _SETTLED = frozenset(("input-available", "output-available", "output-error", "output-denied"))
 # States in which the client has to act before the message goes on.
 _WAITING = frozenset(("input-available", "approval-requested", "approval-responded"))
+# Chunks that say of a message, or to others, what cannot be said again of another one.
+_SETTLING = frozenset(("finish", "abort", "error", "tool-approval-request"))
 
 # Members of a wire part that its reader places itself; the others are fields as they came.
 _ADDRESS = frozenset(("type", "text", "state"))
@@ -215,7 +223,9 @@ class VercelUIAdapter:
                 raise ProtocolStopped(f"unknown chunk type {kind[:80]!r}")
             raise UnknownEvent(kind)
         self._check(wire, shape)
-        return _HANDLERS[name](self, wire)
+        if "begun" in self._own:
+            return _HANDLERS[name](self, wire)
+        return self._before_start(name, wire)
 
     def encode(self, reads: Reads) -> Json:
         """The UIMessages of every session, in order; linear in what is stored."""
@@ -305,7 +315,9 @@ class VercelUIAdapter:
         self._keys = {}
         self._open = {}
         memory = self._known().get(self._own.get("message", ""))
-        if memory is not None and memory["writer"] == self._own["writer"]:
+        if memory is None or "early" in self._own:
+            return  # each chunk is kept until the start
+        if memory["writer"] == self._own["writer"]:
             self._open = {f"{kind}-delta": memory[kind] for kind in _STREAMED}
             self._open[_INPUT_DELTA] = memory["inputs"]
 
@@ -353,6 +365,70 @@ class VercelUIAdapter:
         _remember(messages, message_id, memory, _MESSAGES)
         self._take_over(memory)
         return memory, events
+
+    # -- before the first start ------------------------------------------------------------------
+
+    def _before_start(self, name: str, wire: Members) -> Sequence[Event]:
+        """The events of a chunk that may be this stream's first start, or come before it.
+
+        Which message a chunk before the start is for is known at the start, if one comes. Until
+        then it is shown where it would be without one, and kept.
+        """
+        own = self._own
+        early: Memory | None = own.get("early")
+        if name == "start":
+            return self._start(wire) if early is None else self._late_start(wire, early)
+        fresh = "message" not in own
+        if fresh and not own.get("target"):
+            known = self._look()
+            early = {
+                "made": known is None,
+                "first": 0 if known is None else known["next"],
+                "last": (self._context.shared.get(self._context.session_id) or {}).get("last"),
+                "chunks": [],
+            }
+        events = _HANDLERS[name](self, wire)
+        if early is None or "message" not in own:
+            return events
+        alone = name in _WHOLE or name in ("data-", "start-step", "finish-step")
+        if len(early["chunks"]) < _EARLY and (alone or (early["made"] and name not in _SETTLING)):
+            early["chunks"].append(thaw(wire))
+            own["early"] = early
+        else:
+            own["begun"] = True  # it goes on with what is there
+            own.pop("early", None)
+        self._recall()
+        return events
+
+    def _late_start(self, wire: Members, early: Memory) -> Sequence[Event]:
+        """A stream's first start, behind chunks that are for the message that it names."""
+        own = self._own
+        memory = self._look()
+        assert memory is not None
+        del own["early"]
+        message_id: str | None = wire.get("messageId") or None
+        if message_id is None and own.get("replays"):
+            message_id = early["last"]
+        if early["made"] and message_id is None:
+            self._recall()
+            return self._start(wire)
+        del own["message"], own["writer"]
+        own.pop("target", None)
+        shared = self._shared()
+        shared["last"] = early["last"]
+        events: list[Event] = []
+        if early["made"]:
+            events.append(MessageRemoved(message_id=memory["id"]))
+            del shared["messages"][memory["id"]]
+            if message_id and message_id not in shared["orders"]:
+                _remember(shared["orders"], message_id, shared["orders"][memory["id"]], _ORDERS)
+        elif message_id != memory["id"]:
+            events += self._take_back(memory, early["first"])
+        events += self._start({"type": "start", "messageId": message_id})
+        for chunk in early["chunks"]:
+            kind = chunk["type"]
+            events += _HANDLERS["data-" if is_data(kind) else kind](self, chunk)
+        return [*events, *self._message_metadata(wire)]
 
     # -- messages --------------------------------------------------------------------------------
 
@@ -443,12 +519,19 @@ class VercelUIAdapter:
         if memory is None:
             return ()
         memory, events = self._write()
-        first, end = memory["from"], memory["next"]
         for table in ("text", "reasoning", "inputs"):
             memory[table].clear()
         for kind in _STREAMED:
             memory["ended"][kind].clear()
         self._keys.clear()
+        first = memory["from"]
+        memory["from"] = memory["next"]
+        return [*self._take_back(memory, first), *events]
+
+    def _take_back(self, memory: Memory, first: int) -> list[Event]:
+        """Remove the parts of a message from one on."""
+        end = memory["next"]
+        events: list[Event] = []
         for tool in _all_tools(memory):
             if tool["index"] >= first:
                 events += _answers(tool["fields"].get("approval"), unanswered=True)
@@ -458,7 +541,6 @@ class VercelUIAdapter:
             for kind, ids in memory["data"].items()
             if (kept := {name: index for name, index in ids.items() if index < first})
         }
-        memory["from"] = end
         if first < end:
             dropped = self._shared()["dropped"]
             ranges = [*dropped.pop(memory["id"], ()), [first, end]]
