@@ -1073,6 +1073,17 @@ def test_an_open_tool_input_is_continued_from_its_raw_text() -> None:
     assert other.ingest(late).reason == "stopped"
 
 
+@pytest.mark.parametrize("state", ["input-streaming", "output-error"])
+def test_a_tool_input_that_starts_again_leaves_nothing_of_the_raw_text_before(state: str) -> None:
+    part = {"type": "tool-t", "toolCallId": "c", "state": "input-streaming", "rawInput": '{"a": '}
+    store, stream = chat_store()
+    listed = {**part, "state": state}
+    stream.ingest({"messages": [{"id": "m", "role": "assistant", "parts": [listed]}]})
+    stream.ingest({"type": "tool-input-start", "toolCallId": "c", "toolName": "t"})
+    stream.ingest({"type": "tool-input-delta", "toolCallId": "c", "inputTextDelta": '{"a": 1}'})
+    assert encoded(store)[0]["parts"] == [{**part, "rawInput": '{"a": 1}', "input": {"a": 1}}]
+
+
 def test_a_request_whose_last_message_is_the_users_begins_another() -> None:
     store, first = chat_store(START, OPEN, delta("cut"))
     first.end()

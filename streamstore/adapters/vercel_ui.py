@@ -677,6 +677,9 @@ class VercelUIAdapter:
         # Of a part that is there the input starts again: whole, so that the text of before goes.
         index = memory["next"] if tool is None else tool["index"]
         memory["inputs"][wire["toolCallId"]] = index
+        if tool is not None:
+            for name in ("input", "rawInput"):  # the text of one that was listed
+                tool["fields"].pop(name, None)
         fields = _tool_fields(wire, state, dynamic)
         return [*events, *self._set_tool(memory, tool, fields, whole=True)]
 
