@@ -946,6 +946,30 @@ def test_members_that_are_unknown_are_kept() -> None:
     assert parts_of(store)["annotation:0"].fields["url"] == "u"
 
 
+@pytest.mark.parametrize("names", [("reasoning", "reasoning_content"), ("thinking", "reasoning")])
+def test_reasoning_that_comes_under_two_names_is_shown_once(names: tuple[str, str]) -> None:
+    pieces = ("The", " user", " asks", ".")
+    store = fed(
+        begin(),
+        *(chunk({"content": "", **dict.fromkeys(names, piece)}) for piece in pieces),
+        chunk({"content": "Yes."}, "stop"),
+    )
+    shown = [part.text for part in store.parts("s", "c") if part.kind == "reasoning"]
+    assert shown == ["The user asks."]
+    message = message_of(store)
+    assert [message[name] for name in names] == ["The user asks."] * 2
+    whole = StreamStore("openai-chat")
+    whole.open("openai-chat", session_id="s").ingest_many(encoded(store))
+    assert [part.kind for part in whole.parts("s", "c")] == ["reasoning", "text", "data"]
+    assert encoded(whole) == encoded(store)
+
+
+def test_reasoning_members_with_texts_of_their_own_are_both_shown() -> None:
+    store = fed(begin(), chunk({"reasoning": "a"}), chunk({"reasoning": "b", "thinking": "c"}))
+    parts = store.parts("s", "c")
+    assert [(part.kind, part.text) for part in parts] == [("reasoning", "ab"), ("reasoning", "c")]
+
+
 def test_what_a_choice_says_in_its_end_is_kept_beside_what_it_said_first() -> None:
     last = chunk({}, "stop")
     last["choices"][0] |= {"stop_reason": 7, "filter": {"hate": False}}

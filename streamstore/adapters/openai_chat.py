@@ -33,7 +33,8 @@ What is kept where, for a completion with the id `c`:
   `tool:{index}` and `function_call` (tool; arguments stream into the field `input`, the call as it
   came is the field `wire`), `annotation:{n}` (source), `logprobs:content`, `logprobs:refusal` and
   `delta:{name}` (data: a member that is unknown, as text, or as JSON, one value a line, in the
-  field `json`; for log probabilities one token a line).
+  field `json`; for log probabilities one token a line). Servers that rename a reasoning member
+  send its text under both names: the one that began second is data, so that it is shown once.
 
 Ids, names and roles are never joined: the first that is not empty holds, also where the official
 client would write `call_1call_1`. A call is `pending` until its choice is finished, then `running`:
@@ -1029,8 +1030,11 @@ def _parts(
                     known, message_id, block, "source", _DATA_ORDER, _source_fields(item)
                 )
         else:
-            kind, order = _TEXTS.get(name, ("data", _DATA_ORDER))
-            block = known["texts"].setdefault(name, name if name in _TEXTS else f"delta:{name}")
+            block = known["texts"].get(name)
+            if block is None:
+                own = name in _TEXTS and not _mirrors(known, choice.delta, name)
+                block = known["texts"][name] = name if own else f"delta:{name}"
+            kind, order = _TEXTS.get(block, ("data", _DATA_ORDER))
             events += _open(known, message_id, block, kind, order)
             events.append(_delta(message_id, block, value))
     for name in list(empty)[: max(0, _EMPTY_MEMBERS - len(known["delta"]))]:
@@ -1049,6 +1053,15 @@ def _parts(
         events += _call(known, message_id, block, fragment, order)
         called.append(block)
     return events, called
+
+
+def _mirrors(known: Members, delta: Members, name: str) -> bool:
+    """Whether a reasoning member begins as another one that is shown, with the same text."""
+    return _TEXTS[name][0] == "reasoning" and any(
+        known["texts"].get(other) == other and delta.get(other) == delta[name]
+        for other, (kind, _) in _TEXTS.items()
+        if kind == "reasoning"
+    )
 
 
 def _open(
