@@ -568,6 +568,16 @@ def test_what_comes_before_a_start_without_an_id_stays_where_it_is() -> None:
     assert shown(store) == [("local-1", ["searching", "one"])]
 
 
+def test_what_resumes_a_response_that_had_only_begun_is_another_message() -> None:
+    store, first = chat_store(START, OPEN, delta("one"), END, FINISH)
+    first.end()
+    store.open("vercel-ui").ingest_many([{"type": "start"}])
+    second = store.open("vercel-ui")
+    second.ingest({"trigger": "resume-stream"})
+    second.ingest_many([{"type": "start"}, OPEN, delta("two"), END, FINISH])
+    assert shown(store) == [("m", ["one"]), ("local-1", ["two"])]
+
+
 @pytest.mark.parametrize("told", [False, True])
 def test_a_replay_whose_first_chunk_is_no_start_doubles_nothing(told: bool) -> None:
     store, first = chat_store(*LATE)

@@ -448,6 +448,9 @@ class VercelUIAdapter:
         if message_id is None and metadata is None:
             own["begun"] = True  # there is no message before something is in it
             own.pop("target", None)
+            shared = self._context.shared.get(self._context.session_id)
+            if shared:
+                shared["last"] = None  # what resumes it is not for the message before
             return [busy]
         own["begun"] = True
         own.pop("target", None)
