@@ -309,10 +309,9 @@ class Ingress:
         elif isinstance(event, _MESSAGE_EVENTS):
             message = stages.reducer.message_row(session, event.message_id)
             stages.coalescer.settle_below(message)
-        elif isinstance(event, SessionRemoved | SessionUpdated):
-            stages.coalescer.settle_below(*session.messages.values())
-        elif isinstance(event, ToolResult):
-            stages.coalescer.settle_session(session)  # whose part it is, its call says
+        elif isinstance(event, SessionRemoved | SessionUpdated | ToolResult):
+            # Whose parts it concerns, a call says, or all: what was left lies in few of them.
+            stages.coalescer.settle_session(session)
         if session.woken and self.mode in ("session", "sparse"):
             stages.coalescer.settle_session(session)
         if session.closing:

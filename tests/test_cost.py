@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from streamstore import Limits, StreamStore
+from streamstore.events import MessageRemoved
 
 SEQUENCINGS = ("block", "sparse", "session", "none")
 
@@ -102,6 +103,20 @@ def test_ten_deltas_and_a_tick_cost_the_same_in_a_small_store_and_in_a_large_one
     ]
     # Merging text pieces a hundred at a time and cutting windows come now and then.
     assert max(large) <= small + 30
+
+
+@pytest.mark.parametrize("sequencing", SEQUENCINGS)
+def test_an_update_of_a_session_costs_the_same_however_many_messages_it_has_or_had(sequencing):
+    def cost(messages: int, removed: int = 0) -> int:
+        store, stream, at = grown(sequencing, deltas=51, messages=messages)
+        for other in range(removed):
+            store.apply(MessageRemoved(session_id="s", message_id=f"r{other}"))
+        store.flush()
+        stream.ingest(delta(at + 1))
+        wire = {"type": "session.updated", "sessionId": "s", "info": {"title": "t"}, "seq": at + 2}
+        return calls(lambda: stream.ingest(wire))
+
+    assert max(cost(3_000), cost(1, removed=3_000)) <= cost(1) + 5
 
 
 @pytest.mark.parametrize("sequencing", SEQUENCINGS)
