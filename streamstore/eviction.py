@@ -2,7 +2,7 @@
 
 A store keeps every session until an event removes it; who follows a server for days needs a bound.
 `Eviction` hears what changes, and says which sessions are to go: the least recently changed first,
-never one that is protected or busy. Time comes in as an argument. Knows reads and change sets;
+never one that is protected or in use. Time comes in as an argument. Knows reads and change sets;
 no stage, clock, thread or protocol.
 """
 
@@ -37,6 +37,9 @@ class Keep:
         sessions: how many sessions, protected and busy ones included.
         characters: of text in all of them together, in code points.
         quiet_ms: a session that changed less than so many ms ago stays whatever the bounds say.
+        stuck_ms: one that is busy, or waits for an answer or a confirmation, stays until nothing
+            changed in it for so many ms: of a connection that was cut no event says the end. None:
+            for ever.
 
     >>> Keep(sessions=0)
     Traceback (most recent call last):
@@ -47,6 +50,7 @@ class Keep:
     sessions: int | None = 256
     characters: int | None = 64 * 1024 * 1024
     quiet_ms: float = 60_000
+    stuck_ms: float | None = 24 * 3_600_000
 
     def __attrs_post_init__(self) -> None:
         for name in ("sessions", "characters"):
@@ -55,6 +59,8 @@ class Keep:
                 raise CallerError(f"Keep.{name} must be a positive integer or None")
         if not self.quiet_ms >= 0:
             raise CallerError("Keep.quiet_ms is a number of ms from 0")
+        if self.stuck_ms is not None and not self.stuck_ms >= 0:
+            raise CallerError("Keep.stuck_ms is a number of ms from 0 or None")
 
 
 @attrs.define
@@ -76,10 +82,10 @@ class Eviction:
     - hear: `hear(changes, now_ms)`, as a subscriber of everything
     - ask: `due(now_ms)`; do: `evict(now_ms)`; see: `kept`, `characters`
 
-    Never evicted: a session for which `protected(session_id)` is true (the one on the screen), one
-    that is busy or retrying, one in which a permission or question waits for its answer or a local
-    message for its confirmation, and one that changed within `Keep.quiet_ms`. Where these alone
-    pass the bounds, more stays than the bounds say.
+    Never evicted: a session for which `protected(session_id)` is true (the one on the screen), and
+    one that changed within `Keep.quiet_ms`; within `Keep.stuck_ms` neither one that is busy or
+    retrying, nor one in which a permission or question waits for its answer or a local message for
+    its confirmation. Where these alone pass the bounds, more stays than the bounds say.
 
     An evicted session is removed as by its own event (`session.removed` without a position): it
     leaves a tombstone, at most `Limits.removed_sessions` of them. What comes for it later, be it a
@@ -159,7 +165,7 @@ class Eviction:
         for name, entry in self._kept.items():
             if (over <= 0 and text <= 0) or now_ms - entry.changed_ms < keep.quiet_ms:
                 break  # those behind it changed later still
-            if not self._stays(name):
+            if not self._stays(name, now_ms - entry.changed_ms):
                 found.append(name)
                 over -= 1
                 text -= entry.characters
@@ -173,10 +179,12 @@ class Eviction:
             del self._kept[name]
         return found
 
-    def _stays(self, name: str) -> bool:
+    def _stays(self, name: str, quiet_ms: float) -> bool:
         session = self._store.session(name)
         if session is None or self._protected(name):
             return True  # one that is gone is removed by its own change set
+        if self.keep.stuck_ms is not None and quiet_ms >= self.keep.stuck_ms:
+            return False
         status = session.status
         return (
             (status is not None and status.type in ("busy", "retry"))

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from one_stream import delta, fetched
-from recordings import PROTOCOLS, cases
+from recordings import PROTOCOLS, cases, kept
 
 from streamstore import CallerError, Limits, StreamStore
 from streamstore.events import SessionRemoved, SessionUpdated
@@ -79,7 +79,7 @@ def test_what_changed_lately_stays() -> None:
     assert bench.evict() == ("a",)
 
 
-@pytest.mark.parametrize(
+in_use = pytest.mark.parametrize(
     "wire",
     [
         {"type": "session.status", "status": "busy"},
@@ -89,6 +89,9 @@ def test_what_changed_lately_stays() -> None:
     ],
     ids=lambda wire: wire["type"] + str(wire.get("status", "")),
 )
+
+
+@in_use
 def test_who_is_busy_or_waits_for_somebody_stays(wire: dict[str, Any]) -> None:
     bench = Bench(sessions=1)
     assert bench.take(said("a"), {**wire, "sessionId": "a"}) == ["accepted"] * 2
@@ -110,6 +113,40 @@ def test_a_message_that_nobody_confirmed_keeps_its_session() -> None:
     bench.store.flush()
     bench.take(said("b"))
     assert bench.evict() == ("b",)
+
+
+@in_use
+def test_who_is_busy_and_silent_for_a_day_is_not_in_use_any_more(wire: dict[str, Any]) -> None:
+    day = 24 * 3_600_000
+    for bench, goes in (Bench(sessions=1), True), (Bench(sessions=1, stuck_ms=None), False):
+        bench.take(said("a"), {**wire, "sessionId": "a"})
+        bench.take({"type": "session.status", "sessionId": "pinned", "status": "busy"})
+        bench.now = day
+        bench.take(said("pinned"))  # it says something, and its time begins anew
+        bench.now = day
+        assert bench.evict() == ()
+        bench.now = day + 1
+        assert bench.evict() == (("a",) if goes else ())
+
+
+@pytest.mark.parametrize(
+    ("protocol", "name"),
+    [("openai-responses", "cut-before-completed"), ("ag-ui", "ends-without-finish"),
+     ("vercel-ui", "truncated"), ("vercel-ui", "tool-approval-request")],
+)  # fmt: skip
+def test_sessions_whose_connection_was_cut_do_not_stay_for_ever(protocol: str, name: str) -> None:
+    data = kept(protocol)[name].joinpath("stream.sse").read_bytes()
+    store = StreamStore(ticks="manual")
+    eviction = Eviction(store, Keep(sessions=4))
+    for day in range(20):
+        now_ms = day * 24 * 3_600_000.0
+        stream = store.open(protocol, session_id=f"s{day}")
+        stream.feed(data)
+        stream.end()
+        eviction.hear(store.flush(), now_ms)
+        eviction.evict(now_ms)
+        eviction.hear(store.flush(), now_ms)
+    assert len(store.session_ids()) == 4
 
 
 def test_the_protected_stay_though_they_alone_are_too_many() -> None:
@@ -268,7 +305,7 @@ def test_after_a_reset_it_reads_anew_and_remembers_the_times() -> None:
 
 def test_wrong_bounds_are_the_callers_mistake() -> None:
     for wrong in ({"sessions": 0}, {"sessions": True}, {"characters": 1.5}, {"quiet_ms": -1},
-                  {"quiet_ms": float("nan")}):  # fmt: skip
+                  {"quiet_ms": float("nan")}, {"stuck_ms": -1}, {"stuck_ms": float("nan")}):  # fmt: skip
         with pytest.raises(CallerError, match="Keep"):
             Keep(**wrong)
 
