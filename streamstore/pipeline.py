@@ -181,6 +181,8 @@ class StreamStore:
     ) -> Stream:
         """Open a stream: one connection or response, with its own parser and position.
 
+        The store holds it until its `end()`, which says so where an answer was cut, too.
+
         `session_id` names the session of a protocol that has none, and refuses others
         (`foreign`). `sequencing` overrides what the protocol declares; `generation` says which
         run of the server's counter this is. `policy`: `lenient` counts what it cannot use and
