@@ -27,6 +27,7 @@ from pages import Reader, blocks
 
 from streamstore import ChangeSet, Limits, StreamStore, verdicts
 from streamstore.events import EVENT_TYPES, Event
+from streamstore.testing import ManualTicks, disturb, sample
 
 DOCS = ROOT / "docs"
 PAGES = {
@@ -249,6 +250,124 @@ def test_the_view_of_textual_follows_a_replay(made: dict[str, Any]) -> None:
         return [text_of.get(id(widget), "?") for widget in app.query_one("#talk").children]
 
     asyncio.run(follow())
+
+
+# -- frontends -------------------------------------------------------------------------------------
+
+
+FRONTENDS = [
+    (note.removeprefix("file: "), found.text)
+    for found in blocks(PAGES["howto/frontends.md"].read_text("utf-8"))
+    for note in found.notes
+    if note.startswith("file: ")
+]
+
+
+@pytest.mark.parametrize(("name", "text"), FRONTENDS, ids=[name for name, _ in FRONTENDS])
+def test_a_program_for_a_framework_is_python(name: str, text: str) -> None:
+    compile(text, name, "exec")
+
+
+@pytest.fixture
+def shared() -> dict[str, Any]:
+    """What the views for all frameworks share, with pieces that a short text fills."""
+    names: dict[str, Any] = {}
+    exec(dict(FRONTENDS)["rows.py"], names)
+    names["ENOUGH"] = 3
+    return names
+
+
+def drawn_rows(shared: dict[str, Any], store: StreamStore) -> tuple[Any, list[Any]]:
+    """A view of rows, and its rows as they stand; `painted` counts the characters drawn."""
+    column: list[Any] = []
+
+    class Drawn(shared["Row"]):  # type: ignore[misc, name-defined]
+        def __init__(self, index: int, part: Any) -> None:
+            super().__init__()
+            self.key, self.shown, self.painted = part.key, [], 0
+            column.insert(index, self)
+
+        def head(self, text: str) -> None:
+            self.title = text
+
+        def paint(self, number: int, text: str) -> None:
+            assert len(self.shown) - 1 <= number <= len(self.shown)
+            self.shown[number:] = [text]
+            self.painted += len(text)
+
+        def clear(self) -> None:
+            self.shown.clear()
+
+        def remove(self) -> None:
+            column.remove(self)
+
+    return shared["Rows"](store, Drawn), column
+
+
+def assert_rows(shared: dict[str, Any], store: StreamStore, column: list[Any]) -> None:
+    """The rows are those of a view that was made just now."""
+    _, anew = drawn_rows(shared, store)
+    found, wanted = (
+        [
+            (row.key, row.title, re.sub(r"\\ud[89a-f]..", "\ufffd", "".join(row.shown)))
+            for row in rows
+        ]
+        for rows in (column, anew)
+    )
+    assert found == wanted
+
+
+def test_the_rows_of_every_framework_follow_a_replay(shared: dict[str, Any]) -> None:
+    store = Gated()
+    rows, column = drawn_rows(shared, store)
+    store.subscribe(rows.hear)
+    for _ in replayed(store):
+        assert ["".join(row.shown) for row in column] == escaped(texts_of(store))
+
+
+@pytest.mark.parametrize("sequencing", ["block", "session", "sparse", "none"])
+@pytest.mark.parametrize("throttle", [0, 3])
+def test_the_rows_of_every_framework_follow_any_log(
+    shared: dict[str, Any], sequencing: Any, throttle: int
+) -> None:
+    for seed in range(10):
+        ticks = ManualTicks(interval_ms=1)
+        store = StreamStore("native", ticks=ticks)
+        rows, column = drawn_rows(shared, store)
+        store.subscribe(rows.hear, throttle=throttle)
+        for wire in disturb(sample(sequencing, seed=seed), seed).wires:
+            store.ingest(wire)
+            ticks.advance(0.4)
+            if not throttle:
+                assert_rows(shared, store, column)
+        ticks.run()
+        assert_rows(shared, store, column)
+
+
+def test_the_rows_of_every_framework_follow_what_moves(shared: dict[str, Any]) -> None:
+    def opened(message_id: str, order: int) -> dict[str, Any]:
+        return event("message.opened", messageId=message_id, role="user", order=order)
+
+    def delta(message_id: str, text: str) -> dict[str, Any]:
+        return event("block.delta", messageId=message_id, blockIndex=0, text=text)
+
+    store = StreamStore("native")
+    rows, column = drawn_rows(shared, store)
+    store.subscribe(rows.hear)
+    store.ingest_many([opened("a", 2), delta("a", "one\ntwo\n"), delta("b", "three")])
+    store.ingest_many([opened("b", 1), delta("b", "\nfour")])
+    assert ["".join(row.shown) for row in column] == ["three\nfour", "one\ntwo\n"]
+    assert_rows(shared, store, column)
+
+
+def test_a_row_costs_a_piece_for_each_tick(shared: dict[str, Any]) -> None:
+    store = StreamStore("native")
+    rows, column = drawn_rows(shared, store)
+    store.subscribe(rows.hear)
+    for _ in range(500):
+        wire = event("block.delta", messageId="m", blockIndex=0, text="line\n")
+        store.ingest_many([wire])
+    assert column[0].painted <= 500 * 2 * len("line\n")
 
 
 # -- laws ------------------------------------------------------------------------------------------
