@@ -15,7 +15,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NoReturn, TypeAlias
 
 import attrs
 
@@ -167,6 +167,10 @@ class StreamStore:
         )
         if self._ticks is not None:
             self._ticks.start(self._commit)
+
+    def __reduce_ex__(self, _: object) -> NoReturn:
+        """A copy would share streams and timers with its original."""
+        raise TypeError("a store cannot be copied or pickled: load() what save() gives")
 
     # -- input -------------------------------------------------------------------------------
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterator
+import pickle
+from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any
 
@@ -472,3 +473,9 @@ class TestFiles:
         path.write_bytes(path.read_bytes()[:-9])
         with pytest.raises(UnsupportedState):
             StreamStore.load(path)
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_a_store_is_saved_and_not_copied(copied: Callable[[StreamStore], object]) -> None:
+    with pytest.raises(TypeError, match=r"load\(\) what save\(\) gives"):
+        copied(StreamStore())
