@@ -1361,6 +1361,22 @@ def test_a_call_that_is_streaming_goes_on_behind_a_snapshot() -> None:
     assert tool_of(store, "c").field_text("input") == "{}+"
 
 
+def test_a_call_that_a_snapshot_moves_to_an_earlier_message_goes_on_there() -> None:
+    begun = run(*text("m", "Hi"), *call("c", "{", ends=False, parentMessageId="n"))
+    rest = [
+        {"type": "TOOL_CALL_ARGS", "toolCallId": "c", "delta": "+"},
+        {"type": "TOOL_CALL_END", "toolCallId": "c"},
+        result("r", "c"),
+    ]
+    for policy in ("strict", "lenient"):
+        moved = snapshot(assistant("m", "c"), {"id": "n", "role": "assistant"})
+        store = took([*begun, moved, *rest], policy=policy)
+        assert [message["id"] for message in encoded(store)["messages"]] == ["m", "r", "n"]
+        tool = tool_of(store, "c")
+        assert tool.field_text("input") == "{}+"
+        assert tool.tool.status == "completed"
+
+
 def test_of_two_messages_with_one_call_the_first_owns_it() -> None:
     both = run(snapshot(assistant("m", "c"), assistant("n", "c")), result("r", "c"))
     store = took(both)

@@ -775,6 +775,9 @@ class Thread:
         known = [message_id for message_id in self._order if message_id in given]
         new = [message_id for message_id in given if self._role(message_id) is None]
         done = self._own["start"] is None
+        # What is left is told whole, with its calls: one that moves to a message before its old
+        # one is that one's from here on, or its next arguments would find no message.
+        self._calls.clear()
         for message_id in (*known, *new):
             events += self._whole(given[message_id], results, done)
         for message_id in given:
