@@ -38,6 +38,7 @@ from .events import (
     RequestAsked,
     SessionDiff,
     SessionRemoved,
+    SessionState,
     SessionStatus,
     SessionUpdated,
     Snapshot,
@@ -224,9 +225,9 @@ class Ingress:
     def take(self, events: Iterable[Event]) -> Verdict:
         """Take in what one wire object says, at least one event; what became of the first one."""
         first: Verdict | None = None
-        refused = ""
+        refused: str | None = None
         for event in events:
-            if refused and getattr(event, "message_id", refused) == refused:
+            if refused is not None and getattr(event, "message_id", refused) == refused:
                 assert first is not None
                 self._stages.counts.text(event, first)
                 continue
@@ -245,6 +246,8 @@ class Ingress:
                         event, (*_MESSAGE_EVENTS, BlockEvent)
                     ):
                         refused = event.message_id
+                    elif verdict.kind == "refused" and isinstance(event, SessionState):
+                        refused = ""  # no message's: what is shared beside them concerns none
                     elif not isinstance(event, Snapshot):
                         break
         assert first is not None

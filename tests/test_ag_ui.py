@@ -11,6 +11,7 @@ import copy
 import json
 import re
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -1673,6 +1674,45 @@ def test_without_the_package_that_patches_everything_says_so(
     assert session is not None and session.status is not None
     assert session.status.type == "idle"  # the rest came in
     assert session.state == (STATE["snapshot"] if before else None)
+
+
+UNFIT = {"type": "STATE_DELTA", "delta": [{"op": "remove", "path": "/none"}]}
+
+
+@pytest.mark.parametrize("before", [(STATE,), ()], ids=["a state", "none"])
+@pytest.mark.parametrize("chunk", [True, False], ids=["a chunk", "no chunk"])
+@pytest.mark.parametrize("reason", ["conflict", "missing_extra"])
+def test_a_patch_that_is_refused_says_so_and_ends_the_chunked_message(
+    before: tuple[Wire, ...], chunk: bool, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if reason == "missing_extra":
+        monkeypatch.setitem(sys.modules, "jsonpatch", None)
+    wires = [{"type": "TEXT_MESSAGE_CHUNK", "messageId": "m", "delta": "Hi"}] if chunk else []
+    store = a_store()
+    stream = store.open("ag-ui")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        verdicts = [stream.ingest(wire) for wire in (*run(*before, *wires), UNFIT)]
+    assert [verdict.reason for verdict in verdicts if not verdict.taken] == [reason]
+    assert not verdicts[-1].taken
+    store.flush()
+    assert encoded(store)["state"] == (STATE["snapshot"] if before else {})
+    assert [part.status for part in store.parts("thread-1", "m")] == ["closed"] * chunk
+
+
+def test_a_text_for_an_activity_is_refused_also_where_it_ends_a_chunked_message() -> None:
+    store = a_store()
+    stream = store.open("ag-ui")
+    wires = run(
+        {"type": "ACTIVITY_SNAPSHOT", "messageId": "a", "activityType": "plan", "content": {}},
+        {"type": "TEXT_MESSAGE_CHUNK", "messageId": "m", "delta": "Hi"},
+        *text("a", "lost"),
+    )
+    verdicts = [stream.ingest(wire) for wire in wires]
+    assert [verdict.reason for verdict in verdicts] == ["", "", "", "conflict", "conflict", ""]
+    store.flush()
+    assert store.health.counts["characters"]["conflict"] == len("lost")
+    assert [part.status for part in store.parts("thread-1", "m")] == ["closed"]
 
 
 def test_an_activity_that_cannot_be_patched_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,7 +35,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from ..errors import ProtocolStopped
-from ..events import BlockReplaced, Event, SessionState
+from ..events import Event
 from ..keys import HotKey, PartKey
 from ..model import Json, thaw
 from .ag_ui_apply import STREAMED, Thread
@@ -153,11 +153,9 @@ class AgUiAdapter:
         if kind == "RUN_STARTED" or thread.run["start"] == thread.start:
             found = [made for one in events for made in thread.apply(one)]
             closed = [made for one in ended for made in thread.apply(one)]
-            # The first event's verdict is that of the wire object, and when it is refused so is
-            # what follows. What may be refused (a patch, a text for an activity) takes nothing
-            # along that was ended by it.
-            may_fail = bool(found) and isinstance(found[0], SessionState | BlockReplaced)
-            found = closed + found if may_fail else found + closed
+            # Behind it: the first event's verdict is that of the wire object. What it ended is of
+            # another message, and ends also where a patch or a text for an activity is refused.
+            found += closed
         self._warm(events[-1] if events else None)
         return found
 

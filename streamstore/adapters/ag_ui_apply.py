@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from typing import Any, TypeAlias, TypeVar
 
+from ..errors import MissingExtra
 from ..events import (
     BlockClosed,
     BlockDelta,
@@ -862,14 +863,22 @@ class Thread:
         if self._own["skip"] > 0:  # a replay: the state holds it
             self._own["skip"] -= 1
             return []
-        need_patches(self.session_id)  # here: with the first patch comes an event that is taken
+        patch = SessionState(session_id=self.session_id, patch=event["delta"])
+        try:
+            need_patches()
+        except MissingExtra:
+            return [patch]  # the store refuses it, and says what is missing
         if "deltas" in self.run:
             self.run["deltas"] += 1
-        patch = SessionState(session_id=self.session_id, patch=event["delta"])
-        first = self._has_state()
-        if not first:
+        if "state" in self._table("known"):
             return [patch]
-        return [SessionState(session_id=self.session_id, state={}), patch, *first]
+        # The first one is for an empty state. Applied here: of two events the verdict would be
+        # that of the state, also where the patch does not fit.
+        patched = apply_patch({}, event["delta"], self._context.limits)
+        if patched is None:
+            return [patch]
+        state = SessionState(session_id=self.session_id, state=patched[0])
+        return [state, *self._has_state()]
 
     # -- runs ----------------------------------------------------------------------------------
 
