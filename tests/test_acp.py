@@ -393,16 +393,17 @@ def test_a_turn_is_held_back_where_delivery_is_buffered() -> None:
     assert texts(store) == [["ab"]]
 
 
-def test_plans() -> None:
-    items = {"type": "items", "id": "p1", "entries": [{"content": "x"}]}
+@pytest.mark.parametrize("name", ["planId", "id"])
+def test_plans(name: str) -> None:
+    items = {"type": "items", name: "p1", "entries": [{"content": "x"}]}
     store = fed(
         update("plan_update", plan=items),
-        update("plan_update", plan={"type": "markdown", "id": "p2", "content": "# x"}),
+        update("plan_update", plan={"type": "markdown", name: "p2", "content": "# x"}),
     )
     session = store.session("s1")
     assert session is not None and session.todo == [{"content": "x"}]
-    assert [wire["update"]["plan"]["id"] for wire in encoded(store, PROTOCOL)] == ["p1", "p2"]
-    store.open(PROTOCOL).ingest(update("plan_removed", id="p1"))
+    assert [wire["update"]["plan"][name] for wire in encoded(store, PROTOCOL)] == ["p1", "p2"]
+    store.open(PROTOCOL).ingest(update("plan_removed", **{name: "p1"}))
     store.flush()
     session = store.session("s1")
     assert session is not None and session.todo == [] and list(session.info["plans"]) == ["p2"]

@@ -392,7 +392,7 @@ class AcpAdapter:
 
     def _plan_update(self, session_id: str, update: Members, at: str) -> Sequence[Event]:
         plan = an_object(update, "plan", at)
-        plan_id = an_id(plan, "id", f"{at}.plan")
+        plan_id = _plan_id(plan, f"{at}.plan")
         entries = objects(plan, "entries", f"{at}.plan") if "entries" in plan else None
         plans: dict[str, Members] = self._of_session(session_id).setdefault("plans", {})
         plans[plan_id] = plan
@@ -404,7 +404,7 @@ class AcpAdapter:
         return events
 
     def _plan_removed(self, session_id: str, update: Members, at: str) -> Sequence[Event]:
-        plan_id = an_id(update, "id", at)
+        plan_id = _plan_id(update, at)
         plans: dict[str, Members] = self._of_session(session_id).setdefault("plans", {})
         gone = plans.pop(plan_id, {})
         events = self._info(session_id, {"plans": dict(plans)})
@@ -537,6 +537,12 @@ def _request_name(wire: Members) -> str:
     if is_number(given):
         return str(given)
     raise wrong(wire, "id", "", "a string or a number")
+
+
+def _plan_id(members: Members, at: str) -> str:
+    """The id of a plan; earlier versions of the schema spelled it `id`."""
+    old = "id" in members and "planId" not in members
+    return an_id(members, "id" if old else "planId", at)
 
 
 def _read_tool(update: Members, at: str) -> Members:
