@@ -1260,6 +1260,13 @@ def test_mixed_content_is_parts_a_frontend_can_show() -> None:
     assert contents(store)["r"] == content
 
 
+def test_a_result_of_no_parts_is_given_back_with_its_empty_content() -> None:
+    events = run(*call("c"), result("r", "c", []))
+    assert contents(took(events))["r"] == []
+    assert contents(took([*events, result("r", "c", "text")]))["r"] == "text"
+    assert contents(took([*events, result("r", "c", []), *text("r", "x")]))["r"] == "x"
+
+
 def test_text_takes_the_place_of_mixed_content_and_the_other_way_round() -> None:
     mixed = {"id": "u", "role": "user", "content": [{"type": "text", "text": "a"}]}
     plain = {"id": "u", "role": "user", "content": "b"}

@@ -595,7 +595,7 @@ class Thread:
     def _tool_result(self, event: Members) -> list[Event]:
         message_id, call_id = event["messageId"], event["toolCallId"]
         record = self._messages.get(message_id)
-        info = picked(event, "toolCallId", "subagentRunId", "metadata")
+        info = info_of(picked(event, "toolCallId", CONTENT, "subagentRunId", "metadata"))
         events: list[Event] = []
         anew = self._reset_old(message_id)
         if record is None:
