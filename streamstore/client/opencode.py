@@ -1,9 +1,11 @@
 """opencode end to end: its event stream, its state over REST, and what a user does in a session.
 
 Follow `/event` (one directory) or `/global/event`; at the opening and after each drop the state is
-read: sessions, messages page by page, status (a session that is not named is idle), todos, file
-changes, permissions and questions. Live events that come while it is read are newer and win; the
-store sees to that. Knows opencode's paths and the wire objects of its adapter; not how to connect.
+read: sessions (those that the server lists, which are its latest 100, and those the store knows),
+messages page by page, todos, file changes, and of each directory that one of these sessions is in
+the status (a session that is not named is idle), permissions and questions. Live events that come
+while it is read are newer and win; the store sees to that. Knows opencode's paths and the wire
+objects of its adapter; not how to connect.
 
 Sources: the paths and schemas of the published SDK (1.19.3), V1.
 """
@@ -51,7 +53,9 @@ class OpencodeClient:
         base_url: where the server is, such as `http://127.0.0.1:4096`.
         store: takes everything in; the client runs in the event loop of its owner.
         directory, workspace: which project; None: the one the server was started in.
-        global_events: follow `/global/event`, which brings the events of every project.
+        global_events: follow `/global/event`, which brings the events of every project. The
+            sessions that are listed are those of `directory` alone; of any other project, a session
+            is known once an event of it came, and read whole from the next read of the state on.
         follow: whether the messages of a session are read, by its info; None: of every session.
             What is live comes for every session.
         diffs: whether the file changes of those sessions are read, too; they may be large.
@@ -161,6 +165,8 @@ class OpencodeClient:
         tokens = {session_id: await read.token(session_id) for session_id in known}
         infos = _objects(await self._get("/session"), "/session")
         listed = {_id(info, "/session"): info for info in infos}
+        here = {info.get("directory") for info in infos}
+        elsewhere: dict[str, None] = {}
         gone = []
         for session_id in known:
             if session_id in listed or not session_id.startswith("ses"):
@@ -171,6 +177,7 @@ class OpencodeClient:
                 gone.append(session_id)
             else:
                 listed[session_id] = info
+                elsewhere.update(dict.fromkeys(_directory(info).values()))
         wire: dict[str, Any] = {"readFrom": tokens}
         for name, path in (
             ("status", "/session/status"),
@@ -178,8 +185,16 @@ class OpencodeClient:
             ("question", "/question"),
         ):
             found = await self._get(path, optional=True)
-            if found is not None:
-                wire[name] = found
+            if found is None:
+                continue
+            wire[name] = found
+            # These the server gives for one directory at a time: what works or waits in another
+            # one would look idle, and answered.
+            for directory in elsewhere:
+                if directory not in here:
+                    query = {"directory": directory}
+                    more = await self._get(path, optional=True, query=query)
+                    wire[name] = found = _joined(found, more, path)
         followed = [
             session_id
             for session_id, info in listed.items()
@@ -345,18 +360,29 @@ class OpencodeClient:
         if reply not in ("once", "always", "reject"):
             raise CallerError("a permission is answered by once, always or reject")
         body = {"reply": reply} if message is None else {"reply": reply, "message": message}
-        await self._act(_path("permission", request_id, "reply"), body)
+        query = self._directory_of("permissions", request_id)
+        await self._act(_path("permission", request_id, "reply"), body, query)
 
     async def reply_question(self, request_id: str, answers: Sequence[Sequence[str]]) -> None:
         """Answer a question: for each of its questions the labels that were chosen."""
         await self._act(
             _path("question", request_id, "reply"),
             {"answers": [list(answer) for answer in answers]},
+            self._directory_of("questions", request_id),
         )
 
     async def reject_question(self, request_id: str) -> None:
         """Turn a question down."""
-        await self._act(_path("question", request_id, "reject"), None)
+        query = self._directory_of("questions", request_id)
+        await self._act(_path("question", request_id, "reject"), None, query)
+
+    def _directory_of(self, name: str, request_id: str) -> dict[str, str]:
+        """Where a request waits: a server finds it in its own directory only."""
+        for session_id in self._store.session_ids():
+            session = self._store.session(session_id)
+            if session is not None and request_id in getattr(session, name):
+                return _directory(session.info)
+        return {}
 
     # -- requests ----------------------------------------------------------------------------------
 
@@ -382,18 +408,25 @@ class OpencodeClient:
         self._note_date(reply.headers.get("date"))
         return reply
 
-    async def _act(self, path: str, body: Any) -> Reply:
-        reply = await self._ask("POST", path, body=body)
+    async def _act(self, path: str, body: Any, query: Mapping[str, str] | None = None) -> Reply:
+        reply = await self._ask("POST", path, query=query, body=body)
         if not 200 <= reply.status < 300:
             raise RequestFailed(f"{path}: the server answered {reply.status}", reply.status)
         if reply.data and not reply.is_json:
             raise RequestFailed(f"{path}: the server does not know this request", reply.status)
         return reply
 
-    async def _get(self, path: str, *, optional: bool = False, missing: bool = False) -> Any:
+    async def _get(
+        self,
+        path: str,
+        *,
+        optional: bool = False,
+        missing: bool = False,
+        query: Mapping[str, str] | None = None,
+    ) -> Any:
         """What a read gave. `optional`: None where the server has no such path, or nothing there;
         `missing`: None where there is no such thing."""
-        reply = await self._ask("GET", path)
+        reply = await self._ask("GET", path, query=query)
         if reply.status == 404 and (optional or missing):
             return None
         if optional and reply.status == 200 and not reply.is_json:
@@ -422,6 +455,21 @@ def _checked(reply: Reply, path: str) -> Any:
     if not reply.is_json:
         raise RequestFailed(f"{path}: the server does not know this request", reply.status)
     return reply.json()
+
+
+def _directory(info: Mapping[str, Any]) -> dict[str, str]:
+    """The directory of a session as a query, empty where it names none."""
+    found = info.get("directory")
+    return {"directory": found} if type(found) is str and found else {}
+
+
+def _joined(found: Any, more: Any, path: str) -> Any:
+    """Two answers to one read, from two directories."""
+    if more is None:
+        return found
+    if isinstance(found, dict) and isinstance(more, dict):
+        return {**found, **more}
+    return [*_objects(found, path), *_objects(more, path)]
 
 
 def _objects(value: Any, path: str) -> list[dict[str, Any]]:

@@ -102,12 +102,16 @@ class OpencodeServer:
         random: decides how long reads take, at which bytes connections drop, how bytes are cut.
         drops: connections are dropped after a random number of bytes up to so many; None: never.
         page: most messages of one read.
+        home: the directory it was started in; None: all sessions are of one directory.
     """
 
-    def __init__(self, random: Random, drops: int | None = None, page: int = 2) -> None:
+    def __init__(
+        self, random: Random, drops: int | None = None, page: int = 2, home: str | None = None
+    ) -> None:
         self.random = random
         self.drops = drops
         self.page = page
+        self.home = home
         self.lag = 0.0
         self.state = State()
         self.subscribers: list[asyncio.Queue[bytes]] = []
@@ -170,14 +174,23 @@ class OpencodeServer:
         state, names = self.state, path.strip("/").split("/")
         headers = dict(JSON)
         value: Any
+        directory = query.get("directory", [self.home])[0]
+
+        def here(session_id: str) -> bool:
+            of = state.sessions.get(session_id, {}).get("directory")
+            return self.home is None or of == directory
+
         if names == ["session"]:
-            value = list(state.sessions.values())
+            value = [info for info in state.sessions.values() if here(info["id"])]
         elif names == ["session", "status"]:
             value = {
-                sid: status for sid, status in state.status.items() if status["type"] != "idle"
+                sid: status
+                for sid, status in state.status.items()
+                if status["type"] != "idle" and here(sid)
             }
         elif names in (["permission"], ["question"]):
-            value = list(getattr(state, names[0]).values())
+            asked = getattr(state, names[0]).values()
+            value = [request for request in asked if here(request["sessionID"])]
         elif names[0] == "session" and names[1] not in state.sessions:
             return Answer(404, JSON, [b"{}"])
         elif len(names) == 2:

@@ -267,6 +267,56 @@ def test_a_session_that_was_deleted_meanwhile_is_gone_and_one_beyond_the_list_is
     run(main())
 
 
+def test_what_works_and_waits_in_another_directory_still_does_after_a_read() -> None:
+    """The server says who is busy, and what is asked, for one directory at a time."""
+
+    async def main() -> None:
+        server = OpencodeServer(Random(1), home="/one")
+        store = StreamStore()
+        client = client_of(server, store, global_events=True)
+
+        def say(kind: str, session: str, **body: Any) -> None:
+            server.publish({"type": kind, "properties": {"sessionID": session, **body}})
+
+        def held() -> dict[str, Any]:
+            sessions = ((sid, store.session(sid)) for sid in store.session_ids())
+            return {
+                sid: (session.status.type, *session.permissions, *session.questions)
+                for sid, session in sessions
+                if session is not None and session.status is not None
+            }
+
+        async with client as connection:
+            await asyncio.sleep(5)
+            for name, directory in (("ses_1", "/one"), ("ses_2", "/t w o"), ("ses_3", "/three")):
+                info = {"id": name, "directory": directory, "time": {"created": 1, "updated": 1}}
+                say("session.created", name, info=info)
+                say("session.status", name, status={"type": "busy"})
+                say("permission.asked", name, id=f"per_{name}", permission="bash")
+                say("question.asked", name, id=f"que_{name}", questions=[])
+            await asyncio.sleep(5)
+            before = held()
+            assert before["ses_2"] == ("busy", "per_ses_2", "que_ses_2")
+            await connection.resync()
+            assert held() == before
+
+            say("session.status", "ses_2", status={"type": "idle"})
+            server.state.permission.pop("per_ses_2")  # and nobody says so
+            await connection.resync()
+            assert held() == {**before, "ses_2": ("idle", "que_ses_2")}
+
+            await client.reply_permission("per_ses_1", "once")
+            await client.reply_permission("per_ses_3", "once")
+            await client.reply_question("que_ses_2", [["yes"]])
+            await client.reject_question("que_ses_3")
+        requests = client._transport.requests  # type: ignore[attr-defined]
+        answers = [request.url.partition("?")[2] for request in requests if request.body]
+        one, two, three = "directory=%2Fone", "directory=%2Ft+w+o", "directory=%2Fthree"
+        assert answers == [one, three, two, three]
+
+    run(main())
+
+
 def test_a_read_that_fails_changes_nothing_and_is_made_again() -> None:
     events = recording("text_plain")
     failures = iter(
