@@ -31,10 +31,10 @@ _AGAIN_MS = 10.0
 class _Elsewhere:
     """An owner in another thread: work waits for it, one piece after the other."""
 
-    def __init__(self, clock: Clock, leave: Callable[[Work], object], knocks: bool) -> None:
+    def __init__(self, clock: Clock, leave: Callable[[Work], object]) -> None:
         self._clock = clock
         self._leave = leave
-        self._knocks = knocks  # whether whoever leaves work calls the owner
+        self._knocked = False  # the owner was told of bytes and has not come by yet
 
     async def run(self, work: Callable[[], T]) -> T:
         """Hand it over and wait; when cancelled it may still be done, as one whole."""
@@ -64,9 +64,20 @@ class _Elsewhere:
             except InboxFull:
                 await self._clock.sleep(_AGAIN_MS)
             else:
-                if self._knocks:
-                    self._leave(lambda: None if stream.ended else stream.feed(b""))
+                self._knock(stream)
                 return False
+
+    def _knock(self, stream: Stream) -> None:
+        """Bytes are work, too: whoever waits for some is woken, once for all that wait."""
+
+        def take() -> None:
+            self._knocked = False  # first: what is left from here on knocks again
+            if not stream.ended:
+                stream.feed(b"")
+
+        if not self._knocked:
+            self._knocked = True
+            self._leave(take)
 
 
 class BlockingConnection:
@@ -218,9 +229,7 @@ class BlockingConnection:
 
         self._loop = asyncio.get_running_loop()
         self._main = asyncio.current_task()
-        self._connection = connection = self._make(
-            _Elsewhere(self._clock, self._leave, self._post is not None)
-        )
+        self._connection = connection = self._make(_Elsewhere(self._clock, self._leave))
         async with connection:
             self._made.set()
             while connection.state != "ended":

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from queue import Empty, SimpleQueue
 from typing import Any
 
 import httpx
@@ -324,6 +325,24 @@ def test_the_blocking_twin_waits_only_as_long_as_it_is_told() -> None:
             with pytest.raises(CallerError, match="snapshot="):
                 connection.resync()
         assert not threads()
+
+
+def test_bytes_wake_a_poll_that_waits() -> None:
+    class Woken(SimpleQueue[Any]):
+        def get(self, block: bool = True, timeout: float | None = None) -> Any:
+            try:
+                return super().get(timeout=min(timeout or 0, 10))
+            except Empty:
+                assert timeout != 3_600, "nothing woke the owner"
+                raise
+
+    with serving(streamed(*frames(1, 3), hold=True)) as server:
+        store = StreamStore()
+        connection = connect_blocking(server.url, store=store, protocol="native")
+        connection._todo = Woken()
+        with connection:
+            while text_of(store) != "1 2 3 ":
+                connection.poll(3_600)
 
 
 def test_a_full_inbox_makes_the_server_wait_and_loses_nothing() -> None:
