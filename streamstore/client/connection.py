@@ -28,7 +28,7 @@ from .owning import Owner, SameLoop
 from .policy import Backoff, Place, PoisonWatch, Policy, between_events
 from .resuming import LastEventId, Resume, following
 from .resync import Fetch, Resync
-from .transport import AsyncioClock, Clock, Request, Response, Transport
+from .transport import AsyncioClock, Clock, Request, Response, Transport, headers_of
 from .watch import Silence, guarded, watched
 
 if TYPE_CHECKING:
@@ -707,7 +707,7 @@ def connect(
         adapter_named(protocol)
     if json is not None and body is not None:
         raise CallerError("give json= or body=, not both")
-    given = {name.lower(): value for name, value in (headers or {}).items()}
+    given = headers_of(headers)
     sent = {"accept": "text/event-stream", "cache-control": "no-store"}
     if json is not None:
         body = _json.dumps(json, ensure_ascii=False, separators=(",", ":")).encode()

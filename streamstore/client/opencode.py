@@ -30,7 +30,7 @@ from .opencode_ids import AscendingIds
 from .policy import Policy
 from .resuming import with_query
 from .resync import Read
-from .transport import AsyncioClock, Clock, Request, Transport
+from .transport import AsyncioClock, Clock, Request, Transport, headers_of
 
 #: Clocks of one machine differ by less, and an HTTP date is cut to a second.
 _SKEW_MS = 2_000
@@ -66,7 +66,7 @@ class OpencodeClient:
         transport, clock, chance: as for `connect`.
 
     Raises:
-        CallerError: the address is none, or httpx is needed and not installed.
+        CallerError: the address or a header is none, or httpx is needed and not installed.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class OpencodeClient:
         self._details = ("todo", "diff") if diffs else ("todo",)
         self._page = page
         self._reads = reads
-        self._headers = {name.lower(): value for name, value in (headers or {}).items()}
+        self._headers = headers_of(headers)
         self._policy = policy or POLICY
         self._own_transport = transport is None
         if transport is None:

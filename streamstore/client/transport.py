@@ -6,10 +6,17 @@ policy and no event.
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncGenerator, Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import attrs
+
+from ..errors import CallerError
+
+#: RFC 9110, 5.1 and 5.5: a token; no line break in a value, and no blank around it.
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_VALUE = re.compile(r"(?![ \t])[^\x00\n-\r]*(?<![ \t])|")
 
 
 @attrs.frozen(kw_only=True)
@@ -19,7 +26,7 @@ class Request:
     Attributes:
         method: upper case.
         url: absolute, `http` or `https`.
-        headers: names in lower case.
+        headers: names in lower case. Their values are not in its `repr`: they may be secret.
         body: None for none.
         credentials: False once a redirect left the origin that the credentials are for: the
             transport must not add any of its own either.
@@ -27,9 +34,32 @@ class Request:
 
     method: str = "GET"
     url: str
-    headers: Mapping[str, str] = attrs.field(factory=dict)
+    headers: Mapping[str, str] = attrs.field(factory=dict, repr=lambda headers: repr(list(headers)))
     body: bytes | None = None
     credentials: bool = True
+
+
+def headers_of(given: Mapping[str, Any] | None) -> dict[str, str]:
+    """What a caller gave as headers, with names in lower case.
+
+    >>> headers_of({"Authorization": "Bearer abc"})
+    {'authorization': 'Bearer abc'}
+
+    Raises:
+        CallerError: that cannot be sent. It does not say what the value was.
+    """
+    headers = {}
+    for name, value in (given or {}).items():
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            raise CallerError(f"{name!r:.80} is no name of a header")
+        if not isinstance(value, str):
+            raise CallerError(f"the header {name!r:.80} must be a string")
+        if not _VALUE.fullmatch(value):
+            raise CallerError(
+                f"the header {name!r:.80} has a line break in its value, or blanks around it"
+            )
+        headers[name.lower()] = value
+    return headers
 
 
 class Response(Protocol):

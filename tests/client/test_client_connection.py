@@ -1369,3 +1369,28 @@ def test_the_head_of_a_request_says_what_is_wanted() -> None:
     assert transport.requests[0].headers == {
         "accept": "text/event-stream, */*", "cache-control": "no-store",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("authorization", "Bearer hidden\n"),
+        ("Authorization", " hidden"),
+        ("cookie", "hid\r\nden"),
+        ("cookie", b"hidden"),
+        ("cookie", None),
+        ("a b", "hidden"),
+        ("", "hidden"),
+    ],
+)
+def test_a_header_that_cannot_be_sent_is_said_at_once_and_not_shown(name: str, value: Any) -> None:
+    with pytest.raises(CallerError) as caught:
+        connect(
+            URL, store=StreamStore(), headers={name: value}, transport=VirtualTransport(served())
+        )
+    assert repr(name) in str(caught.value) and "hid" not in str(caught.value)
+
+
+def test_a_request_does_not_show_what_its_headers_say() -> None:
+    request = Request(url=URL, headers={"authorization": "Bearer hidden"})
+    assert "authorization" in repr(request) and "hidden" not in repr(request)
