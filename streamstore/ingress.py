@@ -608,7 +608,8 @@ class Ingress:
             self._step(step, session, epoch)
         if positioned:
             self._cover(event, session)
-        stages.resync.pop(session.id, None)
+        if positioned or session.emptied < epoch:
+            stages.resync.pop(session.id, None)  # else what was removed since the read is owed
         return ACCEPTED
 
     def _step(self, step: Any, session: SessionRow, epoch: int) -> None:

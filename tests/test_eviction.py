@@ -230,6 +230,26 @@ def test_one_that_its_server_goes_on_with_is_asked_for(
     assert not store.health.resync
 
 
+@pytest.mark.parametrize("sequencing", ["session", "sparse", "none"])
+def test_a_state_that_restores_nothing_is_asked_for_again(sequencing: str) -> None:
+    """Without `readFrom` it may have been read before the eviction: it brings nothing back."""
+    bench = Bench(sequencing, sessions=1)
+    bench.take(said("a", "gone", seq=1))
+    bench.take(said("b", seq=1))
+    assert bench.evict() == ("a",)
+    update = {"type": "session.updated", "sessionId": "a", "whole": True, "info": {"title": "t"}}
+    bench.take({**update, "seq": 2})
+    asked = dict(bench.store.resync)
+    assert asked.keys() == {"a"}
+    wire = {"type": "snapshot", "sessionId": "a", "messages": [fetched("m", (0, "again"))],
+            "complete": True}  # fmt: skip
+    assert bench.take(wire) == ["accepted"]
+    assert bench.store.messages("a") == () and bench.store.resync == asked
+    assert bench.take({**wire, "readFrom": bench.store.begin_read("a")}) == ["accepted"]
+    assert [part.text for part in bench.store.parts("a", "m")] == ["again"]
+    assert not bench.store.resync
+
+
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_nothing_stays_of_sessions_whose_tombstones_are_forgotten(protocol: str) -> None:
     # What adapters remember from response to response goes, too.
