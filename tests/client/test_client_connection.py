@@ -14,7 +14,7 @@ import pytest
 from recordings import PROTOCOLS, cases
 from virtual import EVENT_STREAM, Answer, VirtualClock, VirtualTransport, events, run, served
 
-from streamstore import CallerError, Limits, StreamStore, UnknownProtocol
+from streamstore import CallerError, Limits, Stream, StreamStore, UnknownProtocol
 from streamstore.client import (
     AfterSeq,
     Connection,
@@ -28,6 +28,7 @@ from streamstore.client import (
     TooManyRedirects,
     connect,
 )
+from streamstore.client.owning import SameLoop
 from streamstore.events import MessageOpened, MessageUpdated
 from streamstore.ticks import ManualTicks
 
@@ -872,6 +873,25 @@ def test_a_sloppy_end_is_an_error_only_where_the_store_shows_a_cut(body: Any, wh
     assert (connection.error is None) == whole
     assert bool(cut_parts(store)) == ("part" in str(connection.error))
     assert [part.text for part in store.parts("main", "c1")] == ["hello there"]
+
+
+@pytest.mark.parametrize("end", [b"\n\n", b"\r\r", b"\r\n\r\n", b"\n\r", b"\n", b""])
+def test_a_whole_answer_of_which_the_store_was_fed_half_is_whole(end: bytes) -> None:
+    """The owner of the store may stop in the middle of an event; the server did not."""
+
+    class Full(SameLoop):
+        fed = 0
+
+        async def feed(self, stream: Stream, data: bytes) -> bool:
+            self.fed += 1
+            return await super().feed(stream, data) if self.fed <= 2 else True
+
+    first, second = frames(1, 2)
+    body = [first, second[:20], second[20:].rstrip() + end]
+    connection, store = answered(body, "native", owner=Full())
+    assert text_of(store) == "1 "
+    reason = "an event was cut off" if end in (b"\n", b"") else "None"
+    assert reason in str(connection.error)
 
 
 def test_a_protocol_whose_messages_have_no_end_ends_with_its_answer() -> None:
