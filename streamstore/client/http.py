@@ -38,6 +38,8 @@ class HttpxTransport:
         """Send a request and wait for the head of its answer; see `Transport.open`."""
         httpx = _httpx()
         client = self._client
+        if client.is_closed:
+            raise CallerError("this transport was closed: make another one, or another client")
         # Compressed, an event waits until a block is full.
         headers = {"accept-encoding": "identity", **request.headers}
         pairs = [(name.encode("ascii"), text.encode("utf-8")) for name, text in headers.items()]

@@ -251,6 +251,8 @@ def test_what_failed_before_it_was_sent_says_so() -> None:
         with pytest.raises(CallerError):
             await transport.open(Request(url="http://h/\x00"))
         await transport.aclose()
+        with pytest.raises(CallerError, match="closed"):
+            await transport.open(Request(url=url))
 
     asyncio.run(main())
 
