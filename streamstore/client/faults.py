@@ -12,12 +12,14 @@ class ConnectionLost(RemoteError):
     """The network failed, or the server broke off; a new attempt may help.
 
     `sent` is False where the request surely never reached the server, so that even a request
-    that must not be made twice may be made again. Transports raise it.
+    that must not be made twice may be made again. `after_ms` is how long the server asks to be
+    left alone, None where it does not say. Transports raise it, and functions that fetch a state.
     """
 
-    def __init__(self, message: str, *, sent: bool = True) -> None:
+    def __init__(self, message: str, *, sent: bool = True, after_ms: float | None = None) -> None:
         super().__init__(message)
         self.sent = sent
+        self.after_ms = after_ms
 
 
 class StreamSilent(ConnectionLost):

@@ -27,7 +27,7 @@ from .asking import Reply, ask
 from .connection import Connection, connect
 from .faults import ConnectionLost, RequestFailed
 from .opencode_ids import AscendingIds
-from .policy import Policy
+from .policy import Policy, retry_after
 from .resuming import with_query
 from .resync import Read
 from .transport import AsyncioClock, Clock, Request, Transport, headers_of
@@ -256,7 +256,7 @@ class OpencodeClient:
             reply = await self._ask("GET", path, query=query)
             if reply.status == 404:
                 return None
-            pages.append(_objects(_checked(reply, path), path))
+            pages.append(_objects(self._checked(reply, path), path))
             cursor = reply.headers.get("x-next-cursor")
             if not cursor:
                 break
@@ -431,7 +431,17 @@ class OpencodeClient:
             return None
         if optional and reply.status == 200 and not reply.is_json:
             return None  # old servers answer what they do not know with their web page
-        return _checked(reply, path)
+        return self._checked(reply, path)
+
+    def _checked(self, reply: Reply, path: str) -> Any:
+        if reply.status in (408, 425, 429) or reply.status >= 500:
+            after_ms = retry_after(reply.headers.get("retry-after"), self._clock.wall())
+            raise ConnectionLost(f"{path}: the server answered {reply.status}", after_ms=after_ms)
+        if reply.status != 200:
+            raise RequestFailed(f"{path}: the server answered {reply.status}", reply.status)
+        if not reply.is_json:
+            raise RequestFailed(f"{path}: the server does not know this request", reply.status)
+        return reply.json()
 
     def _note_date(self, value: str | None) -> None:
         if value is None:
@@ -445,16 +455,6 @@ class OpencodeClient:
 
 def _path(*parts: str) -> str:
     return "".join("/" + quote(part, safe="") for part in parts)
-
-
-def _checked(reply: Reply, path: str) -> Any:
-    if reply.status in (408, 425, 429) or reply.status >= 500:
-        raise ConnectionLost(f"{path}: the server answered {reply.status}")
-    if reply.status != 200:
-        raise RequestFailed(f"{path}: the server answered {reply.status}", reply.status)
-    if not reply.is_json:
-        raise RequestFailed(f"{path}: the server does not know this request", reply.status)
-    return reply.json()
 
 
 def _directory(info: Mapping[str, Any]) -> dict[str, str]:

@@ -3,8 +3,8 @@
 - Subscribe first: a fetch starts when a stream is open and live.
 - Requests while one runs, or within `Policy.resync_pause_ms`, are one further run behind it: a
   storm of reconnects ends in one trailing resync.
-- One that fails is tried again after a wait that grows; nothing of it was taken in, and whoever
-  waits for it (the resume position, above all) goes on waiting.
+- One that fails is tried again after a wait that grows, or that the server asks for; nothing of it
+  was taken in, and whoever waits for it (the resume position, above all) goes on waiting.
 
 Knows the store and how to wait; not how a state is fetched.
 """
@@ -18,7 +18,7 @@ import attrs
 
 from ..errors import CallerError
 from ..pipeline import Stream, StreamStore
-from .faults import PoisonedStream, SnapshotRefused
+from .faults import ConnectionLost, PoisonedStream, SnapshotRefused
 from .owning import Owner
 from .policy import Backoff, Policy
 from .transport import Clock
@@ -178,7 +178,8 @@ class Resync:
                         ) from error
                     self._everything = True
                     self._changed()
-                    await self._clock.sleep(backoff.next(self._chance()))
+                    after_ms = error.after_ms if isinstance(error, ConnectionLost) else None
+                    await self._clock.sleep(backoff.next(self._chance(), after_ms))
                     continue
                 if not applied:
                     self._everything = True

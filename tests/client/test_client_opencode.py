@@ -345,6 +345,23 @@ def test_a_read_that_fails_changes_nothing_and_is_made_again() -> None:
     run(main())
 
 
+def test_a_read_is_made_again_when_the_server_wants_it() -> None:
+    busy = iter([Answer(429, {"retry-after": "90"}), Answer(503, {"retry-after": "x"})])
+
+    async def main() -> None:
+        server = OpencodeServer(Random(1))
+        for event in recording("text_plain"):
+            server.publish(event)
+        server.fail = lambda path: next(busy, None) if path.endswith("/message") else None
+        async with client_of(server, StreamStore()) as connection:
+            await asyncio.sleep(85)
+            assert server.reads.count("/session") == 1 and not connection.status.synced
+            await asyncio.sleep(25)
+            assert server.reads.count("/session") == 3 and connection.status.synced
+
+    run(main())
+
+
 def test_an_old_server_answers_what_it_does_not_know_with_a_page() -> None:
     events = recording("text_plain")
     page = lambda: Answer(200, {"content-type": "text/html"}, [b"<html>"])  # noqa: E731
