@@ -25,7 +25,7 @@ from ..protocols import adapter_named, adapters
 from .answers import Later, Opened, Redirected, TooOld, judge, origin_of
 from .faults import ConnectionLost, PoisonedStream, StreamRefused, TooManyRedirects
 from .owning import Owner, SameLoop
-from .policy import Backoff, Place, PoisonWatch, Policy, between_events
+from .policy import IDLE_MS, Backoff, Place, PoisonWatch, Policy, between_events
 from .resuming import LastEventId, Resume, following
 from .resync import Fetch, Resync
 from .transport import AsyncioClock, Clock, Request, Response, Transport, headers_of
@@ -373,6 +373,7 @@ class Connection:
         except ConnectionLost as error:
             lost = error
         finally:
+            quiet_ms = self._clock.now() - silence.last
             if self._resync is not None:
                 self._resync.live(None)
             if passage.opened_at is not None:
@@ -394,7 +395,8 @@ class Connection:
             return None
         moved = self.position != position
         place = Place(self.position, end.received, passage.size)
-        if self._poison.ended(place, passage.tail, end.repeated, moved):
+        repeated = end.repeated and quiet_ms < IDLE_MS
+        if self._poison.ended(place, passage.tail, repeated, moved):
             raise PoisonedStream(
                 f"{self._poison.times} connections in a row ended at the same place, after "
                 f"{end.received} events ({passage.size} bytes)"

@@ -49,7 +49,8 @@ class Policy:
         silence_ms: the same where no heartbeat is known. A comment is a byte.
         redirects: followed in a row; one more ends the connection.
         same_place: so many connections in a row that end at the same place without any progress,
-            or fetched states that the store refuses, end it with a reason.
+            or fetched states that the store refuses, end it with a reason. An end between two
+            events after a silence of seconds is none.
         resync_pause_ms: at least so long between two resyncs, and before the store is asked
             whether it wants one; requests meanwhile are one.
         head_ms: how long a GET may take until the head of its answer is there: a server that is
@@ -160,6 +161,10 @@ def retry_after(value: str | None, wall_ms: float) -> float | None:
         return None
     return max(0.0, at - wall_ms)
 
+
+#: A server that said so long nothing before the end was idle, whatever it says again at each
+#: opening: the watchdog or a proxy's time limit ended that. What an event kills dies sooner.
+IDLE_MS = 5_000
 
 #: Ends of bytes with which no event is open: a blank line, however its lines end.
 _BETWEEN = (b"\n\n", b"\r\r", b"\n\r\n", b"\n\r")

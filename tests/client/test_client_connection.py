@@ -654,6 +654,22 @@ def test_the_same_poison_event_again_and_again_ends_with_a_reason() -> None:
     assert len(transport.requests) == 6
 
 
+@pytest.mark.parametrize("drop", [True, False], ids=["a proxy's limit", "the watchdog"])
+def test_an_idle_server_that_says_all_again_at_each_opening_is_no_poison(drop: bool) -> None:
+    """It has nothing more to say and no heartbeat: it is asked again for as long as it is."""
+    idle = events(*frames(1, 3), 30_000, drop=drop)
+    store = StreamStore()
+    transport = VirtualTransport(served(*[idle] * 20, events(*frames(1, 4), drop=False)))
+    connection = run(after(make(transport, store), 3_600_000))
+    assert len(transport.requests) > 20 and connection.error is None
+    assert text_of(store) == "1 2 3 4 "
+
+
+def test_silence_in_the_middle_of_an_event_is_poison() -> None:
+    transport = VirtualTransport(served(events(*frames(1, 3), b"data: {", drop=False)))
+    assert isinstance(run(ended(make(transport))), PoisonedStream)
+
+
 def test_progress_between_is_no_poison() -> None:
     number = 0
 
