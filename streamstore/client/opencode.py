@@ -300,7 +300,10 @@ class OpencodeClient:
         `parts` are further parts as opencode takes them (`file`, `agent`, ...); `options` further
         members of the request (`agent`, `model`, `system`, ...). Confirmed part by part: what the
         server takes over stays. On any error, and when cancelled, what it has not confirmed is
-        taken back; if it had got the message all the same, the stream brings it.
+        taken back; if it had got the message all the same, the stream brings it. The server answers
+        before it stores: where that fails (it does not know the agent, it cannot read a file), the
+        session's `errors` say why, and what it did not store stays local until the program takes it
+        back with `store.apply(MessageRollback(...))`.
 
         Raises:
             RequestFailed: the server refuses. ConnectionLost: it did not answer.
