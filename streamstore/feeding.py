@@ -20,7 +20,7 @@ from .jsonpatch import MISSING
 from .logs import NO_EVENTS, STDIN, Log, UnreadableLog
 from .model import Sequencing
 from .pipeline import Policy, Stream, StreamStore
-from .protocols import adapter_named, adapters
+from .protocols import adapter_named, adapters, detect
 from .verdicts import MISSING_EXTRA
 
 #: Feeds one log into its stream.
@@ -28,6 +28,7 @@ FeedLog: TypeAlias = Callable[[Stream, Log], object]
 #: Takes a line about what a durable log lost.
 Tell: TypeAlias = Callable[[str], object]
 
+_ARRAY = "an array of events: a log has each on a line of its own, as jq -c '.[]' writes them"
 _UNUSABLE = frozenset(("malformed", "unknown"))
 
 
@@ -186,7 +187,11 @@ def feed_bytes(stream: Stream, log: Log) -> None:
 
 
 def _feed_state(stream: Stream, log: Log) -> None:
-    verdict = stream.ingest(log.state())
+    state = log.state()
+    verdict = stream.ingest(state)
+    unknown = stream.protocol is None or not verdict.taken
+    if unknown and isinstance(state, list) and any(map(detect, state)):
+        raise UnreadableLog(log.name, _ARRAY)
     if stream.protocol is None:
         raise UnreadableLog(log.name, f"no protocol knows such a state; {_names()}")
     if not verdict.taken:

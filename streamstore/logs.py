@@ -34,7 +34,7 @@ from .log.faults import LogError
 from .log.lines import STARTS, NoLog, Scan, looks_like_log
 from .log.opening import is_sqlite, read_log
 from .log.records import Loss, Record
-from .sight import Sight
+from .sight import Sight, is_utf16
 
 #: Standard input, as a log's name.
 STDIN = "-"
@@ -44,7 +44,7 @@ ARRIVALS = "arrival_ms.json"
 STEP_MS = 20.0
 
 #: What is said of a log in which there is nothing for a store.
-NO_EVENTS = "holds no events (it is neither an event stream nor JSON lines)"
+NO_EVENTS = "holds no events"
 
 _CHUNK = 64 * 1024
 _TELLING_BYTES = max(map(len, STARTS))  # of a durable log
@@ -126,6 +126,7 @@ class Log:
     _given: Iterator[Record] | Iterator[bytes] | None = attrs.field(
         default=None, eq=False, repr=False, alias="given"
     )
+    _judged: bool = attrs.field(default=False, eq=False, repr=False, alias="is_judged")
     _judging: Callable[[str], object] | None = attrs.field(
         default=None, eq=False, repr=False, alias="judging"
     )
@@ -192,14 +193,15 @@ class Log:
             seen.add(number)
             yield attrs.evolve(self, connection=number, given=group)
 
-    def judged(self, tell: Callable[[str], object]) -> Log:
+    def judged(self, tell: Callable[[str], object] | None = None) -> Log:
         """The same log, that says when it was read to its end what no store takes of it.
 
-        `tell` gets one line about lines that are over the limits; a store only counts them. Then
-        reading raises `UnreadableLog` where nothing in it is an event. A durable log was written by
-        who knew events: of one only the lines are told.
+        `tell` gets one line about lines that are over the limits; a store only counts them. Without
+        it lines may be as long as they like. Then reading raises `UnreadableLog` where nothing in
+        it is an event. A durable log was written by who knew events: of one only the lines are
+        told.
         """
-        return attrs.evolve(self, judging=tell)
+        return attrs.evolve(self, is_judged=True, judging=tell)
 
     def _is_durable(self) -> bool:
         """Whether it is a file that this library wrote; what is wrong with it is said elsewhere."""
@@ -213,23 +215,26 @@ class Log:
     def _open(self) -> tuple[Iterator[Record] | None, Iterator[bytes]]:
         """Its records, where this library wrote it, else its bytes; judged where that is wanted."""
         records, chunks = self._source()
-        if self._judging is None:
-            return records, chunks
         if records is None:
-            return None, self._judge(chunks, self._judging)
-        return self._judge_records(records, self._judging), chunks
+            return None, self._judge(chunks, self._judging) if self._judged else chunks
+        if self._judging is not None:
+            records = self._judge_records(records, self._judging)
+        return records, chunks
 
     def _judge(
-        self, chunks: Iterator[bytes], tell: Callable[[str], object]
+        self, chunks: Iterator[bytes], tell: Callable[[str], object] | None
     ) -> Generator[bytes, None, None]:
         sight = Sight()
         for chunk in chunks:
             sight.look(chunk)
             yield chunk
         sight.end()
+        if sight.skipped and tell is None:
+            return
         if sight.is_none:
-            raise UnreadableLog(self.label, sight.too_long("no other event is in it") or NO_EVENTS)
-        if sight.skipped:
+            problem = sight.too_long("no other event is in it") or f"{NO_EVENTS} ({sight.kind})"
+            raise UnreadableLog(self.label, problem)
+        if sight.skipped and tell is not None:
             tell(f"{self.label}: {sight.too_long('left out')}")
 
     def _judge_records(
@@ -365,7 +370,8 @@ class Log:
         try:
             return decode_json(data)
         except MalformedEvent as error:
-            raise UnreadableLog(self.name, str(error)) from error
+            problem = "text in UTF-16: save it as UTF-8" if is_utf16(data) else str(error)
+            raise UnreadableLog(self.name, problem) from error
 
     def _arrivals(self) -> Sequence[float]:
         if self.name == STDIN:

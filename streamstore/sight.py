@@ -13,6 +13,7 @@ from .limits import Limits
 _LIMITS = Limits()
 _NAME_ROOM = 8  # so many bytes of a line tell which field of an event stream it is
 _BOM = b"\xef\xbb\xbf"
+_HEAD_ROOM = 64  # so many bytes of a log tell what else it is
 
 
 class Sight:
@@ -37,11 +38,24 @@ class Sight:
         self._other = False  # a line that is none
         self._line = bytearray()  # the start of an unfinished one: as much of it as may be read
         self._size = 0
+        self._head = b""
 
     @property
     def is_none(self) -> bool:
         """Whether something is in it and nothing of that is an event that a store takes."""
         return not self._found and (self._other or self.skipped > 0)
+
+    @property
+    def kind(self) -> str:
+        """What a log that is none seems to be."""
+        if is_utf16(self._head):
+            return "it is text in UTF-16: save it as UTF-8"
+        if self._head.removeprefix(_BOM).lstrip()[:1] in (b"{", b"["):
+            return (
+                "no line of it is JSON by itself: where a value takes several lines, jq -c . "
+                "writes it on one"
+            )
+        return "it is neither an event stream nor JSON lines"
 
     def too_long(self, and_so: str) -> str:
         """What to say of lines that are too long; "" when there are none."""
@@ -57,6 +71,8 @@ class Sight:
 
     def look(self, data: bytes) -> None:
         """Look at more bytes, cut anywhere."""
+        if len(self._head) < _HEAD_ROOM:
+            self._head += data[: _HEAD_ROOM - len(self._head)]
         if not self._found or len(data) > self._bound:
             for line in data.splitlines(keepends=True):
                 self._hold(line.rstrip(b"\r\n"))
@@ -105,6 +121,17 @@ class Sight:
         room = (_NAME_ROOM if self._found else self._bound) - len(self._line)
         if room > 0:
             self._line += piece[:room]
+
+
+def is_utf16(head: bytes) -> bool:
+    """Whether the first bytes of a text are those of UTF-16, as some editors and shells write it.
+
+    >>> is_utf16("{}".encode("utf-16")), is_utf16("{}".encode("utf-16-le")), is_utf16(b"{}")
+    (True, True, False)
+    """
+    zeros = [byte == 0 for byte in head[:4]]
+    marked = head.startswith((b"\xff\xfe", b"\xfe\xff"))
+    return marked or zeros in ([False, True] * 2, [True, False] * 2)
 
 
 def _is_event(line: bytes) -> bool:

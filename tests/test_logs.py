@@ -649,7 +649,14 @@ JUDGED: dict[str, tuple[bytes, str, str]] = {
     "numbers": (b"1\n2\n", "holds no events", ""),
     "what starts like JSON": (b"<p>\n{\n  x: y\n}\n", "holds no events", ""),
     "half a line": (b'{"a": 1', "holds no events", ""),
-    "UTF-16": ('{"a": 1}\n'.encode("utf-16") * 9, "holds no events", ""),
+    "UTF-16": ('{"a": 1}\n'.encode("utf-16") * 9, r"holds no events \(it is text in UTF-16", ""),
+    "UTF-16 without a mark": ('{"a": 1}\n'.encode("utf-16-be"), r".* \(it is text in UTF-16", ""),
+    "zeros": (b"\0" * 9000, r"holds no events \(it is neither", ""),
+    "JSON over several lines": (
+        b'\xef\xbb\xbf\n[\n{\n  "a": 1\n}\n]',
+        r".* \(no line of it is JSON by",
+        "",
+    ),
     "a line at the limit": (sized(_LINE) + b"\n", "", ""),
     "a line over it": (sized(_LINE + 1) + b"\n", "a line of 8,388,609 bytes is over", ""),
     "a broken one": (sized(_LINE + 1, b"{", b""), "a line of 8,388,609 bytes is over", ""),
@@ -694,6 +701,26 @@ def test_a_judged_log_says_what_no_store_takes(
         list(read(log))
     assert len(lines) == bool(told)
     assert all(line.startswith(f"{name}: {told}") for line in lines)
+
+
+def test_without_who_is_told_a_judged_log_may_have_lines_of_any_length(tmp_path: Path) -> None:
+    """Those who have no limits know a log of one long line, and a file that is none."""
+    long = Log(write(tmp_path / "log", sized(_LINE + 1) + b"\n")).judged()
+    assert sum(map(len, long.chunks())) == _LINE + 2
+    with pytest.raises(UnreadableLog, match=r"holds no events \(it is neither"):
+        list(Log(write(tmp_path / "prose", b"x\ny")).judged().chunks())
+
+
+@pytest.mark.parametrize("protocol", ["auto", "native"])
+def test_an_array_of_events_is_told_apart_from_a_state(tmp_path: Path, protocol: str) -> None:
+    name = write(tmp_path / "talk.json", b'[{"type": "message.opened", "messageId": "m"}]')
+    with pytest.raises(UnreadableLog, match=r"talk.json: an array of events: a log has each on a"):
+        feed_all(StreamStore(), connections([name]), protocol)
+
+
+def test_a_state_in_another_encoding_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UnreadableLog, match=r"s.json: text in UTF-16: save it as UTF-8"):
+        Log(write(tmp_path / "s.json", '{"a": 1}'.encode("utf-16"))).state()
 
 
 def test_a_log_is_judged_as_a_store_takes_it(tmp_path: Path) -> None:

@@ -136,8 +136,11 @@ def test_what_is_no_log_says_so(tmp_path):
         Log.read(tmp_path / "empty")
     with pytest.raises(UnreadableLog, match="No such file"):
         Log.read(tmp_path / "missing")
-    with pytest.raises(UnknownProtocol, match="1 events"):
+    with pytest.raises(UnknownProtocol, match=r"other.jsonl: no protocol recognised in 1 events"):
         Log.read(tmp_path / "other.jsonl")
+    (tmp_path / "pretty.jsonl").write_bytes(b'{\n  "type": "x"\n}\n')
+    with pytest.raises(UnreadableLog, match="no line of it is JSON by itself"):
+        Log.read(tmp_path / "pretty.jsonl", protocol="native")
     with pytest.raises(UnknownProtocol, match="native"):
         Log.of([delta(1, "a")], protocol="nonsense")
     with pytest.raises(CallerError, match="sequencing"):

@@ -108,7 +108,7 @@ class Log:
 
         Raises:
             UnreadableLog: a file is not there or holds something else.
-            UnknownProtocol: as `of`.
+            UnknownProtocol: as `of`; says of which file.
             CallerError: there are several connections and none is named, or not so many.
         """
         found = connections([fspath(path) for path in paths])
@@ -117,7 +117,15 @@ class Log:
         place = 1 if connection is None else connection
         if not 1 <= place <= len(found):
             raise CallerError(f"there is no connection {connection}, but {len(found)} of them")
-        return cls.of_connection(found[place - 1], protocol=protocol, sequencing=sequencing)
+        chosen = found[place - 1]
+        if chosen.log is not None:
+            chosen = attrs.evolve(chosen, log=chosen.log.judged())
+        if protocol != "auto":
+            adapter_named(protocol)
+        try:
+            return cls.of_connection(chosen, protocol=protocol, sequencing=sequencing)
+        except UnknownProtocol as error:
+            raise UnknownProtocol(f"{chosen.name}: {error}") from None
 
     @classmethod
     def of_connection(

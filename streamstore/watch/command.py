@@ -212,7 +212,7 @@ def _events_of(logs: Iterable[Log]) -> Iterator[TimedEvent | None]:
     for number, log in enumerate(logs):
         if number:
             yield None
-        yield from log.events()
+        yield from log.judged().events()
 
 
 def _limits(arguments: argparse.Namespace) -> HistoryLimits:
