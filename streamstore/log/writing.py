@@ -90,7 +90,9 @@ class LogWriter(LogReader):
         if not is_number(connection):
             raise CallerError("connection must be an integer from 0")
         if len(data) > PAYLOAD_BYTES:
-            raise LimitError(f"a payload of {len(data)} bytes; at most {PAYLOAD_BYTES} are kept")
+            raise LimitError(
+                f"a payload of {len(data):,} bytes; at most {PAYLOAD_BYTES:,} are kept"
+            )
         if event_id or name:
             _check_names(event_id, name)
         if self.position == MAX_NUMBER:

@@ -18,13 +18,14 @@ from typing import Any, NamedTuple
 
 from ..adapters.base import Declaration
 from ..decoding import decode_json
-from ..errors import CallerError, MalformedEvent
+from ..errors import CallerError, LimitError, MalformedEvent
 from ..feeding import arriving, connections
 from ..log import LogReader, LogWriter, Loss, Record, open_log, read_log
 from ..log.opening import is_sqlite
 from ..logs import NO_EVENTS, STEP_MS, Log, UnreadableLog
 from ..model import SEQUENCINGS, Sequencing
 from ..protocols import adapter_named, detect
+from ..sight import Sight
 from ..sse import EventStreamParser
 from .faults import adds_up
 
@@ -188,7 +189,8 @@ def open_tape(
 ) -> Tape:
     """Open a log, or the logs and fetched states of one recording in their order.
 
-    `tell` hears of damage. Copying costs one pass over the log, and its size on the disk.
+    `tell` hears of damage, and of events that are too long to be sent or for the store of who
+    follows them. Copying costs one pass over the log, and its size on the disk.
 
     Raises:
         UnreadableLog: it cannot be read, or holds no event.
@@ -235,7 +237,7 @@ def _copied(paths: Sequence[str], protocol: str, tell: Tell) -> Tape:
     try:
         path = os.path.join(folder, "log.sqlite")
         with open_log(path) as copy:
-            copying = _Copying(copy, protocol)
+            copying = _Copying(copy, protocol, tell)
             for connection in arriving(recording, tell):
                 states += [(copy.position, state.state()) for state in connection.before]
                 if connection.log is not None:
@@ -262,8 +264,9 @@ def _last(reader: LogReader) -> int:
 class _Copying:
     """Appends logs, one behind the other, as whole frames."""
 
-    def __init__(self, copy: LogWriter, protocol: str) -> None:
+    def __init__(self, copy: LogWriter, protocol: str, tell: Tell) -> None:
         self._copy = copy
+        self._tell = tell
         self._named = protocol == "auto" or adapter_named(protocol).declaration.event_names
         self._connections = 0
         self._file: str | None = None  # of the last log, whose times go on in the next one
@@ -276,7 +279,8 @@ class _Copying:
         self._file = log.name
         last = self._last if same else None
         self.tail = b""
-        for event in log.events():
+        sent = Sight()
+        for event in log.judged().events():
             if event.says is None:
                 # No event, but what official clients make of it is their business.
                 if len(event.data) <= _TAIL_BYTES and event.data.lstrip()[:1] not in (b"{", b"["):
@@ -288,9 +292,17 @@ class _Copying:
                 self._at += STEP_MS
             last = self._last = event.at
             body, event_id = _framed(event.data, event.says, self._named)
-            self._copy.append(
-                body, time_ms=int(self._at), event_id=event_id, connection=self._connections
-            )
+            try:
+                self._copy.append(
+                    body, time_ms=int(self._at), event_id=event_id, connection=self._connections
+                )
+            except LimitError as error:
+                self._tell(f"{log.label}: an event is left out: {error}")
+                continue
+            if len(body) > Sight.harmless:  # else none of its lines can be too long
+                sent.look(body)
+        if sent.skipped:
+            self._tell(f"{log.label}: {sent.too_long('sent as it is')}")
         self._connections += 1
 
 

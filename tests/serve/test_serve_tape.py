@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from streamstore import CallerError, StreamStore
+from streamstore import CallerError, Limits, StreamStore
 from streamstore.log import open_log
+from streamstore.log.writing import PAYLOAD_BYTES
 from streamstore.logs import UnreadableLog
 from streamstore.serve.tape import Tape, open_tape
 from streamstore.testing import sample
@@ -180,7 +181,8 @@ def test_what_is_damaged_is_told_once_and_the_rest_is_played(tmp_path: Path) -> 
         ("a.sqlite", None, "No such file"),
         ("a.sqlite", b"x" * 2000, "no log of streamstore"),
         ("a.sse", b"", "holds no events"),
-        ("a.sse", b"nothing\n", "holds no events"),
+        ("a.sse", b"nothing\n", r"holds no events \(it is neither"),
+        ("a.jsonl", b'{\n  "type": "x"\n}\n', "no line of it is JSON by itself"),
         ("a.sse.gz", b"\x1f\x8b\x08", "gzip"),
     ],
 )
@@ -195,6 +197,22 @@ def test_what_cannot_be_read_is_said_in_one_line_and_leaves_no_file(
         open_tape([tmp_path / name])
     assert "\n" not in str(caught.value) and name in str(caught.value)
     assert not list((tmp_path / "temp").iterdir())
+
+
+def test_events_that_are_too_long_are_told_and_the_rest_is_played(tmp_path: Path) -> None:
+    log = tmp_path / "talk.jsonl"
+    wires = [
+        {"type": "block.delta", "messageId": "m", "blockIndex": 0, "seq": seq, "text": "x" * size}
+        for seq, size in ((1, 1), (2, Limits().event_line_bytes), (3, PAYLOAD_BYTES), (4, 1))
+    ]
+    log.write_text("".join(json.dumps(wire) + "\n" for wire in wires))
+    told: list[str] = []
+    tape = open_tape([log], tell=told.append)
+    assert [event.body.count(b'"seq": 3') for event in tape.events()] == [0, 0, 0]
+    left_out, long = told
+    assert left_out.startswith(f"{log}: an event is left out: a payload of 11,173,9")
+    assert "over the limit of 1,048,576 (event_line_bytes) and sent as it is" in long
+    tape.close()
 
 
 def test_the_copy_goes_when_the_tape_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
