@@ -172,7 +172,7 @@ def _shown(text: str) -> str:
 
 def _hint(status: int) -> str:
     if status in (401, 403):
-        return ": it wants credentials, or others; pass them in headers="
+        return ": it wants credentials, or others; pass them as headers"
     if status == 404:
         return ": there is no such stream; check the address"
     return ""
