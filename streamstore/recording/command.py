@@ -122,6 +122,8 @@ def recording_of(
     from .recorder import Recording
 
     seconds: float | None = arguments.seconds
+    if arguments.log == "-":
+        raise CallerError("a log is a file: name one instead of -")
     return Recording(
         arguments.url,
         arguments.log,

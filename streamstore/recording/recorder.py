@@ -116,6 +116,7 @@ class Recording:
         self._rate = Rate()
         self.standing = Standing()
         self._began = 0.0
+        self._waited_for = ""
         self._stop: asyncio.Event | None = None
         self._log: LogWriter | None = None
         how: Resume = StartingAfter() if protocol == "openai-responses" else _Position(self._tap)
@@ -151,6 +152,7 @@ class Recording:
             state=status.state,
             reason=status.reason,
             wait_ms=status.wait_ms,
+            waited_for=self._waited_for,
             ms=now - self._began,
             events=self._tap.events,
             size=self._tap.size,
@@ -237,6 +239,8 @@ class Recording:
                         ended.result()
                         return
             finally:
+                if connection.status.state == "waiting":
+                    self._waited_for = connection.status.reason
                 ended.cancel()
                 stopped.cancel()
                 await asyncio.gather(ended, stopped, return_exceptions=True)

@@ -20,6 +20,7 @@ class Standing:
         state: of the connection: `connecting`, `open`, `waiting`, `ended`.
         reason: why it waits or has ended.
         wait_ms: how long it waits.
+        waited_for: why it waited when it was ended; "" where it did not.
         ms: since the recording began.
         events: recorded since then.
         size: bytes of their data.
@@ -40,6 +41,7 @@ class Standing:
     state: str = "connecting"
     reason: str = ""
     wait_ms: float = 0
+    waited_for: str = ""
     ms: float = 0
     events: int = 0
     size: int = 0
@@ -90,9 +92,10 @@ class Standing:
             )  # fmt: skip
         count = _count(max(0, kept), "event")
         troubles = ", ".join(self._troubles())
+        waited = f"; waiting at its end: {self.waited_for}" if self.waited_for else ""
         return _ascii(
             f"{path}: {count} ({_size(self.size)}) of {_count(self.connections, 'connection')} in "
-            f"{_duration(self.ms)}, {troubles}; {safe}"
+            f"{_duration(self.ms)}, {troubles}; {safe}{waited}"
         )
 
     def _troubles(self) -> list[str]:

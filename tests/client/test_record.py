@@ -586,6 +586,24 @@ def test_in_a_pipe_it_says_now_and_then_how_it_is_going_and_at_the_end_what_is_s
     assert lines[0].startswith("open: 1") and ", 1.0/s, connection 1, 0 gaps" in lines[2]
 
 
+def test_a_server_that_never_came_is_told_at_the_end(tmp_path: Path) -> None:
+    """Before the first status line is due, the summary is all that is said."""
+    waits = "; waiting at its end: http://server/events answered 500"
+    for seconds, waited in (("0.5", True), ("5", False)):
+        answers = served(Answer(500, {}), events(*frames(1, 2), 9000, drop=False))
+        path = str(tmp_path / f"{seconds}.jsonl")
+        code, out, err = command(VirtualTransport(answers), path, "--for", seconds)
+        assert (code, err) == (0, "")
+        assert out.endswith(f"{waits}\n") == waited
+
+
+def test_a_log_has_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CallerError, match="a log is a file"):
+        command(VirtualTransport(served(events())), "-")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_on_a_terminal_one_line_is_written_over_and_never_longer_than_it(tmp_path: Path) -> None:
     hostile = ConnectionLost("\x1b]\u202e\ncut\u00e9" + "x" * 200)
     transport = VirtualTransport(lambda request: Answer(body=[b"data: {}\n\n", hostile]))
