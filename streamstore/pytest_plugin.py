@@ -45,6 +45,8 @@ def pytest_configure(config: pytest.Config) -> None:
 def _fixtures() -> object:
     import pytest
 
+    stored: dict[Path, str] = {}
+
     class Fixtures:
         @pytest.fixture
         def streamlog(self, request: pytest.FixtureRequest) -> StreamLog:
@@ -57,7 +59,7 @@ def _fixtures() -> object:
             folder = request.path.parent / FOLDER / request.path.stem
             update = bool(request.config.getoption(_UPDATE))
             test = request.node.nodeid.partition("::")[2]
-            return TranscriptSnapshot(folder, test, update)
+            return TranscriptSnapshot(folder, test, update, stored)
 
     return Fixtures()
 
@@ -80,11 +82,12 @@ class StreamLog:
         """A store that took in a log, by its path beside the test file.
 
         States that were fetched are named beside it, as for `Log.read`; options are those of
-        `streamstore.testing.replay`.
+        `streamstore.testing.replay`, and `connection` as for `Log.read`.
         """
         from .testing import replay
 
         reading = {name: options[name] for name in ("protocol", "sequencing") if options.get(name)}
+        reading["connection"] = options.pop("connection", None)
         return replay(self.read(*names, **reading), **options)
 
     def read(self, *names: str, **options: Any) -> Log:
@@ -101,8 +104,11 @@ class TranscriptSnapshot:
         folder: where they are stored: `transcripts/<test file>/` beside the test file.
     """
 
-    def __init__(self, folder: Path, test: str, update: bool) -> None:
+    def __init__(
+        self, folder: Path, test: str, update: bool, stored: dict[Path, str] | None = None
+    ) -> None:
         self.folder = folder
+        self._stored: dict[Path, str] = {} if stored is None else stored  # in this run
         self._test = test
         self._update = update
         self._number = 0
@@ -113,7 +119,8 @@ class TranscriptSnapshot:
         The file is named after the test; a second one of a test has a number, or its own `name`.
 
         Raises:
-            AssertionError: it differs, with the lines that do, or none is stored yet.
+            AssertionError: it differs, with the lines that do, or none is stored yet; or another
+                one was stored in the same file by this run.
         """
         __tracebackhide__ = True
         from .terminal import escape
@@ -122,6 +129,10 @@ class TranscriptSnapshot:
         text = escape(shown) if isinstance(shown, str) else transcript(shown)
         file = self._file(name)
         if self._update:
+            if self._stored.setdefault(file, text) != text:
+                raise AssertionError(
+                    f"another transcript was just stored in {file.name}: give one a name of its own"
+                )
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(text.encode())
             return

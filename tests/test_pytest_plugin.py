@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from streamstore.errors import CallerError
+from streamstore.log import open_log
 from streamstore.pytest_plugin import StreamLog, TranscriptSnapshot
 from streamstore.testing import sample
 
@@ -87,6 +90,32 @@ def test_logs_are_read_as_they_are_asked_for(tmp_path):
     streamlog = StreamLog(tmp_path)
     assert streamlog("log.sse", protocol="native", sequencing="none").session_ids() == ("s1",)
     assert streamlog.read("log.sse", sequencing="none").sequencing == "none"
+
+
+def test_one_connection_of_a_recording_is_replayed_by_its_number(tmp_path):
+    with open_log(str(tmp_path / "talk.jsonl")) as log:
+        for connection, text in ((1, "one"), (2, "two")):
+            wire = {"type": "block.delta", "messageId": "m", "blockIndex": 0, "text": text}
+            log.append(json.dumps(wire), connection=connection)
+    streamlog = StreamLog(tmp_path)
+    with pytest.raises(CallerError, match="2 connections: name one, from connection=1 on"):
+        streamlog("talk.jsonl")
+    assert streamlog("talk.jsonl", connection=2).part("main", "m", 0).text == "two"
+
+
+def test_two_transcripts_are_not_stored_in_one_file(run, pytester):
+    test = """
+        import pytest
+
+        @pytest.mark.parametrize("what", ["a b", "a/b"])
+        def test_it(transcript_snapshot, what):
+            transcript_snapshot("the same", "shared")
+            transcript_snapshot(what)
+    """
+    pytester.makepyfile(test_it=test)
+    result = run("--streamstore-update")
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["*another transcript was just stored in test_it-a-b.txt: give *"])
 
 
 def test_the_plugin_imports_neither_pytest_nor_the_testing_tools():
