@@ -45,6 +45,7 @@ last one.
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; `argv` without the program's name. Returns the exit code."""
+    _open_what_is_closed()
     try:
         arguments = parser().parse_args(argv)
         code = _COMMANDS[arguments.command](arguments)
@@ -276,6 +277,14 @@ def _version() -> str:
 
 
 # --- the standard streams -------------------------------------------------------------------------
+
+
+def _open_what_is_closed() -> None:
+    """Where whoever started this closed an output, what is written to it goes nowhere."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            setattr(sys, name, os.fdopen(nowhere, "w", encoding="utf-8"))
 
 
 def _say(problem: str) -> int:

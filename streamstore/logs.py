@@ -432,6 +432,8 @@ class _Rest(io.RawIOBase):
 def _read(name: str) -> Iterator[bytes]:
     with ExitStack() as stack:
         if name == STDIN:
+            if sys.stdin is None:  # whoever started this closed it
+                raise OSError(errno.EBADF, "standard input is closed")
             file: Any = sys.stdin.buffer  # not closed: it is not ours
         else:
             try:

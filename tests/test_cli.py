@@ -6,7 +6,9 @@ import gzip
 import io
 import json
 import math
+import os
 import re
+import shlex
 import subprocess
 import sys
 import warnings
@@ -562,6 +564,25 @@ def test_the_command_needs_no_extra() -> None:
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
     assert b"Make a small report from notes.txt" in ran.stdout
     assert ran.stderr == b""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a shell that closes files")
+@pytest.mark.parametrize(
+    ("closed", "said"),
+    [
+        ("fold LOG >&-", ""),
+        ("replay LOG >&-", ""),
+        ("fold LOG >&- 2>&-", ""),
+        ("fold missing 2>&-", ""),
+        ("fold - <&-", "streamstore: -: standard input is closed\n"),
+    ],
+)
+def test_a_standard_stream_may_be_closed(write: WriteLog, closed: str, said: str) -> None:
+    words = closed.replace("LOG", shlex.quote(write(answer("x"))))
+    line = f"{shlex.quote(sys.executable)} -m streamstore {words}"
+    ran = subprocess.run(["sh", "-c", line], check=False, capture_output=True, text=True)
+    assert (ran.stdout, ran.stderr) == ("", said)
+    assert ran.returncode == (2 if said or "missing" in closed else 0)
 
 
 # --- replay ---------------------------------------------------------------------------------------
