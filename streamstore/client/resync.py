@@ -3,8 +3,9 @@
 - Subscribe first: a fetch starts when a stream is open and live.
 - Requests while one runs, or within `Policy.resync_pause_ms`, are one further run behind it: a
   storm of reconnects ends in one trailing resync.
-- One that fails is tried again after a wait that grows, or that the server asks for; nothing of it
-  was taken in, and whoever waits for it (the resume position, above all) goes on waiting.
+- What was fetched is taken in object by object, with a turn of the event loop between two.
+- One that fails is tried again after a wait that grows, or that the server asks for; whoever waits
+  for it (the resume position, above all) goes on waiting.
 
 Knows the store and how to wait; not how a state is fetched.
 """
@@ -12,6 +13,7 @@ Knows the store and how to wait; not how a state is fetched.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import attrs
@@ -202,6 +204,8 @@ class Resync:
             self.request(next(iter(asked.values())), asked)
 
     async def _once(self) -> bool:
+        import asyncio
+
         self.runs += 1
         sessions = {} if self._everything else dict(self._asked)
         self._everything, self._asked = False, {}
@@ -210,17 +214,25 @@ class Resync:
             self._clock, self._policy.snapshot_ms, "fetching the state did not come to an end"
         )
         wires = list(await watched(self._fetch(read), deadline))
-        return await self._owner.run(lambda: self._apply(wires))
+        for place, wire in enumerate(wires):
+            # One at a time: the loop has a turn between two, so that a large state is no freeze.
+            await asyncio.sleep(0)
+            part = f"part {place + 1} of {len(wires)}"
+            if not await self._owner.run(partial(self._apply, wire, part)):
+                return False
+        return await self._owner.run(self._is_live)
 
-    def _apply(self, wires: list[Any]) -> bool:
+    def _is_live(self) -> bool:
+        return self._stream is not None and not self._stream.ended
+
+    def _apply(self, wire: Any, part: str) -> bool:
         stream = self._stream
         if stream is None or stream.ended:
             return False
-        for place, verdict in stream.ingest_many(wires):
+        for _, verdict in stream.ingest_many([wire]):
             if verdict.kind in ("malformed", "unknown", "refused") and verdict.reason != "removed":
                 said = verdict.detail or verdict.reason
                 raise SnapshotRefused(
-                    f"the store refused part {place + 1} of {len(wires)} of the fetched state: "
-                    f"{verdict.kind}: {said}"
+                    f"the store refused {part} of the fetched state: {verdict.kind}: {said}"
                 )
         return True

@@ -578,6 +578,28 @@ def test_resync_comes_back_when_the_state_is_merged() -> None:
     run(main())
 
 
+def test_the_loop_has_turns_while_a_large_state_is_taken_in() -> None:
+    async def fetch(read: Read) -> Any:
+        return [
+            {"type": "snapshot", "sessionId": f"s{n}", "messages": [], "info": {"n": n}}
+            for n in range(20)
+        ]
+
+    async def main() -> None:
+        store = StreamStore(ticks="manual")
+        seen: list[int] = []
+        transport = VirtualTransport(served(lambda: Answer(body=[b":\n", 9_000])))
+        async with make(transport, store, snapshot=fetch) as connection:
+            for _ in range(200):
+                store.flush()
+                seen.append(len(store.session_ids()))
+                await asyncio.sleep(0)
+            assert connection.status.synced
+        assert sorted(seen) == seen and set(range(1, 20)) <= set(seen)
+
+    run(main())
+
+
 def test_who_waits_for_a_resync_hears_when_the_connection_ends() -> None:
     async def main() -> None:
         transport = VirtualTransport(served(lambda: Answer(body=[b":\n", 100.0]), Answer(404, {})))
