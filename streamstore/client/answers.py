@@ -34,6 +34,9 @@ _UNTOUCHED = frozenset((408, 425, 429, 503))
 _TOO_OLD = frozenset((409, 410, 412))
 _OF_BODY = ("content-type", "content-length", "content-encoding", "content-language")
 _PORTS = {"http": 80, "https": 443}
+#: Of the body of an answer that is no stream: bytes that are looked at, characters that are shown.
+SAID_BYTES, _SAID = 4_096, 400
+_SECRET_FROM = 8  # characters; what is shorter in a header of credentials is a word such as Bearer
 
 
 @attrs.frozen
@@ -142,6 +145,32 @@ def redirected(request: Request, status: int, location: str | None) -> Request:
     return Request(method=method, url=url, headers=headers, body=body, credentials=credentials)
 
 
+def says(headers: Mapping[str, str]) -> bool:
+    """Whether the body of an answer that is no stream is text for whoever reads an error."""
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    return kind in ("application/json", "text/plain") or kind.endswith("+json")
+
+
+def said(request: Request, body: bytes) -> str:
+    """What such a body says, as the end of a message; "" for nothing.
+
+    In one line, without control characters, and without the credentials that were sent, which
+    some servers repeat.
+
+    >>> said(Request(url="http://a", headers={"x-api-key": "sk-12345"}), b"no sk-12345\\n")
+    '; it says: no ***'
+    """
+    text = body.decode("utf-8", "replace")
+    for name in CREDENTIALS:
+        for word in request.headers.get(name, "").split():
+            if len(word) >= _SECRET_FROM:
+                text = text.replace(word, "***")
+    text = " ".join(text.split())
+    if len(text) > _SAID:
+        text = text[:_SAID] + "..."
+    return f"; it says: {_printable(text)}" if text else ""
+
+
 def origin_of(url: str) -> tuple[str, str, int] | None:
     """Scheme, host and port; None for what is no http or https address."""
     try:
@@ -167,7 +196,11 @@ def _where(request: Request) -> str:
 
 
 def _shown(text: str) -> str:
-    return "".join(char if char.isprintable() else "?" for char in text[:200])
+    return _printable(text[:200])
+
+
+def _printable(text: str) -> str:
+    return "".join(char if char.isprintable() else "?" for char in text)
 
 
 def _hint(status: int) -> str:

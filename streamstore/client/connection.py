@@ -10,7 +10,7 @@ from __future__ import annotations
 import json as _json
 import random as _random
 from collections.abc import AsyncIterator, Callable, Hashable, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -22,7 +22,17 @@ from ..model import Sequencing
 from ..pipeline import Policy as Leniency
 from ..pipeline import Stream, StreamStore
 from ..protocols import adapter_named, adapters
-from .answers import Later, Opened, Redirected, TooOld, judge, origin_of
+from .answers import (
+    SAID_BYTES,
+    Later,
+    Opened,
+    Redirected,
+    TooOld,
+    judge,
+    origin_of,
+    said,
+    says,
+)
 from .faults import ConnectionLost, PoisonedStream, StreamRefused, TooManyRedirects
 from .owning import Owner, SameLoop
 from .policy import IDLE_MS, Backoff, Place, PoisonWatch, Policy, between_events
@@ -35,6 +45,9 @@ if TYPE_CHECKING:
     import asyncio
 
 State: TypeAlias = Literal["connecting", "open", "waiting", "ended"]
+
+#: How long an answer that is no stream may take to say why.
+_SAID_MS = 2_000
 
 
 @attrs.frozen(kw_only=True)
@@ -431,13 +444,20 @@ class Connection:
             try:
                 silence.beat()
                 passage.status = response.status
-                answer = judge(
-                    request,
-                    response.status,
-                    response.headers,
-                    wall_ms=self._clock.wall(),
-                    resuming=position is not None,
-                )
+                try:
+                    answer = judge(
+                        request,
+                        response.status,
+                        response.headers,
+                        wall_ms=self._clock.wall(),
+                        resuming=position is not None,
+                    )
+                except StreamRefused as refused:
+                    problem = f"{refused}{await self._said(request, response)}"
+                    raise StreamRefused(problem, refused.status) from None
+                if isinstance(answer, Later):
+                    reason = answer.reason + await self._said(request, response)
+                    return _Drop(reason, answer.after_ms, again=answer.untouched)
                 if isinstance(answer, Opened):
                     passage.opened_at = silence.last
                     return await self._read(response, stream, silence, passage)
@@ -450,12 +470,27 @@ class Connection:
                         f"more than {self._policy.redirects} redirects in a row", passage.status
                     )
                 request = answer.request
-            elif isinstance(answer, TooOld):
+            else:
+                assert isinstance(answer, TooOld)
                 self._fenced = position
                 return _Drop(answer.reason, at_once=True)
-            else:
-                assert isinstance(answer, Later)
-                return _Drop(answer.reason, answer.after_ms, again=answer.untouched)
+
+    async def _said(self, request: Request, response: Response) -> str:
+        """Why a server says that it does not give a stream; "" where it gives no reason."""
+        if not says(response.headers):
+            return ""
+        body = bytearray()
+
+        async def read() -> None:
+            async with aclosing(response.chunks()) as chunks:
+                async for chunk in chunks:
+                    body.extend(chunk)
+                    if len(body) >= SAID_BYTES:
+                        return
+
+        with suppress(ConnectionLost):  # what came of it may say enough
+            await watched(read(), Silence(self._clock, _SAID_MS))
+        return said(request, bytes(body[:SAID_BYTES]))
 
     async def _head(self, request: Request) -> Response:
         if request.method != "GET":

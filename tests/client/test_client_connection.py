@@ -111,6 +111,44 @@ def test_204_and_4xx_end_at_once_with_a_clear_error(status: int) -> None:
     assert str(status) in str(error) and len(transport.requests) == 1 and transport.open_now == 0
 
 
+@pytest.mark.parametrize(
+    ("status", "kind", "body", "says"),
+    [
+        (400, "application/json", [b'{"error": {"mess', b'age":\n "no \x1b model"}}'],
+         '; it says: {"error": {"message": "no ? model"}}'),
+        (401, "application/problem+json; charset=utf-8", [b'"Bearer sk-secret is wrong"'],
+         '; it says: "Bearer *** is wrong"'),
+        (200, "application/json", [b'{"id": "r"}'], '; it says: {"id": "r"}'),
+        (422, "text/plain", [b"never ", 1e9], "; it says: never"),
+        (404, "text/plain", [b"half ", ConnectionLost("cut")], "; it says: half"),
+        (403, "text/plain", [b"x" * 3_000, b"y" * 3_000, 1e9], f"; it says: {'x' * 400}..."),
+        (403, "text/plain", [], "as headers"),
+        (400, "text/html", [b"<html>"], "answered 400"),
+    ],
+)  # fmt: skip
+def test_a_refusal_says_what_the_server_says_of_it(
+    status: int, kind: str, body: list[Any], says: str
+) -> None:
+    transport = VirtualTransport(served(Answer(status, {"content-type": kind}, body)))
+    connection = make(transport, headers={"Authorization": "Bearer sk-secret"})
+    error = run(ended(connection))
+    assert isinstance(error, StreamRefused) and error.status == status
+    assert str(error).endswith(says) and transport.open_now == 0
+
+
+def test_what_passes_says_why_while_it_waits() -> None:
+    body = [b"too many requests"]
+    transport = VirtualTransport(served(Answer(429, {"content-type": "text/plain"}, body)))
+    connection = make(transport)
+
+    async def main() -> str:
+        async with connection:
+            await asyncio.sleep(0.1)
+            return connection.status.reason
+
+    assert run(main()).endswith("answered 429; it says: too many requests")
+
+
 def test_200_of_another_type_is_never_fed() -> None:
     body = [b'{"type":"block.delta"}\n']
     store = StreamStore()
