@@ -105,6 +105,7 @@ class BlockingConnection:
         self._connection: Connection | None = None
         self._made = threading.Event()
         self._failed: BaseException | None = None
+        self._over = False  # nothing will be left for the owner any more
         self._main: asyncio.Task[Any] | None = None
 
     @property
@@ -130,9 +131,9 @@ class BlockingConnection:
     def poll(self, timeout: float = 0) -> ConnectionStatus:
         """Do what waits for the owner, and let the store take in what has come.
 
-        Waits up to `timeout` seconds for something to do.
+        Waits up to `timeout` seconds for something to do, or for its end.
         """
-        if timeout > 0:
+        if timeout > 0 and not self._over:
             try:
                 self._todo.get(timeout=timeout)()
             except Empty:
@@ -223,6 +224,8 @@ class BlockingConnection:
             self._failed = error
         finally:
             self._made.set()
+            self._over = True
+            self._todo.put(_nothing)  # whoever waits in `poll` is woken
 
     async def _follow(self) -> None:
         import asyncio
@@ -249,6 +252,10 @@ class BlockingConnection:
     def _cancel(self) -> None:
         if self._main is not None:
             self._main.cancel()
+
+
+def _nothing() -> None:
+    pass
 
 
 def connect_blocking(

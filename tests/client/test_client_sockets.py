@@ -329,21 +329,36 @@ def test_the_blocking_twin_waits_only_as_long_as_it_is_told() -> None:
         assert not threads()
 
 
-def test_bytes_wake_a_poll_that_waits() -> None:
-    class Woken(SimpleQueue[Any]):
-        def get(self, block: bool = True, timeout: float | None = None) -> Any:
-            try:
-                return super().get(timeout=min(timeout or 0, 10))
-            except Empty:
-                assert timeout != 3_600, "nothing woke the owner"
-                raise
+class Woken(SimpleQueue[Any]):
+    """Whoever waits for an hour is woken long before."""
 
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:
+        try:
+            return super().get(timeout=min(timeout or 0, 10))
+        except Empty:
+            assert timeout != 3_600, "nothing woke the owner"
+            raise
+
+
+def test_bytes_wake_a_poll_that_waits() -> None:
     with serving(streamed(*frames(1, 3), hold=True)) as server:
         store = StreamStore()
         connection = connect_blocking(server.url, store=store, protocol="native")
         connection._todo = Woken()
         with connection:
             while text_of(store) != "1 2 3 ":
+                connection.poll(3_600)
+
+
+def test_the_end_wakes_a_poll_that_waits() -> None:
+    with serving([head("403 Forbidden")]) as server:
+        connection = connect_blocking(server.url, store=StreamStore())
+        connection._todo = Woken()
+        with connection:
+            while connection.poll(3_600).state != "ended":
+                pass
+            assert isinstance(connection.error, StreamRefused)
+            for _ in range(2):
                 connection.poll(3_600)
 
 
