@@ -65,13 +65,14 @@ class Stream:
             with `ticks=None`.
         position: where this stream can be resumed.
         protocol: the protocol's name, None until `auto` has recognised it.
+        on_end: called when it has ended, by whomever: the store's `close` ends it, too.
     """
 
     __slots__ = (
         "__weakref__", "_adapter", "_asked", "_feeding", "_framer", "_ingress", "_lead", "_lead_at",
         "_left", "_memory", "_moved", "_name", "_named", "_policy", "_progress", "_rest",
         "_sentinels", "_shape", "_stages", "_take_many", "_undetected", "_wrapped", "ended",
-        "ingest",
+        "ingest", "on_end",
     )  # fmt: skip
 
     def __init__(
@@ -98,6 +99,7 @@ class Stream:
         self._name: str | None = None
         self._undetected: list[tuple[Any, str | None]] = []
         self.ended = False
+        self.on_end: Callable[[], None] | None = None
         self._ingress = Ingress(stages, session_id, sequencing or "sparse")
         self._ingress.switched = self._make_doors
         self._ingress.malformed = self._malformed
@@ -415,6 +417,8 @@ class Stream:
         stages.streams.pop(ingress, None)
         self._left(self)
         stages.forget_memory(ingress.default_session)
+        if self.on_end is not None:
+            self.on_end()
 
     def _entry(self) -> dict[str, Any]:
         """What a saved state holds of the stream: where it stands, and what it goes on with."""

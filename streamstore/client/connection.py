@@ -382,7 +382,8 @@ class Connection:
         drop: _Drop | None = None
         end = _End()
         try:
-            drop = await watched(self._attend(request, position, stream, silence, passage), silence)
+            attended = self._attend(request, position, stream, silence, passage)
+            drop = await watched(guarded(attended, _ended(stream)), silence)
         except ConnectionLost as error:
             lost = error
         finally:
@@ -630,6 +631,32 @@ class Connection:
             unfinished = _unfinished(stream, passage.tail)
         stream.end()
         return _End(done, repeated, received, unfinished)
+
+
+async def _ended(stream: Stream) -> None:
+    """Never returns, and may watch from another thread than the one that owns the stream.
+
+    Raises:
+        CallerError: the program ended the stream, by closing the store above all.
+    """
+    import asyncio
+
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+
+    def tell() -> None:
+        try:
+            loop.call_soon_threadsafe(ended.set)
+        except RuntimeError:
+            pass  # the connection, and its loop, have ended in this very moment
+
+    stream.on_end = tell
+    try:
+        if not stream.ended:
+            await ended.wait()
+    finally:
+        stream.on_end = None
+    raise CallerError("the store was closed, or the connection's stream was ended")
 
 
 def _unfinished(stream: Stream, tail: bytes) -> str:

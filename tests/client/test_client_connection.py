@@ -773,6 +773,27 @@ def test_a_store_that_was_closed_ends_the_connection() -> None:
     run(main())
 
 
+@pytest.mark.parametrize(
+    "answer", [events(*frames(1, 1), drop=False), lambda: Answer(after_ms=1e9)]
+)
+def test_a_store_that_was_closed_ends_a_connection_that_is_idle(answer: Any) -> None:
+    store = StreamStore()
+    policy = Policy(silence_ms=1e12, head_ms=1e12)
+
+    async def main() -> None:
+        transport = VirtualTransport(served(answer))
+        async with make(transport, store, policy=policy) as connection:
+            await asyncio.sleep(0.5)
+            store.close()
+            with pytest.raises(CallerError, match="store was closed"):
+                await connection.wait()
+            assert connection.state == "ended" and "closed" in connection.status.reason
+            assert asyncio.get_running_loop().time() < 1
+        assert transport.open_now == 0
+
+    run(main())
+
+
 # --- questions, which must not be asked twice -----------------------------------------------------
 
 

@@ -362,6 +362,20 @@ def test_the_end_wakes_a_poll_that_waits() -> None:
                 connection.poll(3_600)
 
 
+def test_a_store_that_was_closed_ends_the_blocking_twin_though_no_byte_comes() -> None:
+    with serving(streamed(*frames(1, 3), hold=True)) as server:
+        store = StreamStore()
+        connection = connect_blocking(server.url, store=store, protocol="native")
+        connection._todo = Woken()
+        with connection:
+            while text_of(store) != "1 2 3 ":
+                connection.poll(3_600)
+            store.close()
+            while connection.poll(3_600).state != "ended":
+                pass
+            assert isinstance(connection.error, CallerError)
+
+
 def test_a_full_inbox_makes_the_server_wait_and_loses_nothing() -> None:
     many = frames(1, 300)
     with serving(streamed(*many, hold=True)) as server:
