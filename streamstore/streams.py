@@ -204,6 +204,12 @@ class Stream:
         return self._progress.position
 
     @property
+    def session_ids(self) -> tuple[str, ...]:
+        """The sessions that it brought something of, and those of a saved stream that it goes on
+        from; none when it has ended."""
+        return tuple(self._ingress.sessions)
+
+    @property
     def unfinished(self) -> PartKey | MessageKey | None:
         """A part that its end now would cut, or a message that has not ended; None for neither.
 

@@ -169,6 +169,10 @@ class Connection:
         self._cursor: Hashable = None
         self._fenced: Hashable = None
         self._bare = False
+        # Sessions that its streams brought, but for the present one's; and those that a saved
+        # stream left to the present one, which that need not have brought.
+        self._brought: set[str] = set()
+        self._inherited: frozenset[str] = frozenset()
         self._seen_generation: str | None = None
         self._ever_open = False
         self._recognised: str | None = None
@@ -289,7 +293,7 @@ class Connection:
         if self._snapshot is not None:
             self._resync = Resync(
                 self._snapshot, self._store, self._owner, self._policy, self._clock,
-                self._chance, self._resynced, self._merged,
+                self._chance, self._resynced, self._merged, self._all_brought,
             )  # fmt: skip
         self._task = asyncio.create_task(self._run(), name="streamstore connection")
         # A task that is cancelled before its first step never runs: its end is seen here.
@@ -575,6 +579,7 @@ class Connection:
                 # was streaming then was cut.
                 stream.end()
                 stream = self._stream_of(None)
+        self._inherited = frozenset(stream.session_ids)
         return stream
 
     def _stream_of(self, generation: str | None) -> Stream:
@@ -585,6 +590,17 @@ class Connection:
             generation=generation,
             policy=self._leniency,
         )
+
+    def _all_brought(self) -> frozenset[str]:
+        """Sessions that its streams brought, of those that the store holds."""
+        if self._stream is not None:
+            self._note_brought(self._stream)
+        self._brought &= frozenset(self._store.session_ids())
+        return frozenset(self._brought)
+
+    def _note_brought(self, stream: Stream) -> None:
+        if self._resync is not None:  # nobody else asks
+            self._brought |= frozenset(stream.session_ids) - self._inherited
 
     def _note(self, stream: Stream) -> None:
         """Move the cursor to where the store has everything."""
@@ -629,6 +645,7 @@ class Connection:
         unfinished = ""
         if passage.clean and not ended and not self._may_repeat():
             unfinished = _unfinished(stream, passage.tail)
+        self._note_brought(stream)
         stream.end()
         return _End(done, repeated, received, unfinished)
 

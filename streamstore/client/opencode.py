@@ -4,8 +4,9 @@ Follow `/event` (one directory) or `/global/event`; at the opening and after eac
 read: sessions (those that the server lists, which are its latest 100, and those the store knows),
 messages page by page, todos, file changes, and of each directory that one of these sessions is in
 the status (a session that is not named is idle), permissions and questions. Live events that come
-while it is read are newer and win; the store sees to that. Knows opencode's paths and the wire
-objects of its adapter; not how to connect.
+while it is read are newer and win; the store sees to that. A session of this server that it does
+not know any more is removed. Knows opencode's paths and the wire objects of its adapter; not how to
+connect.
 
 Sources: the paths and schemas of the published SDK (1.19.3), V1.
 """
@@ -18,6 +19,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import quote
+from weakref import WeakKeyDictionary
 
 from ..errors import CallerError
 from ..events import BlockReplaced, MessageOpened, MessageRollback
@@ -39,6 +41,9 @@ _SKEW_MS = 2_000
 POLICY = Policy(heartbeat_ms=10_000, head_ms=5_000)
 #: Pages of one session's messages: so many, and no more are read.
 _PAGES = 10_000
+#: By store and server: the sessions that are known to be that server's. Ids do not say whose they
+#: are, and another server's must not be asked for: it would seem to be deleted.
+_SERVERS: WeakKeyDictionary[StreamStore, dict[str, set[str]]] = WeakKeyDictionary()
 
 
 class OpencodeClient:
@@ -51,7 +56,11 @@ class OpencodeClient:
 
     Args:
         base_url: where the server is, such as `http://127.0.0.1:4096`.
-        store: takes everything in; the client runs in the event loop of its owner.
+        store: takes everything in; the client runs in the event loop of its owner. Several servers
+            may have clients on one store: each read removes only what was deleted of its server's
+            own sessions, which are those that one of its clients has brought, by an event or a
+            read. What the store held before (a saved state) is one server's own as long as no
+            other one has a client on the store: make all clients before the first one connects.
         directory, workspace: which project; None: the one the server was started in.
         global_events: follow `/global/event`, which brings the events of every project. The
             sessions that are listed are those of `directory` alone; of any other project, a session
@@ -116,9 +125,13 @@ class OpencodeClient:
         self._ids = AscendingIds(self._chance)
         self._ahead_ms = 0.0  # the server's clock before ours
         self._connection: Connection | None = None
+        self._servers = _SERVERS.setdefault(store, {})
+        self._own = self._servers.setdefault(self._base, set())
+        self._before: frozenset[str] = frozenset()  # what the store held when it was connected
 
     def connect(self) -> Connection:
         """A connection to the event stream, for `async with`; ends when the block is left."""
+        self._before = frozenset(self._store.session_ids())
         return connect(
             self._request("GET", "/global/event" if self._global else "/event").url,
             store=self._store,
@@ -163,13 +176,18 @@ class OpencodeClient:
         # of it came since the stream was opened, and counts as newer.
         known = await read.session_ids()
         tokens = {session_id: await read.token(session_id) for session_id in known}
+        self._own |= await read.brought()
+        self._own &= set(known)
+        asked = self._own if len(self._servers) > 1 else self._own | self._before
         infos = _objects(await self._get("/session"), "/session")
         listed = {_id(info, "/session"): info for info in infos}
         here = {info.get("directory") for info in infos}
         elsewhere: dict[str, None] = {}
         gone = []
         for session_id in known:
-            if session_id in listed or not session_id.startswith("ses"):
+            if session_id in listed or session_id not in asked:
+                continue
+            if not session_id.startswith("ses"):
                 continue
             # A list may be cut; one that is asked for by name is there or is not.
             info = await self._get(_path("session", session_id), missing=True)
@@ -316,6 +334,7 @@ class OpencodeClient:
             wire_parts.insert(0, {"type": "text", "text": text})
         if not wire_parts:
             raise CallerError("a prompt needs text= or parts=")
+        self._own.add(session_id)
         message_id = self._ids.next("msg", now, (m.id for m in store.messages(session_id)))
         for part in wire_parts:
             part.setdefault("id", self._ids.next("prt", now))

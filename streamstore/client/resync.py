@@ -43,6 +43,7 @@ class Read:
     sessions: Mapping[str, str]
     _store: StreamStore
     _owner: Owner
+    _brought: Callable[[], frozenset[str]]
 
     async def token(self, session_id: str) -> str:
         """`StreamStore.begin_read`: take it before the request, hand it on as `readFrom`."""
@@ -51,6 +52,10 @@ class Read:
     async def session_ids(self) -> tuple[str, ...]:
         """The sessions that the store knows."""
         return await self._owner.run(self._store.session_ids)
+
+    async def brought(self) -> frozenset[str]:
+        """Those of them that this connection brought: by events, or by states that were read."""
+        return await self._owner.run(self._brought)
 
 
 #: Fetches a state: the wire objects that the stream's protocol knows as fetched states.
@@ -75,6 +80,7 @@ class Resync:
         chance: Callable[[], float],
         changed: Callable[[], None],
         merged: Callable[[], None],
+        brought: Callable[[], frozenset[str]],
     ) -> None:
         import asyncio
 
@@ -86,6 +92,7 @@ class Resync:
         self._chance = chance
         self._changed = changed
         self._merged = merged
+        self._brought = brought
         self._stream: Stream | None = None
         self._live = asyncio.Event()
         self._wake = asyncio.Event()
@@ -209,7 +216,7 @@ class Resync:
         self.runs += 1
         sessions = {} if self._everything else dict(self._asked)
         self._everything, self._asked = False, {}
-        read = Read(self._reason, sessions, self._store, self._owner)
+        read = Read(self._reason, sessions, self._store, self._owner, self._brought)
         deadline = Silence(
             self._clock, self._policy.snapshot_ms, "fetching the state did not come to an end"
         )

@@ -114,7 +114,8 @@ class OpencodeServer:
         self.home = home
         self.lag = 0.0
         self.state = State()
-        self.subscribers: list[asyncio.Queue[bytes]] = []
+        #: What each one gets; None breaks the connection.
+        self.subscribers: list[asyncio.Queue[bytes | None]] = []
         self.reads: list[str] = []
         self.posts: list[tuple[str, Any]] = []
         self.connections = 0
@@ -128,15 +129,17 @@ class OpencodeServer:
             queue.put_nowait(data)
 
     async def _stream(self, left: int | None) -> AsyncIterator[bytes]:
-        queue: asyncio.Queue[bytes] = asyncio.Queue()
+        queue: asyncio.Queue[bytes | None] = asyncio.Queue()
         # The head is out; the server listens a little later, and greets when it does.
         await asyncio.sleep(self.random.random() * self.lag)
         self.subscribers.append(queue)
         self.connections += 1
         hello = {"type": "server.connected", "properties": {}, "id": f"evt_hello{self.connections}"}
-        data = f"data: {json.dumps(hello)}\n\n".encode()
+        data: bytes | None = f"data: {json.dumps(hello)}\n\n".encode()
         try:
             while True:
+                if data is None:
+                    raise ConnectionLost("dropped")
                 if left is not None:
                     if len(data) >= left:
                         yield data[:left]

@@ -267,6 +267,79 @@ def test_a_session_that_was_deleted_meanwhile_is_gone_and_one_beyond_the_list_is
     run(main())
 
 
+def info_of(session_id: str) -> Wire:
+    return {"id": session_id, "title": session_id, "time": {"created": 1, "updated": 1}}
+
+
+def created(session_id: str) -> Wire:
+    properties = {"sessionID": session_id, "info": info_of(session_id)}
+    return {"type": "session.created", "properties": properties}
+
+
+def test_a_read_of_one_server_removes_nothing_of_another_one() -> None:
+    """Two servers on one store; each session is asked for where it came from, by a read or live."""
+
+    async def main() -> None:
+        servers = {name: OpencodeServer(Random(1)) for name in ("one", "two")}
+        for name, server in servers.items():
+            server.publish(created(f"ses_{name}"))
+        store = StreamStore()
+        one, two = (
+            OpencodeClient(
+                f"http://{name}", store=store, transport=VirtualTransport(server.serve),
+                clock=VirtualClock(), chance=lambda: 0.0,
+            )
+            for name, server in servers.items()
+        )  # fmt: skip
+        async with one as first, two as second:
+            await asyncio.sleep(5)
+            for name, server in servers.items():
+                server.publish(created(f"ses_{name}_live"))
+                server.publish(created(f"ses_{name}_gone"))
+            await asyncio.sleep(5)
+            both = {f"ses_{name}{more}" for name in servers for more in ("", "_live", "_gone")}
+            assert set(store.session_ids()) == both
+            await first.resync()
+            await second.resync()
+            assert set(store.session_ids()) == both
+
+            for name, server in servers.items():
+                # Deleted while nobody was connected, and never in a list.
+                server.publish(created(f"ses_{name}_late"))
+                await asyncio.sleep(1)
+                for queue in server.subscribers:
+                    queue.put_nowait(None)
+                for gone in (f"ses_{name}_gone", f"ses_{name}_late"):
+                    del server.state.sessions[gone]
+            await asyncio.sleep(60)
+            assert first.reconnects == second.reconnects == 1
+            assert set(store.session_ids()) == {i for i in both if not i.endswith("gone")}
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    "other", [None, "http://server/", "http://other"], ids=["alone", "the same", "another"]
+)
+def test_what_was_saved_is_asked_for_where_all_clients_are_of_one_server(other: Any) -> None:
+    before = StreamStore("opencode")
+    before.ingest_many([created("ses_old"), created("ses_gone")])
+    before.flush()
+
+    async def main() -> None:
+        store = StreamStore.load(before.save())
+        server = OpencodeServer(Random(1))
+        server.publish(created("ses_old"))
+        if other is not None:
+            OpencodeClient(other, store=store, transport=VirtualTransport(server.serve))
+        async with client_of(server, store):
+            await asyncio.sleep(5)
+        left = {"ses_old", "ses_gone"} if other == "http://other" else {"ses_old"}
+        assert set(store.session_ids()) == left
+
+    run(main())
+
+
 def test_what_works_and_waits_in_another_directory_still_does_after_a_read() -> None:
     """The server says who is busy, and what is asked, for one directory at a time."""
 
