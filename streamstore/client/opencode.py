@@ -21,6 +21,8 @@ from typing import Any
 from urllib.parse import quote
 from weakref import WeakKeyDictionary
 
+import attrs
+
 from ..errors import CallerError
 from ..events import BlockReplaced, MessageOpened, MessageRollback
 from ..pipeline import StreamStore
@@ -41,9 +43,24 @@ _SKEW_MS = 2_000
 POLICY = Policy(heartbeat_ms=10_000, head_ms=5_000)
 #: Pages of one session's messages: so many, and no more are read.
 _PAGES = 10_000
+_IDLE = {"type": "idle"}
+#: The server answers a prompt before it stores it: it reads files first, and asks others for what
+#: they hold. What no error was said of may still be on the way for so long.
+_STORING_MS = 30_000
+#: Prompts of which no read has said yet what became of them; of more, the oldest are forgotten.
+_SENT = 1_000
 #: By store and server: the sessions that are known to be that server's. Ids do not say whose they
 #: are, and another server's must not be asked for: it would seem to be deleted.
 _SERVERS: WeakKeyDictionary[StreamStore, dict[str, set[str]]] = WeakKeyDictionary()
+
+
+@attrs.frozen
+class _Sent:
+    """A prompt that the server has taken; `error`: the session's latest one before it was sent."""
+
+    session_id: str
+    error: Any
+    answered_ms: float
 
 
 class OpencodeClient:
@@ -125,6 +142,7 @@ class OpencodeClient:
         self._ids = AscendingIds(self._chance)
         self._ahead_ms = 0.0  # the server's clock before ours
         self._connection: Connection | None = None
+        self._sent: dict[str, _Sent] = {}  # by message id
         self._servers = _SERVERS.setdefault(store, {})
         self._own = self._servers.setdefault(self._base, set())
         self._before: frozenset[str] = frozenset()  # what the store held when it was connected
@@ -174,6 +192,7 @@ class OpencodeClient:
         """
         # Tokens before the first request. A session that is not known yet needs none: what comes
         # of it came since the stream was opened, and counts as newer.
+        over = self._over()
         known = await read.session_ids()
         tokens = {session_id: await read.token(session_id) for session_id in known}
         self._own |= await read.brought()
@@ -231,7 +250,39 @@ class OpencodeClient:
             {"type": "session.deleted", "properties": {"sessionID": session_id}}
             for session_id in gone
         ]
+        status = wire.get("status")
+        if isinstance(status, dict):
+            settled = {
+                message_id: sent.session_id
+                for message_id, sent in over.items()
+                if sent.session_id in tokens
+                and sent.session_id in messages
+                and status.get(sent.session_id, _IDLE) == _IDLE
+            }
+            if settled:
+                read.behind(lambda: self._settle(settled))
         return [wire, *removed]
+
+    def _over(self) -> dict[str, _Sent]:
+        """Prompts that the server is done with, so that what it has not stored it never will."""
+        now = self._clock.now()
+        return {
+            message_id: sent
+            for message_id, sent in self._sent.items()
+            if now - sent.answered_ms >= _STORING_MS
+            or self._last_error(sent.session_id) is not sent.error
+        }
+
+    def _settle(self, prompts: Mapping[str, str]) -> None:
+        """Take back what a read that is merged lacks of these: whatever is still local."""
+        for message_id, session_id in prompts.items():
+            self._sent.pop(message_id, None)
+            if self._store.message(session_id, message_id) is not None:
+                self._store.apply(MessageRollback(session_id=session_id, message_id=message_id))
+
+    def _last_error(self, session_id: str) -> Any:
+        session = self._store.session(session_id)
+        return session.errors[-1] if session is not None and session.errors else None
 
     async def _read_sessions(
         self, session_ids: Sequence[str]
@@ -320,8 +371,10 @@ class OpencodeClient:
         server takes over stays. On any error, and when cancelled, what it has not confirmed is
         taken back; if it had got the message all the same, the stream brings it. The server answers
         before it stores: where that fails (it does not know the agent, it cannot read a file), the
-        session's `errors` say why, and what it did not store stays local until the program takes it
-        back with `store.apply(MessageRollback(...))`.
+        session's `errors` say why, and what it did not store stays local until a read of the state
+        lacks it: one that was begun behind an error of the session, or half a minute after the
+        prompt, and that finds the session idle. Then it is taken back. `connection.resync()` asks
+        for such a read; or the program takes it back: `store.apply(MessageRollback(...))`.
 
         Raises:
             RequestFailed: the server refuses. ConnectionLost: it did not answer.
@@ -349,6 +402,7 @@ class OpencodeClient:
                 client_id=message_id,
             )
         )
+        error = self._last_error(session_id)
         try:
             for part in wire_parts:
                 fields = {n: v for n, v in part.items() if n not in ("id", "type", "text")}
@@ -369,6 +423,9 @@ class OpencodeClient:
         except BaseException:
             store.apply(MessageRollback(session_id=session_id, message_id=message_id))
             raise
+        self._sent[message_id] = _Sent(session_id, error, self._clock.now())
+        if len(self._sent) > _SENT:
+            del self._sent[next(iter(self._sent))]
         return message_id
 
     async def abort(self, session_id: str) -> None:

@@ -44,6 +44,7 @@ class Read:
     _store: StreamStore
     _owner: Owner
     _brought: Callable[[], frozenset[str]]
+    _behind: list[Callable[[], None]] = attrs.field(factory=list, init=False, repr=False)
 
     async def token(self, session_id: str) -> str:
         """`StreamStore.begin_read`: take it before the request, hand it on as `readFrom`."""
@@ -56,6 +57,10 @@ class Read:
     async def brought(self) -> frozenset[str]:
         """Those of them that this connection brought: by events, or by states that were read."""
         return await self._owner.run(self._brought)
+
+    def behind(self, work: Callable[[], None]) -> None:
+        """Do something to the store right behind the merge, as its owner; if it is merged."""
+        self._behind.append(work)
 
 
 #: Fetches a state: the wire objects that the stream's protocol knows as fetched states.
@@ -227,10 +232,14 @@ class Resync:
             part = f"part {place + 1} of {len(wires)}"
             if not await self._owner.run(partial(self._apply, wire, part)):
                 return False
-        return await self._owner.run(self._is_live)
+        return await self._owner.run(partial(self._finish, read))
 
-    def _is_live(self) -> bool:
-        return self._stream is not None and not self._stream.ended
+    def _finish(self, read: Read) -> bool:
+        if self._stream is None or self._stream.ended:
+            return False
+        for work in read._behind:
+            work()
+        return True
 
     def _apply(self, wire: Any, part: str) -> bool:
         stream = self._stream

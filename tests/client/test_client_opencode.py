@@ -15,6 +15,7 @@ from virtual import JSON, Answer, VirtualClock, VirtualTransport, run
 from streamstore import ChangeSet, StreamStore
 from streamstore.adapters.opencode import OpencodeAdapter
 from streamstore.client import ConnectionLost, OpencodeClient, RequestFailed
+from streamstore.events import MessageOpened
 
 DATA = Path(__file__).resolve().parent.parent / "data" / "opencode"
 
@@ -588,6 +589,90 @@ def test_a_message_that_waits_for_the_server_outlives_a_read_of_the_state() -> N
             await connection.resync()
             assert shown(store, session_id) == [*before, ("user", ["and?"])]
             await sending
+
+    run(main())
+
+
+def failure(session_id: str, message: str = "no such agent") -> Wire:
+    error = {"name": "UnknownError", "data": {"message": message}}
+    return {"type": "session.error", "properties": {"sessionID": session_id, "error": error}}
+
+
+def status(session_id: str, kind: str) -> Wire:
+    properties = {"sessionID": session_id, "status": {"type": kind}}
+    return {"type": "session.status", "properties": properties}
+
+
+def test_a_prompt_that_the_server_took_and_did_not_store_is_taken_back_by_a_read() -> None:
+    async def main() -> None:
+        server = OpencodeServer(Random(1))
+        for name in ("ses_1", "ses_2"):
+            server.publish(created(name))
+        store = StreamStore()
+        client = client_of(server, store)
+        one, two = [("user", ["one"])], [("user", ["two"])]
+        async with client as connection:
+            await asyncio.sleep(2)
+            server.publish(failure("ses_1"))  # of an earlier prompt
+            await asyncio.sleep(1)
+            await client.prompt("ses_1", "one")
+            await client.prompt("ses_2", "two")
+            # What the program itself added is its own matter.
+            store.apply(
+                MessageOpened(session_id="ses_2", message_id="mine", role="user", local=True)
+            )
+            mine: tuple[str, list[str]] = ("user", [])
+            await connection.resync()  # it may be reading files
+            assert shown(store, "ses_1") == one and shown(store, "ses_2") == [*two, mine]
+
+            server.publish(failure("ses_1"))
+            await asyncio.sleep(1)
+            assert shown(store, "ses_1") == one
+            server.publish(status("ses_1", "busy"))
+            await connection.resync()
+            assert shown(store, "ses_1") == one
+            server.publish(status("ses_1", "idle"))
+            await connection.resync()
+            assert shown(store, "ses_1") == [] and shown(store, "ses_2") == [*two, mine]
+
+            await asyncio.sleep(60)
+            await connection.resync()  # and no word of what became of it
+            assert shown(store, "ses_2") == [mine]
+            assert not client._sent
+
+    run(main())
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_a_part_that_the_server_did_not_store_is_taken_back_by_a_read(live: bool) -> None:
+    async def main() -> None:
+        server = OpencodeServer(Random(1))
+        server.publish(created("ses_1"))
+        store = StreamStore()
+        client = client_of(server, store)
+
+        def post(path: str, body: Wire) -> None:
+            # It cannot read the file, says so, and stores what it made of it.
+            text = {"id": "prt_own", "type": "text", "text": "cannot read it", "synthetic": True}
+            server.publish(failure("ses_1", "not found"))
+            subscribers = server.subscribers
+            server.subscribers = subscribers if live else []
+            for event in user_events("ses_1", body["messageID"], [body["parts"][0], text]):
+                server.publish(event)
+            server.subscribers = subscribers
+
+        async with client as connection:
+            await asyncio.sleep(2)
+            server.on_post = post
+            extra = [{"type": "file", "mime": "text/plain", "url": "file:///none"}]
+            message_id = await client.prompt("ses_1", "read", parts=extra)
+            gone: list[Any] = []
+            store.subscribe(lambda changes: gone.extend(changes.removed))
+            await connection.resync()
+            assert shown(store, "ses_1") == [("user", ["read", "cannot read it"])]
+            assert store.message("ses_1", message_id).local is False  # type: ignore[union-attr]
+            assert [len(key) for key in gone] == [3]  # the part, and nothing but that
+            assert not client._sent
 
     run(main())
 

@@ -421,6 +421,50 @@ def test_what_a_user_does_is_what_the_server_has(opencode: str, tmp_path: Path) 
     asyncio.run(main())
 
 
+def test_what_the_server_takes_and_does_not_store_is_taken_back(
+    opencode: str, tmp_path: Path
+) -> None:
+    """It does not know the agent; it cannot read an image; it has no such file, of which it makes
+    parts of its own."""
+
+    async def main() -> None:
+        async with (
+            ScriptedModel(asks) as model,
+            running(opencode, tmp_path, model.url) as server,
+            httpx.AsyncClient(base_url=server.url, timeout=DEADLINE, trust_env=False) as http,
+        ):
+            store = StreamStore()
+            client = OpencodeClient(server.url, store=store, policy=QUICK)
+            async with client as connection:
+                await in_step(connection)
+                png = {"type": "file", "mime": "image/png", "url": "data:image/png;base64,iVBORw=="}
+                nope = {"type": "file", "mime": "text/plain", "url": "file:///nope/nope.txt"}
+                asked: list[tuple[Wire, bool]] = [
+                    ({"agent": "nope"}, False),
+                    ({"parts": [png]}, False),
+                    ({"parts": [nope]}, True),
+                ]
+                for options, stored in asked:
+                    session_id = await client.create_session(TITLE)
+                    message_id = await client.prompt(session_id, "hello", **options)
+
+                    def over(sid: str = session_id, stored: bool = stored) -> Any:
+                        session = store.session(sid)
+                        if session is None or not session.errors:
+                            return False
+                        idle = session.status is not None and session.status.type == "idle"
+                        return not stored or (idle and said(store, sid) == "So be it.")
+
+                    await until(store, over, f"an error of {options}")
+                    await connection.resync()
+                    await settled(partial(rest, http), is_quiet, encoded, store)
+                    message = store.message(session_id, message_id)
+                    assert (message is not None) == stored
+                    assert message is None or not message.local
+
+    asyncio.run(main())
+
+
 def test_a_server_that_dies_in_the_middle_of_an_answer(opencode: str, tmp_path: Path) -> None:
     """Started again it has no word of the answer, and never will: what was shown stays, marked.
     All else is as the server has it."""
