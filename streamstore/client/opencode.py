@@ -44,6 +44,7 @@ POLICY = Policy(heartbeat_ms=10_000, head_ms=5_000)
 #: Pages of one session's messages: so many, and no more are read.
 _PAGES = 10_000
 _IDLE = {"type": "idle"}
+_ASKED = ("permission", "question")
 #: The server answers a prompt before it stores it: it reads files first, and asks others for what
 #: they hold. What no error was said of may still be on the way for so long.
 _STORING_MS = 30_000
@@ -190,9 +191,9 @@ class OpencodeClient:
 
         Everything is read before anything is handed over: a read that fails changes nothing.
         """
-        # Tokens before the first request. A session that is not known yet needs none: what comes
-        # of it came since the stream was opened, and counts as newer.
+        # Tokens before the first request; one for all sessions that are not known yet.
         over = self._over()
+        unknown = await read.token("")
         known = await read.session_ids()
         tokens = {session_id: await read.token(session_id) for session_id in known}
         self._own |= await read.brought()
@@ -215,7 +216,7 @@ class OpencodeClient:
             else:
                 listed[session_id] = info
                 elsewhere.update(dict.fromkeys(_directory(info).values()))
-        wire: dict[str, Any] = {"readFrom": tokens}
+        wire: dict[str, Any] = {}
         for name, path in (
             ("status", "/session/status"),
             ("permission", "/permission"),
@@ -261,7 +262,8 @@ class OpencodeClient:
             }
             if settled:
                 read.behind(lambda: self._settle(settled))
-        return [wire, *removed]
+        wire["readFrom"] = {**dict.fromkeys(listed, unknown), **tokens}
+        return [*_by_session(wire), *removed]
 
     def _over(self) -> dict[str, _Sent]:
         """Prompts that the server is done with, so that what it has not stored it never will."""
@@ -534,6 +536,25 @@ class OpencodeClient:
 
 def _path(*parts: str) -> str:
     return "".join("/" + quote(part, safe="") for part in parts)
+
+
+def _by_session(wire: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A state as one object for each session, so that a large one is taken in piece by piece."""
+    found: dict[str, dict[str, Any]]
+    found = {info["id"]: {"sessions": [info]} for info in wire["sessions"]}
+    asked = [request for name in _ASKED for request in wire.get(name, ())]
+    for session_id in (*wire.get("status", ()), *(one.get("sessionID", "") for one in asked)):
+        # Also of one that is not listed.
+        found.setdefault(session_id, {"sessions": []})
+    for session_id, piece in found.items():
+        for name in ("messages", "status", "todo", "diff", "readFrom"):
+            if name in wire:
+                table = wire[name]
+                piece[name] = {session_id: table[session_id]} if session_id in table else {}
+        for name in _ASKED:
+            if name in wire:
+                piece[name] = [one for one in wire[name] if one.get("sessionID", "") == session_id]
+    return list(found.values())
 
 
 def _directory(info: Mapping[str, Any]) -> dict[str, str]:

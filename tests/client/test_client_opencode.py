@@ -14,7 +14,7 @@ from virtual import JSON, Answer, VirtualClock, VirtualTransport, run
 
 from streamstore import ChangeSet, StreamStore
 from streamstore.adapters.opencode import OpencodeAdapter
-from streamstore.client import ConnectionLost, OpencodeClient, RequestFailed
+from streamstore.client import ConnectionLost, OpencodeClient, Read, RequestFailed
 from streamstore.events import MessageOpened
 
 DATA = Path(__file__).resolve().parent.parent / "data" / "opencode"
@@ -337,6 +337,39 @@ def test_what_was_saved_is_asked_for_where_all_clients_are_of_one_server(other: 
             await asyncio.sleep(5)
         left = {"ses_old", "ses_gone"} if other == "http://other" else {"ses_old"}
         assert set(store.session_ids()) == left
+
+    run(main())
+
+
+def test_a_state_is_one_object_for_each_session_with_all_that_was_read_of_it() -> None:
+    """The connection gives the loop a turn between two: a large state is no freeze."""
+
+    async def main() -> None:
+        server = OpencodeServer(Random(1))
+        names = ["ses_a", "ses_b", "ses_c", "ses_elsewhere"]
+        for name in names:
+            info = {"id": name, "title": name, "time": {"created": 1, "updated": 1}}
+            server.state.sessions[name] = info
+            server.state.status[name] = {"type": "busy"}
+            server.state.permission[f"per_{name}"] = {"id": f"per_{name}", "sessionID": name}
+        del server.state.sessions["ses_elsewhere"]
+        store = StreamStore()
+        client = client_of(server, store)
+        read, found = client.fetch, []
+
+        async def fetch(what: Read) -> list[Any]:
+            found.extend(await read(what))
+            return found
+
+        client.fetch = fetch  # type: ignore[method-assign]
+        async with client:
+            await asyncio.sleep(5)
+        for name in names:
+            session = store.session(name)
+            assert session is not None and session.status is not None
+            assert session.info.get("title", "ses_elsewhere") == name
+            assert session.status.type == "busy" and list(session.permissions) == [f"per_{name}"]
+        assert [[*wire["status"]] for wire in found] == [[name] for name in names]
 
     run(main())
 
