@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from recordings import Case, cases, corpora, frames, kept
 
 from streamstore import ChangeSet, Limits, PartKey, StreamStore
-from streamstore.adapters import ag_ui_apply
+from streamstore.adapters import ag_ui_apply, ag_ui_verify
 from streamstore.adapters.ag_ui import AgUiAdapter
 from streamstore.adapters.base import Context, PlainDelta
 from streamstore.errors import (
@@ -778,6 +778,7 @@ def test_whatever_comes_between_deltas_the_short_way_is_the_long_one(
     most = data.draw(st.sampled_from([4096, 0]))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ag_ui_apply, "_MESSAGES", most)
+        patch.setattr(ag_ui_apply, "_MOST", data.draw(st.sampled_from([8192, 2, 0])))
         short, long = (
             outcome(adapter, found, policy=policy, ticks=ticks) for adapter in (AgUiAdapter, Long)
         )
@@ -797,6 +798,7 @@ def test_what_takes_the_short_way_is_what_decode_says_and_is_not_remembered(
     adapters = [AgUiAdapter(Context(strict=strict, shared=shared)) for _ in range(2)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ag_ui_apply, "_MESSAGES", data.draw(st.sampled_from([4096, 0])))
+        patch.setattr(ag_ui_apply, "_MOST", data.draw(st.sampled_from([8192, 2, 0])))
         for at, wire in found:
             if wire is SAVED:
                 owns, shared = json.loads(json.dumps([[one._own for one in adapters], shared]))
@@ -1497,6 +1499,112 @@ def test_what_a_thread_remembers_of_its_messages_is_bounded(
     assert len(shared["order"]) == len(shared["messages"]) + 100
 
 
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few messages are remembered while a run goes on."""
+    monkeypatch.setattr(ag_ui_apply, "_MESSAGES", 64)
+    monkeypatch.setattr(ag_ui_apply, "_MOST", 128)
+    monkeypatch.setattr(ag_ui_apply, "_PLACES", 100)
+    monkeypatch.setattr(ag_ui_verify, "_OPEN", 16)
+
+
+def a_round(number: int, kind: str) -> list[Wire]:
+    """What a run without an end brings again and again, by fresh ids."""
+    name = f"{number}"
+    said = [*text(f"m{name}", "x"), *call(f"c{name}"), result(f"r{name}", f"c{name}")]
+    if kind == "ends nothing":
+        return [event for event in said if not event["type"].endswith(("_END", "_RESULT"))]
+    if kind == "starts nothing":
+        return [event for event in said if not event["type"].endswith("_START")]
+    if kind == "activities":
+        return [{**ACTIVITY, "messageId": f"a{name}"}]
+    if kind == "thoughts":
+        steps = ("START", "CONTENT", "END")
+        return [{"type": f"THINKING_TEXT_MESSAGE_{step}", "delta": "x"} for step in steps]
+    if kind == "snapshots":
+        return [*said, snapshot(assistant("last"))]
+    if kind == "subagents":
+        owned = {"subagentRunId": name}
+        step = {"type": "STEP_STARTED", "stepName": "s"}
+        return [
+            {"type": "SUBAGENT_STARTED", "name": "n", **owned},
+            *({**event, **owned} for event in (step, {**step, "type": "STEP_FINISHED"}, step)),
+            {"type": "SUBAGENT_FINISHED", **owned},
+        ]
+    return said
+
+
+KINDS = ["", "ends nothing", "starts nothing", "activities", "thoughts", "snapshots", "subagents"]
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("way", ["a run", "no run", "a replay"])
+def test_what_is_remembered_of_a_run_without_an_end_is_bounded(way: str, kind: str) -> None:
+    """Nobody tells the adapter of messages that are removed by hand."""
+    store = a_store(limits=Limits(tombstones=20))
+    session_id = "main" if way == "no run" else "thread-1"
+    for _ in range(2 if way == "a replay" else 1):
+        stream = store.open("ag-ui")
+        for event in run()[: way != "no run"]:
+            stream.ingest(event)
+        for number in range(400):
+            for event in a_round(number, kind):
+                stream.ingest(event)
+            store.flush()
+            for message in store.messages(session_id):
+                store.apply(MessageRemoved(session_id=session_id, message_id=message.id))
+            store.flush()
+    assert store.messages(session_id) == ()
+    memory = store.save()
+    (shared,) = memory["memory"]["ag-ui"].values()
+    sizes = {name: len(shared.get(name, ())) for name in ("messages", "calls", "interrupts")}
+    assert max(sizes.values()) <= 128
+    assert sum(map(len, shared.get("old", {}).values())) <= 100 + 128
+    assert len(shared.get("order", ())) <= 100 + 2 * 128
+    assert all(len(entry["thoughts"]) <= 100 for entry in shared.get("runs", {}).values())
+    for own in (entry["memory"] for entry in memory["streams"]):
+        assert max(len(own["opened"]), len(own["muted"])) <= 128
+        assert len(own["rebuilt"]) <= 100 + 4 * 128
+        assert all(len(table) <= 16 for table in own["flow"].values() if isinstance(table, dict))
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("ending", ["RUN_ERROR", "RUN_FINISHED"])
+@pytest.mark.parametrize("at", [0, 300, None])
+def test_what_is_in_progress_in_a_long_run_goes_on_and_ends_as_in_a_short_one(
+    ending: str, at: int | None
+) -> None:
+    """Also where the state was saved in between. What was forgotten ended well."""
+    store = a_store()
+    stream = store.open("ag-ui")
+    asked = {**CALL, "toolCallId": "w", "parentMessageId": "first"}
+    argued = {**CALL, "toolCallId": "o", "parentMessageId": "own"}
+    begun = [*text("m", "a", ends=False), *text("first", "f"), asked]
+    begun += [{"type": "TOOL_CALL_END", "toolCallId": "w"}, argued]
+    for event in run(*begun):
+        stream.ingest(event)
+    for number in range(400):
+        for event in a_round(number, ""):
+            stream.ingest(event)
+        if number == at:
+            store = StreamStore.load(json.loads(json.dumps(store.save())))
+            stream = store.open("ag-ui")
+    last = {"type": "RUN_ERROR", "message": "x"} if ending == "RUN_ERROR" else finished()
+    args = {**ARGS, "toolCallId": "o"}
+    for event in (CONTENT, args, args, result("answer", "w"), a_round(0, "")[1], last):
+        assert stream.ingest(event).kind == "accepted"
+    store.flush()
+    messages = store.messages("thread-1")
+    ids = [message.id for message in messages]
+    assert ids[:4] == ["m", "first", "answer", "own"] and len(ids) == len(set(ids)) == 4 + 1200
+    cut = {"m", "own"} if ending == "RUN_ERROR" else set()
+    assert {message.id for message in messages if message.status != "completed"} == cut
+    assert (contents(store)["m"], contents(store)["m0"]) == ("ax", "xx")
+    assert tool_of(store, "w").tool.status == "completed"
+    assert tool_of(store, "o").field_text("input") == 2 * args["delta"]
+
+
 @pytest.mark.usefixtures("forgetful")
 @pytest.mark.parametrize(
     "case",
@@ -1561,6 +1669,24 @@ def test_what_old_messages_are_remembered_by_is_enough(streams: list[list[Wire]]
                 assert {message.id for message in store.messages("thread-1")} == {
                     message["id"] for message in found[-1]["messages"]
                 }
+    assert found[:2] == found[2:]
+
+
+@given(talks(), st.sampled_from([(0, 0), (1, 2), (2, 3)]))
+def test_what_is_done_in_a_run_is_remembered_by_enough(
+    streams: list[list[Wire]], bounds: tuple[int, int]
+) -> None:
+    """All in one run, which is delivered again by another stream. (One that failed would tell calls
+    that wait from others, of which so few are remembered here.)"""
+    events = [event for stream in streams for event in stream if "RUN" not in event["type"]]
+    whole = run(*events, finished())
+    found = []
+    for few, most in ((4096, 8192), bounds):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(ag_ui_apply, "_MESSAGES", few)
+            patch.setattr(ag_ui_apply, "_MOST", most)
+            for stores in (took(whole), took(whole, whole)):
+                found.append([encoded(stores), stores.state()["sessions"]])
     assert found[:2] == found[2:]
 
 

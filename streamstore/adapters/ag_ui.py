@@ -71,6 +71,10 @@ class AgUiAdapter:
     them, and nothing of their calls: a snapshot still keeps or removes them, a replay builds them
     anew, and a result still finds its call. What else comes for one in a run that is new (deltas
     behind its end, a call, an encrypted value) starts anew in its place, or changes nothing.
+    A run that goes on and on is bounded alike: over 8,192 messages in all, the oldest that are done
+    are old from then on, completed; then those that wait for a result, and activities (of which no
+    place is kept), but none that is streaming. A lenient stream takes the last 1,024 that were not
+    ended, of each kind, for streaming.
     """
 
     declaration: ClassVar[Declaration] = Declaration(

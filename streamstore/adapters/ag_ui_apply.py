@@ -12,7 +12,8 @@ Sources: the reducer of `@ag-ui/client` 1.0.0.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, TypeAlias, TypeVar
 
@@ -91,6 +92,10 @@ _ALSO = 16
 _MESSAGES = 4096
 _PLACES = 65_536
 
+#: Messages that are remembered while a run goes on: over it the oldest that are done go first, then
+#: the oldest that are not streaming, until those for a new run are left.
+_MOST = 8192
+
 #: What the content of an activity may hold.
 
 
@@ -124,6 +129,8 @@ class Thread:
                 thoughts=0,
             )
         self.cool: dict[str, None] = {}
+        # Remembered messages over which old ones are looked for, and whether there are so many.
+        self._most, self._full = _MOST, False
         self.start: int | None = own["start"]
         self.run: Members = {"start": self.start}
         if self.start is not None:
@@ -205,7 +212,9 @@ class Thread:
             "parts": 0,
             "calls": [],
         }
-        self._messages[message_id] = record
+        messages = self._messages
+        messages[message_id] = record
+        self._full = max(len(messages), len(self._own["opened"])) > self._most
         self._is_rebuilt(message_id)
         return record
 
@@ -239,7 +248,7 @@ class Thread:
         if len(messages) <= _MESSAGES + _MESSAGES // 8:
             return
         waiting = {call_id for call_id in self._table("interrupts").values() if call_id}
-        old, over = self._old, len(messages) - _MESSAGES
+        over = len(messages) - _MESSAGES
         for message_id in order:
             record = messages.get(message_id)
             if over <= 0:
@@ -251,9 +260,62 @@ class Thread:
             if not waiting.isdisjoint(record["calls"]):
                 continue
             over -= 1
-            self._drop_calls(message_id, record)
-            del messages[message_id]
-            old.setdefault(record["role"], {})[message_id] = record["order"]
+            self._forget(message_id, record)
+        self._bound_places()
+
+    def _forget_done(self) -> list[Event]:
+        """As `_forget_old`, while a run goes on: what it closes, as the end of the run would.
+
+        One look at all of them for at least as many new ones as are left. A replay that comes to
+        one of them builds it anew.
+        """
+        own, messages = self._own, self._messages
+        over, lost = len(messages) - _MESSAGES, []
+        # The store knows of so many that were removed: one before may be a new one to it.
+        known = set(self._order[-self._context.limits.tombstones :])
+        for also in (False, True):  # those that wait, and activities
+            for message_id in list(islice(self._to_forget(also), max(0, over))):
+                over -= 1
+                record = messages[message_id]
+                self._forget(message_id, record)
+                if record["role"] == "activity":  # nothing is done with its place alone
+                    lost.append(message_id)
+        self._lose(lost)
+        gone = [message_id for message_id in own["opened"] if message_id not in messages]
+        for message_id in gone:
+            del own["opened"][message_id]
+        closed: list[Event] = [self._closing(name) for name in gone if name in known]
+        self._bound_places()
+        for name in list(islice(own["rebuilt"], max(0, len(own["rebuilt"]) - _PLACES))):
+            del own["rebuilt"][name]
+        self._cool_all()
+        self._most, self._full = max(_MOST, 2 * len(messages)), False
+        return closed
+
+    def _to_forget(self, also: bool) -> Iterator[str]:
+        """Messages that are not streaming, the oldest first; `also`: what else is in progress."""
+        calls, open_calls = self._calls, self._flow.open("tool")
+        open_ones = [self._flow.open(name) for name in STREAMED.values()]
+        for message_id in self._order:
+            record = self._messages.get(message_id)
+            if record is None or any(message_id in table for table in open_ones):
+                continue
+            own_calls = [call_id for call_id in record["calls"] if call_id in calls]
+            if not open_calls.keys().isdisjoint(own_calls):
+                continue
+            waits = any(TOOL_RANKS[calls[name]["status"]] < TERMINAL_RANK for name in own_calls)
+            if also or not (waits or record["role"] == "activity"):
+                yield message_id
+
+    def _forget(self, message_id: str, record: Members) -> None:
+        """Remember of a message its place alone."""
+        self._drop_calls(message_id, record)
+        del self._messages[message_id]
+        self._own["muted"].pop(message_id, None)
+        self._old.setdefault(record["role"], {})[message_id] = record["order"]
+
+    def _bound_places(self) -> None:
+        order, messages = self._order, self._messages
         too_many = max(0, len(order) - len(messages) - _PLACES)
         self._lose(list(islice((name for name in order if name not in messages), too_many)))
 
@@ -268,7 +330,9 @@ class Thread:
 
     def _added(self, message_id: str, role: str, info: Members) -> list[Event]:
         """A message that starts; one that is old is built anew in a replay."""
-        anew = self._reset_old(message_id) if self._own["replay"] else []
+        own = self._own
+        replayed = own["replay"] and message_id not in own["rebuilt"]
+        anew = self._reset_old(message_id) if replayed else []
         return [self._opening(message_id, self._add(message_id, role, info)), *anew]
 
     def _reset_old(self, message_id: str) -> list[Event]:
@@ -312,7 +376,8 @@ class Thread:
 
     def apply(self, event: Members) -> list[Event]:
         """What an event comes to. The first one is the principal."""
-        return _HANDLERS[event["type"]](self, event)
+        events = _HANDLERS[event["type"]](self, event)
+        return [*events, *self._forget_done()] if self._full else events
 
     def _block(self, cls: type[B], message_id: str, index: BlockIndex, **members: Any) -> B:
         return cls(session_id=self.session_id, message_id=message_id, block_index=index, **members)
@@ -616,7 +681,9 @@ class Thread:
         if call is None:
             return None
         messages, order = self._messages, self._order
-        at = order.index(call["in"]) + 1
+        owner = call["in"]
+        # Places only grow in it; the owner is nearly always one of the last.
+        at = order.index(owner, bisect_left(order, self._place(owner), key=self._place)) + 1
         while at < len(order) and messages.get(order[at], {}).get("role") == "tool":
             at += 1
         return at
@@ -979,9 +1046,10 @@ class Thread:
         """Close the messages of this run."""
         events: list[Event] = []
         for message_id in self._own["opened"]:
+            # One that is remembered by its place alone another stream of the session made so.
             record = self._messages.get(message_id)
-            if record is not None:
-                status = ending(record, message_id)
+            if record is not None or self._old_role(message_id) is not None:
+                status = ending(record or {"calls": ()}, message_id)
                 said = error if status == "error" else None
                 events.append(self._closing(message_id, status, said))
         self._own["opened"] = {}
@@ -997,7 +1065,8 @@ class Thread:
 
         def note() -> None:
             own["thoughts"] = place + 1
-            made[place:] = [found, *made[place + 1 :]]
+            if place < _PLACES:
+                made[place:] = [found, *made[place + 1 :]]
 
         return found, note
 
@@ -1107,7 +1176,8 @@ class Thread:
                 events += self._has_state()
             return events
         finally:
-            self._own["session"] = before
+            # Old ones are looked for when the stream goes on, in the session that it is of.
+            self._own["session"], self._full = before, False
 
     def _learn(self, message: Members, results: Mapping[str, Members], at: int | None) -> None:
         """Remember a fetched message that is new."""

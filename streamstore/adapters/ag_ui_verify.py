@@ -39,6 +39,9 @@ _OWNERS = ("message", "tool", "activity", "reasoning")
 _ROLES = {"reasoning": "reasoning", "activity": "activity"}
 _MISSING = object()
 
+#: What a lenient stream knows to be in progress, of each kind; the oldest go, as if they had ended.
+_OPEN = 1024
+
 
 class Flow:
     """Follows one stream; `take` notes events, or refuses them where the official client does.
@@ -93,6 +96,12 @@ class Flow:
     def _set(self, table: Members, key: str, value: Any) -> None:
         self._undo.append((table, key, table.get(key, _MISSING)))
         table[key] = value
+
+    def _note(self, table: Members, key: str, value: Members | None = None) -> None:
+        """Note an id, in a table that is bounded where nothing is refused for want of it."""
+        self._set(table, key, value)
+        while not self._strict and len(table) > _OPEN:
+            del table[next(iter(table))]
 
     def _drop(self, table: Members, key: str) -> None:
         if key in table:
@@ -156,7 +165,7 @@ class Flow:
             self._agree(kind, event, owners, entity)
             if entity not in self._memory["owners"][owners]:
                 self._set(self._memory["owners"][owners], entity, owner)
-        self._set(self._memory[table], entity, None)
+        self._note(self._memory[table], entity)
 
     def _tool_owner(self, kind: str, event: Members, call_id: str) -> str | None:
         """Whose a call is: its own tag's, else that of the message which carries it."""
@@ -195,11 +204,13 @@ class Flow:
         if is_open == (kind == "STEP_STARTED"):
             self._refuse(kind, f"step {name!r} {'is' if is_open else 'is not'} in progress")
         if lane not in steps:
-            self._set(steps, lane, {})
+            self._note(steps, lane, {})
         if kind == "STEP_STARTED":
-            self._set(steps[lane], name, None)
+            self._note(steps[lane], name)
         else:
             self._drop(steps[lane], name)
+            if not steps[lane]:
+                self._drop(steps, lane)
 
     def _subagent(self, kind: str, event: Members) -> None:
         subagents, ended = self._memory["subagents"], self._memory["ended"]
@@ -209,12 +220,12 @@ class Flow:
                 self._refuse(kind, f"{agent!r} was started before")
             if parent is not None and parent not in subagents and parent not in ended:
                 self._refuse(kind, f"its parent {parent!r} was not started")
-            self._set(subagents, agent, None)
+            self._note(subagents, agent)
             return
         if agent not in subagents:
             self._refuse(kind, f"{agent!r} is not in progress")
         self._drop(subagents, agent)
-        self._set(ended, agent, None)
+        self._note(ended, agent)
 
     def _owners(self, kind: str, event: Members) -> None:
         """What other events say, or need to agree with, about who owns what."""
