@@ -12,6 +12,7 @@ from .errors import MissingExtra
 from .limits import Limits
 
 _DEFAULT = Limits()
+_ALL = ("remove", "")
 
 #: What is wrong, and what to do, where the package is missing.
 MISSING: Final = (
@@ -59,9 +60,15 @@ def apply_patch(document: Any, patch: list[Any], limits: Limits = _DEFAULT) -> t
 
 
 def _stretches(patch: list[Any]) -> list[list[Any]]:
-    """The operations in stretches, each of which ends with the only one in it that copies."""
+    """The operations in stretches, each of which ends with the only one in it that copies.
+
+    Where the whole document is removed null is left, as in fast-json-patch (the client of AG-UI):
+    RFC 6902 asks only that what is removed is there. The package refuses it.
+    """
     stretches: list[list[Any]] = [[]]
     for operation in patch:
+        if isinstance(operation, dict) and (operation.get("op"), operation.get("path")) == _ALL:
+            operation = {"op": "replace", "path": "", "value": None}
         stretches[-1].append(operation)
         if isinstance(operation, dict) and operation.get("op") == "copy":
             stretches.append([])

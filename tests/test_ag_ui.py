@@ -1833,6 +1833,17 @@ def test_a_patch_that_is_refused_says_so_and_ends_the_chunked_message(
     assert [part.status for part in store.parts("thread-1", "m")] == ["closed"] * chunk
 
 
+def test_a_patch_may_remove_the_whole_of_a_state_or_of_an_activity() -> None:
+    """Null is left; the next patch of the activity is one of an empty content."""
+    gone = [{"op": "remove", "path": ""}]
+    events = run(STATE, {"type": "STATE_DELTA", "delta": gone}, ACTIVITY, {**PATCH, "patch": gone})
+    found = encoded(took(events))
+    assert found["state"] is None and found["messages"][0]["content"] is None
+    assert encoded(took(run({"type": "STATE_DELTA", "delta": gone})))["state"] is None
+    more = [{"op": "add", "path": "/n", "value": 1}]
+    assert contents(took([*events, {**PATCH, "patch": more}])) == {"a": {"n": 1}}
+
+
 def test_a_text_for_an_activity_is_refused_also_where_it_ends_a_chunked_message() -> None:
     store = a_store()
     stream = store.open("ag-ui")

@@ -181,6 +181,21 @@ def test_a_patch_that_fails_changes_nothing_not_even_by_half(sequencing):
     assert bench.shown()["state"] == {"a": 1, "b": 3}
 
 
+@every
+def test_a_patch_may_remove_the_whole_state_and_go_on(sequencing):
+    bench = Bench(sequencing)
+    bench.take("session.state", state={"a": 1})
+    gone = {"op": "remove", "path": ""}
+    assert bench.take("session.state", patch=[gone]) == "accepted"
+    assert bench.shown().get("state") is None
+    whole = {"op": "add", "path": "", "value": {"b": 2}}
+    assert bench.take("session.state", patch=[whole, gone, whole]) == "accepted"
+    assert bench.shown()["state"] == {"b": 2}
+    lost = [gone, {"op": "add", "path": "/c", "value": 3}]
+    assert bench.take("session.state", patch=lost) == "refused:conflict"
+    assert bench.shown()["state"] == {"b": 2}
+
+
 @numbered
 def test_a_state_that_comes_late_is_patched_by_what_follows_it(sequencing):
     bench = Bench(sequencing)

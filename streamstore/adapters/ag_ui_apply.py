@@ -901,7 +901,8 @@ class Thread:
         if record is None or record["role"] != "activity":
             return []
         need_patches(self.session_id)
-        patched = apply_patch(record[CONTENT], event["patch"], self._context.limits)
+        content = {} if record[CONTENT] is None else record[CONTENT]  # a patch removed all of it
+        patched = apply_patch(content, event["patch"], self._context.limits)
         events = self._merged(message_id, record, event)  # whether or not the patch fits
         if patched is None:
             return events or self._refused(message_id)
