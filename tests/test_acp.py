@@ -393,6 +393,17 @@ def test_a_turn_is_held_back_where_delivery_is_buffered() -> None:
     assert texts(store) == [["ab"]]
 
 
+def test_a_null_of_a_dump_says_nothing_of_the_session_but_that_a_title_is_gone() -> None:
+    store = fed(
+        update("session_info_update", title="T", _meta=None),
+        update("usage_update", used=1, size=2, _meta=None),
+        update("session_info_update", title=None, _meta={"k": 1}),
+    )
+    session = store.session("s1")
+    assert session is not None
+    assert session.info == {"title": None, "_meta": {"k": 1}, "usage": {"used": 1, "size": 2}}
+
+
 @pytest.mark.parametrize("name", ["planId", "id"])
 def test_plans(name: str) -> None:
     items = {"type": "items", name: "p1", "entries": [{"content": "x"}]}

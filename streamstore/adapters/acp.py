@@ -414,6 +414,8 @@ class AcpAdapter:
 
     def _session_info(self, session_id: str, update: Members, at: str) -> Sequence[Event]:
         rest = {name: value for name, value in update.items() if name != "sessionUpdate"}
+        if rest.get("_meta", ()) is None:  # of a dump that has all members: it says nothing
+            del rest["_meta"]
         if update["sessionUpdate"] == "usage_update":
             rest = {"usage": rest}
         return self._info(session_id, rest)
