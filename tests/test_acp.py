@@ -360,6 +360,69 @@ def test_a_permission_is_asked_for_and_answered() -> None:
     assert session is not None and len(session.permissions) == 1
 
 
+def asking(id: Any, **params: Any) -> Wire:
+    params = {"mode": "form", "message": "Who?", "requestedSchema": {"type": "object"}, **params}
+    return {"jsonrpc": "2.0", "id": id, "method": "elicitation/create", "params": params}
+
+
+@pytest.mark.parametrize(
+    ("scope", "call_id"),
+    [({"sessionId": "s1"}, None), ({"sessionId": "s1", "toolCallId": "c1"}, "c1")]
+    + [({"requestId": 1}, None)],
+)
+def test_a_question_waits_until_its_request_is_answered(scope: Wire, call_id: Any) -> None:
+    begun = [request(1, "prompt", prompt=[]), call(), asking(5, **scope)]
+    store = fed(*begun)
+    session = store.session("s1")
+    assert session is not None
+    (question,) = session.questions.values()
+    assert (question.call_id, question.payload["message"]) == (call_id, "Who?")
+    assert question.message_id == (call_id and store.messages("s1")[0].id)
+    refusal = {"jsonrpc": "2.0", "id": 5, "error": {"code": -32602, "message": "no"}}
+    answers = [answer(5, action="accept", content={}), answer(5, action="cancel"), refusal]
+    for one in answers:
+        store = fed(*begun, one)
+        session = store.session("s1")
+        assert session is not None and not session.questions
+        assert session.status is not None and session.status.type == "busy"
+        assert set(verdicts(store)) == {"accepted"}
+
+
+def test_a_question_that_belongs_to_no_session_changes_none() -> None:
+    store = fed(asking(5, requestId=0), asking(6, requestId=None), answer(5, action="decline"))
+    assert verdicts(store) == {"accepted": 2, "malformed": 1} and store.session_ids() == ()
+    done = {"jsonrpc": "2.0", "method": "elicitation/complete", "params": {"elicitationId": "e"}}
+    assert verdicts(fed(done)) == {"accepted": 1}
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (request(1, "request_permission", toolCall={"toolCallId": "c1"}), {"outcome": {}}),
+        (asking(1, sessionId="s1"), {"action": "decline"}),
+        ({"jsonrpc": "2.0", "id": 1, "method": "fs/read_text_file", "params": {}}, {"content": ""}),
+        ({"jsonrpc": "2.0", "id": 1, "method": "fs/write_text_file", "params": {}}, {}),
+    ],
+)
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_request_of_each_side_may_have_one_id(asked: Wire, said: Wire, fails: bool) -> None:
+    """Both count by themselves: the answer of the one does not end the other."""
+    prompt, end = request(1, "prompt", prompt=[]), answer(1, stopReason="end_turn")
+    error = {"jsonrpc": "2.0", "id": 1, "error": {"code": -1, "message": "no"}}
+    told = error if fails else answer(1, **said)
+    for wires, status, waiting in (
+        ([prompt, asked, told], "busy", 0),
+        ([prompt, asked, end], "idle", 1),
+        ([prompt, asked, told, end], "idle", 0),
+        ([prompt, asked, end, told], "idle", 0),
+    ):
+        session = fed(chunk("a"), *wires).session("s1")
+        assert session is not None and session.status is not None
+        assert session.status.type == status and not session.errors
+        waits = len(session.permissions) + len(session.questions)
+        assert waits == (0 if "fs/" in asked["method"] else waiting)
+
+
 # --- turns and the session ------------------------------------------------------------------------
 
 

@@ -12,8 +12,11 @@
 - Order: messages stand in order of arrival (1, 2, 3, ...), and so do parts.
 - Chunks append. `tool_call` sets all of a tool, `tool_call_update` what it carries and is not null;
   a status that is behind the one that is known is refused, other members are not.
-- A stream may hold both directions: requests for a permission and their answers, prompts (a turn of
-  the session) and theirs. Other requests and answers say nothing about the session.
+- A stream may hold both directions: requests for a permission or for the user's input (a question)
+  and their answers, prompts (a turn of the session) and theirs. Other requests and answers say
+  nothing about the session, nor does a question that belongs to none.
+- Both sides number their requests by themselves: one id may wait on both. What an answer carries
+  says whose it is; an error is the agent's request's, which is the younger one.
 - A prompt itself is no message: agents that echo it send it as `user_message_chunk`.
 
 Sources: the schema and `SessionAccumulator` of the published Python package
@@ -37,6 +40,9 @@ from ..events import (
     MessageOpened,
     PermissionAsked,
     PermissionReplied,
+    QuestionAsked,
+    QuestionRejected,
+    QuestionReplied,
     SessionError,
     SessionRemoved,
     SessionStatus,
@@ -82,8 +88,20 @@ _STATUSES: Mapping[str, str] = {
 _STATED = ("title", "kind", "status", "rawInput", "rawOutput")
 #: Members of a tool that are fields of its part as they came.
 _FIELDS = ("content", "locations")
-#: Requests and answers that say nothing about a session.
-_SILENT = ("initialize", "authenticate", "logout", "session/", "fs/", "terminal/", "$/", "_")
+#: Requests and answers that say nothing about a session; those of them that the agent sends.
+_SILENT = (
+    *("initialize", "authenticate", "logout", "session/", "fs/", "terminal/", "$/", "_"),
+    "elicitation/complete",
+)
+_SILENT_ASKED = ("fs/", "terminal/")
+#: What the answer to a request of the agent carries.
+_CARRIED: Mapping[str, str] = {"permission": "outcome", "question": "action"}
+
+#: Requests that only this protocol has.
+_DETECTED = (
+    *("session/prompt", "session/load", "session/request_permission"),
+    "elicitation/create",
+)
 
 _WIRE = "wire"
 
@@ -93,7 +111,8 @@ class AcpAdapter:
 
     - `{"jsonrpc", "method": "session/update", "params": {"sessionId", "update"}}`, or the params
       alone;
-    - requests and answers of `session/prompt`, `session/request_permission` and `session/load`.
+    - requests and answers of `session/prompt`, `session/request_permission`, `elicitation/create`
+      and `session/load`.
 
     Remembers of each session the last messages (of each how many parts it has and which is open)
     and tools (their state), and per stream which requests wait for an answer.
@@ -127,7 +146,7 @@ class AcpAdapter:
             params = wire.get("params")
             if wire.get("jsonrpc") != "2.0" or not isinstance(params, dict):
                 return False
-            if method in ("session/prompt", "session/load", "session/request_permission"):
+            if method in _DETECTED:
                 return type(params.get("sessionId")) is str
             if method != "session/update":
                 return False
@@ -172,9 +191,13 @@ class AcpAdapter:
             return self._prompt(wire)
         if method == "session/request_permission":
             return self._permission(wire)
+        if method == "elicitation/create":
+            return self._question(wire)
         if method == "session/load":
             return self._load(wire)
         if method.startswith(_SILENT):
+            if method.startswith(_SILENT_ASKED) and wire.get("id") is not None:
+                self._await("asked", _request_name(wire), ["", ""])
             return ()
         raise UnknownEvent(method)
 
@@ -435,7 +458,7 @@ class AcpAdapter:
     def _prompt(self, wire: Members) -> Sequence[Event]:
         session_id = an_id(an_object(wire, "params"), "sessionId", "params")
         name = _request_name(wire)
-        self._await(name, ["prompt", session_id])
+        self._await("requests", name, ["prompt", session_id])
         memory = self._of_session(session_id)
         memory["bounded"] = True
         self._move(memory)
@@ -444,8 +467,9 @@ class AcpAdapter:
             SessionStatus(session_id=session_id, status="busy"),
         )
 
-    def _await(self, name: str, what: list[str]) -> None:
-        waiting: dict[str, list[str]] = self._own.setdefault("requests", {})
+    def _await(self, table: str, name: str, what: list[str]) -> None:
+        """Note a request of the client (`requests`) or of the agent (`asked`)."""
+        waiting: dict[str, list[str]] = self._own.setdefault(table, {})
         waiting[name] = what
         if len(waiting) > _REQUESTS:
             del waiting[next(iter(waiting))]
@@ -457,7 +481,7 @@ class AcpAdapter:
         call_id = an_id(call, "toolCallId", "params.toolCall")
         said = _read_tool(call, "params.toolCall")
         name = _request_name(wire)
-        self._await(name, ["permission", session_id])
+        self._await("asked", name, ["permission", session_id])
         events = self._tool(session_id, call_id, said, call, whole=False, waiting=True)
         known = self._of_session(session_id)["calls"][call_id]
         asked = PermissionAsked(
@@ -469,18 +493,61 @@ class AcpAdapter:
         )
         return [*events, asked]
 
+    def _question(self, wire: Members) -> Sequence[Event]:
+        """The agent wants something of the user, for a session or for a request of the client."""
+        params = an_object(wire, "params")
+        name = _request_name(wire)
+        session_id = maybe_id(params, "sessionId", "params")
+        if session_id is None:
+            if not is_number(params.get("requestId")) and type(params.get("requestId")) is not str:
+                raise wrong(params, "sessionId", "params", "a non-empty string")
+            asker = _request_name({"id": params["requestId"]})
+            session_id = self._own.get("requests", {}).get(asker, ("", ""))[1]
+            if not session_id:  # such as that of a login
+                self._await("asked", name, ["", ""])
+                return ()
+        call_id = maybe_id(params, "toolCallId", "params")
+        known = self._of_session(session_id).get("calls", {}).get(call_id)
+        self._await("asked", name, ["question", session_id])
+        return (
+            QuestionAsked(
+                session_id=session_id,
+                request_id=name,
+                message_id=None if known is None else known["message"],
+                call_id=call_id,
+                payload={key: value for key, value in params.items() if key != "sessionId"},
+            ),
+        )
+
+    def _answered(self, name: str, result: Members | None) -> tuple[str, str]:
+        """What an answer ends, and its session; `result`: None for an error."""
+        for table in ("asked", "requests"):
+            waiting: dict[str, list[str]] = self._own.get(table, {})
+            what, session_id = waiting.get(name, ("", ""))
+            carried = _CARRIED.get(what)
+            if name in waiting and (
+                result is None
+                or table == "requests"
+                or (carried in result if carried else "stopReason" not in result)
+            ):
+                del waiting[name]
+                return what, session_id
+        return "", ""
+
     def _answer(self, wire: Members) -> Sequence[Event]:
         if "result" not in wire and "error" not in wire:
             raise wrong(wire, "method", "", "a string")
         name = _request_name(wire)
         error = maybe_object(wire, "error")
-        waiting: dict[str, list[str]] = self._own.get("requests", {})
-        what, session_id = waiting.pop(name, ("", ""))
         result = wire.get("result")
         result = result if isinstance(result, dict) else {}
+        what, session_id = self._answered(name, result if error is None else None)
         if what == "permission":
             payload = {"outcome": result.get("outcome")}
             return (PermissionReplied(session_id=session_id, request_id=name, payload=payload),)
+        if what == "question":
+            replied = QuestionReplied if result.get("action") == "accept" else QuestionRejected
+            return (replied(session_id=session_id, request_id=name, payload=result),)
         if what != "prompt":
             return ()
         memory = self._of_session(session_id)
