@@ -70,8 +70,10 @@ class Inbox(Generic[F]):
 
     def meet(self) -> None:
         """Where the scheduler sees a loop for the first time, what threads left can come in."""
-        if self._ticks is not None and self._ticks.meet() and self.waiting:
-            self.ask()
+        if self._ticks is not None and self._ticks.meet():
+            self._asked = False  # in a loop that may be gone
+            if self.waiting:
+                self.ask()
 
     def drain(self) -> None:
         """Take in what other threads left, in order; never one chunk inside another."""

@@ -342,7 +342,9 @@ class StreamStore:
     def _woke(self) -> None:
         if self._each:
             self._commit()
-        elif self._ticks is not None and not self._asked_tick and self._coalescer.waits:
+        elif self._asked_tick:
+            self._inbox.meet()  # it may have been asked in a loop that is gone
+        elif self._ticks is not None and self._coalescer.waits:
             self._asked_tick = True
             try:
                 self._ticks.request()

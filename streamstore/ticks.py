@@ -79,7 +79,11 @@ class Ticks(Protocol):
         ...
 
     def meet(self) -> bool:
-        """The owner opened a stream or subscribed: whether `from_thread` works only from now on."""
+        """The owner is here: whether `from_thread` works only from now on.
+
+        Called when it opens a stream or subscribes, and with work that comes while a commit is
+        asked for already: what was to fire in a loop that is gone is seen to.
+        """
         ...
 
     def stop(self) -> None:
@@ -107,7 +111,8 @@ class _IntervalTicks:
         self._requested = False
         self._running = False  # the one timer of the interval
         self._stopped = False
-        self._cancels: dict[int, Callback] = {}  # of every timer that may still fire
+        # Of every timer that may still fire: what it calls, and what cancels it.
+        self._cancels: dict[int, tuple[Callback, Callback]] = {}
         self._numbers = count()
 
     def start(self, commit: Callback) -> None:
@@ -149,19 +154,19 @@ class _IntervalTicks:
                 callback()
 
         def cancel() -> None:
-            recall = self._cancels.pop(number, None)
-            if recall is not None:
-                recall()
+            timer = self._cancels.pop(number, None)
+            if timer is not None:
+                timer[1]()
 
         # Entered first: a scheduling function that calls back at once must find its timer.
-        self._cancels[number] = _nothing
+        self._cancels[number] = fire, _nothing
         try:
             recall = self._schedule(_duration(delay_ms, "delay_ms"), fire)
         except BaseException:
             self._cancels.pop(number, None)
             raise
         if number in self._cancels:
-            self._cancels[number] = recall
+            self._cancels[number] = fire, recall
         return cancel
 
     def meet(self) -> bool:
@@ -174,7 +179,7 @@ class _IntervalTicks:
         self._requested = False
         cancels = list(self._cancels.values())
         self._cancels.clear()
-        for recall in cancels:
+        for _, recall in cancels:
             recall()
 
     def _run_timer(self, delay_ms: float) -> None:
@@ -374,8 +379,9 @@ class AsyncioTicks(_IntervalTicks):
     whole turns; a task that feeds many events without awaiting anything makes one turn of them.
 
     Without `loop` it takes the running one at the first request or delay, so that a store can be
-    made before the loop runs, and go on in another loop when that one has ended; other threads
-    reach the one that ran when the store was made, opened or subscribed to, too.
+    made before the loop runs, and go on in another loop when that one has ended, with all that
+    waited; other threads reach the one that ran when the store was made, opened or subscribed to,
+    too.
     What a commit raises goes to the loop's exception handler.
     """
 
@@ -402,6 +408,8 @@ class AsyncioTicks(_IntervalTicks):
             loop = asyncio.get_running_loop()
         except RuntimeError:
             return False
+        if self._dead(self._loop):
+            self._move(loop)
         new, self._first = loop is not self._first, loop
         return new
 
@@ -417,20 +425,32 @@ class AsyncioTicks(_IntervalTicks):
         return True
 
     def request(self) -> None:
-        """`_IntervalTicks.request`; a timer of a loop that is gone does not count."""
+        """`_IntervalTicks.request`; what waited in a loop that is gone goes on in this one."""
         if self._running and self._dead(self._loop):
-            self._running = False
+            self._move(_running_loop())
         super().request()
+
+    def call_later(self, delay_ms: float, callback: Callback) -> Cancel:
+        """`_IntervalTicks.call_later`; what waited in a loop that is gone goes on in this one."""
+        if self._dead(self._loop):
+            self._move(_running_loop())
+        return super().call_later(delay_ms, callback)
+
+    def _move(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Go on in another loop: timers of one that is gone end with this turn, or never."""
+        self._loop = loop
+        for number, (fire, _) in list(self._cancels.items()):
+            self._cancels[number] = fire, loop.call_soon(fire).cancel
 
     def _dead(self, loop: asyncio.AbstractEventLoop | None) -> bool:
         """Whether timers of a loop never fire: it was closed, or is ours and runs no more."""
-        if loop is None or self._given:
+        if loop is None or self._given or self._stopped:
             return False
         return loop.is_closed() or not loop.is_running()
 
     def _on_loop(self, delay_ms: float, callback: Callback) -> Callback:
         loop = self._loop
-        if loop is None or self._dead(loop):
+        if loop is None:
             loop = self._loop = _running_loop()
         # `call_soon` is the end of this turn: it runs before what the sockets bring next.
         handle: Any = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -25,10 +26,11 @@ from streamstore import (
     TextField,
 )
 from streamstore.events import MessageOpened, MessageRollback
-from streamstore.ticks import ManualTicks
+from streamstore.ticks import AsyncioTicks, ManualTicks
 
 PART = PartKey("s", "m", 0)
 TEXT = TextField(PART, "text")
+HOUR = 3_600_000  # ms: longer than any loop here runs
 
 
 class Feeder:
@@ -654,6 +656,40 @@ async def turns(number: int = 5) -> None:
     """Let every task go on until it waits."""
     for _ in range(number):
         await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("throttle", [0, HOUR])
+@pytest.mark.parametrize("way", ["ingest", "ingest_many", "feed", "open"])
+def test_a_loop_that_ends_while_a_tick_waits_does_not_end_the_ticks(
+    throttle: float, way: str
+) -> None:
+    store = StreamStore("native", ticks=AsyncioTicks(interval_ms=HOUR))
+    stream = store.open("native")
+    ear = Ear()
+    store.subscribe(ear, throttle=throttle)
+    event = {"type": "block.delta", "messageId": "m", "blockIndex": 0}
+
+    async def ask() -> None:
+        stream.ingest({**event, "text": "a"})
+        await asyncio.sleep(0)  # shown, and the interval begins
+        stream.ingest({**event, "text": "b"})
+
+    async def ask_again() -> None:
+        wire = {**event, "text": "c"}
+        if way == "ingest_many":
+            stream.ingest_many([wire])
+        elif way == "feed":
+            stream.feed(json.dumps(wire).encode() + b"\n")
+        else:
+            (store.open("native") if way == "open" else stream).ingest(wire)
+        for _ in range(3):  # turns of the loop
+            await asyncio.sleep(0)
+
+    asyncio.run(ask())
+    assert ear.texts == ["a"]
+    asyncio.run(ask_again())
+    assert ear.texts == ["a", "bc"]
+    store.close()
 
 
 class Listener:

@@ -462,6 +462,29 @@ class TestWaking:
 
         assert asyncio.run(main()) == "a"
 
+    def test_bytes_that_a_loop_did_not_come_to_come_in_with_the_next_one(self) -> None:
+        store = StreamStore("native", ticks="asyncio")
+        stream = store.open("native")
+
+        async def leave() -> None:
+            store.open("native")  # the loop is known
+            asyncio.get_running_loop().stop()  # asked after it, and not reached
+            in_threads([lambda: stream.feed_threadsafe(line("a"))])
+
+        async def go_on() -> None:
+            store.open("native")
+            in_threads([lambda: stream.feed_threadsafe(line("b"))])
+            for _ in range(3):
+                await asyncio.sleep(0)
+
+        loop = asyncio.new_event_loop()
+        handle = loop.create_task(leave())
+        loop.run_forever()
+        loop.close()
+        assert handle.done() and text_of(store) == ""
+        asyncio.run(go_on())
+        assert text_of(store) == "ab"
+
     def test_a_closed_loop_is_no_reason_to_lose_bytes(self) -> None:
         async def main() -> tuple[StreamStore, Stream]:
             store = StreamStore(ticks="asyncio")

@@ -672,6 +672,65 @@ def test_threads_reach_the_loop_that_ran_when_the_store_was_made() -> None:
     assert ran == [made, later]
 
 
+@pytest.mark.parametrize("sign", ["meet", "request", "call_later"])
+def test_what_waited_in_a_loop_that_is_gone_goes_on_in_the_next(sign: str) -> None:
+    first, second = VirtualLoop(), VirtualLoop()
+    ticks = AsyncioTicks()
+    done: list[tuple[str, asyncio.AbstractEventLoop]] = []
+
+    def note(what: str) -> Callable[[], None]:
+        return lambda: done.append((what, asyncio.get_running_loop()))
+
+    ticks.start(note("commit"))
+
+    async def begin() -> Callable[[], None]:
+        ticks.request()
+        await asyncio.sleep(0)
+        ticks.request()  # waits for the interval, longer than this loop runs
+        ticks.call_later(100, note("delay"))
+        return ticks.call_later(100, note("cancelled"))
+
+    async def go_on() -> None:
+        if sign == "meet":
+            assert ticks.meet() is True
+        elif sign == "request":
+            ticks.request()
+        else:
+            ticks.call_later(0, note("other delay"))
+        cancel()
+        await asyncio.sleep(1)
+
+    cancel = first.run_until_complete(begin())
+    first.close()
+    second.run_until_complete(go_on())
+    assert second.timers == 0
+    second.close()
+    others = [("other delay", second)] if sign == "call_later" else []
+    assert done == [("commit", first), ("commit", second), ("delay", second), *others]
+    assert ticks._cancels == {}
+
+
+def test_what_waited_in_a_loop_that_is_gone_asks_for_one_that_runs() -> None:
+    loop = VirtualLoop()
+    ticks = AsyncioTicks()
+    ticks.start(lambda: None)
+
+    async def begin() -> None:
+        ticks.call_later(100, lambda: None)
+        ticks.request()
+
+    loop.run_until_complete(begin())
+    loop.close()
+    assert ticks.meet() is False
+    for call in (ticks.request, lambda: ticks.call_later(0, lambda: None)):
+        with pytest.raises(CallerError, match="inside a running one"):
+            call()
+    ticks.stop()
+    ticks.request()
+    ticks.call_later(0, lambda: None)
+    assert ticks._cancels == {}
+
+
 def test_asyncio_ticks_without_any_loop_say_what_to_do() -> None:
     ticks = AsyncioTicks()
     commits: list[int] = []
