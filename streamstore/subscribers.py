@@ -104,7 +104,9 @@ class Subscription:
 
     def _waited(self) -> None:
         self._cancel = None
-        self.deliver()
+        if self._pending.last is not None:
+            self._owner.due[self] = None
+            self._owner.hand_on()
 
     def _hand_on(self) -> None:
         changes = self._pending.take(self._owner.locate)
@@ -188,12 +190,19 @@ class Subscribers:
         A subscriber that commits from inside its callback queues the next pass behind this one,
         so that all hear all change sets in order.
         """
-        if not self._by_scope:
-            return
-        outbox = self._outbox
-        outbox.append(changes)
+        if self._by_scope:
+            self._outbox.append(changes)
+            self.hand_on()
+
+    def hand_on(self) -> None:
+        """Hand on everything that is due, one callback at a time.
+
+        A callback may let time pass (a dialog that runs the GUI's loop): what comes due meanwhile
+        waits for its end.
+        """
         if self._passing:
             return
+        outbox = self._outbox
         self._passing = True
         try:
             while True:

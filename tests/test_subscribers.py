@@ -506,6 +506,42 @@ class TestReentrant:
             mirror.check()
         assert [changes.version for changes in mirrors[0].heard] == [3]
 
+    @pytest.mark.parametrize("throttle", [0, 100])
+    def test_one_that_lets_time_pass_before_it_applies_hears_in_order(
+        self, feed: Feeder, throttle: float
+    ) -> None:
+        # As a dialog does that runs the event loop of a GUI.
+        applied: list[str] = []
+
+        def hear(changes: ChangeSet) -> None:
+            if changes.version == 2:
+                feed.tick("c")
+                feed.ticks.advance(1000)
+            applied.extend(edit.text for edit in changes.text.values())
+
+        feed.store.subscribe(hear, throttle=throttle)
+        feed.tick("a")
+        feed.tick("b")
+        feed.ticks.advance(1000)
+        assert applied == ["a", "b", "c"]
+
+    def test_a_throttled_one_whose_time_comes_in_a_callback_hears_of_now(
+        self, feed: Feeder
+    ) -> None:
+        other = Mirror(feed.store, exact=False, throttle=100)
+
+        def hear(changes: ChangeSet) -> None:
+            if changes.version == 2:
+                feed.ingest("block.removed", messageId="m", blockIndex=1)
+                feed.store.flush()
+                feed.ticks.advance(100)
+
+        feed.store.subscribe(hear)
+        feed.tick("a")
+        feed.tick("b", block=1)
+        other.check()
+        assert [changes.version for changes in other.heard] == [1, 3]
+
 
 class TestThrottle:
     def test_the_first_at_once_then_one_merged_change_set_per_100_ms(self, feed: Feeder) -> None:
