@@ -37,7 +37,8 @@ class TextField(NamedTuple):
 class Edit(NamedTuple):
     """One change of one text: keep the first `start` characters, then append `text`.
 
-    `start` counts code points. `rewritten` says that something shown before was cut off.
+    `start` counts code points. `rewritten` says that something shown before was cut off. In `text`
+    half of a surrogate pair that never met its other half is U+FFFD, as in the part's text.
 
     >>> Edit(5, " world", False).apply("hello")
     'hello world'

@@ -504,6 +504,9 @@ class StreamStore:
         most every `throttle` ms (100 suits text views) with what came merged. What it raises is
         reported, and the others still hear. Close the subscription, or use it in `with`.
 
+        A commit from inside a callback is heard after this one. Who hears later than that callback
+        and without a throttle finds the store ahead of `changes.version`.
+
         Raises:
             CallerError: a scope lacks its upper part, or a throttle has no timers (`ticks` is
                 None, "each" or "manual").

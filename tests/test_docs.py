@@ -16,6 +16,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -358,6 +359,31 @@ def test_the_rows_of_every_framework_follow_what_moves(shared: dict[str, Any]) -
     store.ingest_many([opened("b", 1), delta("b", "\nfour")])
     assert ["".join(row.shown) for row in column] == ["three\nfour", "one\ntwo\n"]
     assert_rows(shared, store, column)
+
+
+@pytest.mark.parametrize("sequencing", ["block", "session", "sparse", "none"])
+def test_the_rows_of_every_framework_follow_a_store_that_others_flush(
+    shared: dict[str, Any], sequencing: Any
+) -> None:
+    for seed in range(10):
+        store = StreamStore("native", ticks="manual")
+        wires = iter(disturb(sample(sequencing, seed=seed), seed).wires)
+
+        def feed(changes: ChangeSet, store: StreamStore = store, wires: Any = wires) -> None:
+            if changes.version % 3:  # two more ticks inside each third one
+                store.ingest_many(islice(wires, 3))
+                store.flush()
+
+        before, column_before = drawn_rows(shared, store)
+        store.subscribe(before.hear)
+        store.subscribe(feed)
+        after, column_after = drawn_rows(shared, store)
+        store.subscribe(after.hear)
+        for wire in wires:
+            store.ingest(wire)
+            store.flush()
+            assert_rows(shared, store, column_before)
+            assert_rows(shared, store, column_after)
 
 
 def test_a_row_costs_a_piece_for_each_tick(shared: dict[str, Any]) -> None:
