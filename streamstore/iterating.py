@@ -40,6 +40,7 @@ class Changes:
         self._bound = bound
         self._locate = locate
         self._waiting = MergedChanges()
+        self._left: ChangeSet | None = None
         self._wake: Callable[[], object] | None = None
         self._subscription: Subscription | None = None
         self.state = Present(0)
@@ -48,7 +49,7 @@ class Changes:
         """Take the subscription that `hear` is the callback of."""
         self._subscription = subscription
         self.state = subscription.state
-        subscription.on_close = weak(self, Changes._arrived)
+        subscription.on_close = weak(self, Changes._ended)
 
     def hear(self, changes: ChangeSet) -> None:
         """Merge a change set into what waits."""
@@ -61,6 +62,12 @@ class Changes:
         wake, self._wake = self._wake, None
         if wake is not None:
             wake()
+
+    def _ended(self) -> None:
+        # Taken now: the store goes on, and places are those of the moment of taking.
+        if self._waiting.last is not None:
+            self._left = self._waiting.take(self._locate)
+        self._arrived()
 
     def close(self) -> None:
         """Hear nothing more; who waits for the next change set is told that there is none."""
@@ -81,6 +88,9 @@ class Changes:
 
     async def __anext__(self) -> ChangeSet:
         while self._waiting.last is None:
+            left, self._left = self._left, None
+            if left is not None:
+                return left
             if self._subscription is None or self._subscription.closed:
                 raise StopAsyncIteration
             await self._next()

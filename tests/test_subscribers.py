@@ -825,6 +825,21 @@ class TestAsyncIterator:
 
         listening(check)
 
+    def test_one_that_is_closed_tells_what_it_heard_and_not_where_it_stands_later(
+        self, feed: Feeder
+    ) -> None:
+        async def rest(changes: AsyncIterator[ChangeSet]) -> list[ChangeSet]:
+            return [heard async for heard in changes]
+
+        changes = feed.store.changes()
+        feed.tick("a", block=1)
+        feed.tick("b", block=1)
+        changes.close()
+        feed.tick("c", block=2)
+        [heard] = asyncio.run(rest(changes))
+        assert (heard.version, [edit.text for edit in heard.text.values()]) == (2, ["ab"])
+        assert [place.before for place in heard.added] == [None, None, None]
+
     def test_a_cancelled_consumer_leaves_no_subscription_behind(self) -> None:
         async def check(feed: Feeder, listener: Listener) -> None:
             feed.tick("a")
