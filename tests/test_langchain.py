@@ -1180,6 +1180,19 @@ def test_messages_of_parallel_nodes_are_told_apart() -> None:
     assert texts(store) == [["ace"], ["bd"]]
 
 
+def test_messages_of_parallel_nodes_below_a_graph_are_told_apart() -> None:
+    one, two = ({"langgraph_checkpoint_ns": f"sub:1|{name}:2"} for name in ("one", "two"))
+    pairs = (
+        [chunk("a", id="msg_1"), one],
+        [chunk("b", id="msg_2"), two],
+        [chunk("c", id="lc_run--1"), one],
+        [chunk("d", id="lc_run--2"), two],
+        [chunk("e", id="lc_run--1"), one],
+    )
+    store = fed(*({"event": "messages|sub:1", "data": pair} for pair in pairs))
+    assert texts(store) == [["ace"], ["bd"]]
+
+
 def test_a_final_message_takes_the_place_of_its_chunks() -> None:
     whole = {"type": "ai", "content": "abc!", "id": "lc_run--1", "tool_calls": []}
     store, stream = opened(ticks="each")

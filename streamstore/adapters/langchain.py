@@ -432,7 +432,8 @@ class LangChainAdapter:
     def _list(self, values: list[Any], scope: str) -> Sequence[Event]:
         if len(values) == 2 and isinstance(values[1], dict) and _is_metadata(values[1]):
             message = message_of(values[0], "0")
-            return self._take([message], scope or _scope_of(values[1]), final=True)
+            # Of nodes that run side by side in one graph, the metadata alone tells which it is.
+            return self._take([message], _scope_of(values[1]) or scope, final=True)
         found = [message_of(value, str(place)) for place, value in enumerate(values)]
         return self._take(found, scope, final=True)
 
