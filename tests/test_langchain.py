@@ -147,9 +147,12 @@ def made(store: StreamStore) -> Any:
     return encoded(store, PROTOCOL)
 
 
-def texts(store: StreamStore) -> list[list[str]]:
+def texts(store: StreamStore, session_id: str = "s") -> list[list[str]]:
     store.flush()
-    return [[part.text for part in store.parts("s", message.id)] for message in store.messages("s")]
+    return [
+        [part.text for part in store.parts(session_id, message.id)]
+        for message in store.messages(session_id)
+    ]
 
 
 def agrees(found: Any, expected: Any) -> None:
@@ -1312,6 +1315,62 @@ def test_the_pairs_that_a_graph_yields_are_its_arrays(
         state = state or store.state()
         assert store.state() == state
     assert len(decoded) == 2 * 2  # the first and the last of each: the others go the short way
+
+
+@pytest.mark.parametrize("protocol", [PROTOCOL, None])
+@pytest.mark.parametrize("form", ["mode", "namespace", "both", "parts"])
+@pytest.mark.parametrize("of", [list, tuple])
+def test_what_a_graph_yields_with_its_mode_or_namespace(
+    protocol: str | None, form: str, of: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded = decoded_by(monkeypatch)
+    names = of(("sub:1",))
+
+    def yielded(mode: str, data: Any) -> Any:
+        if form == "parts":
+            return {"type": mode, "ns": names, "data": data}
+        return of({"mode": (mode, data), "namespace": (names, data)}.get(form, (names, mode, data)))
+
+    def pair(text: str, id: str, node: str) -> Any:
+        # Some chunks have the id of their response, others that of their run.
+        return of((chunk(text, id=id), {"langgraph_checkpoint_ns": f"sub:1|{node}"}))
+
+    wires = [
+        yielded("messages", pair(text, id, node))
+        for text, id, node in (
+            ("a", "msg_1", "one"),
+            ("b", "msg_2", "two"),
+            ("c", "lc_run--1", "one"),
+            ("d", "lc_run--2", "two"),
+            ("e", "lc_run--1", "one"),
+            ("f", "lc_run--2", "two"),
+        )
+    ]
+    store = StreamStore(protocol, ticks="manual")
+    assert [store.ingest(wire).kind for wire in wires] == ["accepted"] * 6
+    assert texts(store, "main") == [["ace"], ["bdf"]]
+    assert len(decoded) == 4  # the first of each id
+    if form == "namespace":  # a state alone does not say what it is
+        assert store.ingest(yielded("values", {"messages": []})).kind == "malformed"
+        return
+    whole = {"type": "ai", "content": "ace!", "id": "msg_1"}
+    for mode, data in (
+        ("updates", {"node": {"messages": [whole]}}),
+        ("values", {"messages": [whole], "n": 1}),
+        ("custom", {"n": 2}),
+        ("tasks", {}),
+    ):
+        assert store.ingest(yielded(mode, data)).kind == "accepted"
+    assert texts(store, "main") == [["ace!"], ["bdf"]]
+
+
+@pytest.mark.parametrize("mode", ["values", "updates", "custom"])
+def test_what_a_graph_yields_is_recognised_by_its_mode(mode: str) -> None:
+    for wire in ([mode, {}], [[], mode, {}], {"type": mode, "ns": [], "data": {}}):
+        assert LangChainAdapter.detects(wire)
+    for wire in ([mode], [mode, {}, {}], ["mode", {}], {"type": mode, "data": {}}, [[1], {}]):
+        assert not LangChainAdapter.detects(wire)
+    assert StreamStore(PROTOCOL).ingest([[1], mode, {}]).detail == "ns: must be an array of strings"
 
 
 def test_a_message_of_the_package_in_a_pair_is_told_what_to_give() -> None:

@@ -126,6 +126,8 @@ _BESIDE = frozenset(("tool_calls", REASONING))
 _SILENT = frozenset(
     "messages/metadata custom debug checkpoints tasks events feedback heartbeat".split()
 )
+#: Modes in which a program streams a graph.
+_MODES = frozenset("messages values updates custom checkpoints tasks debug".split())
 
 
 class LangChainAdapter:
@@ -134,6 +136,8 @@ class LangChainAdapter:
     - `{"type": "AIMessageChunk", "content", "id", "tool_call_chunks", ...}`: a chunk, also in the
       forms `{"lc": 1, "kwargs": ...}` and `{"type", "data": ...}`; any other message is whole;
     - `[chunk, metadata]`, or a list of messages;
+    - what a graph yields with its mode, its namespace or both: `[mode, data]`, `[namespace, [chunk,
+      metadata]]`, `[namespace, mode, data]`, `{"type": mode, "ns": namespace, "data": ...}`;
     - `{"event": name, "data": ...}`: an event of a graph's event stream, by its name: `messages`,
       `messages/partial`, `messages/complete`, `values`, `updates`, `metadata`, `error`, `end`;
     - `{"type": "event", "method", "params": {"namespace", "data"}, "seq"?}` and the bare data of
@@ -177,7 +181,12 @@ class LangChainAdapter:
     @classmethod
     def detects(cls, wire: Any) -> bool:
         """A chunk, a whole message of LangChain's types, or an event of the agent protocol."""
-        if isinstance(wire, list) and wire:
+        yielded = _yielded(wire)
+        if yielded is not None:
+            mode, _, wire = yielded
+            if mode != "messages":
+                return True
+        if isinstance(wire, list | tuple) and wire:
             wire = wire[0]
         if not isinstance(wire, dict):
             return False
@@ -210,6 +219,7 @@ class LangChainAdapter:
         the agent protocol."""
         self._noted = None
         metadata: Any = None
+        below = ""
         event = wire.get("event") if wire.__class__ is dict else None
         if event is not None:
             if event == "content-block-delta":
@@ -222,7 +232,15 @@ class LangChainAdapter:
             if wire.__class__ is not list:
                 return self._plain_envelope(wire)
             if event != "messages":
-                return None
+                name, _, below = event.partition("|")
+                if name != "messages":
+                    return None
+        elif (
+            "ns" in wire
+            if wire.__class__ is dict
+            else len(wire) != 2 or wire[1].__class__ is not dict
+        ):
+            below, wire = _yielded_pair(wire)
         if wire.__class__ is list or (wire.__class__ is tuple and event is None):
             if len(wire) != 2:
                 return None
@@ -244,7 +262,7 @@ class LangChainAdapter:
                 and wire.get("chunk_position") is None
                 and wire.get("name") is None
                 and (said == {} or said is None or said == repeated)
-                and _scope_of(metadata) == scope
+                and (_scope_of(metadata) or below) == scope
                 and known[WIRE] is about  # another stream may have gone on
                 and not known["closed"]
                 and self._shared["messages"].get(message_id) is known
@@ -394,6 +412,13 @@ class LangChainAdapter:
         if self._noted is not None:  # of this very wire object, which comes here after all
             memory, name, number = self._noted
             memory[name], self._noted = number, None
+        yielded = _yielded(wire)
+        if yielded is not None:
+            mode, names, data = yielded
+            if not all(type(name) is str for name in names):
+                raise MalformedEvent("ns", "must be an array of strings")
+            data = list(data) if isinstance(data, tuple) else data
+            return self._named("|".join((mode, *names)), data)
         if isinstance(wire, list):
             return self._list(wire, "")
         wire = an_event(wire)
@@ -1312,6 +1337,37 @@ def _is_provided(message_id: str) -> bool:
 
 def _is_metadata(value: Members) -> bool:
     return "type" not in value and "content" not in value and "lc" not in value
+
+
+def _yielded(wire: Any) -> tuple[str, Sequence[Any], Any] | None:
+    """Mode, namespace and data of what a graph yields with the one or the other; None for another.
+
+    A program has tuples where a wire has arrays.
+    """
+    if isinstance(wire, dict):
+        mode, names = wire.get("type"), wire.get("ns")
+        if type(mode) is str and mode in _MODES and "data" in wire:
+            return (mode, names, wire["data"]) if isinstance(names, list | tuple) else None
+        return None
+    if not isinstance(wire, list | tuple) or not 2 <= len(wire) <= 3:
+        return None
+    names, data = wire[0], wire[-1]
+    mode = wire[1] if len(wire) == 3 else names if type(names) is str else "messages"
+    if type(mode) is not str or mode not in _MODES:
+        return None
+    if len(wire) == 2 and mode is names:
+        return mode, (), data
+    # Without a mode the namespace is told from a message by what stands behind it.
+    pair = isinstance(names, list | tuple) and (len(wire) == 3 or isinstance(data, list | tuple))
+    return (mode, names, data) if pair else None
+
+
+def _yielded_pair(wire: Any) -> tuple[str, Any]:
+    """Namespace and pair in what a graph yields, for the short way; any error for another."""
+    mode, names, pair = _yielded(wire) or ("", (), ())
+    if mode != "messages" or not isinstance(pair, list | tuple):
+        raise TypeError("no chunk with its metadata")
+    return "|".join(names), pair
 
 
 def _scope_of(metadata: Any) -> str:
