@@ -676,6 +676,20 @@ def test_a_history_is_taken_in_and_given_back() -> None:
     assert made(fed(named, named)) == [named]
 
 
+def test_what_a_prompt_says_beside_its_files_is_shown() -> None:
+    pieces = [
+        "a ",
+        {"content": "b ", "metadata": {"n": 1}, "kind": "text-content"},
+        {"content": "no text", "value": 1, "kind": "structured-content"},
+        {"url": "u", "kind": "image-url"},
+        "c",
+    ]
+    history = [{"kind": "request", "parts": [{"content": pieces, "part_kind": "user-prompt"}]}]
+    store = fed(history)
+    assert texts(store) == [["a b c"]]
+    assert made(store) == history
+
+
 # --- the package ----------------------------------------------------------------------------------
 
 WHY = "pydantic-ai-slim is no part of the dev extra: pip install pydantic-ai-slim"

@@ -645,7 +645,7 @@ def _read_part(part: Members, at: str) -> _Part:
             raise wrong(part, member, at, "a string")
         else:  # several pieces, which stay as they are beside what they read
             pieces = text if isinstance(text, list) else []
-            text = "".join(piece for piece in pieces if type(piece) is str)
+            text = "".join(_said(piece) for piece in pieces)
         return _Part(type_, kind, text, wire, {_WIRE: wire})
     if kind != "tool":
         fields: Members = {_WIRE: wire}
@@ -669,6 +669,13 @@ def _read_part(part: Members, at: str) -> _Part:
     if is_id(wire.get("tool_call_id")):
         fields["callId"] = wire.pop("tool_call_id")
     return _Part(type_, kind, None, wire, fields, name, args)
+
+
+def _said(piece: Json) -> str:
+    """What a piece of a prompt says, "" for a file and the like."""
+    if isinstance(piece, dict) and piece.get("kind") == "text-content":
+        piece = piece.get("content")
+    return piece if type(piece) is str else ""
 
 
 def _dumped(args: Json, at: str = "delta.args_delta") -> str:
