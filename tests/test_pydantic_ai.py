@@ -690,6 +690,21 @@ def test_what_a_prompt_says_beside_its_files_is_shown() -> None:
     assert made(store) == history
 
 
+def test_what_no_person_wrote_is_no_message_of_the_user() -> None:
+    feedback = {"content": "bad", "retry": {"cause": "model_retry"}, "part_kind": "retry-feedback"}
+    returned = {"tool_name": "t", "content": 1, "tool_call_id": "c", "part_kind": "tool-return"}
+    told = {"part_kind": "instruction-delta"}
+    said = {"content": "hi", "part_kind": "user-prompt"}
+    history = [
+        {"kind": "request", "parts": parts}
+        for parts in ([feedback], [returned, told], [told], [told, said])
+    ]
+    store = fed(history)
+    assert made(store) == history
+    assert [message.role for message in store.messages("s")] == ["tool", "tool", "tool", "user"]
+    assert store.parts("s", "local-1")[0].kind == "data"
+
+
 # --- the package ----------------------------------------------------------------------------------
 
 WHY = "pydantic-ai-slim is no part of the dev extra: pip install pydantic-ai-slim"

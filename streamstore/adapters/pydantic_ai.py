@@ -80,6 +80,7 @@ _KINDS: Mapping[str, tuple[str, str]] = {
     "user-prompt": ("text", "content"),
     "system-prompt": ("text", "content"),
     "retry-prompt": ("data", ""),
+    "retry-feedback": ("data", ""),
     "tool-call": ("tool", ""),
     "builtin-tool-call": ("tool", ""),
     "tool-return": ("data", ""),
@@ -89,6 +90,11 @@ _KINDS: Mapping[str, tuple[str, str]] = {
 #: Parts that come whole in their start: no end follows.
 _WHOLE = frozenset(("compaction", "file", "data", "unknown"))
 _RETURNS = frozenset(("tool-return", "builtin-tool-return", "retry-prompt"))
+#: Parts of a request that no person wrote: one of nothing else is no message of the user.
+_UNSAID = _RETURNS | frozenset(
+    "retry-feedback tool-availability-delta capability-load-delta model-settings-delta "
+    "instruction-delta instruction-baseline".split()
+)
 #: The part a delta belongs to, by its kind, where its start never came.
 _DELTAS: Mapping[str, str] = {
     "text": "text",
@@ -551,7 +557,7 @@ class PydanticAIAdapter:
         named = wire.get("provider_response_id")
         message_id = named if is_id(named) else self._new_id()
         role = "assistant" if wire["kind"] == "response" else "user"
-        if all(part.type in _RETURNS for part in parts) and parts:
+        if all(part.type in _UNSAID for part in parts) and parts:
             role = "tool"
         rest = {name: value for name, value in wire.items() if name != "parts"}
         opened = self._open(role, message_id)
