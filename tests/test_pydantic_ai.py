@@ -705,6 +705,24 @@ def test_what_no_person_wrote_is_no_message_of_the_user() -> None:
     assert store.parts("s", "local-1")[0].kind == "data"
 
 
+def test_what_a_tool_has_the_model_see_behind_its_return() -> None:
+    seen = ["see this", {"url": "u", "kind": "image-url"}]
+    response = [call(0, "{}"), call(1, "{}", "c2"), end(0, "tool-call", "tool-call", tool_name="t")]
+    store = fed(*response, {**result(1), "content": seen}, {**result(2, "c2"), "content": "more"})
+    parts = store.parts("s", "local-1")
+    assert [part.fields["returnContent"] for part in parts] == [
+        seen,
+        "more",
+    ]
+    assert made(store)[1]["parts"] == [
+        result(1)["part"],
+        result(2, "c2")["part"],
+        {"content": seen, "part_kind": "user-prompt"},
+        {"content": "more", "part_kind": "user-prompt"},
+    ]
+    assert "returnContent" not in fed(*response, result(1)).parts("s", "local-1")[0].fields
+
+
 # --- the package ----------------------------------------------------------------------------------
 
 WHY = "pydantic-ai-slim is no part of the dev extra: pip install pydantic-ai-slim"

@@ -109,6 +109,8 @@ _TYPES: Mapping[str, str] = {"text": "text", "reasoning": "thinking", "tool": "t
 _OUTCOMES: Mapping[str, str] = {"success": "completed", "denied": "denied"}
 
 _WIRE, _RETURN, _INPUT = "wire", "return", "input"
+#: What a tool has the model see behind its return.
+_SHOWN = "returnContent"
 
 
 class PydanticAIAdapter:
@@ -206,8 +208,9 @@ class PydanticAIAdapter:
     def encode(self, reads: Reads) -> Json:
         """The messages of all sessions, in order, as a history holds them; linear in their size.
 
-        The returns of the tools that a streamed response called follow it as a request. What an
-        application added beside the wire is left out, unless it is a text of the user.
+        The returns of the tools that a streamed response called follow it as a request, with what
+        those have the model see behind them. What an application added beside the wire is left out,
+        unless it is a text of the user.
         """
         messages: list[Json] = []
         for session_id in reads.session_ids():
@@ -219,8 +222,13 @@ class PydanticAIAdapter:
                     for part in parts
                     if isinstance(part.fields.get(_RETURN), dict)
                 ]
+                shown = [
+                    {"content": part.fields[_SHOWN], "part_kind": "user-prompt"}
+                    for part in parts
+                    if _SHOWN in part.fields
+                ]
                 if returns:
-                    messages.append({"kind": "request", "parts": thaw(returns)})
+                    messages.append({"kind": "request", "parts": thaw([*returns, *shown])})
         return messages
 
     # -- the response that a stream is in ------------------------------------------------------
@@ -472,7 +480,10 @@ class PydanticAIAdapter:
         name = "result" if "part" not in wire and "result" in wire else "part"  # before 2.0
         part = an_object(wire, name)
         call_id = an_id(part, "tool_call_id", name)
-        events: list[Event] = [self._result(call_id, {"state": _outcome(part), _RETURN: part})]
+        fields: Members = {"state": _outcome(part), _RETURN: part}
+        if wire.get("content") is not None:
+            fields[_SHOWN] = wire["content"]
+        events: list[Event] = [self._result(call_id, fields)]
         events += self._answered(call_id, {})
         return [*events, *self._over()]
 
