@@ -1512,6 +1512,27 @@ def test_random_chunks_end_in_their_sum(seed: int) -> None:
             assert (mine.get(name) or None) == (theirs[name] or None), name
 
 
+def test_blocks_that_are_not_standard_end_in_their_sum() -> None:
+    def odd(index: int, **value: Any) -> Wire:
+        return {"type": "non_standard", "value": {"type": "odd", **value}, "index": index}
+
+    wires = [
+        chunk([odd(0, text="a"), piece("text", "one", 1), {"type": "x", "value": "a", "index": 2}]),
+        chunk([odd(0, text="b", n={"m": 1}), odd(1, cited=["c"])]),
+        chunk([odd(1, cited=["d"]), {"type": "non_standard", "value": "b", "index": 2}]),
+        chunk([piece("text", " two", 1)], response_metadata={"l": [odd(0, s="x")]}),
+        chunk("", response_metadata={"l": [odd(0, s="y")]}),
+    ]
+    store = fed(*wires, policy="strict")
+    (mine,) = made(store)
+    assert mine["content"] == [
+        odd(0, text="ab", n={"m": 1}),
+        {**piece("text", "one two", 1), "extras": {"cited": ["c", "d"]}},
+        {"type": "x", "value": "ab", "index": 2},
+    ]
+    assert mine["response_metadata"] == {"l": [odd(0, s="xy")]}
+
+
 # --- summaries of a reasoning ---------------------------------------------------------------------
 
 

@@ -772,6 +772,7 @@ class LangChainAdapter:
                 indexed = isinstance(item, dict) and "index" in item
                 merged.append(item if indexed else freeze(item))
             else:
+                item = _as_added(item, merged[place])
                 rest = {name: value for name, value in item.items() if name != "type"}
                 merged[place] = self._merged(merged[place], rest)
         return merged
@@ -866,6 +867,7 @@ class LangChainAdapter:
 
     def _add_piece(self, block: Members, piece: Members) -> tuple[str | None, str | None]:
         """Adds a piece to its block's memory; what comes to the text and to the input."""
+        piece = _as_added(piece, block[WIRE]["rest"])
         text, source, rest = _split(piece)
         wire = {**block[WIRE]}
         wire["member"], wire["source"] = wire["member"] or text, wire["source"] or source
@@ -1409,6 +1411,18 @@ def _place_of(blocks: list[Any], piece: Any) -> int | None:
             if mine is None or theirs is None or mine == theirs:
                 return place
     return None
+
+
+def _as_added(piece: Members, block: Members) -> Members:
+    """A piece as it is added to its block: of one that is not standard the members of its value,
+    which go into the `extras` of a standard block. The value's type, as any, is not added up."""
+    type_, value = block.get("type"), piece.get("value")
+    if not type_ or piece.get("type") != "non_standard" or not isinstance(value, dict):
+        return piece
+    value = {name: member for name, member in value.items() if name != "type"}
+    if type_ != "non_standard":
+        return {"extras": value}
+    return {"index": piece["index"], "value": value}
 
 
 def _content_block(known: Members, keys: Members) -> Members:
