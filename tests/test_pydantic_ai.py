@@ -530,6 +530,38 @@ def test_text_after_the_end_of_a_part_is_refused_and_citations_are_not() -> None
     }
 
 
+@pytest.mark.parametrize("kind", ["text", "thinking"])
+def test_text_that_follows_the_end_of_a_part_while_others_stream(kind: str) -> None:
+    """As the package sends it: a part ends where the next one starts, and grows all the same."""
+
+    def more(word: str) -> Wire:
+        return delta(0, kind, content_delta=word)
+
+    store, stream = opened()
+    wires = [
+        start(0, kind, content="a"),
+        more("b"),
+        end(0, kind, "tool-call", content="ab"),
+        start(1, "tool-call", kind, tool_name="read", args="{", tool_call_id="c1"),
+    ]
+    stream.ingest_many(wires)
+    store.flush()
+    assert store.parts("s", "local-1")[0].status == "closed"
+    for wire in (more(""), more("c"), args("}", 1), more("d")):
+        stream.ingest(wire)
+    store.flush()
+    assert [(part.text, part.status) for part in store.parts("s", "local-1")] == [
+        ("abcd", "closed"),
+        ("", "open"),
+    ]
+    stream.ingest(end(1, "tool-call", tool_name="read", args="{}", tool_call_id="c1"))
+    store.flush()
+    (message,) = store.messages("s")
+    assert message.status == "completed"
+    assert [part.status for part in store.parts("s", "local-1")] == ["closed", "closed"]
+    assert made(store)[0]["parts"][0]["content"] == "abcd"
+
+
 def test_a_part_that_becomes_another_kind() -> None:
     store = fed(start(0, content="a"), start(0, "thinking", content="b"), start(1), call(1, "{}"))
     first, second = store.parts("s", "local-1")
@@ -820,6 +852,16 @@ def test_the_short_way_agrees_on_anything(wires: list[Any], at: int, name: str) 
             patch.setattr(PydanticAIAdapter, "plain", plain)
             states.append(shown(fold(PROTOCOL, wires)))
     assert states[0] == states[1]
+
+
+def test_the_text_of_a_part_that_ended_is_remembered_while_others_stream() -> None:
+    context = Context()
+    adapter = PydanticAIAdapter(context)
+    for wire in (start(0), text("x" * 99), end(0, "text", "text", content="x" * 99), start(1)):
+        adapter.decode(wire)
+    assert "x" * 99 in json.dumps(context.own)
+    adapter.decode(end(1))
+    assert "x" * 99 not in json.dumps(context.own)
 
 
 def test_memory_does_not_grow_with_the_deltas() -> None:

@@ -14,8 +14,9 @@ Each event is the JSON dump of one of the agent's stream events, told apart by `
   `provider_response_id` stands once.
 - Order: messages stand in order of arrival (1, 2, 3, ...), parts in order of their index.
 - The end of a part carries all of it: its text takes the place of what was streamed (no rewrite
-  where it is the same) and later text is refused. The last end of a response, which names no next
-  part, closes the message.
+  where it is the same). The package sends it when the next part starts, also where more of the text
+  follows: that is shown, too. The last end of a response, which names no next part, closes
+  the message: text of a part that has ended is refused from there on.
 - Arguments of a tool stream into the field `input`, those that come as an object as its JSON text;
   they are read on demand and never parsed here.
 - Strict refuses what `ModelResponsePartsManager.apply_event` refuses: a delta of a part that never
@@ -122,8 +123,9 @@ class PydanticAIAdapter:
     - `{"kind": "response" or "request", "parts": [...], ...}`, or a list of them: whole messages.
 
     Remembers the parts of one response per stream (of each its kind and what it has beside its
-    text, the id of a call, and arguments while they are an object that grows), and per session the
-    number of messages and which calls wait for an approval.
+    text, the id of a call, arguments while they are an object that grows, and until the response
+    ends the text of a part that ended before it), and per session the number of messages and which
+    calls wait for an approval.
     """
 
     declaration: ClassVar[Declaration] = Declaration(
@@ -252,6 +254,8 @@ class PydanticAIAdapter:
         if self._own.get("closed", True):
             return []
         self._own["closed"] = True
+        for block in self._own["blocks"].values():
+            block.pop("whole", None)
         return [MessageClosed(session_id=self._session, message_id=self._own["message"])]
 
     def _over(self) -> list[Event]:
@@ -295,7 +299,7 @@ class PydanticAIAdapter:
         known: Members = self._own["blocks"].setdefault(str(index), {_INPUT: False})
         known.update({"kind": part.type, _WIRE: part.wire, "ended": ended})
         known["name"] = part.name
-        for name in ("args", "implied", "call"):
+        for name in ("args", "implied", "call", "whole"):
             known.pop(name, None)
         if "callId" in part.fields:
             known["call"] = part.fields["callId"]
@@ -393,6 +397,8 @@ class PydanticAIAdapter:
             events += self._anew(at, known or {"kind": part.type}, part, "closed")
             known = self._remember(index, part, ended=True)
             events += self._input(at, known, part.args)
+            if part.text is not None:
+                known["whole"] = part.text
         if wire.get("next_part_kind") is None:
             events += self._close()
         return events
@@ -441,6 +447,9 @@ class PydanticAIAdapter:
         ours = _kind_of(known["kind"])
         if change.whole is not None:
             events.append(BlockReplaced(**at, text=change.whole, status="open"))
+        elif change.text and "whole" in known:
+            text = known.pop("whole") + change.text
+            events.append(BlockReplaced(**at, text=text, status="open"))
         elif change.text is not None:
             field = _INPUT if ours == "tool" else "text"
             known[_INPUT] = known[_INPUT] or ours == "tool"
