@@ -1275,6 +1275,31 @@ def test_events_of_a_graph_that_are_no_messages() -> None:
     assert texts(store) == []
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        agent("error", message="a step failed"),
+        agent("message-start", role="ai", id="m2"),
+        envelope(agent("error", message="a step failed")),
+    ],
+)
+def test_what_an_application_streams_of_its_own_changes_nothing(data: Wire) -> None:
+    wires: list[Any] = [{"event": name, "data": data} for name in ("custom", "custom|sub:1")]
+    store = fed(chunk("a"), *wires, ("custom", data), chunk("b"))
+    session = store.session("s")
+    assert session is not None and not session.errors
+    assert texts(store) == [["ab"]]
+    assert store.messages("s")[0].status == "open"
+
+
+def test_a_delta_that_an_application_streams_of_its_own_changes_nothing_either() -> None:
+    one, two = (envelope(delta("text", word)) for word in "ab")
+    store = fed(envelope(agent("message-start", role="ai", id="m1")), one, one)
+    stream = store.open(PROTOCOL, session_id="s")
+    stream.ingest_many([two, two, {"event": "custom", "data": two}])
+    assert texts(store) == [["aabb"]]
+
+
 def test_ids_of_the_event_stream_prove_nothing() -> None:
     frames = [f"id: 7\nevent: messages\ndata: {json.dumps([chunk('a'), {}])}\n\n"] * 2
     store, stream = opened()

@@ -230,7 +230,7 @@ class LangChainAdapter:
                 return None
             wire = wire["data"]
             if wire.__class__ is not list:
-                return self._plain_envelope(wire)
+                return None if event.startswith("custom") else self._plain_envelope(wire)
             if event != "messages":
                 name, _, below = event.partition("|")
                 if name != "messages":
@@ -464,6 +464,8 @@ class LangChainAdapter:
 
     def _named(self, name: str, data: Any) -> Sequence[Event]:
         name, _, scope = name.partition("|")
+        if name == "custom":  # the application's own, whatever it looks like
+            return ()
         if isinstance(data, dict) and data.get("type") == "event":
             return self._envelope(data)
         if isinstance(data, dict) and type(data.get("event")) is str and data["event"] in _AGENT:
