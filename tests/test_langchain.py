@@ -34,7 +34,7 @@ from streamstore import PartKey, StreamStore
 from streamstore.adapters.base import Context
 from streamstore.adapters.langchain import LangChainAdapter
 from streamstore.errors import MalformedEvent, ProtocolStopped, RepeatedEvent, UnknownEvent
-from streamstore.events import BlockDelta
+from streamstore.events import BlockDelta, QuestionReplied
 from streamstore.testing import LAWS
 
 Wire = dict[str, Any]
@@ -1298,6 +1298,31 @@ def test_a_delta_that_an_application_streams_of_its_own_changes_nothing_either()
     stream = store.open(PROTOCOL, session_id="s")
     stream.ingest_many([two, two, {"event": "custom", "data": two}])
     assert texts(store) == [["aabb"]]
+
+
+@pytest.mark.parametrize("mode", ["updates", "values"])
+def test_an_interrupt_of_a_graph_is_a_question(mode: str) -> None:
+    asked = [{"value": {"q": "sure?"}, "id": "i1"}, {"value": "older, without one"}, "odd"]
+    store, stream = opened()
+    for of, name in ((list, f"{mode}|sub:1"), (list, mode), (tuple, mode)):
+        data = {"__interrupt__": of(asked)}
+        assert stream.ingest({"event": name, "data": data}).kind != "malformed"
+    store.flush()
+    session = store.session("s")
+    assert session is not None and list(session.questions) == ["i1"]
+    assert session.questions["i1"].payload == {"payload": {"q": "sure?"}}
+    store.apply(QuestionReplied(session_id="s", request_id="i1"))
+    stream.ingest({"event": mode, "data": {"__interrupt__": asked}})  # a replay of it
+    store.flush()
+    session = store.session("s")
+    assert session is not None and not session.questions
+    odd = {"event": mode, "data": {"__interrupt__": 1, "node": {}}}
+    assert stream.ingest(odd).kind == "accepted"
+    asked = [{"value": 1, "id": "i2"}]
+    stream.ingest({"type": "values", "ns": [], "data": {}, "interrupts": asked})
+    store.flush()
+    session = store.session("s")
+    assert session is not None and list(session.questions) == ["i2"]
 
 
 def test_ids_of_the_event_stream_prove_nothing() -> None:

@@ -21,6 +21,8 @@
   what the package refuses to add (two types under one name): the later holds, strict stops.
 - The `tool_calls` that some providers repeat in `additional_kwargs` are not kept: they are those
   of `tool_call_chunks`. Its `reasoning_content` is a part of its own.
+- An interrupt is a question that waits, under the interrupt's id. No event says that it was
+  answered: whoever resumes the graph says so (`store.apply`).
 - Blocks of a tool's call inside the content are kept as `data`: the call is the tool part.
 - The text of a reasoning that comes as a summary is that of the summary's items, with an empty line
   between them. What comes for an item behind which another one began is kept, but not shown.
@@ -126,6 +128,8 @@ _BESIDE = frozenset(("tool_calls", REASONING))
 _SILENT = frozenset(
     "messages/metadata custom debug checkpoints tasks events feedback heartbeat".split()
 )
+#: The member of a graph's state or updates that says what it waits for.
+_INTERRUPT = "__interrupt__"
 #: Modes in which a program streams a graph.
 _MODES = frozenset("messages values updates custom checkpoints tasks debug".split())
 
@@ -418,7 +422,10 @@ class LangChainAdapter:
             if not all(type(name) is str for name in names):
                 raise MalformedEvent("ns", "must be an array of strings")
             data = list(data) if isinstance(data, tuple) else data
-            return self._named("|".join((mode, *names)), data)
+            events = self._named("|".join((mode, *names)), data)
+            if isinstance(wire, dict):
+                events = [*events, *self._interrupted(wire.get("interrupts"))]
+            return events
         if isinstance(wire, list):
             return self._list(wire, "")
         wire = an_event(wire)
@@ -504,6 +511,7 @@ class LangChainAdapter:
             ]
             events += self._take(found, scope, final=True)
             data = {name: value for name, value in data.items() if name != "messages"}
+        events += self._interrupted(data.get(_INTERRUPT))
         if not scope:  # the state of the graph itself, not that of one below it
             events.append(SessionState(session_id=self._session, state=data))
         return events
@@ -516,7 +524,20 @@ class LangChainAdapter:
             messages = update.get("messages") if isinstance(update, dict) else None
             for place, value in enumerate(messages if isinstance(messages, list) else ()):
                 found.append(message_of(value, f"data.{node[:80]}.messages.{place}"))
-        return self._take(found, scope, final=True)
+        return [*self._take(found, scope, final=True), *self._interrupted(data.get(_INTERRUPT))]
+
+    def _interrupted(self, interrupts: Any) -> list[Event]:
+        """What a graph waits for; one below it says it as well, under the same id."""
+        return [
+            self._asked(interrupt["id"], interrupt.get("value"))
+            for interrupt in (interrupts if isinstance(interrupts, list | tuple) else ())
+            if isinstance(interrupt, dict) and is_id(interrupt.get("id"))
+        ]
+
+    def _asked(self, request: str, payload: Json) -> QuestionAsked:
+        return QuestionAsked(
+            session_id=self._session, request_id=request, payload={"payload": payload}
+        )
 
     def _error(self, error: Members) -> Sequence[Event]:
         name = error.get("error")
@@ -1088,8 +1109,7 @@ class LangChainAdapter:
         if method == "input.requested":
             data = an_object(params, "data", "params")
             request = an_id(data, "interrupt_id", "params.data")
-            payload = {"payload": data.get("payload")}
-            return (QuestionAsked(session_id=self._session, request_id=request, payload=payload),)
+            return (self._asked(request, data.get("payload")),)
         if method in ("checkpoints", "custom", "tasks") or method.startswith("custom:"):
             return ()
         raise UnknownEvent(method)
