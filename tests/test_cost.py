@@ -167,3 +167,21 @@ def test_ten_deltas_in_a_tick_are_one_write_and_one_notification_and_each_are_te
         assert "".join(edit.text for changes in heard for edit in changes.text.values()) == (
             "token " * 10
         )
+
+
+def test_a_tools_delta_of_langchain_costs_the_same_however_many_tools_its_message_has():
+    def chunk(index: int, args: str, call_id: str | None = None) -> dict[str, Any]:
+        tool = {"name": None, "args": args, "id": call_id, "index": index}
+        message = {"type": "AIMessageChunk", "content": "", "id": "m"}
+        return {**message, "tool_call_chunks": [{**tool, "type": "tool_call_chunk"}]}
+
+    def cost(tools: int, named: bool) -> int:
+        store = StreamStore("langchain", ticks="manual")
+        for index in range(tools):
+            store.ingest(chunk(index, "{", f"c{index}"))
+        more = chunk(tools - 1, "x", f"c{tools - 1}" if named else None)
+        store.ingest(more)  # warm: where the tool stands is known from here on
+        return calls(lambda: store.ingest(more))
+
+    for named in (False, True):
+        assert cost(500, named) <= cost(1, named) + 5

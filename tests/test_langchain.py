@@ -1992,3 +1992,16 @@ def test_what_a_list_of_metadata_holds_already_is_not_made_anew_by_each_chunk() 
         held.append(message.info["wire"]["response_metadata"]["safety_ratings"])
     assert [len(each) for each in held] == [2, 4, 6]
     assert all(held[1][place] is held[2][place] for place in (2, 3))
+
+
+def test_a_chunk_makes_no_memory_anew_of_the_tools_and_blocks_that_it_leaves_alone() -> None:
+    context = Context()
+    adapter = LangChainAdapter(context)
+    for index in range(3):
+        adapter.decode(chunk([piece("text", "a", index)], tool_call_chunks=[tool("x", index)]))
+    known = context.of_session()["messages"]["m1"]
+    before = [*known["blocks"], *known["tools"]]
+    adapter.decode(chunk([piece("text", "b", 2)], tool_call_chunks=[tool("y", 1)]))
+    after = [*known["blocks"], *known["tools"]]
+    same = [was is now for was, now in zip(before, after, strict=True)]
+    assert same == [True, True, False, True, False, True]

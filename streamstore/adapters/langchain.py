@@ -87,9 +87,17 @@ _Item: TypeAlias = tuple[int | str, int, Members]
 _Block: TypeAlias = tuple[PartKey, str, str | None, _Item | None]
 #: And of a message: the keys of the text at the end of its content and of the reasoning beside it
 #: (None without one), the metadata that its chunks may repeat, the namespace it is open in, its
-#: memory, what that says of the wire, and the blocks of its content by index, as deltas come.
+#: memory, what that says of the wire, and as deltas come, by index, the blocks of its content and
+#: the places of its tools.
 _Plain: TypeAlias = tuple[
-    PartKey | None, PartKey | None, Members, str, Members, Members, dict[int | str, _Block]
+    PartKey | None,
+    PartKey | None,
+    Members,
+    str,
+    Members,
+    Members,
+    dict[int | str, _Block],
+    dict[int | str, int],
 ]
 
 #: Messages of a session that are remembered, and ids that stand for another.
@@ -257,7 +265,7 @@ class LangChainAdapter:
             if found is None:  # the run's id, for one, which stands for the provider's
                 message_id = self._alias(message_id) or ""
                 found = self._plain[message_id]
-            key, reasoning, repeated, scope, known, about, blocks = found
+            key, reasoning, repeated, scope, known, about, blocks, places = found
             text, said = wire["content"], wire.get("response_metadata")
             extra, tools = wire.get("additional_kwargs"), wire.get("tool_call_chunks")
             if (
@@ -279,7 +287,7 @@ class LangChainAdapter:
                         return (key, text, None) if key and text else None
                     return self._plain_piece(message_id, known, blocks, text)
                 if text == "" and not (extra and REASONING in extra):
-                    return self._plain_input(message_id, known, tools)
+                    return self._plain_input(message_id, known, places, tools)
         elif metadata is None:
             return self._plain_envelope(wire)
         return None
@@ -354,18 +362,28 @@ class LangChainAdapter:
         key = PartKey(self._session, message_id, block["key"])
         return (key, wire["member"], block["id"] if is_id(block["id"]) else None, item)
 
-    def _plain_input(self, message_id: str, known: Members, tools: Any) -> PlainDelta | None:
+    def _plain_input(
+        self, message_id: str, known: Members, places: dict[int | str, int], tools: Any
+    ) -> PlainDelta | None:
         """The same of a chunk of a tool's call that brings nothing but input."""
         if tools.__class__ is not list or len(tools) != 1:
             return None
         (chunk,) = tools
-        place = _place_of(known["tools"], chunk)
-        if place is None:
-            return None
-        tool, text = known["tools"][place], chunk["args"]
-        name, call_id = chunk.get("name"), chunk.get("id")
+        index, call_id = chunk["index"], chunk.get("id")
+        place = places.get(index)
+        if place is None:  # the first of its index, which one without an id is added to
+            place = _place_of(known["tools"], {"index": index})
+            if place is None:
+                return None
+            places[index] = place
+        if call_id and call_id != known["tools"][place]["id"]:
+            place = _place_of(known["tools"], chunk)
+            if place is None:
+                return None
+        tool, text, name = known["tools"][place], chunk["args"], chunk.get("name")
         if (
-            text.__class__ is str
+            (index.__class__ is int or index.__class__ is str)  # true is no index 1
+            and text.__class__ is str
             and text
             and tool["args"]
             and (call_id is None or call_id.__class__ is str)
@@ -683,7 +701,7 @@ class LangChainAdapter:
         last = known["last"]
         key = None if last is None else PartKey(self._session, message_id, last)
         reasons = PartKey(self._session, message_id, REASONING) if known["reasons"] else None
-        self._plain[message_id] = (key, reasons, repeated, scope, known, about, {})
+        self._plain[message_id] = (key, reasons, repeated, scope, known, about, {}, {})
 
     def _at(self, message_id: str, block: int | str) -> dict[str, Any]:
         return {"session_id": self._session, "message_id": message_id, "block_index": block}
@@ -745,14 +763,15 @@ class LangChainAdapter:
         return events
 
     def _known_copy(self, given: str | None, scope: str, role: str) -> tuple[str | None, Members]:
-        """A copy of the memory of the message that a chunk belongs to: nothing is changed yet."""
+        """A copy of the memory of the message that a chunk belongs to: nothing is changed yet, and
+        of its blocks and tools those that change are copied when they do."""
         message_id = self._resolve(given, scope, role)
         known = self._shared.get("messages", {}).get(message_id)
         if known is None:
             return message_id, {"id": given, "order": None, "role": role, **_fresh()}
         copied = {**known, WIRE: {**known[WIRE]}, "agent": {**known["agent"]}}
         for name in ("blocks", "tools"):
-            copied[name] = [{**block} for block in known[name]]
+            copied[name] = list(known[name])
         return message_id, copied
 
     def _merged(self, left: Members, right: Members) -> Members:
@@ -861,7 +880,7 @@ class LangChainAdapter:
             )
             events: list[Event] = [opened]
         else:
-            block = known["blocks"][place]
+            block = known["blocks"][place] = {**known["blocks"][place]}
             before = block[WIRE]
             text, asked = self._add_piece(block, piece)
             at = self._at(message_id, block["key"])
@@ -968,7 +987,8 @@ class LangChainAdapter:
             known["tools"].append(tool)
             order: int | None = _BEHIND + number
         else:
-            tool, order = known["tools"][place], None
+            tool, order = {**known["tools"][place]}, None
+            known["tools"][place] = tool
         before = dict(tool)
         if name is not None and (tool["name"] is None or (self._strict or not tool["name"])):
             tool["name"] = (tool["name"] or "") + name
