@@ -1325,6 +1325,22 @@ def test_an_interrupt_of_a_graph_is_a_question(mode: str) -> None:
     assert session is not None and list(session.questions) == ["i2"]
 
 
+def test_messages_of_a_state_that_have_no_id_stand_once() -> None:
+    hi, more = ({"type": "human", "content": text} for text in ("hi", "more"))
+    yo = {"type": "ai", "content": "yo", "id": "lc_run--1"}
+    states = ([hi], [hi, yo], [hi, yo, hi], [more], [more, {"type": "human", "content": 1}])
+    wires = [{"event": "values", "data": {"messages": state}} for state in states]
+    store, stream = opened()
+    assert [stream.ingest(wire).kind for wire in wires] == ["accepted"] * 4 + ["malformed"]
+    assert texts(store) == [["hi"], ["yo"], ["hi"], ["more"]]
+    assert "id" not in hi  # what was given is left as it is
+    stream.ingest({"event": "values|sub:1", "data": {"messages": [hi]}})
+    assert texts(store)[4:] == [["hi"]]
+    other = store.open(PROTOCOL, session_id="s")  # a run of its own, in which it is said again
+    other.ingest(wires[0])
+    assert texts(store)[5:] == [["hi"]]
+
+
 def test_ids_of_the_event_stream_prove_nothing() -> None:
     frames = [f"id: 7\nevent: messages\ndata: {json.dumps([chunk('a'), {}])}\n\n"] * 2
     store, stream = opened()

@@ -5,7 +5,8 @@
   the session. Some chunks of one message carry the provider's id and others the run's
   (`lc_run-...`), so one that has the other sort of id than the message that is open in its
   namespace belongs to that one; so does one without an id. A final message that is sent under an
-  id of its own stands beside its chunks.
+  id of its own stands beside its chunks. Those of a state that have no id at all are known by what
+  they say and their place in it, in one stream.
 - Seq: none in chunks. The agent protocol's `seq` only grows: what a message has had is a duplicate,
   also on another stream; everything else about order is the order of arrival. The ids of event
   stream events are no one's own and prove nothing.
@@ -34,6 +35,7 @@ the protocol's types (langchain-protocol 0.0.20), and messages added up by them.
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, TypeAlias
@@ -527,12 +529,30 @@ class LangChainAdapter:
             found = [
                 message_of(value, f"data.messages.{place}") for place, value in enumerate(messages)
             ]
+            places = self._placed(found, scope)
             events += self._take(found, scope, final=True)
+            if places:
+                self._own["places"] = places
             data = {name: value for name, value in data.items() if name != "messages"}
         events += self._interrupted(data.get(_INTERRUPT))
         if not scope:  # the state of the graph itself, not that of one below it
             events.append(SessionState(session_id=self._session, state=data))
         return events
+
+    def _placed(self, found: list[Members], scope: str) -> Members:
+        """Gives the messages of a state that have no id those that they had in the state before,
+        by what they say and where: each state holds them again. The ids by place, as they are now.
+        """
+        places: Members = dict(self._own.get("places", {}))
+        for place, message in enumerate(found):
+            if message.get("id") in (None, "") and message["type"] != "remove":
+                said = f"{message['type']} {_dumped(message['content'], 'data.messages')}"
+                digest = hashlib.sha256(said.encode("utf-8", "surrogatepass")).hexdigest()
+                name = f"{place} {digest} {scope}"
+                message_id = places.pop(name, None) or self._new_id()
+                places[name] = message_id
+                found[place] = {**message, "id": message_id}
+        return dict(list(places.items())[-_MESSAGES:])
 
     def _updates(self, data: Any, scope: str) -> Sequence[Event]:
         if not isinstance(data, dict):
