@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import json
 import random
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -1339,6 +1340,16 @@ def test_messages_of_a_state_that_have_no_id_stand_once() -> None:
     other = store.open(PROTOCOL, session_id="s")  # a run of its own, in which it is said again
     other.ingest(wires[0])
     assert texts(store)[5:] == [["hi"]]
+
+
+def test_what_json_does_not_have_in_arguments_is_malformed() -> None:
+    store, stream = opened()
+    call = {"name": "f", "args": {"day": date(2020, 1, 1)}, "id": "c"}
+    verdict = stream.ingest({"type": "ai", "content": "", "id": "m1", "tool_calls": [call]})
+    assert (verdict.kind, verdict.detail) == ("malformed", "tool_calls: cannot be written")
+    said = {"type": "human", "content": [{"day": date(2020, 1, 1)}]}
+    assert stream.ingest({"event": "values", "data": {"messages": [said]}}).kind == "malformed"
+    assert texts(store) == []
 
 
 def test_ids_of_the_event_stream_prove_nothing() -> None:

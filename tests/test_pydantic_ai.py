@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import json
 import random
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -647,6 +648,14 @@ def test_arguments_that_are_an_object() -> None:
     part = store.part("s", "local-1", 0)
     assert part is not None and part.field_text("input") == '{"a": "é", "b": 2}'
     assert made(store)[0]["parts"][0]["args"] == {"a": "é", "b": 2}
+
+
+def test_what_json_does_not_have_in_arguments_is_malformed() -> None:
+    store, stream = opened()
+    verdict = stream.ingest(call(0, {"day": date(2020, 1, 1)}))
+    assert (verdict.kind, verdict.detail) == ("malformed", "part.args: cannot be written")
+    store.flush()
+    assert store.messages("s") == ()
 
 
 def test_an_approval_is_asked_for_and_answered() -> None:

@@ -1591,7 +1591,7 @@ def _dumped(args: Json, at: str) -> str | None:
         return None
     try:
         return json.dumps(args, ensure_ascii=False)
-    except ValueError as error:  # a number with more digits than Python writes
+    except (TypeError, ValueError) as error:  # no JSON; more digits than Python writes
         raise MalformedEvent(at, "cannot be written") from error
 
 
