@@ -78,7 +78,8 @@ class ChangeSet:
     Attributes:
         version: the store's version after it; each commit that shows something adds one.
         added: sessions, then messages, then parts, each with the place it goes to.
-        changed: keys whose value changed in anything but text.
+        changed: keys whose value changed in anything but text, and what is read from it: a tool's
+            `input` that streams is an edit of that field.
         removed: keys that are gone; what lay below them is gone too.
         moved: keys that stand elsewhere now.
         text: edits by (part key, field).

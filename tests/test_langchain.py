@@ -1332,14 +1332,57 @@ def test_messages_of_a_state_that_have_no_id_stand_once() -> None:
     states = ([hi], [hi, yo], [hi, yo, hi], [more], [more, {"type": "human", "content": 1}])
     wires = [{"event": "values", "data": {"messages": state}} for state in states]
     store, stream = opened()
-    assert [stream.ingest(wire).kind for wire in wires] == ["accepted"] * 4 + ["malformed"]
-    assert texts(store) == [["hi"], ["yo"], ["hi"], ["more"]]
+    assert [stream.ingest(wire).kind for wire in wires[:3]] == ["accepted"] * 3
+    assert texts(store) == [["hi"], ["yo"], ["hi"]]
+    assert [stream.ingest(wire).kind for wire in wires[3:]] == ["accepted", "malformed"]
+    assert texts(store) == [["more"]]
     assert "id" not in hi  # what was given is left as it is
     stream.ingest({"event": "values|sub:1", "data": {"messages": [hi]}})
-    assert texts(store)[4:] == [["hi"]]
+    assert texts(store)[1:] == [["hi"]]
     other = store.open(PROTOCOL, session_id="s")  # a run of its own, in which it is said again
     other.ingest(wires[0])
-    assert texts(store)[5:] == [["hi"]]
+    assert texts(store)[2:] == [["hi"]]
+
+
+def test_what_a_state_holds_no_more_is_removed_and_what_streams_beside_it_stays() -> None:
+    store, stream = opened()
+    first, second = ({"type": "human", "content": name, "id": name} for name in ("h1", "h2"))
+
+    def state(*messages: Any, scope: str = "") -> None:
+        stream.ingest({"event": f"values{scope}", "data": {"messages": list(messages)}})
+
+    state(first, second)
+    stream.ingest([chunk("streams"), {}])
+    state(second, scope="|sub:1")  # of a graph below: it holds what it likes
+    stream.ingest({"event": "values", "data": {"n": 1}})  # says nothing of messages
+    assert texts(store) == [["h1"], ["h2"], ["streams"]]
+    state(second)
+    assert texts(store) == [["h2"], ["streams"]]
+    store = StreamStore.load(json.loads(json.dumps(store.save())))
+    stream = store.open(PROTOCOL, session_id="s")  # goes on where the saved one was
+    state()
+    assert texts(store) == [["streams"]]
+    state(first)
+    assert texts(store) == [["streams"], ["h1"]]
+    other = store.open(PROTOCOL, session_id="s")  # it may be of another run, or an old state
+    other.ingest({"event": "values", "data": {"messages": [second]}})
+    assert sorted(texts(store)) == [["h1"], ["h2"], ["streams"]]
+
+
+def test_a_state_with_more_than_json_says_what_it_holds() -> None:
+    store, stream = opened()
+    for data, detail in (
+        ({"day": [date(2020, 1, 1)]}, "data.day.0: must be JSON, not date: dump it before"),
+        ({"a": {1: 2}}, "data.a: has a name that is no string but 1"),
+        (
+            {"messages": [date(2020, 1, 1)]},
+            "data.messages.0: must be JSON, not date: dump it before",
+        ),
+    ):
+        verdict = stream.ingest({"event": "values", "data": data})
+        assert (verdict.kind, verdict.detail) == ("malformed", detail)
+    assert stream.ingest({"event": "values", "data": {"a": (1, None, True)}}).kind == "accepted"
+    store.save()
 
 
 def test_what_json_does_not_have_in_arguments_is_malformed() -> None:

@@ -6,7 +6,8 @@
   (`lc_run-...`), so one that has the other sort of id than the message that is open in its
   namespace belongs to that one; so does one without an id. A final message that is sent under an
   id of its own stands beside its chunks. Those of a state that have no id at all are known by what
-  they say and their place in it, in one stream.
+  they say and their place in it, in one stream. What the graph's state held and the next one on the
+  stream does not is removed.
 - Seq: none in chunks. The agent protocol's `seq` only grows: what a message has had is a duplicate,
   also on another stream; everything else about order is the order of arrival. The ids of event
   stream events are no one's own and prove nothing.
@@ -77,6 +78,7 @@ from .members import (
     maybe_id,
     maybe_object,
     objects,
+    only_json,
     wrong,
 )
 
@@ -523,9 +525,14 @@ class LangChainAdapter:
     def _values(self, data: Any, scope: str) -> Sequence[Event]:
         if not isinstance(data, dict):
             raise MalformedEvent("data", f"must be an object, not {describe(data)}")
-        messages = data.get("messages")
+        messages, rest = data.get("messages"), data
         events: list[Event] = []
-        if isinstance(messages, list) and are_objects(messages):
+        if not isinstance(messages, list) or not are_objects(messages):
+            messages = None
+        else:
+            rest = {name: value for name, value in data.items() if name != "messages"}
+        only_json(rest, "data")
+        if messages is not None:
             found = [
                 message_of(value, f"data.messages.{place}") for place, value in enumerate(messages)
             ]
@@ -533,11 +540,21 @@ class LangChainAdapter:
             events += self._take(found, scope, final=True)
             if places:
                 self._own["places"] = places
-            data = {name: value for name, value in data.items() if name != "messages"}
-        events += self._interrupted(data.get(_INTERRUPT))
+            if not scope:
+                events += self._left_out(found)
+        events += self._interrupted(rest.get(_INTERRUPT))
         if not scope:  # the state of the graph itself, not that of one below it
-            events.append(SessionState(session_id=self._session, state=data))
+            events.append(SessionState(session_id=self._session, state=rest))
         return events
+
+    def _left_out(self, found: list[Members]) -> list[Event]:
+        """What the state before held of messages, and this one does not: a node removed it."""
+        ids = [message["id"] for message in found if message["type"] != "remove"]
+        held = [self._alias(message_id) or message_id for message_id in ids]
+        kept = frozenset(held)
+        gone = [name for name in self._own.get("held", ()) if name not in kept]
+        self._own["held"] = held[-_MESSAGES:]
+        return [event for name in gone for event in self._removed({"id": name})]
 
     def _placed(self, found: list[Members], scope: str) -> Members:
         """Gives the messages of a state that have no id those that they had in the state before,

@@ -147,3 +147,21 @@ def are_objects(values: Any) -> bool:
 def are_lists(values: Any) -> bool:
     """Whether a value is an object of arrays."""
     return isinstance(values, dict) and all(isinstance(value, list) for value in values.values())
+
+
+def only_json(value: Any, at: str) -> None:
+    """See that a program's own value holds nothing but JSON. Linear in its size.
+
+    Raises:
+        MalformedEvent: it does not; says where, and what stands there.
+    """
+    if isinstance(value, dict):
+        for name, item in value.items():
+            if type(name) is not str:
+                raise MalformedEvent(at, f"has a name that is no string but {describe(name)}")
+            only_json(item, path_to(at, name))
+    elif isinstance(value, list | tuple):
+        for place, item in enumerate(value):
+            only_json(item, f"{at}.{place}")
+    elif value is not None and not isinstance(value, str | int | float):
+        raise MalformedEvent(at, f"must be JSON, not {describe(value)}: dump it before")
