@@ -1369,6 +1369,25 @@ def test_what_a_state_holds_no_more_is_removed_and_what_streams_beside_it_stays(
     assert sorted(texts(store)) == [["h1"], ["h2"], ["streams"]]
 
 
+@pytest.mark.parametrize("named", [True, False])
+def test_a_long_history_stands_once_and_may_be_trimmed(named: bool) -> None:
+    history: list[Any] = [{"type": "human", "content": f"h{n}"} for n in range(300)]
+    if named:
+        history = [{**message, "id": message["content"]} for message in history]
+    store, stream = opened()
+    for _ in range(2):
+        stream.ingest({"event": "values", "data": {"messages": history}})
+    assert texts(store) == [[message["content"]] for message in history]
+    trimmed = [*history[:1], *history[-2:]] if named else history[:1]
+    stream.ingest({"event": "values", "data": {"messages": trimmed}})
+    assert texts(store) == [[message["content"]] for message in trimmed]
+    if named:
+        stream.ingest({"event": "values", "data": {"messages": history}})
+        remove = {"type": "remove", "id": "__remove_all__", "content": ""}
+        stream.ingest({"event": "updates", "data": {"node": {"messages": [remove]}}})
+        assert texts(store) == []
+
+
 def test_a_state_with_more_than_json_says_what_it_holds() -> None:
     store, stream = opened()
     for data, detail in (

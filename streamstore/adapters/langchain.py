@@ -106,6 +106,9 @@ _Plain: TypeAlias = tuple[
 
 #: Messages of a session that are remembered, and ids that stand for another.
 _MESSAGES, _ALIASES = 256, 256
+#: Messages of a state, the last ones, that are known again in the next one, also where the history
+#: is longer than what is remembered; and messages whose place is known when they come again.
+_HELD = 4096
 #: Places of parts that follow the content.
 _BEHIND = 1_000_000
 
@@ -553,7 +556,7 @@ class LangChainAdapter:
         held = [self._alias(message_id) or message_id for message_id in ids]
         kept = frozenset(held)
         gone = [name for name in self._own.get("held", ()) if name not in kept]
-        self._own["held"] = held[-_MESSAGES:]
+        self._own["held"] = held[-_HELD:]
         return [event for name in gone for event in self._removed({"id": name})]
 
     def _placed(self, found: list[Members], scope: str) -> Members:
@@ -569,7 +572,7 @@ class LangChainAdapter:
                 message_id = places.pop(name, None) or self._new_id()
                 places[name] = message_id
                 found[place] = {**message, "id": message_id}
-        return dict(list(places.items())[-_MESSAGES:])
+        return dict(list(places.items())[-_HELD:])
 
     def _updates(self, data: Any, scope: str) -> Sequence[Event]:
         if not isinstance(data, dict):
@@ -650,9 +653,13 @@ class LangChainAdapter:
     def _removed(self, message: Members) -> list[Event]:
         given = an_id(message, "id")
         known = self._shared.get("messages", {})
-        gone = list(known) if given == "__remove_all__" else [self._alias(given) or given]
+        orders = self._shared.get("orders", {})
+        gone = [self._alias(given) or given]
+        if given == "__remove_all__":
+            gone = list({**orders, **known})
         for message_id in gone:
             known.pop(message_id, None)
+            orders.pop(message_id, None)
             self._plain.pop(message_id, None)
         return [MessageRemoved(session_id=self._session, message_id=id_) for id_ in gone]
 
@@ -687,7 +694,7 @@ class LangChainAdapter:
         events: list[Event] = []
         if message_id is None:
             message_id = given or self._new_id()
-            self._shared["count"] = order = self._shared.get("count", 0) + 1
+            order = self._place(message_id)
             messages[message_id] = {"id": message_id, "order": order, "role": role, **_fresh()}
             if len(messages) > _MESSAGES:
                 del messages[next(iter(messages))]
@@ -723,6 +730,15 @@ class LangChainAdapter:
             if len(current) > _MESSAGES:
                 self._plain.pop(current.pop(next(iter(current))), None)
         return message_id, known, events
+
+    def _place(self, message_id: str) -> int:
+        """Where a message stands: behind all, or where it stood when it was remembered."""
+        orders: dict[str, int] = self._shared.setdefault("orders", {})
+        if message_id not in orders:
+            self._shared["count"] = orders[message_id] = self._shared.get("count", 0) + 1
+            if len(orders) > _HELD:
+                del orders[next(iter(orders))]
+        return orders[message_id]
 
     def _learn(self, message_id: str, scope: str) -> None:
         """Have the short way take text at the end of a message's content, and tools' input."""
