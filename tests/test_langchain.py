@@ -1404,6 +1404,21 @@ def test_a_state_with_more_than_json_says_what_it_holds() -> None:
     store.save()
 
 
+def test_what_a_graph_asks_with_more_than_json_is_malformed_and_changes_nothing() -> None:
+    store, stream = opened()
+    asked = [{"value": {"day": date(2020, 1, 1)}, "id": "i1"}]
+    node = {"messages": [{"type": "human", "content": "hi", "id": "h1"}]}
+    for wire in (
+        {"event": "updates", "data": {"node": node, "__interrupt__": asked}},
+        {"type": "values", "ns": [], "data": node, "interrupts": asked},
+    ):
+        verdict = stream.ingest(wire)
+        assert verdict.kind == "malformed"
+        assert verdict.detail == "interrupts.0.value.day: must be JSON, not date: dump it before"
+    assert texts(store) == []
+    json.dumps(store.save())
+
+
 def test_what_json_does_not_have_in_arguments_is_malformed() -> None:
     store, stream = opened()
     call = {"name": "f", "args": {"day": date(2020, 1, 1)}, "id": "c"}

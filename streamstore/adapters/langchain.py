@@ -447,10 +447,8 @@ class LangChainAdapter:
             if not all(type(name) is str for name in names):
                 raise MalformedEvent("ns", "must be an array of strings")
             data = list(data) if isinstance(data, tuple) else data
-            events = self._named("|".join((mode, *names)), data)
-            if isinstance(wire, dict):
-                events = [*events, *self._interrupted(wire.get("interrupts"))]
-            return events
+            asked = self._interrupted(wire.get("interrupts")) if isinstance(wire, dict) else []
+            return [*self._named("|".join((mode, *names)), data), *asked]
         if isinstance(wire, list):
             return self._list(wire, "")
         wire = an_event(wire)
@@ -582,10 +580,12 @@ class LangChainAdapter:
             messages = update.get("messages") if isinstance(update, dict) else None
             for place, value in enumerate(messages if isinstance(messages, list) else ()):
                 found.append(message_of(value, f"data.{node[:80]}.messages.{place}"))
-        return [*self._take(found, scope, final=True), *self._interrupted(data.get(_INTERRUPT))]
+        asked = self._interrupted(data.get(_INTERRUPT))  # first: it may be malformed
+        return [*self._take(found, scope, final=True), *asked]
 
     def _interrupted(self, interrupts: Any) -> list[Event]:
         """What a graph waits for; one below it says it as well, under the same id."""
+        only_json(interrupts, "interrupts")
         return [
             self._asked(interrupt["id"], interrupt.get("value"))
             for interrupt in (interrupts if isinstance(interrupts, list | tuple) else ())
