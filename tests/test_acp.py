@@ -32,6 +32,7 @@ from wires import (
 from streamstore import PartKey, StreamStore
 from streamstore.adapters.acp import AcpAdapter
 from streamstore.adapters.base import Context
+from streamstore.events import PermissionReplied, QuestionReplied
 from streamstore.testing import LAWS
 
 Wire = dict[str, Any]
@@ -386,6 +387,44 @@ def test_a_question_waits_until_its_request_is_answered(scope: Wire, call_id: An
         assert session is not None and not session.questions
         assert session.status is not None and session.status.type == "busy"
         assert set(verdicts(store)) == {"accepted"}
+
+
+@pytest.mark.parametrize("loads", [False, True])
+@pytest.mark.parametrize("answered", ["on the wire", "by the program"])
+def test_a_number_that_another_connection_used_asks_anew(loads: bool, answered: str) -> None:
+    """An agent that starts again counts from 0 again; what it asks waits, and has its own answer."""
+    store = StreamStore(ticks=None)
+    for times in range(3):
+        stream = store.open(PROTOCOL)
+        if loads and times:
+            stream.ingest(request(1, "load"))
+        asked = request(0, "request_permission", toolCall={"toolCallId": f"c{times}"})
+        question = asking(2, sessionId="s1", message=f"Who {times}?")
+        # It is sent again, and stays the same one.
+        stream.ingest_many(copy.deepcopy([asked, question, asked, question]))
+        session = store.session("s1")
+        assert session is not None
+        (permission,), (who,) = session.permissions.values(), session.questions.values()
+        assert permission.call_id == f"c{times}" and who.payload["message"] == f"Who {times}?"
+        assert (json.loads(permission.id), json.loads(who.id)) == (0, 2)
+        if answered == "on the wire":
+            stream.ingest_many([answer(0, outcome={}), answer(2, action="accept", content={})])
+        else:
+            store.apply(PermissionReplied(session_id="s1", request_id=permission.id))
+            store.apply(QuestionReplied(session_id="s1", request_id=who.id))
+            store.flush()
+        session = store.session("s1")
+        assert session is not None and not session.permissions and not session.questions
+        stream.end()
+        store = StreamStore.load(json.loads(json.dumps(store.save())), ticks=None)
+
+
+def test_a_number_that_was_answered_may_be_used_again() -> None:
+    asked, no = asking(5, sessionId="s1"), answer(5, action="decline")
+    session = fed(asked, no, asked).session("s1")
+    assert session is not None and len(session.questions) == 1
+    session = fed(asked, no, asked, no).session("s1")
+    assert session is not None and not session.questions
 
 
 def test_a_question_that_belongs_to_no_session_changes_none() -> None:

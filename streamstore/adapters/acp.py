@@ -17,6 +17,9 @@
   nothing about the session, nor does a question that belongs to none.
 - Both sides number their requests by themselves: one id may wait on both. What an answer carries
   says whose it is; an error is the agent's request's, which is the younger one.
+- The id of a permission or question is that of its request as JSON (`5`, `"a"`). Agents number anew
+  in each connection: one that is used again for something else has spaces behind it, one for each
+  time, which are nothing to JSON.
 - A prompt itself is no message: agents that echo it send it as `user_message_chunk`.
 
 Sources: the schema and `SessionAccumulator` of the published Python package
@@ -25,6 +28,7 @@ Sources: the schema and `SessionAccumulator` of the published Python package
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, TypeAlias
@@ -115,7 +119,8 @@ class AcpAdapter:
       and `session/load`.
 
     Remembers of each session the last messages (of each how many parts it has and which is open)
-    and tools (their state), and per stream which requests wait for an answer.
+    and tools (their state) and which ids of requests were used for what, and per stream which
+    requests wait for an answer.
     """
 
     declaration: ClassVar[Declaration] = Declaration(
@@ -447,9 +452,9 @@ class AcpAdapter:
         """The agent will send its whole history: what is there goes first."""
         session_id = an_id(an_object(wire, "params"), "sessionId", "params")
         memory = self._of_session(session_id)
-        moves = memory.get("moves", 0) + 1
+        kept = {"moves": memory.get("moves", 0) + 1, "named": memory.get("named", {})}
         memory.clear()
-        memory["moves"] = moves
+        memory.update(kept)
         return (
             SessionRemoved(session_id=session_id),
             SessionUpdated(session_id=session_id, whole=True),
@@ -474,6 +479,20 @@ class AcpAdapter:
         if len(waiting) > _REQUESTS:
             del waiting[next(iter(waiting))]
 
+    def _ask(self, what: str, session_id: str, name: str, of: str) -> str:
+        """Note a request of the agent; the id it has in the session, where an answered one is
+        never asked again. `of`: what it is about, if it is only sent again."""
+        named: dict[str, list[Any]] = self._of_session(session_id).setdefault("named", {})
+        key = f"{what} {name}"
+        before, times = named.pop(key, (of, 0))
+        times += before != of
+        named[key] = [of, times]
+        if len(named) > self._context.limits.answered_requests:
+            del named[next(iter(named))]
+        request_id = name + " " * times
+        self._await("asked", name, [what, session_id, request_id])
+        return request_id
+
     def _permission(self, wire: Members) -> Sequence[Event]:
         params = an_object(wire, "params")
         session_id = an_id(params, "sessionId", "params")
@@ -481,12 +500,12 @@ class AcpAdapter:
         call_id = an_id(call, "toolCallId", "params.toolCall")
         said = _read_tool(call, "params.toolCall")
         name = _request_name(wire)
-        self._await("asked", name, ["permission", session_id])
+        request_id = self._ask("permission", session_id, name, call_id)
         events = self._tool(session_id, call_id, said, call, whole=False, waiting=True)
         known = self._of_session(session_id)["calls"][call_id]
         asked = PermissionAsked(
             session_id=session_id,
-            request_id=name,
+            request_id=request_id,
             message_id=known["message"],
             call_id=call_id,
             payload={member: value for member, value in params.items() if member != "sessionId"},
@@ -508,22 +527,23 @@ class AcpAdapter:
                 return ()
         call_id = maybe_id(params, "toolCallId", "params")
         known = self._of_session(session_id).get("calls", {}).get(call_id)
-        self._await("asked", name, ["question", session_id])
+        of = json.dumps(params, sort_keys=True, default=repr)
+        digest = hashlib.sha256(of.encode("utf-8", "surrogatepass")).hexdigest()
         return (
             QuestionAsked(
                 session_id=session_id,
-                request_id=name,
+                request_id=self._ask("question", session_id, name, digest),
                 message_id=None if known is None else known["message"],
                 call_id=call_id,
                 payload={key: value for key, value in params.items() if key != "sessionId"},
             ),
         )
 
-    def _answered(self, name: str, result: Members | None) -> tuple[str, str]:
-        """What an answer ends, and its session; `result`: None for an error."""
+    def _answered(self, name: str, result: Members | None) -> tuple[str, str, str]:
+        """What an answer ends, its session and id there; `result`: None for an error."""
         for table in ("asked", "requests"):
             waiting: dict[str, list[str]] = self._own.get(table, {})
-            what, session_id = waiting.get(name, ("", ""))
+            what, session_id, *ids = waiting.get(name, ("", ""))
             carried = _CARRIED.get(what)
             if name in waiting and (
                 result is None
@@ -531,8 +551,11 @@ class AcpAdapter:
                 or (carried in result if carried else "stopReason" not in result)
             ):
                 del waiting[name]
-                return what, session_id
-        return "", ""
+                named = self._of_session(session_id).get("named", {}) if ids else {}
+                if f"{what} {name}" in named:
+                    named[f"{what} {name}"][0] = None  # the next one is another
+                return what, session_id, ids[0] if ids else name
+        return "", "", name
 
     def _answer(self, wire: Members) -> Sequence[Event]:
         if "result" not in wire and "error" not in wire:
@@ -541,13 +564,15 @@ class AcpAdapter:
         error = maybe_object(wire, "error")
         result = wire.get("result")
         result = result if isinstance(result, dict) else {}
-        what, session_id = self._answered(name, result if error is None else None)
+        what, session_id, request_id = self._answered(name, result if error is None else None)
         if what == "permission":
             payload = {"outcome": result.get("outcome")}
-            return (PermissionReplied(session_id=session_id, request_id=name, payload=payload),)
+            return (
+                PermissionReplied(session_id=session_id, request_id=request_id, payload=payload),
+            )
         if what == "question":
             replied = QuestionReplied if result.get("action") == "accept" else QuestionRejected
-            return (replied(session_id=session_id, request_id=name, payload=result),)
+            return (replied(session_id=session_id, request_id=request_id, payload=result),)
         if what != "prompt":
             return ()
         memory = self._of_session(session_id)
