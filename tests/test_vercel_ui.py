@@ -589,6 +589,28 @@ def test_a_replay_whose_first_chunk_is_no_start_doubles_nothing(told: bool) -> N
     assert shown(store) == [("m", ["searching", "half of it"])]
 
 
+@pytest.mark.parametrize("cut", [1, 2])
+@pytest.mark.parametrize("saved", [False, True])
+def test_a_replay_of_what_ended_before_its_start_leaves_no_other_message(
+    cut: int, saved: bool
+) -> None:
+    early = [STATUS, {**STATUS, "data": "found"}]
+    store, first = chat_store(*early[:cut])
+    first.end()
+    if saved:
+        store = StreamStore.load(json.loads(json.dumps(store.save())), ticks="each")
+    again = [{"trigger": "resume-stream"}] if saved else []  # else it would be the saved stream
+    store.open("vercel-ui").ingest_many([*again, *early[:1]])
+    store.open("vercel-ui").ingest_many([*early, START, OPEN, delta("one"), END, FINISH])
+    (message,) = shown(store)
+    assert message[0] == "m" and message[1][-1] == "one"
+    # What is another response's stays where it is.
+    store, first = chat_store(STATUS)
+    first.end()
+    store.open("vercel-ui").ingest_many([early[1], START, OPEN, delta("one"), END, FINISH])
+    assert [name for name, _ in shown(store)] == ["local-1", "m"]
+
+
 @pytest.mark.parametrize(
     ("start", "name"), [({**START, "messageId": "n"}, "n"), ({"type": "start"}, "local-1")]
 )

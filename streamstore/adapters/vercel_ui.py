@@ -12,7 +12,8 @@
   A `start` without an id: another message, unless a request (see the class) said otherwise.
   Parts may come before the first `start`, as `createUIMessageStream` sends its writer's data. They
   are shown at once, and move to the message that the `start` says when it comes; of parts that
-  may be behind an unfinished message only those that came whole move.
+  may be behind an unfinished message only those that came whole move. Where the connection ends
+  before the `start`, the next one's chunks before it are a replay if they are the same.
   Of two streams that write one message only the latest counts.
 - Continuation: a response may go on with the last assistant message (tools that were approved or
   that the client ran). Its `start` looks like that of a replay, so the stream has to be given the
@@ -33,6 +34,7 @@ its own server side made and its own client read.
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, ClassVar, NamedTuple, TypeAlias
@@ -390,13 +392,17 @@ class VercelUIAdapter:
         events = _HANDLERS[name](self, wire)
         if early is None or "message" not in own:
             return events
+        memory = self._known().get(own["message"], {})
         alone = name in _WHOLE or name in ("data-", "start-step", "finish-step")
         if len(early["chunks"]) < _EARLY and (alone or (early["made"] and name not in _SETTLING)):
             early["chunks"].append(thaw(wire))
             own["early"] = early
+            if early["made"]:
+                memory.setdefault("early", []).append(early["chunks"][-1])
         else:
             own["begun"] = True  # it goes on with what is there
             own.pop("early", None)
+            memory.pop("early", None)
         self._recall()
         return events
 
@@ -406,18 +412,24 @@ class VercelUIAdapter:
         memory = self._look()
         assert memory is not None
         del own["early"]
+        made: bool = early["made"]
+        chunks = early["chunks"]
+        before = memory.pop("early", ())
         message_id: str | None = wire.get("messageId") or None
         if message_id is None and own.get("replays"):
             message_id = early["last"]
-        if early["made"] and message_id is None:
+        if made and message_id is None:
             self._recall()
             return self._start(wire)
+        # Or it is a replay of a stream that ended before its start, of which nothing else is there.
+        if before and message_id != memory["id"]:
+            made = made or all(map(operator.eq, before, chunks))
         del own["message"], own["writer"]
         own.pop("target", None)
         shared = self._shared()
         shared["last"] = early["last"]
         events: list[Event] = []
-        if early["made"]:
+        if made:
             events.append(MessageRemoved(message_id=memory["id"]))
             del shared["messages"][memory["id"]]
             if message_id and message_id not in shared["orders"]:
@@ -425,7 +437,7 @@ class VercelUIAdapter:
         elif message_id != memory["id"]:
             events += self._take_back(memory, early["first"])
         events += self._start({"type": "start", "messageId": message_id})
-        for chunk in early["chunks"]:
+        for chunk in chunks:
             kind = chunk["type"]
             events += _HANDLERS["data-" if is_data(kind) else kind](self, chunk)
         return [*events, *self._message_metadata(wire)]
@@ -952,7 +964,8 @@ def _new_memory(message_id: str) -> Memory:
     - `tools`: by call id, its tool parts: `{"index", "fields"}`;
     - `data`: index of data parts that have an id, by type and id;
     - `metadata`: what further metadata is merged into;
-    - `finished`: its response ended; `closed`: and it does not wait for the client.
+    - `finished`: its response ended; `closed`: and it does not wait for the client;
+    - `early`: the chunks that made it, while no start said whether they are another one's.
     """
     return {
         "id": message_id,
