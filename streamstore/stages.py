@@ -53,7 +53,7 @@ class Stages:
         generation: the generation of the server's counter where it is for all sessions.
         resync: sessions that should be fetched again, with the reason.
         removed: sessions that show nothing, removed ones or not begun, the longest ago first.
-        last_opened: epoch in which a connection last began.
+        last_opened: epoch in which a connection last began; where none has, the first one.
         new_id, loads: make an id; read JSON (None: the standard decoder).
         wake, woke, fed: of the store: a row has its first work since the last tick, there may be
             work, a feed is over.
@@ -99,7 +99,7 @@ class Stages:
         self.generation: str | None = None
         self.resync: dict[str, str] = {}
         self.removed: dict[str, None] = {}
-        self.last_opened = 0
+        self.last_opened = 1
 
     def session_row(self, session_id: str) -> SessionRow:
         """A session's row; made when it is not there yet."""

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from streamstore import Limits, StreamStore
-from streamstore.events import MessageOpened
+from streamstore.events import MessageOpened, Snapshot
 
 Wire = dict[str, Any]
 
@@ -171,6 +171,19 @@ def test_a_snapshot_answers_the_request_for_a_resync(sequencing):
     assert dict(bench.store.health.resync) == {"s": "because"}
     bench.snapshot(seq=1, complete=True)
     assert not bench.store.health.resync
+
+
+def test_a_program_may_bring_a_snapshot_before_any_stream_was_opened():
+    store = StreamStore(ticks="manual")
+    store.ask_resync("s", "because")
+    info = {"title": "old"}
+    store.apply(
+        Snapshot(session_id="s", messages=[message("m", part("text"))], complete=True, info=info)
+    )
+    store.flush()
+    assert store.part("s", "m", 0).text == "text"
+    assert dict(store.session("s").info) == info
+    assert not store.health.resync
 
 
 # -- session and sparse streams --------------------------------------------------------------------
