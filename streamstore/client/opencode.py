@@ -222,17 +222,19 @@ class OpencodeClient:
             ("permission", "/permission"),
             ("question", "/question"),
         ):
+            read_as = _table if name == "status" else _objects
             found = await self._get(path, optional=True)
             if found is None:
                 continue
-            wire[name] = found
+            wire[name] = found = read_as(found, path)
             # These the server gives for one directory at a time: what works or waits in another
             # one would look idle, and answered.
             for directory in elsewhere:
                 if directory not in here:
                     query = {"directory": directory}
                     more = await self._get(path, optional=True, query=query)
-                    wire[name] = found = _joined(found, more, path)
+                    if more is not None:
+                        wire[name] = found = _joined(found, read_as(more, path))
         followed = [
             session_id
             for session_id, info in listed.items()
@@ -543,7 +545,7 @@ def _by_session(wire: Mapping[str, Any]) -> list[dict[str, Any]]:
     found: dict[str, dict[str, Any]]
     found = {info["id"]: {"sessions": [info]} for info in wire["sessions"]}
     asked = [request for name in _ASKED for request in wire.get(name, ())]
-    for session_id in (*wire.get("status", ()), *(one.get("sessionID", "") for one in asked)):
+    for session_id in (*wire.get("status", ()), *map(_session_of, asked)):
         # Also of one that is not listed.
         found.setdefault(session_id, {"sessions": []})
     for session_id, piece in found.items():
@@ -553,8 +555,14 @@ def _by_session(wire: Mapping[str, Any]) -> list[dict[str, Any]]:
                 piece[name] = {session_id: table[session_id]} if session_id in table else {}
         for name in _ASKED:
             if name in wire:
-                piece[name] = [one for one in wire[name] if one.get("sessionID", "") == session_id]
+                piece[name] = [one for one in wire[name] if _session_of(one) == session_id]
     return list(found.values())
+
+
+def _session_of(request: Mapping[str, Any]) -> str:
+    """Which session asks; "" where it says so in no way that can be used."""
+    found = request.get("sessionID")
+    return found if type(found) is str else ""
 
 
 def _directory(info: Mapping[str, Any]) -> dict[str, str]:
@@ -563,13 +571,15 @@ def _directory(info: Mapping[str, Any]) -> dict[str, str]:
     return {"directory": found} if type(found) is str and found else {}
 
 
-def _joined(found: Any, more: Any, path: str) -> Any:
+def _joined(found: Any, more: Any) -> Any:
     """Two answers to one read, from two directories."""
-    if more is None:
-        return found
-    if isinstance(found, dict) and isinstance(more, dict):
-        return {**found, **more}
-    return [*_objects(found, path), *_objects(more, path)]
+    return {**found, **more} if isinstance(found, dict) else [*found, *more]
+
+
+def _table(value: Any, path: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise RequestFailed(f"{path}: the answer is no object", 200)
+    return value
 
 
 def _objects(value: Any, path: str) -> list[dict[str, Any]]:

@@ -452,6 +452,27 @@ def test_a_read_that_fails_changes_nothing_and_is_made_again() -> None:
     run(main())
 
 
+@pytest.mark.parametrize(
+    ("path", "answer", "problem"),
+    [
+        ("/session/status", ["busy"], "/session/status: the answer is no object"),
+        ("/permission", {"per": {}}, "/permission: the answer is no list of objects"),
+        ("/question", ["que"], "/question: the answer is no list of objects"),
+        ("/question", [{"id": "que", "sessionID": []}], "question.0.sessionID"),
+    ],
+)
+def test_a_read_that_cannot_be_used_is_said(path: str, answer: Any, problem: str) -> None:
+    async def main() -> None:
+        server = OpencodeServer(Random(1))
+        data = json.dumps(answer).encode()
+        server.fail = lambda asked: Answer(200, JSON, [data]) if asked == path else None
+        async with client_of(server, StreamStore()) as connection:
+            await asyncio.sleep(0.9)
+            assert problem in str(connection.status.resync_error)
+
+    run(main())
+
+
 def test_a_read_is_made_again_when_the_server_wants_it() -> None:
     busy = iter([Answer(429, {"retry-after": "90"}), Answer(503, {"retry-after": "x"})])
 
