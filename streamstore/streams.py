@@ -423,8 +423,9 @@ class Stream:
         stages.streams.pop(ingress, None)
         self._left(self)
         stages.forget_memory(ingress.default_session)
-        if self.on_end is not None:
-            self.on_end()
+        tell = self.on_end  # looked at once: another thread may take it away meanwhile
+        if tell is not None:
+            tell()
 
     def _entry(self) -> dict[str, Any]:
         """What a saved state holds of the stream: where it stands, and what it goes on with."""

@@ -494,3 +494,22 @@ class TestWaking:
         stream.feed_threadsafe(line("a"))
         store.close()
         assert text_of(store) == "a"
+
+
+def test_who_waits_for_the_end_in_another_thread_may_leave_in_that_moment():
+    left = []
+
+    class Leaving(Stream):
+        __slots__ = ()
+
+        @property
+        def on_end(self):
+            """Gone behind the first look, as if its thread had run between two."""
+            left.append(None)
+            return (lambda: None) if len(left) == 1 else None
+
+    store = StreamStore(ticks="manual")
+    stream = store.open("native")
+    stream.__class__ = Leaving
+    store.close()
+    assert stream.ended and left == [None]
