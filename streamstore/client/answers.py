@@ -6,6 +6,7 @@ Pure: a request, a status and headers in, a value out. Sources: HTML standard, "
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TypeAlias
 from urllib.parse import urljoin, urlsplit
@@ -162,9 +163,10 @@ def said(request: Request, body: bytes) -> str:
     """
     text = body.decode("utf-8", "replace")
     for name in CREDENTIALS:
-        for word in request.headers.get(name, "").split():
-            if len(word) >= _SECRET_FROM:
-                text = text.replace(word, "***")
+        for word in re.split(r"[\s;,]+", request.headers.get(name, "")):
+            for secret in (word, word.partition("=")[2]):  # of a cookie its value alone, too
+                if len(secret) >= _SECRET_FROM:
+                    text = text.replace(secret, "***")
     text = " ".join(text.split())
     if len(text) > _SAID:
         text = text[:_SAID] + "..."

@@ -118,6 +118,7 @@ def test_204_and_4xx_end_at_once_with_a_clear_error(status: int) -> None:
          '; it says: {"error": {"message": "no ? model"}}'),
         (401, "application/problem+json; charset=utf-8", [b'"Bearer sk-secret is wrong"'],
          '; it says: "Bearer *** is wrong"'),
+        (403, "text/plain", [b"no session 0123-4567"], "; it says: no session ***"),
         (200, "application/json", [b'{"id": "r"}'], '; it says: {"id": "r"}'),
         (422, "text/plain", [b"never ", 1e9], "; it says: never"),
         (404, "text/plain", [b"half ", ConnectionLost("cut")], "; it says: half"),
@@ -130,7 +131,8 @@ def test_a_refusal_says_what_the_server_says_of_it(
     status: int, kind: str, body: list[Any], says: str
 ) -> None:
     transport = VirtualTransport(served(Answer(status, {"content-type": kind}, body)))
-    connection = make(transport, headers={"Authorization": "Bearer sk-secret"})
+    headers = {"Authorization": "Bearer sk-secret", "Cookie": "sid=0123-4567; lang=en"}
+    connection = make(transport, headers=headers)
     error = run(ended(connection))
     assert isinstance(error, StreamRefused) and error.status == status
     assert str(error).endswith(says) and transport.open_now == 0
