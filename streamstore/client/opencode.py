@@ -78,7 +78,8 @@ class OpencodeClient:
             may have clients on one store: each read removes only what was deleted of its server's
             own sessions, which are those that one of its clients has brought, by an event or a
             read. What the store held before (a saved state) is one server's own as long as no
-            other one has a client on the store: make all clients before the first one connects.
+            other one has a client on the store: make all clients before the first one connects. A
+            server is its address: at another port it is another one.
         directory, workspace: which project; None: the one the server was started in.
         global_events: follow `/global/event`, which brings the events of every project. The
             sessions that are listed are those of `directory` alone; of any other project, a session
@@ -264,8 +265,10 @@ class OpencodeClient:
             }
             if settled:
                 read.behind(lambda: self._settle(settled))
-        wire["readFrom"] = {**dict.fromkeys(listed, unknown), **tokens}
-        return [*_by_session(wire), *removed]
+        pieces = _by_session(wire)
+        for session_id, piece in pieces.items():
+            piece["readFrom"] = tokens.get(session_id, unknown)
+        return [*pieces.values(), *removed]
 
     def _over(self) -> dict[str, _Sent]:
         """Prompts that the server is done with, so that what it has not stored it never will."""
@@ -540,7 +543,7 @@ def _path(*parts: str) -> str:
     return "".join("/" + quote(part, safe="") for part in parts)
 
 
-def _by_session(wire: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _by_session(wire: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """A state as one object for each session, so that a large one is taken in piece by piece."""
     found: dict[str, dict[str, Any]]
     found = {info["id"]: {"sessions": [info]} for info in wire["sessions"]}
@@ -549,14 +552,14 @@ def _by_session(wire: Mapping[str, Any]) -> list[dict[str, Any]]:
         # Also of one that is not listed.
         found.setdefault(session_id, {"sessions": []})
     for session_id, piece in found.items():
-        for name in ("messages", "status", "todo", "diff", "readFrom"):
+        for name in ("messages", "status", "todo", "diff"):
             if name in wire:
                 table = wire[name]
                 piece[name] = {session_id: table[session_id]} if session_id in table else {}
         for name in _ASKED:
             if name in wire:
                 piece[name] = [one for one in wire[name] if _session_of(one) == session_id]
-    return list(found.values())
+    return found
 
 
 def _session_of(request: Mapping[str, Any]) -> str:
