@@ -30,7 +30,9 @@ One command measures all of it again and rewrites this page, its plots and
 Variants of one comparison run round by round in one process (A B A B), with the garbage collector
 off while a variant runs and collected before it. A factor is taken per round; what is shown is the
 median, with the quartiles of all rounds in brackets. **A factor says nothing without its
-baseline**, which stands above its table. Numbers of another machine differ; factors differ less.
+baseline**, which stands above its table. Numbers of another machine differ, and factors by a tenth
+or so: of one revision, `ingest` of the native log in `block` took 1.29 times its floor on one
+machine, and 1.43 times on another one with the same Python.
 """
 
 GOALS = """\
