@@ -370,6 +370,8 @@ def test_a_state_is_one_object_for_each_session_with_all_that_was_read_of_it() -
             assert session.info.get("title", "ses_elsewhere") == name
             assert session.status.type == "busy" and list(session.permissions) == [f"per_{name}"]
         assert [[*wire["status"]] for wire in found] == [[name] for name in names]
+        # None of them was known: all are as old as the read, whatever stream they come through.
+        assert [type(wire["readFrom"]) for wire in found] == [str] * len(names)
 
     run(main())
 
