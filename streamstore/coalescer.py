@@ -81,7 +81,7 @@ class Coalescer:
         for row in self.dirty:
             row.dirty = False
             if isinstance(row, BlockRow):
-                row.room = row.calm_to = 0
+                row.rest()
             self._aside[id(row)] = row
         self.dirty = []
 
@@ -225,7 +225,7 @@ class Coalescer:
         for row in rows:
             row.dirty = False
             if type(row) is BlockRow:
-                row.room = row.calm_to = 0
+                row.rest()
                 if row.fresh:
                     self.settle(row)
                 row.message.session.woken.clear()
@@ -257,7 +257,7 @@ class Coalescer:
         for row in rows:
             assert type(row) is BlockRow
             row.dirty = False
-            row.room = row.calm_to = 0
+            row.rest()
             fresh, message = row.fresh, row.message
             cell = row.cell if row.fresh_field == "text" else row.fresh_cell
             text = "".join(fresh)

@@ -96,7 +96,8 @@ def make(hot, wake, merge, slow):
             row = last
             {one}
             text = {whole}[{text}]
-            if (
+            {named}
+            {if_} (
                 type(text) is str
                 {is_text}
                 {others}
@@ -104,7 +105,7 @@ def make(hot, wake, merge, slow):
             ):
                 {one_mark}
                 fresh.append(text)
-                if {calm}:
+                {calm}:
                     return ACCEPTED
             else:
                 row = None
@@ -191,7 +192,7 @@ _LISTED = {
         f"and (seq < row.calm_to or seq <= {MAX_NUMBER})"
     ),
     "one_mark": "row.mark = seq\nseqs.append(seq)",
-    "calm": "seq < row.calm_to",
+    "calm": "if seq < row.calm_to",
     "many_begin": "mark, calm, own_seqs = row.mark, row.calm_to, seqs",
     "many_fits": (
         f"and seq.__class__ is int and mark < seq and (seq < calm or seq <= {MAX_NUMBER})"
@@ -199,21 +200,25 @@ _LISTED = {
     "many_mark": "mark = seq\nown_seqs.append(seq)",
 }
 # `__class__` costs less than `type`, about which nothing in JSON lies. The difference to the next
-# one is 1, an object that CPython has: a sum would make one.
+# one is 1, of which CPython has one object: a sum would make one, and what is that object is no
+# float, either. Only `true` behind 0 would look the same, and a row of mark 0 is not hot.
 _MODES: dict[str, dict[str, str]] = {
     "block": {
         **_NUMBERED,
-        "one_fits": "and seq.__class__ is int and seq - row.mark == 1",
+        "one_fits": "and seq - row.mark is ONE",
         "one_mark": "row.mark = seq",
-        "many_fits": "and seq.__class__ is int and seq - mark == 1",
-        "calm": "seq < row.calm_to",
+        "many_fits": "and seq - mark is ONE",
+        "calm": "if seq < row.calm_to",
     },
     "sparse": _LISTED,
     "session": {
         **_LISTED,
-        "one_fits": _LISTED["one_fits"] + " and seq - ends[-1] == 1",
+        "one_fits": (
+            "and seq - ends[-1] is ONE and row.mark < seq\n"
+            f"and (seq < row.calm_to or seq <= {MAX_NUMBER})"
+        ),
         "one_mark": "row.mark = ends[-1] = seq\nseqs.append(seq)",
-        "many_fits": f"and seq.__class__ is int and seq - mark == 1 and mark < {MAX_NUMBER}",
+        "many_fits": f"and seq - mark is ONE and mark < {MAX_NUMBER}",
         # In a run the end of the last interval is the mark, too.
         "no_run": " or ends[-1:] != [row.mark]",
         "many_begin": "mark, own_seqs, own_ends = row.mark, seqs, ends",
@@ -224,20 +229,34 @@ _MODES: dict[str, dict[str, str]] = {
         # The last one had an id, and its session's rise, so this one is taken to be the same:
         # `get` costs twice as much. Where it is not, reading or comparing raises.
         "one_begin": "nonlocal named",
-        "one": "event_id = {event}[{id}] if named else {event}.get({id})",
+        "named": (
+            # Nothing else in JSON compares with a string: it raises, and goes the long way.
+            "if named:\n"
+            "    event_id = {event}[{id}]\n"
+            "    if (\n"
+            "        event_id > ids.top\n"
+            "        and type(text) is str\n"
+            "        {is_text}\n"
+            "        {others}\n"
+            "    ):\n"
+            "        ids.top = event_id\n"
+            "        ids.rising.append(event_id)\n"
+            "        fresh.append(text)\n"
+            "        {calm}:\n"
+            "            return ACCEPTED\n"
+            "    else:\n"
+            "        row = None"
+        ),
+        "one": "",
+        "if_": "elif",
         "one_missed": "if named:\n    named = False\n    return ingest(wire)",
         "one_fits": (
-            # Nothing else in JSON compares with a string: it raises, and goes the long way.
-            "and (event_id > ids.top if named\n"
-            "    else event_id is None or (type(event_id) is str and event_id\n"
+            "and ((event_id := {event}.get({id})) is None or (type(event_id) is str and event_id\n"
             "    and (ids.top is None or event_id > ids.top)\n"
             "    and event_id not in ids.young and event_id not in ids.old))"
         ),
         "one_mark": (
-            "if named:\n"
-            "    ids.top = event_id\n"
-            "    ids.rising.append(event_id)\n"
-            "elif event_id is not None:\n"
+            "if event_id is not None:\n"
             "    ids.add(event_id)\n"
             "    named = ids.top is not None"
         ),
@@ -246,14 +265,14 @@ _MODES: dict[str, dict[str, str]] = {
         "many": "event_id = {event}[{id}]",
         "many_fits": "and event_id > top",
         "many_mark": "top = event_id\nrising.append(event_id)",
-        "many_end": "own_ids.top = top",
+        "many_end": "own_ids.top = top\nrow.calm()",
     },
 }  # fmt: skip
 # All deltas of a run have an id, or none has: asking each for one it may lack costs twice a look.
 _UNNAMED = {"many": "", "many_fits": "and {id} not in {event}", "many_mark": ""}
 # Without ids that are unique nothing is read of them.
 _MODES["alone"] = {"one": "", "one_fits": "", "one_mark": "", "many_begin": "", "many": ""}
-_MODES["alone"] |= {"many_fits": "", "many_mark": "", "many_end": "pass"}
+_MODES["alone"] |= {"many_fits": "", "many_mark": "", "many_end": "row.calm()"}
 
 
 def door(
@@ -348,7 +367,12 @@ def _spare(shape: DeltaShape, mode: Sequencing) -> dict[str, str]:
 def _compiled(shape: DeltaShape, mode: Sequencing, wrapped: bool) -> Callable[..., _Made]:
     alone = mode == "none" and not shape.id
     parts = dict.fromkeys(("one_begin", "one_missed", "no_run", "adopted"), "")
-    parts |= {"calm": "len(fresh) < row.room", **_MODES["alone" if alone else mode]}
+    parts |= {
+        "named": "",
+        "if_": "if",
+        "calm": "for _ in row.credit",
+        **_MODES["alone" if alone else mode],
+    }
     parts["event"] = event = "inner" if wrapped else "wire"
     parts["whole"] = whole = "body" if shape.body else event
     body = [f"inner = wire[{shape.envelope!r}]"] if wrapped else []
@@ -391,6 +415,7 @@ def _compiled(shape: DeltaShape, mode: Sequencing, wrapped: bool) -> Callable[..
     parts["others"] = others
     for name in ("type", "session", "message", "block", "text", "seq", "id", "field"):
         parts[name] = repr(getattr(shape, name))
+    parts["named"] = _fill(parts["named"], **parts)
     run = _fill(_RUN, **parts)
     if mode == "none" and not alone:
         unnamed = indent(_fill(_RUN, **{**parts, **_UNNAMED}), "    ")
@@ -402,6 +427,7 @@ def _compiled(shape: DeltaShape, mode: Sequencing, wrapped: bool) -> Callable[..
     source = _fill(_fill(_MODULE, **parts), **parts)
     scope: dict[str, Any] = {
         "ACCEPTED": ACCEPTED,
+        "ONE": 1,
         "one_by_one": one_by_one,
         "numbered": _numbered,
     }

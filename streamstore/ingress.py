@@ -475,7 +475,8 @@ class Ingress:
             or block.held
             or block.close_seq > block.mark
             or (block.closed and block.closed_seq < 0)  # by a counter that ended
-            or (self.mode == "block" and block.mark < 0)
+            # `hotpath` tells `true` from the number 1 by the mark alone.
+            or (block.mark < 1 and (self.mode == "block" or self.hot.counts))
             # The first operation of a window says what lies below it.
             or (self.hot.counts and (block.first < 0 or block.closed_at >= 0 or not block.seqs))
             # It was set by a result, which names its call alone.

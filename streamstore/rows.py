@@ -8,7 +8,8 @@ Knows no stage, event or clock.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import repeat
 from typing import Any
 
 import attrs
@@ -82,6 +83,8 @@ class BlockRow(Marks):
         passed: deltas that the hot path left in `fresh` and that were settled since.
         room: how many may lie in `fresh` before they are merged; 0: nobody was told of them yet.
         calm_to: the seq at which `fresh` may be full, or that is no number; 0 as `room`.
+        credit: yields as often as there is room for one more where no seq says it, then never
+            again: to ask an iterator costs two thirds of making the number of what waits.
         dirty, reshaped: a tick has to look at it; at more than what its text gained.
         released: what waited of its text is shown at the next tick although delivery is buffered;
             `released_closed` whether it was closed then.
@@ -130,6 +133,7 @@ class BlockRow(Marks):
     passed: int = 0
     room: int = 0
     calm_to: int = 0
+    credit: Iterable[None] = ()
     dirty: bool = False
     reshaped: bool = False
     released: bool = False
@@ -274,7 +278,13 @@ class BlockRow(Marks):
     def calm(self) -> None:
         """Say up to which seq there is room: so many seqs hold as many deltas at most."""
         calm_to = self.mark + self.room - len(self.fresh)
+        self.credit = repeat(None, self.room - len(self.fresh) - 1)
         self.calm_to = calm_to if calm_to <= MAX_NUMBER else MAX_NUMBER + 1
+
+    def rest(self) -> None:
+        """Have the next delta say that something waits."""
+        self.room = self.calm_to = 0
+        self.credit = ()
 
     def open_window(self) -> None:
         """A first operation comes into the empty window: what the texts hold lies below it."""
@@ -414,7 +424,7 @@ class BlockRow(Marks):
         """Be the last row of one table only: what is fresh in it counts as one stream's."""
         for other in self.hots:
             if other is not hot:
-                self.room = self.calm_to = 0  # the next delta says where this stream stands
+                self.rest()  # the next delta says where this stream stands
                 if other.last is self:
                     other.forget_last()
 

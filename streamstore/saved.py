@@ -29,7 +29,7 @@ VERSION = 1
 _DERIVED = frozenset(
     "key message session hots view messages_view parts_view shown_messages shown_parts blocks "
     "messages calls call_id withheld closing woken dirty reshaped fresh fresh_field hot_key passed "
-    "room calm_to holes_at stood session_id message_id index text_field waiting".split()
+    "room calm_to credit holes_at stood session_id message_id index text_field waiting".split()
 )
 
 

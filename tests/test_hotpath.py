@@ -367,6 +367,45 @@ def test_what_is_no_index_is_none_on_the_short_way(other: Any) -> None:
         assert "c" not in bench.text(1) + bench.text(2)
 
 
+@pytest.mark.parametrize("many", [False, True])
+@pytest.mark.parametrize("before", [[], [1], [1, 2], [5], [None]])
+@pytest.mark.parametrize("first", ["block.opened", "block.snapshot", "block.delta"])
+@pytest.mark.parametrize("sequencing", ["block", "session", "sparse"])
+def test_what_is_one_more_and_no_integer_is_no_seq(
+    sequencing: Any, first: str, before: list[int | None], many: bool
+) -> None:
+    bench = Bench(sequencing)
+    bench.take(first, 0, kind="text", text="a", info={})
+    for seq in before:
+        bench.take("block.delta", seq, text="a" if seq is not None else 1)
+    for number in (True, False, 1.0, 2.0, 3.0, 6.0):
+        wires: list[Any] = [{**delta("x"), "seq": number} for _ in range(3)]
+        kinds = (
+            [verdict.kind for _, verdict in bench.stream.ingest_many(wires)]
+            if many
+            else [bench.stream.ingest(wire).kind for wire in wires]
+        )
+        assert kinds == 3 * ["malformed"]
+    assert "x" not in (bench.text() or "")
+
+
+@pytest.mark.parametrize("before", [0, 600, 1023, 1024, 3000])
+@pytest.mark.parametrize("sequencing", SEQUENCINGS)
+def test_no_more_wait_in_single_pieces_than_there_is_room_for(sequencing: Any, before: int) -> None:
+    bench = Bench(sequencing)
+    bench.delta(None if sequencing == "none" else 1, "a")
+    bench.store.flush()
+    wires = [delta("a", None if sequencing == "none" else seq) for seq in range(2, before + 3002)]
+    assert bench.stream.ingest_many(wires[:before]) == []
+    row = bench.row.messages["m"].blocks[0]
+    waiting = []
+    for wire in wires[before:]:
+        assert bench.stream.ingest(wire) is verdicts.ACCEPTED
+        waiting.append(len(row.fresh))
+    assert max(waiting) == bench.store.limits.pending_merge - 1
+    assert bench.text() == "a" * (before + 3001)
+
+
 def test_a_failed_request_for_a_tick_is_made_again_by_the_next_delta() -> None:
     class Failing:
         asked = 0
