@@ -659,12 +659,15 @@ def status(session_id: str, kind: str) -> Wire:
     return {"type": "session.status", "properties": properties}
 
 
-def test_a_prompt_that_the_server_took_and_did_not_store_is_taken_back_by_a_read() -> None:
+@pytest.mark.parametrize("ticks", [None, "asyncio", "each"])
+def test_a_prompt_that_the_server_took_and_did_not_store_is_taken_back_by_a_read(
+    ticks: Any,
+) -> None:
     async def main() -> None:
         server = OpencodeServer(Random(1))
         for name in ("ses_1", "ses_2"):
             server.publish(created(name))
-        store = StreamStore()
+        store = StreamStore(ticks=ticks)
         client = client_of(server, store)
         one, two = [("user", ["one"])], [("user", ["two"])]
         async with client as connection:
@@ -681,20 +684,53 @@ def test_a_prompt_that_the_server_took_and_did_not_store_is_taken_back_by_a_read
             await connection.resync()  # it may be reading files
             assert shown(store, "ses_1") == one and shown(store, "ses_2") == [*two, mine]
 
+            server.publish(status("ses_1", "busy"))
             server.publish(failure("ses_1"))
             await asyncio.sleep(1)
-            assert shown(store, "ses_1") == one
-            server.publish(status("ses_1", "busy"))
             await connection.resync()
             assert shown(store, "ses_1") == one
             server.publish(status("ses_1", "idle"))
-            await connection.resync()
+            await asyncio.sleep(5)  # it is read without being asked for
             assert shown(store, "ses_1") == [] and shown(store, "ses_2") == [*two, mine]
 
             await asyncio.sleep(60)
             await connection.resync()  # and no word of what became of it
             assert shown(store, "ses_2") == [mine]
-            assert not client._sent
+            assert not client._prompts
+
+    run(main())
+
+
+def test_what_becomes_of_a_prompt_is_not_looked_at_for_ever() -> None:
+    async def main() -> None:
+        server = OpencodeServer(Random(1))
+        server.publish(created("ses_1"))
+        store = StreamStore()
+        client = client_of(server, store)
+
+        def post(path: str, body: Wire) -> None:
+            server.publish(status("ses_1", "busy"))
+            for event in user_events("ses_1", body["messageID"], body["parts"]):
+                server.publish(event)
+
+        async with client:
+            await asyncio.sleep(2)
+            server.on_post = post
+            reads = len(server.reads)
+            for number in range(3):
+                await client.prompt("ses_1", str(number))
+                await asyncio.sleep(1)
+                server.publish(status("ses_1", "idle"))
+                await asyncio.sleep(1)
+            # The answer of a later prompt fails: that is none of these.
+            server.publish(failure("ses_1"))
+            await asyncio.sleep(60)
+            assert len(server.reads) == reads
+            assert not client._prompts._watched
+            server.on_post = lambda path, body: None
+            await client.prompt("ses_1", "a last one")
+            assert client._prompts._watched
+        assert not client._prompts._watched
 
     run(main())
 
@@ -728,7 +764,7 @@ def test_a_part_that_the_server_did_not_store_is_taken_back_by_a_read(live: bool
             assert shown(store, "ses_1") == [("user", ["read", "cannot read it"])]
             assert store.message("ses_1", message_id).local is False  # type: ignore[union-attr]
             assert [len(key) for key in gone] == [3]  # the part, and nothing but that
-            assert not client._sent
+            assert not client._prompts
 
     run(main())
 

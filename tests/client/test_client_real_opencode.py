@@ -456,7 +456,13 @@ def test_what_the_server_takes_and_does_not_store_is_taken_back(
                         return not stored or (idle and said(store, sid) == "So be it.")
 
                     await until(store, over, f"an error of {options}")
-                    await connection.resync()
+
+                    def taken_back(sid: str = session_id, mid: str = message_id) -> bool:
+                        message = store.message(sid, mid)
+                        return message is None or not message.local
+
+                    # The client reads the state by itself.
+                    await until(store, taken_back, f"a read behind the error of {options}")
                     await settled(partial(rest, http), is_quiet, encoded, store)
                     message = store.message(session_id, message_id)
                     assert (message is not None) == stored
