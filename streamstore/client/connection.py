@@ -61,7 +61,7 @@ class ConnectionStatus:
         wait_ms: how long it waits.
         reconnects: attempts after the first.
         synced: no resync is owed.
-        resync_error: why the last resync failed; it is tried again.
+        resync_error: why the last resync failed, or what it did not repair; it is tried again.
     """
 
     state: State = "connecting"

@@ -6,6 +6,7 @@
 - What was fetched is taken in object by object, with a turn of the event loop between two.
 - One that fails is tried again after a wait that grows, or that the server asks for; whoever waits
   for it (the resume position, above all) goes on waiting.
+- What a merged state did not repair is asked for again after a wait that grows, and said.
 
 Knows the store and how to wait; not how a state is fetched.
 """
@@ -71,7 +72,8 @@ class Resync:
     """The resyncs of one connection, one at a time.
 
     Attributes:
-        error: why the last one failed, None when it did not.
+        error: why the last one failed, or which of the sessions that were to be fetched it did not
+            repair; None when it did.
         runs: how many were begun.
     """
 
@@ -102,6 +104,10 @@ class Resync:
         self._live = asyncio.Event()
         self._wake = asyncio.Event()
         self._looking = False
+        # Sessions that the last state did not repair, and when they are asked for again.
+        self._unrepaired: frozenset[str] = frozenset()
+        self._patience = Backoff(policy)
+        self._not_before = 0.0
         self._asked: dict[str, str] = {}
         self._everything = False
         self._reason = ""
@@ -200,7 +206,7 @@ class Resync:
                     continue  # the stream has ended meanwhile; the next one owes it
                 backoff.reset()
                 refused = 0
-                self.error = None
+                self.error = self._shortfall()
                 self._done = number
                 await self._owner.run(self._merged)
                 self._tell()
@@ -212,13 +218,29 @@ class Resync:
         await self._clock.sleep(self._policy.resync_pause_ms)
         self._looking = False
         asked = await self._owner.run(lambda: dict(self._store.resync))
+        if asked.keys() <= self._unrepaired and self._clock.now() < self._not_before:
+            return  # each event asks again
         if asked:
             self.request(next(iter(asked.values())), asked)
+
+    def _shortfall(self) -> SnapshotRefused | None:
+        if not self._unrepaired:
+            self._patience.reset()
+            return None
+        wait = self._patience.next(self._chance())
+        self._not_before = self._clock.now() + wait
+        some = ", ".join(repr(one[:80]) for one in sorted(self._unrepaired)[:3])
+        return SnapshotRefused(
+            f"{len(self._unrepaired)} of the sessions that were to be fetched again ({some}) are "
+            "not repaired by the fetched state: it lacks them, or says neither `readFrom` (see "
+            f"`Read.token`) nor `seq`. Asked for again in {wait / 1000:.0f} s or later"
+        )
 
     async def _once(self) -> bool:
         import asyncio
 
         self.runs += 1
+        wanted = await self._owner.run(lambda: frozenset(self._store.resync))
         sessions = {} if self._everything else dict(self._asked)
         self._everything, self._asked = False, {}
         read = Read(self._reason, sessions, self._store, self._owner, self._brought)
@@ -232,11 +254,12 @@ class Resync:
             part = f"part {place + 1} of {len(wires)}"
             if not await self._owner.run(partial(self._apply, wire, part)):
                 return False
-        return await self._owner.run(partial(self._finish, read))
+        return await self._owner.run(partial(self._finish, read, wanted))
 
-    def _finish(self, read: Read) -> bool:
+    def _finish(self, read: Read, wanted: frozenset[str]) -> bool:
         if self._stream is None or self._stream.ended:
             return False
+        self._unrepaired = wanted & self._store.resync.keys()
         for work in read._behind:
             work()
         return True

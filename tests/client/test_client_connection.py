@@ -23,6 +23,7 @@ from streamstore.client import (
     Policy,
     Read,
     Request,
+    SnapshotRefused,
     StartingAfter,
     StreamRefused,
     TooManyRedirects,
@@ -575,6 +576,47 @@ def test_what_the_store_asks_for_is_fetched_within_a_second_and_asked_once() -> 
     reasons = [(read.reason, dict(read.sessions)) for read in calls]
     assert len(reasons) == 2 and list(reasons[1][1]) == ["s"]
     assert text_of(store) == "1 2 3 4 5 6 " and not store.health.gaps
+
+
+def test_what_a_fetched_state_does_not_repair_is_said_and_asked_for_ever_more_rarely() -> None:
+    """A session that was let go, and a state that does not say when its read began."""
+    calls: list[float] = []
+    clock = VirtualClock()
+    store = StreamStore()
+    store.ask_resync("gone", "nobody has it")
+
+    async def fetch(read: Read) -> Any:
+        calls.append(clock.now() / 1000)
+        return []
+
+    beats = [piece for _ in range(300) for piece in (*frames(1, 1), 1_000)]
+    transport = VirtualTransport(served(events(*beats, drop=False)))
+    connection = make(transport, store, snapshot=fetch, clock=clock)
+
+    async def main() -> None:
+        async with connection:
+            await asyncio.sleep(200)
+            assert connection.status.synced
+            error = connection.status.resync_error
+            assert isinstance(error, SnapshotRefused)
+            assert "'gone'" in str(error) and "readFrom" in str(error)
+            waits = [after - before for before, after in itertools.pairwise(calls)]
+            assert waits == sorted(waits) and 10 < waits[-1] <= 32 and len(calls) < 20
+
+            # What another session lacks is fetched as soon as ever.
+            store.ask_resync("other", "a hole")
+            known = len(calls)
+            await asyncio.sleep(4)
+            assert len(calls) == known + 1
+
+            # And who asks for it gets it.
+            await connection.resync()
+            assert len(calls) == known + 2
+            store._stages.resync.clear()
+            await connection.resync()
+            assert connection.status.resync_error is None
+
+    run(main())
 
 
 def test_however_often_it_is_asked_for_a_state_is_fetched_once_a_second() -> None:
