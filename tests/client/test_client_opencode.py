@@ -376,6 +376,52 @@ def test_a_state_is_one_object_for_each_session_with_all_that_was_read_of_it() -
     run(main())
 
 
+def test_a_read_that_began_on_an_earlier_connection_is_as_old_as_that() -> None:
+    """What came live behind it, before the drop, is newer, and not a word of it is taken back."""
+
+    async def main() -> None:
+        server = OpencodeServer(Random(1))
+        store = StreamStore()
+
+        def said(text: str) -> Wire:
+            part = {"id": "prt_1", "sessionID": "ses_1", "messageID": "msg_1", "type": "text"}
+            return {"type": "message.part.updated", "properties": {"part": {**part, "text": text}}}
+
+        info = {"id": "msg_1", "sessionID": "ses_1", "role": "assistant", "time": {"created": 1}}
+        for event in (
+            created("ses_1"),
+            {"type": "message.updated", "properties": {"info": info}},
+            said("a"),
+        ):
+            server.publish(event)  # nobody listens yet: no read and no event has told of it
+
+        def fail(path: str) -> Answer | None:
+            if not path.endswith("/todo") or server.connections > 1:
+                return None
+            # The messages were read; now comes more, the connection drops, and another one opens.
+            server.publish(said("b"))
+            for queue in server.subscribers:
+                queue.put_nowait(None)
+            return Answer(200, JSON, [b"[]"], after_ms=5_000)
+
+        server.fail = fail
+        shown_: list[str] = []
+        opened: list[int] = []
+
+        def hear(changes: ChangeSet) -> None:
+            part = store.part("ses_1", "msg_1", "prt_1")
+            if part is not None:
+                shown_.append(part.text)
+                opened.append(server.connections)
+
+        store.subscribe(hear)
+        async with client_of(server, store):
+            await asyncio.sleep(20)
+        assert set(shown_) == {"b"} and set(opened) == {1, 2}
+
+    run(main())
+
+
 def test_what_works_and_waits_in_another_directory_still_does_after_a_read() -> None:
     """The server says who is busy, and what is asked, for one directory at a time."""
 
