@@ -330,9 +330,7 @@ class EventStreamParser:
         values = run.split(_NEXT_DATA)
         # Each cut took two line ends. If that is all there are, no value has one inside: every
         # event had one data line and nothing but data lines came.
-        if run.count(b"\n") != 2 * len(values) - 2:
-            return False
-        if len(run) > self._run_most and max(map(len, values)) > self._run_most:
+        if run.count(b"\n") != 2 * len(values) - 2 or not self._fits(run, values):
             return False
         new, last_id, retry = tuple.__new__, self.last_event_id, self.retry
         for value in values:
@@ -341,12 +339,20 @@ class EventStreamParser:
 
     def _take_typed_run(self, run: bytes, frames: list[Frame]) -> bool:
         """Take events of one `event: ` and one `data: ` line each, as `_take_run` does."""
-        blocks = run.split(_NEXT_EVENT)
-        if run.count(b"\n") != 3 * len(blocks) - 2:
-            return False
-        if len(run) > self._run_most and max(map(len, blocks)) > self._run_most:
-            return False
         new, last_id, retry = tuple.__new__, self.last_event_id, self.retry
+        # A read mostly holds events of one type: then what stands between two values is known, and
+        # nothing but the values is made.
+        name, cut, _ = run.partition(_THEN_DATA)
+        head = name + cut
+        values = run[len(head) :].split(_NEXT_EVENT + head)
+        if cut and run.count(b"\n") == 3 * len(values) - 2 and self._fits(run, values, len(head)):
+            event = name.decode("utf-8", "replace") or "message"
+            for value in values:
+                frames.append(new(Frame, (event, value.decode("utf-8", "replace"), last_id, retry)))
+            return True
+        blocks = run.split(_NEXT_EVENT)
+        if run.count(b"\n") != 3 * len(blocks) - 2 or not self._fits(run, blocks):
+            return False
         first = len(frames)
         for block in blocks:
             name, cut, value = block.partition(_THEN_DATA)
@@ -358,6 +364,11 @@ class EventStreamParser:
             event = name.decode("utf-8", "replace") or "message"
             frames.append(new(Frame, (event, value.decode("utf-8", "replace"), last_id, retry)))
         return True
+
+    def _fits(self, run: bytes, pieces: list[bytes], more: int = 0) -> bool:
+        """Whether no piece of a run, with so many bytes more each, is near a bound."""
+        most = self._run_most
+        return len(run) <= most or max(map(len, pieces)) + more <= most
 
     def _take(self, lines: list[bytes], frames: list[Frame]) -> None:
         """Take whole lines, without their ends."""

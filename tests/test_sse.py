@@ -211,6 +211,9 @@ def cut_bodies(draw: st.DrawFn) -> list[bytes]:
 @example([b"event: a\ndata: x\ndata: y\n\nevent: b\n\n"], SseLimits())
 @example([b"event: a\n\nevent: b\ndata: x\ndata: y\n\n"], SseLimits())
 @example([b"data: a\n\n\n\ndata: b\n\n", b"data: \n\n\n"], SseLimits())
+@example([b"event: a\nid: 3\n\n"], SseLimits())
+@example([b"event: a\ndata: x\n\nevent: a\nid: 3\n\nevent: a\ndata: x\n\n"], SseLimits())
+@example([b"event: a\ndata: 1234\n\nevent: a\ndata: 12345678\n\n"], SseLimits(line=20))
 @example([b"data: 12345678", b"9\n\n"], SseLimits(line=14))
 def test_after_each_chunk_everything_equals_the_prefix_read_whole(
     chunks: list[bytes], limits: SseLimits
