@@ -184,6 +184,9 @@ TOKENS = [
     *[b"data: run\n\n", b"data: run\r\n\r\n", b"data: r\n\ndata: u\n\ndata: n\n\n"],
     *[b"event: t\ndata: typed\n\n", b"event: u\ndata: a\n\nevent: v\ndata: b\n\n"],
     *[b"event: t\r\ndata: typed\r\n\r\n", b"event: \ndata: \n\n", b"data: \n\ndata: \n\n"],
+    *[b"id: 1\ndata: a\n\nid: 2\ndata: b\n\n", b"data: a\nid: 3\n\ndata: b\nid: 4\n\n"],
+    *[b"event: t\nid: 5\ndata: c\n\n", b"id: 6\nevent: u\ndata: d\n\n"],
+    *[b"event: v\ndata: e\nid: 7\n\nevent: w\ndata: f\nid: 8\n\n", b"id: 9\ndata:\n\n"],
     *[b"data: " + b"y" * 24, b"event: " + b"z" * 24, b"id: " + b"9" * 24],
 ]
 bodies = st.lists(st.sampled_from(TOKENS), max_size=24).map(b"".join)
@@ -215,6 +218,14 @@ def cut_bodies(draw: st.DrawFn) -> list[bytes]:
 @example([b"event: a\ndata: x\n\nevent: a\nid: 3\n\nevent: a\ndata: x\n\n"], SseLimits())
 @example([b"event: a\ndata: 1234\n\nevent: a\ndata: 12345678\n\n"], SseLimits(line=20))
 @example([b"data: 12345678", b"9\n\n"], SseLimits(line=14))
+@example([b"id: a\0\ndata: x\n\n"], SseLimits())
+@example([b"id: 123\ndata: x\n\nid: 4\ndata: y\n\n"], SseLimits(id=2))
+@example([b"data:\nid: 5\n\n"], SseLimits())
+@example([b"id: 1\nid: 2\ndata: x\n\n"], SseLimits())
+@example([b"id: 1\nx\ndata: x\n\nid: 2\n\n"], SseLimits())
+@example([b"id: 1\ndata: x\n\nid: 2\nevent: u\ndata: y\n\nid: 3\n\n"], SseLimits())
+@example([b"id: 1\nevent: t\ndata: x\n\nid: 2\nevent: u\nretry: 5\n\n"], SseLimits())
+@example([b"event: t\ndata: x\nid: 1\n\nevent: \ndata: \nid: \n\n"], SseLimits())
 def test_after_each_chunk_everything_equals_the_prefix_read_whole(
     chunks: list[bytes], limits: SseLimits
 ) -> None:
