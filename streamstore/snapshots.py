@@ -241,7 +241,8 @@ def _positioned(
         message = session.messages.get(fetched.id)
         for block in message.blocks.values() if message is not None else ():
             absent = block.key.block_index not in indexes and not block.local
-            if absent and block.exists and block.first <= seq:
+            # Also one that a removal of the message hides: what came below tells that it was there.
+            if absent and block.first <= seq and (block.exists or block.first >= 0):
                 steps.append(Step(_gone(session, block, seq)))
     for message in _absent(snapshot, messages, session):
         if _known_before(message, seq):
