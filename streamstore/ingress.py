@@ -645,7 +645,8 @@ class Ingress:
         if block is not None:
             if step.gap is not None:
                 block.gap = step.gap
-            self._warm(block)
+            if self.mode == "block" or self.hot.counts:
+                self._warm(block)  # else its first delta does: what streams here, the end cuts
 
     def _own_state(
         self, event: Snapshot, session: SessionRow, epoch: int, positioned: bool

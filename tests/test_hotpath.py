@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from one_stream import Bench, delta
+from one_stream import Bench, delta, fetched
 from strategies import disturbed, logs
 
 from streamstore import Limits, StreamStore, verdicts
@@ -54,6 +54,33 @@ def test_a_tick_of_text_alone_shows_what_any_tick_shows(
     assert short.flush() == long.flush()
     assert short.health == long.health
     assert short.save() == long.save()
+
+
+@pytest.mark.parametrize("fetched_first", [True, False])
+def test_a_fetched_part_that_streams_on_may_lack_text_when_its_stream_ends(
+    fetched_first: bool,
+) -> None:
+    bench = Bench("none")
+
+    def fetch(text: str) -> None:
+        token = bench.store.begin_read("s")
+        bench.take("snapshot", messages=[fetched("m", (0, text))], readFrom=token)
+
+    if fetched_first:
+        fetch("ab")
+    else:
+        bench.take("block.opened", kind="text")
+        bench.delta(None, "ab")
+    bench.stream.end()
+    bench.stream = bench.store.open("native", sequencing="none")
+    fetch("abc")
+    assert not bench.part().gap
+    for text in "def":
+        bench.delta(None, text)
+    assert bench.stream.unfinished == bench.part().key
+    bench.stream.end()
+    part = bench.part()
+    assert (part.text, part.gap) == ("abcdef", True)
 
 
 @pytest.mark.parametrize("many", [True, False])
