@@ -638,6 +638,8 @@ class Ingress:
         verdict = stages.reducer.apply(self.mode, event, session, message, block, ACCEPTED, NOWHERE)
         stages.counts.text(event, ACCEPTED if verdict.kind == "held" else verdict)
         if verdict.kind == "refused":
+            if block is not None:
+                block.cool()  # its message is covered all the same: the gate knows up to where
             return
         stages.coalescer.observe(event, session, message)
         for row, before in touched:  # as old as its read: a later one replaces it

@@ -83,6 +83,22 @@ def test_a_fetched_part_that_streams_on_may_lack_text_when_its_stream_ends(
     assert (part.text, part.gap) == ("abcdef", True)
 
 
+@pytest.mark.parametrize("complete", [True, False])
+@pytest.mark.parametrize("sequencing", ["sparse", "session"])
+def test_a_delta_that_a_fetched_state_covers_is_known_though_its_part_was_refused(
+    sequencing: Any, complete: bool
+) -> None:
+    bench = Bench(sequencing)
+    bench.take("block.opened", 1, kind="text")
+    for seq, text in enumerate("ab", 2):
+        bench.delta(seq, text)
+    part = {"blockIndex": 0, "kind": "reasoning", "text": "abc", "status": "open"}
+    message = {"info": {"id": "m", "role": "assistant"}, "parts": [part]}
+    bench.take("snapshot", 4, messages=[message], complete=complete)
+    assert [bench.delta(seq, "x") for seq in (3, 4, 5, 6)] == ["duplicate"] * 2 + ["accepted"] * 2
+    assert bench.text() == "abxx"
+
+
 @pytest.mark.parametrize("many", [True, False])
 def test_deltas_with_ids_and_without_take_the_short_way_in_any_turn(many: bool) -> None:
     store = StreamStore("native", ticks="manual")
