@@ -56,7 +56,7 @@ from .rows import STREAMED_KINDS, BlockRow, HotTable, MessageRow, SessionRow
 from .snapshots import plan, read_messages
 from .stages import Stages
 from .verdicts import ACCEPTED, DUPLICATE, Verdict
-from .watermarks import NOWHERE
+from .watermarks import MISSING, NOWHERE
 
 _MESSAGE_EVENTS = (
     MessageOpened,
@@ -611,6 +611,8 @@ class Ingress:
             self._cover(event, session)
         if positioned or session.emptied < epoch:
             stages.resync.pop(session.id, None)  # else what was removed since the read is owed
+        if self.mode == "session" and session.intervals.starts[1:]:
+            stages.ask_resync(session.id, MISSING)  # above its position, or it has none
         return ACCEPTED
 
     def _step(self, step: Any, session: SessionRow, epoch: int) -> None:

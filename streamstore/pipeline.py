@@ -67,7 +67,8 @@ class Health:
         gaps: what is missing now.
         resume: `{"sessions": {id: seq}, "eventId": id}`: the last position before the first
             missing operation, or the last one received; members without a value are left out.
-        resync: sessions that should be fetched again, with the reason; a snapshot clears them.
+        resync: sessions that should be fetched again, with the reason; a snapshot clears them,
+            but for those that it leaves with a hole.
     """
 
     counts: Mapping[str, Any]

@@ -34,6 +34,8 @@ from .verdicts import Counts, Verdict
 
 #: No place in a window: the event is not one of a window's operations.
 NOWHERE = -1
+#: Why a session with a hole is to be fetched again.
+MISSING = "operations of the session are missing"
 
 _REMOVALS = (BlockRemoved, MessageRemoved, SessionRemoved)
 
@@ -305,7 +307,7 @@ class Gate:
             if len(intervals.starts) > 1:
                 if len(intervals.starts) > self._limits.held_operations:
                     intervals.close_oldest()
-                self._resync(session.id, "operations of the session are missing")
+                self._resync(session.id, MISSING)
         elif not isinstance(event, BlockSnapshot):
             session.stated.pop(seq, None)
 

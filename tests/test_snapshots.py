@@ -164,6 +164,22 @@ def test_a_snapshot_of_one_session_leaves_the_others(sequencing):
     assert bench.store.part("t", "m", 0).text == "kept"
 
 
+@pytest.mark.parametrize("position", [None, 3, 5])
+def test_a_session_with_a_hole_that_a_snapshot_leaves_is_still_to_be_fetched(
+    position: int | None,
+) -> None:
+    bench = Bench("session")
+    for seq in (1, 2, 5, 8):
+        bench.take("block.delta", seq, text=str(seq))
+    bench.take("snapshot", position, messages=[], complete=True)
+    bench.store.flush()
+    assert bench.store.health.gaps[0].missing[-1] == (6, 7)
+    assert bench.store.resync["s"] == "operations of the session are missing"
+    bench.take("snapshot", 8, messages=[], complete=True)
+    bench.store.flush()
+    assert not bench.store.resync and not bench.store.health.gaps
+
+
 @every
 def test_a_snapshot_answers_the_request_for_a_resync(sequencing):
     bench = Bench(sequencing)

@@ -219,7 +219,7 @@ class Resync:
         self._looking = False
         asked = await self._owner.run(lambda: dict(self._store.resync))
         if asked.keys() <= self._unrepaired and self._clock.now() < self._not_before:
-            return  # each event asks again
+            return  # every byte asks again, and one comes: silence ends the connection
         if asked:
             self.request(next(iter(asked.values())), asked)
 
@@ -233,16 +233,19 @@ class Resync:
         return SnapshotRefused(
             f"{len(self._unrepaired)} of the sessions that were to be fetched again ({some}) are "
             "not repaired by the fetched state: it lacks them, or says neither `readFrom` (see "
-            f"`Read.token`) nor `seq`. Asked for again in {wait / 1000:.0f} s or later"
+            "`Read.token`) nor `seq`, or, where numbers are missing, no `seq` behind those. "
+            f"Asked for again in {wait / 1000:.0f} s or later"
         )
 
     async def _once(self) -> bool:
         import asyncio
 
         self.runs += 1
-        wanted = await self._owner.run(lambda: frozenset(self._store.resync))
         sessions = {} if self._everything else dict(self._asked)
         self._everything, self._asked = False, {}
+        wanted = await self._owner.run(lambda: frozenset(self._store.resync))
+        if sessions:
+            wanted &= sessions.keys()  # what is asked for since is not what is fetched
         read = Read(self._reason, sessions, self._store, self._owner, self._brought)
         deadline = Silence(
             self._clock, self._policy.snapshot_ms, "fetching the state did not come to an end"
@@ -259,7 +262,7 @@ class Resync:
     def _finish(self, read: Read, wanted: frozenset[str]) -> bool:
         if self._stream is None or self._stream.ended:
             return False
-        self._unrepaired = wanted & self._store.resync.keys()
+        self._unrepaired = (self._unrepaired | wanted) & self._store.resync.keys()
         for work in read._behind:
             work()
         return True

@@ -619,6 +619,50 @@ def test_what_a_fetched_state_does_not_repair_is_said_and_asked_for_ever_more_ra
     run(main())
 
 
+@pytest.mark.parametrize("late", [0, 2], ids=["at once", "two states behind"])
+def test_a_hole_that_a_fetched_state_ends_before_is_fetched_although_no_event_comes_any_more(
+    late: int,
+) -> None:
+    calls: list[int] = []
+    top = 0
+
+    async def fetch(read: Read) -> Any:
+        calls.append(top if top < 8 or len(calls) > 1 + late else 5)
+        text = "".join(f"{seq} " for seq in range(1, calls[-1] + 1))
+        await asyncio.sleep(3)
+        part = {"blockIndex": 0, "kind": "text", "text": text, "status": "open"}
+        message = {"info": {"id": "m", "role": "assistant"}, "parts": [part]}
+        snapshot = {"type": "snapshot", "sessionId": "s", "messages": [message]}
+        return [{**snapshot, "seq": calls[-1], "complete": True}]
+
+    async def body() -> AsyncIterator[bytes]:
+        nonlocal top
+        for seq, wait in ((1, 5.0), (2, 5.0), (5, 2.5), (8, 1.0)):
+            top = seq
+            yield frame(delta(seq), seq)
+            await asyncio.sleep(wait)
+        while True:
+            yield b": beat\n\n"
+            await asyncio.sleep(10)
+
+    async def main() -> None:
+        store = StreamStore()
+        transport = VirtualTransport(served(Answer(body=body())))
+        connection = make(transport, store, snapshot=fetch, sequencing="session")
+        async with connection:
+            await asyncio.sleep(17)  # the second hole came while the state was fetched
+            error = connection.status.resync_error
+            assert isinstance(error, SnapshotRefused) and "behind" in str(error)
+            assert [gap.missing for gap in store.health.gaps] == [((6, 7),)]
+            await asyncio.sleep(100)
+            assert text_of(store) == "1 2 3 4 5 6 7 8 " and not store.health.gaps
+            assert connection.status.resync_error is None and not store.resync
+            await asyncio.sleep(1_000)
+        assert calls == [1, 5, *[5] * late, 8]
+
+    run(main())
+
+
 def test_however_often_it_is_asked_for_a_state_is_fetched_once_a_second() -> None:
     calls: list[Read] = []
 
