@@ -268,12 +268,16 @@ class Connection:
         if self._status.state == "ended":
             raise self.error or CallerError("the connection has ended")
 
-    def request_resync(self) -> int:
-        """`resync` without waiting for it; the number of the request."""
+    def request_resync(self, sessions: Mapping[str, str] | None = None) -> int:
+        """`resync` without waiting for it; the number of the request.
+
+        Args:
+            sessions: those that matter, with reasons, as in `Read.sessions`; None: everything.
+        """
         self.require_snapshot()
         if self._resync is None or self._status.state == "ended":
             raise CallerError("the connection has ended, or was not entered yet")
-        number = self._resync.request("the program asked for it")
+        number = self._resync.request("the program asked for it", sessions)
         self._resynced()
         return number
 

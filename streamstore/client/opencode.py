@@ -194,11 +194,11 @@ class OpencodeClient:
         ]
         return [*found.sessions.values(), *removed]
 
-    def _read_again(self) -> None:
+    def _read_again(self, session_id: str) -> None:
         # While none is open nothing needs to be asked for: the state is read at the next opening.
         for connection in self._made:
             if connection.status.state == "open":
-                connection.request_resync()
+                connection.request_resync({session_id: "a prompt may not be stored"})
                 return
 
     # -- acting ------------------------------------------------------------------------------------

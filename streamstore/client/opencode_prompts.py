@@ -2,7 +2,7 @@
 
 It answers a prompt before it stores it, and where that fails it says so in an error of the session
 and nothing else: the message would stay as one that waits. So what waits is looked at behind each
-error, and a read of the state is asked for, which says what there is. Knows the store and how to
+error, and a read of the session is asked for, which says what there is. Knows the store and how to
 ask for a read; no path and no wire object.
 """
 
@@ -46,10 +46,10 @@ class SentPrompts:
     """Prompts on the way from the server's answer to its store.
 
     Args:
-        read: asks for a read of the state; called inside a commit.
+        read: asks for a read of a session's state; called inside a commit.
     """
 
-    def __init__(self, store: StreamStore, clock: Clock, read: Callable[[], None]) -> None:
+    def __init__(self, store: StreamStore, clock: Clock, read: Callable[[str], None]) -> None:
         self._store = store
         self._clock = clock
         self._read = read
@@ -123,7 +123,7 @@ class SentPrompts:
             elif sent.worked and (message is None or not message.local):
                 self._unwatch(session_id, message_id)
         if asks:
-            self._read()
+            self._read(session_id)
 
     def _unwatch(self, session_id: str, message_id: str) -> None:
         heard, prompts = self._watched.get(session_id, (None, {}))

@@ -37,7 +37,8 @@ class Read:
 
     Attributes:
         reason: why the state is fetched.
-        sessions: those that the store itself asked for, with its reasons; empty: everything.
+        sessions: those that the store itself or `request_resync` asked for, with the reasons;
+            empty: everything.
     """
 
     reason: str

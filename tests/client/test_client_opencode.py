@@ -747,6 +747,37 @@ def test_a_prompt_that_the_server_took_and_did_not_store_is_taken_back_by_a_read
     run(main())
 
 
+def test_behind_an_error_the_session_is_read_and_no_other_one() -> None:
+    async def main() -> None:
+        server = OpencodeServer(Random(1))
+        for number in range(30):
+            server.publish(created(f"ses_{number}"))
+        store = StreamStore()
+        client = client_of(server, store)
+
+        def post(path: str, body: Wire) -> None:
+            server.publish(status("ses_1", "busy"))
+            for event in user_events("ses_1", body["messageID"], body["parts"]):
+                server.publish(event)
+
+        async with client:
+            await asyncio.sleep(20)
+            server.on_post = post
+            for number in range(3):
+                await client.prompt("ses_1", str(number))
+                await asyncio.sleep(1)
+                server.reads.clear()
+                server.publish(failure("ses_1", "aborted"))
+                server.publish(status("ses_1", "idle"))
+                await asyncio.sleep(10)
+                read = [path for path in server.reads if path.startswith("/session/ses_")]
+                assert read and all(path.startswith("/session/ses_1/") for path in read)
+                assert not client._prompts
+            assert len(shown(store, "ses_1")) == 3
+
+    run(main())
+
+
 def test_what_becomes_of_a_prompt_is_not_looked_at_for_ever() -> None:
     async def main() -> None:
         server = OpencodeServer(Random(1))
