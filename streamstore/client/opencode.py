@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -279,7 +280,8 @@ class OpencodeClient:
             body = {**options, "messageID": message_id, "parts": wire_parts}
             await self._rest.act(path_of("session", session_id, "prompt_async"), body)
         except BaseException:
-            store.apply(MessageRollback(session_id=session_id, message_id=message_id))
+            with suppress(CallerError):  # a store that was closed meanwhile says nothing else
+                store.apply(MessageRollback(session_id=session_id, message_id=message_id))
             raise
         self._prompts.taken(session_id, message_id, error)
         return message_id

@@ -13,6 +13,7 @@ from typing import Any
 
 import attrs
 
+from ..errors import CallerError
 from ..events import MessageRollback
 from ..pipeline import StreamStore
 from ..subscribers import Subscription
@@ -67,7 +68,10 @@ class SentPrompts:
             oldest = next(iter(self._sent))
             self._unwatch(self._sent.pop(oldest).session_id, oldest)
         if session_id not in self._watched:
-            heard = self._store.subscribe(lambda changes: self._look(session_id), session_id)
+            try:
+                heard = self._store.subscribe(lambda changes: self._look(session_id), session_id)
+            except CallerError:
+                return  # the store was closed meanwhile: nothing becomes of it there
             self._watched[session_id] = heard, {}
         self._watched[session_id][1][message_id] = sent
         self._look(session_id)  # the error may have come before the answer

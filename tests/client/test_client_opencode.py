@@ -747,6 +747,29 @@ def test_a_prompt_that_the_server_took_and_did_not_store_is_taken_back_by_a_read
     run(main())
 
 
+@pytest.mark.parametrize("ends", ["taken", "refused", "cancelled"])
+def test_a_prompt_ends_as_it_ends_although_the_store_was_closed_meanwhile(ends: str) -> None:
+    async def main() -> None:
+        server = OpencodeServer(Random(1))
+        server.publish(created("ses_1"))
+        store = StreamStore()
+        client = client_of(server, store)
+        code = 500 if ends == "refused" else 204
+        async with client:
+            await asyncio.sleep(2)
+            server.on_post = lambda path, body: Answer(code, {}, after_ms=5_000)
+            sending = asyncio.create_task(client.prompt("ses_1", "hi"))
+            await asyncio.sleep(1)
+            store.close()
+            if ends == "cancelled":
+                sending.cancel()
+            [error] = await asyncio.gather(sending, return_exceptions=True)
+        expected = {"taken": str, "refused": RequestFailed, "cancelled": asyncio.CancelledError}
+        assert type(error) is expected[ends]
+
+    run(main())
+
+
 def test_behind_an_error_the_session_is_read_and_no_other_one() -> None:
     async def main() -> None:
         server = OpencodeServer(Random(1))
