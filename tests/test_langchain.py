@@ -786,12 +786,12 @@ def test_an_id_that_no_longer_stands_for_a_message_takes_the_long_way() -> None:
         adapter.plain(begun[1])
     others = [
         [chunk("a", id=id_), {"checkpoint_ns": "b"}]
-        for number in range(256)
+        for number in range(4096)
         for id_ in (f"x{number}", f"lc_{number}")
     ]
     # The id is the oldest that is remembered, but the message came again and is not.
     again = [{"event": "end", "data": None}, {"type": "remove", "id": "m1"}, begun[0]]
-    for wire in [*begun, *others[:300], *again, *others[300:-1]]:
+    for wire in [*begun, *others[:-212], *again, *others[-212:-1]]:
         adapter.decode(wire)
     assert all(adapter.plain(wire) is not None for wire in begun)
     adapter.decode(others[-1])
@@ -1342,6 +1342,58 @@ def test_messages_of_a_state_that_have_no_id_stand_once() -> None:
     other = store.open(PROTOCOL, session_id="s")  # a run of its own, in which it is said again
     other.ingest(wires[0])
     assert texts(store)[2:] == [["hi"]]
+
+
+@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize("scope", ["", "|sub:1"])
+def test_what_an_update_brings_without_an_id_stands_once_in_the_states_behind_it(
+    named: bool, scope: str
+) -> None:
+    store, stream = opened()
+    state: list[Wire] = []
+
+    def step(*said: str) -> None:
+        new = [{"type": "ai", "content": text} for text in said]
+        stream.ingest({"event": f"updates{scope}", "data": {"node": {"messages": new}}})
+        now = texts(store)
+        ids = [message.id for message in store.messages("s")]
+        state.extend({**each, "id": f"m{len(state)}"} if named else each for each in new)
+        stream.ingest({"event": f"values{scope}", "data": {"messages": list(state)}})
+        assert texts(store) == now == [[message["content"]] for message in state]
+        assert [message.id for message in store.messages("s")] == ids  # no bubble is drawn anew
+        assert [message.get("id") for message in made(store)] == (
+            [message["id"] for message in state] if named else ids
+        )
+
+    step("yes")
+    step("yes", "and", "yes")
+    store = StreamStore.load(json.loads(json.dumps(store.save())))
+    stream = store.open(PROTOCOL, session_id="s")
+    step("yes")
+    for _ in range(2):
+        step(*["more"] * 150)
+    if named:
+        gone = {"type": "remove", "id": "m0", "content": ""}
+        stream.ingest({"event": "updates", "data": {"node": {"messages": [gone]}}})
+        assert texts(store) == [[message["content"]] for message in state[1:]]
+
+
+def test_what_a_state_lacks_of_an_update_is_not_looked_for_later() -> None:
+    store, stream = opened()
+    said = {"type": "ai", "content": "yes"}
+    stream.ingest({"event": "updates", "data": {"node": {"messages": [said]}}})
+    stream.ingest({"event": "updates|sub:1", "data": {"node": {"messages": [said]}}})
+    stream.ingest({"event": "values|sub:2", "data": {"messages": [{**said, "id": "m0"}]}})
+    assert texts(store) == [["yes"]] * 3
+    stream.ingest({"event": "values", "data": {"messages": []}})
+    stream.ingest({"event": "values", "data": {"messages": [{**said, "id": "m1"}]}})
+    assert texts(store) == [["yes"]] * 4
+    # What a graph below said goes up into the state above.
+    stream.ingest({"event": "updates|sub:1", "data": {"node": {"messages": [said]}}})
+    stream.ingest(
+        {"event": "values", "data": {"messages": [{**said, "id": f"m{n}"} for n in "12"]}}
+    )
+    assert texts(store) == [["yes"]] * 5
 
 
 def test_what_a_state_holds_no_more_is_removed_and_what_streams_beside_it_stays() -> None:

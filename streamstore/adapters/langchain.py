@@ -104,10 +104,11 @@ _Plain: TypeAlias = tuple[
     dict[int | str, int],
 ]
 
-#: Messages of a session that are remembered, and ids that stand for another.
-_MESSAGES, _ALIASES = 256, 256
+#: Messages of a session that are remembered; namespaces, and messages of updates without an id.
+_MESSAGES, _HEADS, _AHEAD = 256, 256, 256
 #: Messages of a state, the last ones, that are known again in the next one, also where the history
-#: is longer than what is remembered; and messages whose place is known when they come again.
+#: is longer than what is remembered; so are the messages whose place is known when they come again,
+#: and the ids that stand for another.
 _HELD = 4096
 #: Places of parts that follow the content.
 _BEHIND = 1_000_000
@@ -537,10 +538,7 @@ class LangChainAdapter:
             found = [
                 message_of(value, f"data.messages.{place}") for place, value in enumerate(messages)
             ]
-            places = self._placed(found, scope)
-            events += self._take(found, scope, final=True)
-            if places:
-                self._own["places"] = places
+            events += self._take(found, scope, final=True, name=self._placed)
             if not scope:
                 events += self._left_out(found)
         events += self._interrupted(rest.get(_INTERRUPT))
@@ -557,20 +555,53 @@ class LangChainAdapter:
         self._own["held"] = held[-_HELD:]
         return [event for name in gone for event in self._removed({"id": name})]
 
-    def _placed(self, found: list[Members], scope: str) -> Members:
+    def _placed(self, found: list[Members], scope: str) -> None:
         """Gives the messages of a state that have no id those that they had in the state before,
-        by what they say and where: each state holds them again. The ids by place, as they are now.
+        by what they say and where: each state holds them again. One that is new, with an id or
+        without, may be what an update has brought before it had one: it is that message.
         """
         places: Members = dict(self._own.get("places", {}))
+        # What a graph below said goes up into this state. What this one lacks is not looked for in
+        # later ones, which may say the same again.
+        below = f"{scope}|" if scope else ""
+        mine, others = {}, {}
+        for message_id, (said, of) in self._own.pop("ahead", {}).items():
+            if of == scope or of.startswith(below):
+                mine[message_id] = said
+            else:
+                others[message_id] = [said, of]
+        if others:
+            self._own["ahead"] = others
+        orders = self._shared.get("orders", {})
+        for place, message in enumerate(found):
+            given = message.get("id")
+            if message["type"] == "remove" or not (given is None or type(given) is str):
+                continue
+            if given:
+                if mine and self._alias(given) is None and given not in orders:
+                    message_id = _taken(mine, _digest(message))
+                    if message_id is not None:
+                        self._stand_for(given, message_id)
+                continue
+            said = _digest(message)
+            name = f"{place} {said} {scope}"
+            message_id = places.pop(name, None) or _taken(mine, said) or self._new_id()
+            places[name] = message_id
+            found[place] = {**message, "id": message_id}
+        if places:
+            self._own["places"] = dict(list(places.items())[-_HELD:])
+
+    def _ahead(self, found: list[Members], scope: str) -> None:
+        """Gives the messages of an update that have no id one of ours, under which the next state
+        finds them: the graph names them when it takes them in."""
         for place, message in enumerate(found):
             if message.get("id") in (None, "") and message["type"] != "remove":
-                said = f"{message['type']} {_dumped(message['content'], 'data.messages')}"
-                digest = hashlib.sha256(said.encode("utf-8", "surrogatepass")).hexdigest()
-                name = f"{place} {digest} {scope}"
-                message_id = places.pop(name, None) or self._new_id()
-                places[name] = message_id
+                message_id = self._new_id()
+                ahead: Members = self._own.setdefault("ahead", {})
+                ahead[message_id] = [_digest(message), scope]
+                if len(ahead) > _AHEAD:
+                    del ahead[next(iter(ahead))]
                 found[place] = {**message, "id": message_id}
-        return dict(list(places.items())[-_HELD:])
 
     def _updates(self, data: Any, scope: str) -> Sequence[Event]:
         if not isinstance(data, dict):
@@ -581,7 +612,7 @@ class LangChainAdapter:
             for place, value in enumerate(messages if isinstance(messages, list) else ()):
                 found.append(message_of(value, f"data.{node[:80]}.messages.{place}"))
         asked = self._interrupted(data.get(_INTERRUPT))  # first: it may be malformed
-        return [*self._take(found, scope, final=True), *asked]
+        return [*self._take(found, scope, final=True, name=self._ahead), *asked]
 
     def _interrupted(self, interrupts: Any) -> list[Event]:
         """What a graph waits for; one below it says it as well, under the same id."""
@@ -629,11 +660,20 @@ class LangChainAdapter:
 
     # -- messages ------------------------------------------------------------------------------
 
-    def _take(self, messages: list[Members], scope: str, final: bool) -> list[Event]:
-        """Messages that were read, chunks or whole: those of a list stand together."""
+    def _take(
+        self,
+        messages: list[Members],
+        scope: str,
+        final: bool,
+        name: Callable[[list[Members], str], None] | None = None,
+    ) -> list[Event]:
+        """Messages that were read, chunks or whole: those of a list stand together. `name` gives
+        an id to those without one."""
         before = copy.deepcopy((self._own, self._shared)) if len(messages) > 1 else None
         events: list[Event] = []
         try:
+            if name is not None:
+                name(messages, scope)
             for message in messages:
                 if message["type"] == "remove":
                     events += self._removed(message)
@@ -707,10 +747,7 @@ class LangChainAdapter:
             message_id, {"id": message_id, "order": None, "role": role, **_fresh()}
         )
         if given is not None and given != message_id and self._alias(given) is None:
-            aliases = self._shared.setdefault("aliases", {})
-            aliases[given] = message_id
-            if len(aliases) > _ALIASES:
-                del aliases[next(iter(aliases))]
+            self._stand_for(given, message_id)
             known["twin"] = True
             if _is_provided(given):
                 known["id"] = given
@@ -730,6 +767,13 @@ class LangChainAdapter:
             if len(current) > _MESSAGES:
                 self._plain.pop(current.pop(next(iter(current))), None)
         return message_id, known, events
+
+    def _stand_for(self, given: str, message_id: str) -> None:
+        """Have an id stand for a message that is known by another one."""
+        aliases: dict[str, str] = self._shared.setdefault("aliases", {})
+        aliases[given] = message_id
+        if len(aliases) > _HELD:
+            del aliases[next(iter(aliases))]
 
     def _place(self, message_id: str) -> int:
         """Where a message stands: behind all, or where it stood when it was remembered."""
@@ -1221,7 +1265,7 @@ class LangChainAdapter:
         ours = ROLES.get(role, "assistant") if type(role) is str else "assistant"
         message_id, memory, events = self._enter(given, scope, ours, whole=True)
         self._shared.setdefault("heads", {})[scope] = message_id
-        if len(self._shared["heads"]) > _ALIASES:
+        if len(self._shared["heads"]) > _HEADS:
             del self._shared["heads"][next(iter(self._shared["heads"]))]
         if repeated:  # what follows is known, up to the last that was taken in
             return [self._about(message_id, memory)]
@@ -1535,6 +1579,20 @@ def _split(piece: Members) -> tuple[str | None, str | None, Members]:
     source = next((name for name in _INPUTS if type(piece.get(name)) is str), None)
     rest = {name: value for name, value in piece.items() if name not in (text, source)}
     return text, source, rest
+
+
+def _digest(message: Members) -> str:
+    """What a message says, to tell one without an id by."""
+    said = f"{message['type']} {_dumped(message['content'], 'data.messages')}"
+    return hashlib.sha256(said.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _taken(ahead: Members, said: str) -> str | None:
+    """The first id of those that said the same, which is no longer among them."""
+    found = next((message_id for message_id, each in ahead.items() if each == said), None)
+    if found is not None:
+        del ahead[found]
+    return found
 
 
 def _units(text: str) -> int:
