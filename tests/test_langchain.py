@@ -1326,6 +1326,25 @@ def test_an_interrupt_of_a_graph_is_a_question(mode: str) -> None:
     assert session is not None and list(session.questions) == ["i2"]
 
 
+def test_an_update_may_be_a_list_and_its_message_one_alone() -> None:
+    store, stream = opened()
+    asks = {"type": "ai", "content": "", "id": "m1"}
+    asks["tool_calls"] = [{"name": "f", "args": {}, "id": call_id} for call_id in ("c1", "c2")]
+    results = [
+        {"type": "tool", "content": f"r{n}", "id": f"t{n}", "tool_call_id": f"c{n}"} for n in (1, 2)
+    ]
+    stream.ingest({"event": "updates", "data": {"agent": {"messages": asks}}})
+    # As tools give it that return commands, and a node that was sent to several times.
+    several: list[Any] = [{"messages": [results[0]]}, None, {"n": 1}, {"messages": results[1]}]
+    for of in (list, tuple):
+        stream.ingest(("updates", {"tools": of(several)}))
+    assert texts(store) == [["", ""], ["r1"], ["r2"]]
+    states = [part.fields["state"] for part in store.parts("s", "m1")]
+    assert states == [{"status": "completed", "output": f"r{n}"} for n in (1, 2)]
+    verdict = stream.ingest(("updates", {"tools": [{}, {"messages": [{"type": 1}]}]}))
+    assert verdict.detail == "data.tools.1.messages.0.type: must be a string, not 1"
+
+
 def test_messages_of_a_state_that_have_no_id_stand_once() -> None:
     hi, more = ({"type": "human", "content": text} for text in ("hi", "more"))
     yo = {"type": "ai", "content": "yo", "id": "lc_run--1"}

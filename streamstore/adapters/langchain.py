@@ -608,9 +608,15 @@ class LangChainAdapter:
             raise MalformedEvent("data", f"must be an object, not {describe(data)}")
         found: list[Members] = []
         for node, update in data.items():
-            messages = update.get("messages") if isinstance(update, dict) else None
-            for place, value in enumerate(messages if isinstance(messages, list) else ()):
-                found.append(message_of(value, f"data.{node[:80]}.messages.{place}"))
+            # A node that ran several times, or gave several commands, has a list of updates.
+            several = isinstance(update, list | tuple)
+            for number, each in enumerate(update if several else (update,)):
+                at = f"data.{node[:80]}.{number}" if several else f"data.{node[:80]}"
+                messages = each.get("messages") if isinstance(each, dict) else None
+                if isinstance(messages, dict):  # one alone
+                    found.append(message_of(messages, f"{at}.messages"))
+                for place, value in enumerate(messages if isinstance(messages, list) else ()):
+                    found.append(message_of(value, f"{at}.messages.{place}"))
         asked = self._interrupted(data.get(_INTERRUPT))  # first: it may be malformed
         return [*self._take(found, scope, final=True, name=self._ahead), *asked]
 
