@@ -1363,6 +1363,26 @@ def test_messages_of_a_state_that_have_no_id_stand_once() -> None:
     assert texts(store)[2:] == [["hi"]]
 
 
+@pytest.mark.parametrize("name", ["updates", "values", "messages/partial", "messages/complete"])
+def test_chunks_that_a_node_added_up_are_the_whole_message(name: str) -> None:
+    store, stream = opened()
+    summed_up = chunk("Hello", tool_call_chunks=[tool('{"a": 1}', name="f", id="c1")])
+    summed_up["tool_calls"] = [{"name": "f", "args": {"a": 1}, "id": "c1", "type": "tool_call"}]
+    data: Any = {"messages": [summed_up]}
+    data = {"updates": {"node": data}, "values": data}.get(name, [summed_up])
+    stream.ingest([chunk("Hel"), {}])
+    stream.ingest([chunk("lo", tool_call_chunks=[tool('{"a": 1}', name="f", id="c1")]), {}])
+    store.flush()
+    changes: list[Any] = []
+    store.subscribe(changes.append)
+    changes.clear()
+    for _ in range(2):
+        stream.ingest({"event": name, "data": data})
+        assert texts(store) == [["Hello", ""]]
+        agrees(made(store), [summed_up])
+    assert not any(each.text for each in changes)
+
+
 @pytest.mark.parametrize("named", [True, False])
 @pytest.mark.parametrize("scope", ["", "|sub:1"])
 def test_what_an_update_brings_without_an_id_stands_once_in_the_states_behind_it(

@@ -14,8 +14,9 @@
 - Resume: an event stream resumes at its last id, the agent protocol at `since`; a new stream goes
   on with the messages it finds. A replay of chunks from the start cannot be told from a resume and
   doubles its text, until the graph's `values` or `messages/complete` says what it is.
-- Snapshots: none to merge. A message that comes whole (any that is no chunk) takes the place of
-  what was streamed for it (a rewrite that shows nothing where nothing differs).
+- Snapshots: none to merge. A message that comes whole (any that is no chunk, and what a state, an
+  update, `messages/partial` or `messages/complete` has) takes the place of what was streamed for it
+  (a rewrite that shows nothing where nothing differs).
 - Order: messages stand in order of arrival (1, 2, 3, ...), content blocks in theirs, tools behind.
 - Chunks add up as in the package: text and arguments append, metadata merges (strings append,
   numbers add up, but for ids and times), usage adds up. The name of a tool does not append: some
@@ -505,7 +506,7 @@ class LangChainAdapter:
             if not isinstance(data, list):
                 raise MalformedEvent("data", f"must be an array, not {describe(data)}")
             found = [message_of(value, f"data.{place}") for place, value in enumerate(data)]
-            return self._take(found, scope, final=name == "messages/complete")
+            return self._take(found, scope, final=name == "messages/complete", whole=True)
         if name == "messages" and isinstance(data, list):
             return self._list(data, scope)
         if name == "message" or name == "messages":
@@ -538,7 +539,7 @@ class LangChainAdapter:
             found = [
                 message_of(value, f"data.messages.{place}") for place, value in enumerate(messages)
             ]
-            events += self._take(found, scope, final=True, name=self._placed)
+            events += self._take(found, scope, final=True, whole=True, name=self._placed)
             if not scope:
                 events += self._left_out(found)
         events += self._interrupted(rest.get(_INTERRUPT))
@@ -618,7 +619,7 @@ class LangChainAdapter:
                 for place, value in enumerate(messages if isinstance(messages, list) else ()):
                     found.append(message_of(value, f"{at}.messages.{place}"))
         asked = self._interrupted(data.get(_INTERRUPT))  # first: it may be malformed
-        return [*self._take(found, scope, final=True, name=self._ahead), *asked]
+        return [*self._take(found, scope, final=True, whole=True, name=self._ahead), *asked]
 
     def _interrupted(self, interrupts: Any) -> list[Event]:
         """What a graph waits for; one below it says it as well, under the same id."""
@@ -671,10 +672,11 @@ class LangChainAdapter:
         messages: list[Members],
         scope: str,
         final: bool,
+        whole: bool = False,
         name: Callable[[list[Members], str], None] | None = None,
     ) -> list[Event]:
-        """Messages that were read, chunks or whole: those of a list stand together. `name` gives
-        an id to those without one."""
+        """Messages that were read, chunks or whole: those of a list stand together. With `whole` a
+        chunk is all of its message so far. `name` gives an id to those without one."""
         before = copy.deepcopy((self._own, self._shared)) if len(messages) > 1 else None
         events: list[Event] = []
         try:
@@ -683,7 +685,7 @@ class LangChainAdapter:
             for message in messages:
                 if message["type"] == "remove":
                     events += self._removed(message)
-                elif message["type"].endswith("Chunk"):
+                elif message["type"].endswith("Chunk") and not whole:
                     events += self._chunk(message, scope)
                 else:
                     events += self._whole(message, scope, final)
