@@ -1460,6 +1460,35 @@ def test_what_a_state_holds_no_more_is_removed_and_what_streams_beside_it_stays(
     assert sorted(texts(store)) == [["h1"], ["h2"], ["streams"]]
 
 
+def test_messages_stand_as_the_state_has_them() -> None:
+    store, stream = opened()
+
+    def state(*names: str, scope: str = "") -> list[str]:
+        messages = [{"type": "human", "content": name, "id": name} for name in names]
+        stream.ingest({"event": f"values{scope}", "data": {"messages": messages}})
+        return [text for part in texts(store) for text in part]
+
+    stream.ingest([chunk("a", id="a"), {}])  # what was asked is first seen in the state
+    assert state("h", "a") == ["h", "a"]
+    changes: list[Any] = []
+    store.subscribe(changes.append)
+    changes.clear()
+    assert state("h", "a") == ["h", "a"]
+    assert not changes  # nothing is moved that stands right
+    stream.ingest([chunk("z", id="z"), {}])  # of a model whose answer the state does not hold
+    assert state("h", "b", "a") == ["h", "b", "z", "a"]
+    assert state("sum", "a", "a") == ["z", "sum", "a"]
+    assert state("a", "sum", scope="|sub:1") == ["z", "sum", "a"]
+    store = StreamStore.load(json.loads(json.dumps(store.save())))
+    stream = store.open(PROTOCOL, session_id="s")
+    assert state("a", "sum") == ["z", "a", "sum"]
+    stream.ingest([chunk("!", id="a"), {}])
+    assert [message.id for message in store.messages("s")] == ["z", "a", "sum"]
+    everything = {"type": "remove", "id": "__remove_all__", "content": ""}
+    stream.ingest({"event": "updates", "data": {"node": {"messages": [everything]}}})
+    assert state("sum", "a") == ["sum", "a"]
+
+
 @pytest.mark.parametrize("named", [True, False])
 def test_a_long_history_stands_once_and_may_be_trimmed(named: bool) -> None:
     history: list[Any] = [{"type": "human", "content": f"h{n}"} for n in range(300)]

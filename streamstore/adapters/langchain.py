@@ -17,7 +17,8 @@
 - Snapshots: none to merge. A message that comes whole (any that is no chunk, and what a state, an
   update, `messages/partial` or `messages/complete` has) takes the place of what was streamed for it
   (a rewrite that shows nothing where nothing differs).
-- Order: messages stand in order of arrival (1, 2, 3, ...), content blocks in theirs, tools behind.
+- Order: messages stand in order of arrival (1, 2, 3, ...), those of the graph's state in its order,
+  content blocks in theirs, tools behind.
 - Chunks add up as in the package: text and arguments append, metadata merges (strings append,
   numbers add up, but for ids and times), usage adds up. The name of a tool does not append: some
   servers send it with each chunk; a strict stream appends it, as the package does. So it is with
@@ -541,7 +542,7 @@ class LangChainAdapter:
             ]
             events += self._take(found, scope, final=True, whole=True, name=self._placed)
             if not scope:
-                events += self._left_out(found)
+                events += [*self._left_out(found), *self._in_order()]
         events += self._interrupted(rest.get(_INTERRUPT))
         if not scope:  # the state of the graph itself, not that of one below it
             events.append(SessionState(session_id=self._session, state=rest))
@@ -555,6 +556,22 @@ class LangChainAdapter:
         gone = [name for name in self._own.get("held", ()) if name not in kept]
         self._own["held"] = held[-_HELD:]
         return [event for name in gone for event in self._removed({"id": name})]
+
+    def _in_order(self) -> list[Event]:
+        """Has the messages of the state stand as it has them: they share their places out anew."""
+        orders: dict[str, int] = self._shared.get("orders", {})
+        held = [name for name in dict.fromkeys(self._own["held"]) if name in orders]
+        events: list[Event] = []
+        for name, order in zip(held, sorted(orders[name] for name in held), strict=True):
+            if orders[name] != order:
+                orders[name] = order
+                known = self._shared["messages"].get(name)
+                if known is not None:
+                    known["order"] = order
+                events.append(
+                    MessageUpdated(session_id=self._session, message_id=name, order=order)
+                )
+        return events
 
     def _placed(self, found: list[Members], scope: str) -> None:
         """Gives the messages of a state that have no id those that they had in the state before,
