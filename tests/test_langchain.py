@@ -1543,10 +1543,76 @@ def test_what_json_does_not_have_in_arguments_is_malformed() -> None:
     store, stream = opened()
     call = {"name": "f", "args": {"day": date(2020, 1, 1)}, "id": "c"}
     verdict = stream.ingest({"type": "ai", "content": "", "id": "m1", "tool_calls": [call]})
-    assert (verdict.kind, verdict.detail) == ("malformed", "tool_calls: cannot be written")
+    detail = "tool_calls.0.args.day: must be JSON, not date: dump it before"
+    assert (verdict.kind, verdict.detail) == ("malformed", detail)
     said = {"type": "human", "content": [{"day": date(2020, 1, 1)}]}
     assert stream.ingest({"event": "values", "data": {"messages": [said]}}).kind == "malformed"
     assert texts(store) == []
+
+
+DAY = date(2020, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("wire", "at"),
+    [
+        (chunk("b", response_metadata={"at": [DAY]}), "response_metadata.at.0"),
+        (chunk("b", usage_metadata={"at": DAY}), "usage_metadata.at"),
+        (chunk("b", additional_kwargs={"at": DAY}), "additional_kwargs.at"),
+        (chunk([{"type": "text", "text": "b", "at": DAY}]), "content.0.at"),
+        (chunk("b", name=DAY), "name"),
+        ([chunk("", tool_call_chunks=[tool("b", DAY)]), {}], "0.tool_call_chunks.0.index"),
+        ({"type": "tool", "content": "b", "id": "t", "artifact": {1}}, "artifact"),
+        ({"type": "ai", "data": {"content": "b", "id": "m1", "at": DAY}}, "at"),
+        (("values", {"messages": [chunk("b", id="m2", at=DAY)]}), "at"),
+        (("values", {"messages": [{**chunk("b"), "type": "ai", "at": DAY}]}), "data.messages.0.at"),
+        ({"event": "error", "data": {"message": "b", "at": DAY}}, "at"),
+        (agent("message-start", id="m2", metadata={"at": DAY}), "metadata.at"),
+        (
+            {
+                "event": "messages",
+                "data": agent("content-block-start", index=0, content={"b": {1}}),
+            },
+            "data.content.b",
+        ),
+        (envelope(agent("error", message="b", at=DAY)), "params.data.at"),
+        (
+            envelope(agent("tool-finished", tool_call_id="c", output=DAY), method="tools"),
+            "params.data.output",
+        ),
+        (
+            envelope({"interrupt_id": "i", "payload": DAY}, method="input.requested"),
+            "params.data.payload",
+        ),
+        (envelope({"event": "failed", "error": DAY}, method="lifecycle"), "params.data.error"),
+    ],
+)
+def test_what_could_not_be_saved_is_malformed_and_named(wire: Any, at: str) -> None:
+    store, stream = opened()
+    stream.ingest(chunk("a"))
+    store.flush()
+    before = store.state()
+    verdict = stream.ingest(wire)
+    name = "set" if "{1}" in str(wire) else "date"
+    detail = f"{at}: must be JSON, not {name}: dump it before"
+    assert (verdict.kind, verdict.detail) == ("malformed", detail)
+    store.flush()
+    assert {**store.state(), "counts": {}} == {**before, "counts": {}}
+    assert stream.ingest(chunk("c")).kind == "accepted"
+    json.dumps(store.save())
+
+
+def test_what_is_not_kept_may_be_of_no_json() -> None:
+    node = {"messages": [{"type": "ai", "content": "b", "id": "m2"}], "at": DAY}
+    store, stream = opened()
+    for wire in (
+        *[(chunk("a", tool_calls=[DAY], at=DAY), {"langgraph_node": "n", "at": DAY})] * 2,
+        ("updates", {"node": node}),
+        ("custom", DAY),
+    ):
+        assert stream.ingest(wire).kind == "accepted"
+    assert texts(store) == [["aa"], ["b"]]
+    json.dumps(store.save())
 
 
 def test_ids_of_the_event_stream_prove_nothing() -> None:

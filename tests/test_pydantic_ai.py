@@ -653,9 +653,59 @@ def test_arguments_that_are_an_object() -> None:
 def test_what_json_does_not_have_in_arguments_is_malformed() -> None:
     store, stream = opened()
     verdict = stream.ingest(call(0, {"day": date(2020, 1, 1)}))
-    assert (verdict.kind, verdict.detail) == ("malformed", "part.args: cannot be written")
+    detail = "part.args.day: must be JSON, not date: dump it before"
+    assert (verdict.kind, verdict.detail) == ("malformed", detail)
     store.flush()
     assert store.messages("s") == ()
+
+
+DAY = date(2020, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("wire", "at"),
+    [
+        (start(1, at=DAY), "part.at"),
+        (end(0, at=[DAY]), "part.at.0"),
+        (
+            delta(0, "text", content_delta="b", provider_details={"at": DAY}),
+            "delta.provider_details.at",
+        ),
+        (delta(0, "text", content_delta="b", citations_delta=[DAY]), "delta.citations_delta.0"),
+        (result("b", timestamp=DAY), "part.timestamp"),
+        ({**result("b"), "content": [DAY]}, "content.0"),
+        (
+            {
+                "event_kind": "deferred_tool_requests",
+                "requests": {"approvals": [{"tool_call_id": "c1", "args": {"at": DAY}}]},
+            },
+            "requests.approvals.0.args.at",
+        ),
+        (
+            {"event_kind": "deferred_tool_results", "results": {"approvals": {"c1": DAY}}},
+            "results.approvals.c1",
+        ),
+        ({"event_kind": "final_result", "tool_name": DAY, "tool_call_id": None}, "tool_name"),
+        ({"event_kind": "agent_run_result", "result": {"output": DAY}}, "result.output"),
+        ({"kind": "response", "parts": [], "timestamp": DAY}, "timestamp"),
+        (
+            {"kind": "request", "parts": [{"part_kind": "user-prompt", "content": ["b", DAY]}]},
+            "parts.0.content.1",
+        ),
+    ],
+)
+def test_what_could_not_be_saved_is_malformed_and_named(wire: Any, at: str) -> None:
+    store, stream = opened()
+    stream.ingest(start(0, content="a"))
+    store.flush()
+    before = store.state()
+    verdict = stream.ingest(wire)
+    detail = f"{at}: must be JSON, not date: dump it before"
+    assert (verdict.kind, verdict.detail) == ("malformed", detail)
+    store.flush()
+    assert {**store.state(), "counts": {}} == {**before, "counts": {}}
+    assert stream.ingest(text("c")).kind == "accepted"
+    json.dumps(store.save())
 
 
 def test_an_approval_is_asked_for_and_answered() -> None:

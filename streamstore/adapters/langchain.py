@@ -461,7 +461,7 @@ class LangChainAdapter:
         if kind == "event":
             return self._envelope(wire)
         if type(event) is str and event in _AGENT:
-            return _AGENT[event](self, wire, "", None)
+            return self._said(wire, "", "", None)
         if kind == "success":
             return ()
         if wire.keys() == _RUN:
@@ -502,7 +502,7 @@ class LangChainAdapter:
         if isinstance(data, dict) and data.get("type") == "event":
             return self._envelope(data)
         if isinstance(data, dict) and type(data.get("event")) is str and data["event"] in _AGENT:
-            return _AGENT[data["event"]](self, data, scope, None)
+            return self._said(data, "data", scope, None)
         if name in ("messages/partial", "messages/complete"):
             if not isinstance(data, list):
                 raise MalformedEvent("data", f"must be an array, not {describe(data)}")
@@ -653,6 +653,7 @@ class LangChainAdapter:
         )
 
     def _error(self, error: Members) -> Sequence[Event]:
+        only_json(error, "")
         name = error.get("error")
         text = error.get("message")
         name = name if type(name) is str and name else "error"
@@ -1138,6 +1139,8 @@ class LangChainAdapter:
 
     def _whole(self, message: Members, scope: str, final: bool) -> list[Event]:
         given, _, _ = _check(message)
+        if message["type"].endswith("Chunk"):
+            only_json(message, "")  # all of it is kept here
         calls = message.get("tool_calls")
         calls = calls if isinstance(calls, list) and are_objects(calls) else []
         inputs = [_dumped(call.get("args"), "tool_calls") for call in calls]
@@ -1235,7 +1238,7 @@ class LangChainAdapter:
             data = an_object(params, "data", "params")
             event = data.get("event")
             if type(event) is str and event in _AGENT:
-                return _AGENT[event](self, data, scope, seq)
+                return self._said(data, "params.data", scope, seq)
             if event is None:
                 return self.decode(data)
             raise UnknownEvent(str(event))
@@ -1251,10 +1254,15 @@ class LangChainAdapter:
         if method == "input.requested":
             data = an_object(params, "data", "params")
             request = an_id(data, "interrupt_id", "params.data")
+            only_json(data, "params.data")
             return (self._asked(request, data.get("payload")),)
         if method in ("checkpoints", "custom", "tasks") or method.startswith("custom:"):
             return ()
         raise UnknownEvent(method)
+
+    def _said(self, data: Members, at: str, scope: str, seq: int | None) -> Sequence[Event]:
+        only_json(data, at)
+        return _AGENT[data["event"]](self, data, scope, seq)
 
     def _tools(self, data: Members) -> Sequence[Event]:
         event = data.get("event")
@@ -1268,6 +1276,7 @@ class LangChainAdapter:
         if type(event) is not str or event not in states:
             raise UnknownEvent(str(event)[:80])
         call_id = an_id(data, "tool_call_id", "params.data")
+        only_json(data, "params.data")
         fields = {"state": states[event]}
         return (ToolResult(session_id=self._session, call_id=call_id, fields=fields),)
 
@@ -1279,6 +1288,7 @@ class LangChainAdapter:
             return (SessionStatus(session_id=self._session, status="busy"),)
         events: list[Event] = []
         if event == "failed":
+            only_json(data, "params.data")
             events += self._error({"error": "failed", "message": data.get("error")})
         return [*events, *self._idle()]
 

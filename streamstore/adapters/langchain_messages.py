@@ -15,7 +15,7 @@ from ..decoding import decode_json
 from ..errors import MalformedEvent, UnknownEvent
 from ..model import Json, Message, Part, thaw
 from ..partialjson import partial_json
-from .members import Members, an_object, describe, no_object, path_to, wrong
+from .members import Members, an_object, describe, no_object, only_json, path_to, wrong
 
 #: Where the adapter keeps what only the wire knows, a tool's streamed input, and a reasoning that
 #: stands beside the content.
@@ -49,8 +49,18 @@ _CLASSES: Mapping[str, str] = {
 }
 
 
+#: What is kept of a chunk; of a message that is whole, all is.
+_OF_CHUNKS = (
+    "id content name response_metadata additional_kwargs usage_metadata tool_call_chunks "
+    "chunk_position tool_call_id status artifact"
+).split()
+
+
 def message_of(value: Any, at: str) -> Members:
-    """A message in any of its forms, with its type among its members."""
+    """A message in any of its forms, with its type among its members.
+
+    What a program has of a live graph may hold more than JSON, which could not be saved again.
+    """
     if not isinstance(value, dict):
         raise no_object(value, at)
     message = value
@@ -78,6 +88,8 @@ def message_of(value: Any, at: str) -> Members:
             if not isinstance(piece, str | dict):
                 where = f"{path_to(at, 'content')}.{place}"
                 raise MalformedEvent(where, f"must be a string or an object, not {describe(piece)}")
+    names = _OF_CHUNKS if kind.endswith("Chunk") else message
+    only_json({name: message[name] for name in names if name in message}, at)
     return message
 
 

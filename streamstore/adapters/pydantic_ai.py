@@ -66,6 +66,7 @@ from .members import (
     are_objects,
     maybe_object,
     objects,
+    only_json,
     path_to,
     wrong,
 )
@@ -424,6 +425,7 @@ class PydanticAIAdapter:
             if self._strict:
                 raise ProtocolStopped(f"a delta of part {index} {problem}")
             raise MalformedEvent("delta.part_delta_kind", problem)
+        only_json(delta, "delta")
         details = maybe_object(delta, "provider_details", "delta")
         provider = _maybe_string(delta, "provider_name")
         change = _CHANGES[kind](delta, known, self._strict)
@@ -470,6 +472,7 @@ class PydanticAIAdapter:
         if "message" not in self._own:
             return ()
         said = {name: value for name, value in wire.items() if name != "event_kind"}
+        only_json(said, "")
         return (
             MessageUpdated(
                 session_id=self._session,
@@ -489,6 +492,7 @@ class PydanticAIAdapter:
         name = "result" if "part" not in wire and "result" in wire else "part"  # before 2.0
         part = an_object(wire, name)
         call_id = an_id(part, "tool_call_id", name)
+        only_json({name: part, "content": wire.get("content")}, "")
         fields: Members = {"state": _outcome(part), _RETURN: part}
         if wire.get("content") is not None:
             fields[_SHOWN] = wire["content"]
@@ -513,6 +517,7 @@ class PydanticAIAdapter:
             an_id(part, "tool_call_id", f"requests.approvals.{number}")
             for number, part in enumerate(approvals)
         ]
+        only_json(approvals, "requests.approvals")
         events: list[Event] = []
         for call_id, part in zip(ids, approvals, strict=True):
             asked: list[str] = self._shared.setdefault("asked", [])
@@ -533,6 +538,7 @@ class PydanticAIAdapter:
 
     def _resolved(self, wire: Members) -> Sequence[Event]:
         approvals = maybe_object(an_object(wire, "results"), "approvals", "results") or {}
+        only_json(approvals, "results.approvals")
         events: list[Event] = []
         for call_id, answer in approvals.items():
             events += self._answered(call_id, {"answer": answer})
@@ -542,6 +548,7 @@ class PydanticAIAdapter:
         result = maybe_object(wire, "result") or {}
         events: list[Event] = []
         if "message" in self._own and "output" in result:
+            only_json(result["output"], "result.output")
             events.append(
                 MessageUpdated(
                     session_id=self._session,
@@ -562,6 +569,7 @@ class PydanticAIAdapter:
             at = f"{number}" if len(wires) > 1 else ""
             if wire.get("kind") not in ("request", "response"):
                 raise wrong(wire, "kind", at, "request or response")
+            only_json({name: value for name, value in wire.items() if name != "parts"}, at)
             parts_at = path_to(at, "parts")
             parts = [
                 _read_part(part, f"{parts_at}.{place}")
@@ -661,6 +669,7 @@ def _kind_of(type_: str) -> str:
 
 def _read_part(part: Members, at: str) -> _Part:
     type_ = an_id(part, "part_kind", at)
+    only_json(part, at)
     kind, member = _KINDS.get(type_, ("unknown", ""))
     wire = dict(part)
     if member:
