@@ -708,6 +708,36 @@ def test_what_could_not_be_saved_is_malformed_and_named(wire: Any, at: str) -> N
     json.dumps(store.save())
 
 
+def test_what_was_enqueued_is_shown_where_it_reached_the_agent_and_once() -> None:
+    def enqueued(id: Any, *said: str) -> Wire:
+        parts = [[{"content": text, "part_kind": "user-prompt"}] for text in said]
+        messages = [{"kind": "request", "parts": each} for each in parts]
+        return {"event_kind": "enqueued_messages", "enqueue_id": id, "messages": messages}
+
+    store, stream = opened()
+    called = {"event_kind": "function_tool_call", "part": call(0, {})["part"], "args_valid": True}
+    stream.ingest_many([call(0, {}), called, result("r"), enqueued("e1", "by the way")])
+    stream.ingest_many([start(0, content="Yes."), end(0, content="Yes.")])
+    assert stream.ingest(enqueued("e2", "and", "more")).kind == "accepted"
+    stream.ingest(start(0, content="Well."))
+    store.flush()
+    expected = [[""], ["by the way"], ["Yes."], ["and"], ["more"], ["Well."]]
+    assert texts(store) == expected
+    store = StreamStore.load(json.loads(json.dumps(store.save())))
+    for each in (stream, store.open(PROTOCOL, session_id="s")):
+        assert each.ingest(enqueued("e2", "and", "more")).kind == "duplicate"
+        assert each.ingest(enqueued(None, "no")).kind == "malformed"
+    assert each.ingest({**enqueued("e3"), "messages": [{"kind": "new"}]}).detail == (
+        "messages.0.kind: must be request or response, not a string"
+    )
+    store.flush()
+    assert texts(store) == expected
+    assert [message.role for message in store.messages("s")] == [
+        "assistant", "user", "assistant", "user", "user", "assistant"
+    ]  # fmt: skip
+    assert made(store)[2]["parts"][0]["content"] == "by the way"
+
+
 def test_an_approval_is_asked_for_and_answered() -> None:
     wires = CASES["approval"]
     store, stream = opened()

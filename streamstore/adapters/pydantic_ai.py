@@ -11,7 +11,7 @@ Each event is the JSON dump of one of the agent's stream events, told apart by `
 - Resume: none. After a drop the text of what was open may be cut (`part.gap`).
 - Snapshots: none to merge. A whole `ModelResponse` or `ModelRequest`, or a list of them, is taken
   in as further messages: nothing says which are there already. A response that names its
-  `provider_response_id` stands once.
+  `provider_response_id` stands once, and what was enqueued by its `enqueue_id`.
 - Order: messages stand in order of arrival (1, 2, 3, ...), parts in order of their index.
 - The end of a part carries all of it: its text takes the place of what was streamed (no rewrite
   where it is the same). The package sends it when the next part starts, also where more of the text
@@ -35,7 +35,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 from ..decoding import decode_json
-from ..errors import MalformedEvent, ProtocolStopped, UnknownEvent
+from ..errors import MalformedEvent, ProtocolStopped, RepeatedEvent, UnknownEvent
 from ..events import (
     BlockClosed,
     BlockDelta,
@@ -120,13 +120,14 @@ class PydanticAIAdapter:
 
     - `{"event_kind", ...}`: an event of a response (`part_start`, `part_delta`, `part_end`,
       `final_result`) or of a run (`function_tool_call`, `function_tool_result`, their output
-      twins, `deferred_tool_requests`, `deferred_tool_results`, `agent_run_result`);
+      twins, `deferred_tool_requests`, `deferred_tool_results`, `enqueued_messages`,
+      `agent_run_result`);
     - `{"kind": "response" or "request", "parts": [...], ...}`, or a list of them: whole messages.
 
     Remembers the parts of one response per stream (of each its kind and what it has beside its
     text, the id of a call, arguments while they are an object that grows, and until the response
-    ends the text of a part that ended before it), and per session the number of messages and which
-    calls wait for an approval.
+    ends the text of a part that ended before it), and per session the number of messages, which
+    calls wait for an approval, and the last 256 ids of what was enqueued.
     """
 
     declaration: ClassVar[Declaration] = Declaration(
@@ -561,12 +562,22 @@ class PydanticAIAdapter:
 
     # -- whole messages ------------------------------------------------------------------------
 
-    def _history(self, wires: list[Any]) -> Sequence[Event]:
+    def _enqueued(self, wire: Members) -> Sequence[Event]:
+        """What was said while the agent ran, and has reached it now."""
+        enqueue_id = an_id(wire, "enqueue_id")
+        enqueued: list[str] = self._shared.get("enqueued", [])
+        if enqueue_id in enqueued:
+            raise RepeatedEvent("the messages were taken in")
+        events = self._history(objects(wire, "messages"), "messages", enqueue_id)
+        self._shared["enqueued"] = [*enqueued, enqueue_id][-_ENQUEUED:]
+        return events
+
+    def _history(self, wires: list[Any], under: str = "", given: str = "") -> Sequence[Event]:
         if not are_objects(wires):
             raise MalformedEvent("", "must be a list of messages")
         read: list[tuple[Members, list[_Part]]] = []
         for number, wire in enumerate(wires):
-            at = f"{number}" if len(wires) > 1 else ""
+            at = path_to(under, f"{number}") if under or len(wires) > 1 else ""
             if wire.get("kind") not in ("request", "response"):
                 raise wrong(wire, "kind", at, "request or response")
             only_json({name: value for name, value in wire.items() if name != "parts"}, at)
@@ -577,13 +588,14 @@ class PydanticAIAdapter:
             ]
             read.append((wire, parts))
         events: list[Event] = []
-        for wire, parts in read:
-            events += self._message(wire, parts)
+        for number, (wire, parts) in enumerate(read):
+            name = f"{given}/{number}" if given and len(read) > 1 else given
+            events += self._message(wire, parts, name)
         return events
 
-    def _message(self, wire: Members, parts: Sequence[_Part]) -> list[Event]:
+    def _message(self, wire: Members, parts: Sequence[_Part], given: str) -> list[Event]:
         named = wire.get("provider_response_id")
-        message_id = named if is_id(named) else self._new_id()
+        message_id = named if is_id(named) else given or self._new_id()
         role = "assistant" if wire["kind"] == "response" else "user"
         if all(part.type in _UNSAID for part in parts) and parts:
             role = "tool"
@@ -631,17 +643,18 @@ _HANDLERS: Mapping[str, Handler] = {
     "deferred_tool_requests": PydanticAIAdapter._deferred,
     "deferred_tool_results": PydanticAIAdapter._resolved,
     "agent_run_result": PydanticAIAdapter._run_result,
+    "enqueued_messages": PydanticAIAdapter._enqueued,
 }
 #: Events that say nothing about a response or its tools.
 _IGNORED = frozenset(
-    "enqueued_messages tool_availability_delta capability_load_delta model_settings_delta "
+    "tool_availability_delta capability_load_delta model_settings_delta "
     "builtin_tool_call builtin_tool_result custom capability "
     "realtime_turn_complete realtime_input_speech_start realtime_input_speech_end "
     "realtime_output_speech_start realtime_output_speech_end realtime_response_interrupted "
     "realtime_input_transcription_error realtime_session_reconnect realtime_session_error".split()
 )
-#: Calls of a session that wait for an approval, at most.
-_ASKED = 256
+#: Calls of a session that wait for an approval, and ids of what was enqueued, at most.
+_ASKED, _ENQUEUED = 256, 256
 _TOOLS = frozenset(("tool-call", "builtin-tool-call"))
 #: What a text delta of the short way may carry beside its text and must not, by its kind.
 _BESIDE: Mapping[str, str] = {"text": "citations_delta", "thinking": "signature_delta"}
