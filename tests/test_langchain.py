@@ -1727,6 +1727,60 @@ def test_a_message_of_the_package_in_a_pair_is_told_what_to_give() -> None:
     assert StreamStore(PROTOCOL).ingest(chunk(({"type": "text"},))).kind == "malformed"
 
 
+def traced(event: str, data: Wire, scope: str = "n:1", parents: Any = ("r0",)) -> Wire:
+    metadata = {"langgraph_checkpoint_ns": scope}
+    return {
+        "event": event, "data": data, "run_id": "r1", "name": "n", "tags": [],
+        "metadata": metadata, "parent_ids": list(parents),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("protocol", [PROTOCOL, None])
+def test_the_events_of_models_and_tools_that_run(protocol: str | None) -> None:
+    streams = [("Let ", "lc_run--1", "a:1"), ("Yes", "msg_2", "b:1"), ("me", "lc_run--1", "a:1")]
+    streams.append((".", "lc_run--2", "b:1"))  # of the message that is open in its node
+    call = {"name": "f", "args": {"x": 1}, "id": "c1", "type": "tool_call"}
+    asked = {"type": "ai", "content": "Let me", "id": "lc_run--1", "tool_calls": [call]}
+    shown_chunk = chunk("Yes.", id="msg_2")
+    result = {"type": "tool", "content": "r", "tool_call_id": "c1", "id": None}
+    wires = [
+        traced("on_chain_start", {"input": {"messages": [DAY]}}, "", ()),
+        traced("on_chat_model_start", {"input": DAY}),
+        *(
+            traced("on_chat_model_stream", {"chunk": chunk(text, id=id)}, of)
+            for text, id, of in streams
+        ),
+        traced("on_chain_stream", {"chunk": {"messages": [asked]}}, "a:1"),
+        traced("on_chat_model_end", {"output": asked}, "a:1"),
+        traced("on_chat_model_end", {"output": shown_chunk}, "b:1"),
+        traced("on_tool_start", {"input": {"x": 1}}),
+        traced("on_tool_end", {"output": result}),
+        traced("on_tool_end", {"output": "a text, and no message"}),
+        traced("on_custom_event", {"type": "ai"}),
+        traced("on_chain_end", {"output": {"messages": [DAY]}}),
+    ]
+    store = StreamStore(protocol, ticks="manual")
+    rewritten: list[Any] = []
+    store.subscribe(
+        lambda changes: rewritten.extend(e for e in changes.text.values() if e.rewritten)
+    )
+    for wire in wires:
+        assert store.ingest(wire).kind in ("accepted", "held")
+        store.flush()
+    assert texts(store, "main") == [["Let me", ""], ["Yes."], ["r"]] and not rewritten
+    tool_part = store.parts("main", "lc_run--1")[1]
+    assert tool_part.fields["state"] == {"status": "completed", "output": "r"}
+    session = store.session("main")
+    assert session is not None and session.status is not None and session.status.type == "busy"
+    store.ingest(traced("on_chain_end", {"output": {"messages": [DAY]}}, "", ()))
+    store.flush()
+    session = store.session("main")
+    assert session is not None and session.status is not None and session.status.type == "idle"
+    json.dumps(store.save())
+    strange = StreamStore(PROTOCOL).ingest(traced("on_chat_model_stream", {"chunk": DAY}))
+    assert strange.detail == "data.chunk: must be a JSON object (dict), not date"
+
+
 # --- the agent protocol ---------------------------------------------------------------------------
 
 

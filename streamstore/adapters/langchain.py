@@ -146,6 +146,12 @@ _BESIDE = frozenset(("tool_calls", REASONING))
 _SILENT = frozenset(
     "messages/metadata custom debug checkpoints tasks events feedback heartbeat".split()
 )
+#: Events of `astream_events`.
+_CALLBACKS = frozenset(
+    f"on_{what}_{when}"
+    for what in "chain chat_model llm tool retriever prompt parser".split()
+    for when in "start stream end error".split()
+) | {"on_custom_event"}
 #: The member of a graph's state or updates that says what it waits for.
 _INTERRUPT = "__interrupt__"
 #: Modes in which a program streams a graph.
@@ -162,6 +168,8 @@ class LangChainAdapter:
       metadata]]`, `[namespace, mode, data]`, `{"type": mode, "ns": namespace, "data": ...}`;
     - `{"event": name, "data": ...}`: an event of a graph's event stream, by its name: `messages`,
       `messages/partial`, `messages/complete`, `values`, `updates`, `metadata`, `error`, `end`;
+    - `{"event": "on_chat_model_stream", "run_id", "data": {"chunk"}, "metadata", ...}`: an event of
+      `astream_events` (v2), of which those of models, and the results of tools, bring messages;
     - `{"type": "event", "method", "params": {"namespace", "data"}, "seq"?}` and the bare data of
       its method `messages` (`{"event": "message-start", ...}`): the agent protocol.
 
@@ -226,6 +234,8 @@ class LangChainAdapter:
         if kind == "event":
             return type(wire.get("method")) is str and isinstance(wire.get("params"), dict)
         event = wire.get("event")
+        if type(event) is str and event in _CALLBACKS:
+            return "run_id" in wire and isinstance(wire.get("data"), dict)
         if type(event) is str and type(kind) is not str:
             return event in _AGENT and ("delta" in wire or "id" in wire or "content" in wire)
         return (
@@ -462,6 +472,8 @@ class LangChainAdapter:
             return self._envelope(wire)
         if type(event) is str and event in _AGENT:
             return self._said(wire, "", "", None)
+        if type(event) is str and event in _CALLBACKS and "run_id" in wire:
+            return self._called_back(event, wire)
         if kind == "success":
             return ()
         if wire.keys() == _RUN:
@@ -682,6 +694,26 @@ class LangChainAdapter:
                 )
         self._plain = {}
         return events
+
+    def _called_back(self, event: str, wire: Members) -> Sequence[Event]:
+        """What `astream_events` says of the models and tools that run; a chain around them brings
+        nothing that these did not."""
+        data, scope = an_object(wire, "data"), _scope_of(wire.get("metadata"))
+        if event == "on_chat_model_stream":
+            return self._take([message_of(data.get("chunk"), "data.chunk")], scope, final=True)
+        if event == "on_chat_model_end":
+            found = [message_of(data.get("output"), "data.output")]
+            return self._take(found, scope, final=True, whole=True)
+        output = data.get("output")
+        if event == "on_tool_end" and isinstance(output, dict) and output.get("type") == "tool":
+            found = [message_of(output, "data.output")]
+            return self._take(found, scope, final=True, whole=True, name=self._ahead)
+        if wire.get("parent_ids") == []:
+            if event == "on_chain_start":
+                return (SessionStatus(session_id=self._session, status="busy"),)
+            if event == "on_chain_end":
+                return self._idle()
+        return ()
 
     # -- messages ------------------------------------------------------------------------------
 
