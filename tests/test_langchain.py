@@ -1345,6 +1345,22 @@ def test_an_update_may_be_a_list_and_its_message_one_alone() -> None:
     assert verdict.detail == "data.tools.1.messages.0.type: must be a string, not 1"
 
 
+@pytest.mark.parametrize("role", ["user", "assistant", "ai", "human", "system", "tool"])
+def test_a_message_that_a_node_gave_with_a_role_stands_once(role: str) -> None:
+    store, stream = opened()
+    given = {"role": role, "content": "hi"}
+    assert stream.ingest(("updates", {"node": {"messages": [given]}})).kind == "accepted"
+    kind = {"user": "human", "assistant": "ai"}.get(role, role)
+    ours = {"human": "user", "ai": "assistant"}.get(kind, kind)
+    named = {"type": kind, "content": "hi", "id": "m1"}
+    for state in ([given], [named]):
+        for _ in range(2):
+            stream.ingest(("values", {"messages": state}))
+            assert texts(store) == [["hi"]]
+            assert store.messages("s")[0].role == ours
+    assert stream.ingest({"role": "critic", "content": ""}).kind == "unknown"
+
+
 def test_messages_of_a_state_that_have_no_id_stand_once() -> None:
     hi, more = ({"type": "human", "content": text} for text in ("hi", "more"))
     yo = {"type": "ai", "content": "yo", "id": "lc_run--1"}

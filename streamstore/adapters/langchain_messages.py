@@ -37,6 +37,7 @@ ROLES: Mapping[str, str] = {
     "chat": "assistant",
     "ChatMessageChunk": "assistant",
 }
+_BY_ROLE: Mapping[str, str] = {"user": "human", "assistant": "ai", "developer": "system"}
 #: Types by class, for messages in the form that the package loads again.
 _CLASSES: Mapping[str, str] = {
     "AIMessage": "ai",
@@ -73,6 +74,9 @@ def message_of(value: Any, at: str) -> Members:
             message["type"] = _CLASSES[message["type"]]
     elif isinstance(value.get("data"), dict) and "content" not in value:
         message = {**value["data"], "type": value.get("type")}
+    elif "type" not in value and type(value.get("role")) is str:  # what a node may give for one
+        role = value["role"]
+        message = {"type": _BY_ROLE.get(role, role), **value}
     kind = message.get("type")
     if type(kind) is not str:
         raise wrong(message, "type", at, "a string")
