@@ -1441,14 +1441,29 @@ def test_what_a_state_lacks_of_an_update_is_not_looked_for_later() -> None:
     stream.ingest({"event": "values|sub:2", "data": {"messages": [{**said, "id": "m0"}]}})
     assert texts(store) == [["yes"]] * 3
     stream.ingest({"event": "values", "data": {"messages": []}})
+    assert texts(store) == [["yes"]] * 2  # the state has nothing of the update
     stream.ingest({"event": "values", "data": {"messages": [{**said, "id": "m1"}]}})
-    assert texts(store) == [["yes"]] * 4
+    assert texts(store) == [["yes"]] * 3
     # What a graph below said goes up into the state above.
     stream.ingest({"event": "updates|sub:1", "data": {"node": {"messages": [said]}}})
     stream.ingest(
         {"event": "values", "data": {"messages": [{**said, "id": f"m{n}"} for n in "12"]}}
     )
-    assert texts(store) == [["yes"]] * 5
+    assert texts(store) == [["yes"]] * 4
+
+
+@pytest.mark.parametrize("changed", [False, True])
+def test_what_a_state_has_otherwise_than_its_update_stands_as_the_state_has_it(
+    changed: bool,
+) -> None:
+    store, stream = opened()
+    said = {"type": "tool", "content": "yes", "tool_call_id": "c1"}
+    kept = {**said, "id": "m1", "content": "yes, but" if changed else "yes"}
+    if not changed:  # it has an id already where it was streamed
+        stream.ingest([kept, {"langgraph_node": "n"}])
+    stream.ingest({"event": "updates", "data": {"node": {"messages": [said]}}})
+    stream.ingest({"event": "values", "data": {"messages": [kept]}})
+    assert texts(store) == [[kept["content"]]]
 
 
 def test_what_a_state_holds_no_more_is_removed_and_what_streams_beside_it_stays() -> None:

@@ -561,7 +561,8 @@ class LangChainAdapter:
         return events
 
     def _left_out(self, found: list[Members]) -> list[Event]:
-        """What the state before held of messages, and this one does not: a node removed it."""
+        """What the state before held of messages, and this one does not: a node removed it. So it
+        is with what an update brought without an id, and the state has otherwise."""
         ids = [message["id"] for message in found if message["type"] != "remove"]
         held = [self._alias(message_id) or message_id for message_id in ids]
         kept = frozenset(held)
@@ -631,6 +632,8 @@ class LangChainAdapter:
                 ahead[message_id] = [_digest(message), scope]
                 if len(ahead) > _AHEAD:
                     del ahead[next(iter(ahead))]
+                if not scope:  # the state is to hold it, under whatever id
+                    self._own["held"] = [*self._own.get("held", ()), message_id][-_HELD:]
                 found[place] = {**message, "id": message_id}
 
     def _updates(self, data: Any, scope: str) -> Sequence[Event]:
