@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from recordings import Case, cases, corpora, frames, kept
 
 from streamstore import ChangeSet, Limits, PartKey, StreamStore
-from streamstore.adapters import ag_ui_apply, ag_ui_verify
+from streamstore.adapters import ag_ui_apply, ag_ui_chunks, ag_ui_verify
 from streamstore.adapters.ag_ui import AgUiAdapter
 from streamstore.adapters.base import Context, PlainDelta
 from streamstore.errors import (
@@ -1567,6 +1567,57 @@ def test_what_is_remembered_of_a_run_without_an_end_is_bounded(way: str, kind: s
         assert max(len(own["opened"]), len(own["muted"])) <= 128
         assert len(own["rebuilt"]) <= 100 + 4 * 128
         assert all(len(table) <= 16 for table in own["flow"].values() if isinstance(table, dict))
+
+
+def test_owners_that_a_strict_stream_remembers_in_a_run_are_bounded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What was forgotten is refused for nothing: not by its owner, not as a parent."""
+    monkeypatch.setattr(ag_ui_verify, "_OWNED", 16)
+    stream = (store := a_store()).open("ag-ui", policy="strict")
+    events = run()
+    for number in range(100):
+        events += a_round(number, "") + a_round(number, "subagents")[:3]
+        events += [a_round(number, "subagents")[-1], *a_round(number, "activities")]
+    told = [assistant(f"s{number}", f"sc{number}") for number in range(100)]
+    child = {"type": "SUBAGENT_STARTED", "name": "n", "subagentRunId": "x"}
+    events += [snapshot(*told), {**child, "parentSubagentRunId": "0"}]
+    owned = [{**event, "subagentRunId": "x"} for event in text("m0", "y")]
+    for event in (*events, *owned):
+        assert stream.ingest(event).kind == "accepted"
+    (own,) = (entry["memory"] for entry in store.save()["streams"])
+    assert all(len(table) <= 16 for table in own["flow"]["owners"].values())
+    assert len(own["flow"]["ended"]) == 16
+    # What is remembered is refused, and a refusal brings back what it would have forgotten.
+    before = copy.deepcopy(own["flow"]["owners"])
+    with pytest.raises(ProtocolStopped):
+        ag_ui_verify.Flow(own["flow"], strict=True).take([*text("new"), *text("m", "x")[1:]])
+    assert own["flow"]["owners"] == before
+
+
+@pytest.mark.parametrize("policy", ["strict", "lenient"])
+def test_chunks_are_assembled_for_a_bounded_number_of_producers(
+    policy: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ag_ui_chunks, "_LANES", 8)
+    stream = (store := a_store()).open("ag-ui", policy=policy)
+    chunk = {"type": "TEXT_MESSAGE_CHUNK", "delta": "x"}
+    events = run({**chunk, "messageId": "own"})
+    for number in range(50):
+        owned = {**chunk, "subagentRunId": f"{number}"}
+        events += [{**owned, "messageId": f"m{number}"}, owned]
+    # The parent's goes on, and so does what is named.
+    events += [chunk, {**chunk, "subagentRunId": "49"}, {**chunk, "messageId": "own"}]
+    for event in events:
+        assert stream.ingest(event).kind == "accepted"
+    (own,) = (entry["memory"] for entry in store.save()["streams"])
+    assert len(own["lanes"]) == 8
+    again = {**chunk, "messageId": "m0", "subagentRunId": "0"}
+    for event in (again, finished()):
+        assert stream.ingest(event).kind == "accepted"
+    expected = {f"m{number}": "xxx" if number in (0, 49) else "xx" for number in range(50)}
+    assert contents(store) == {"own": "xxx", **expected}
+    assert {message.status for message in store.messages("thread-1")} == {"completed"}
 
 
 @pytest.mark.usefixtures("small")

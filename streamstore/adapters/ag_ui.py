@@ -74,7 +74,9 @@ class AgUiAdapter:
     A run that goes on and on is bounded alike: over 8,192 messages in all, the oldest that are done
     are old from then on, completed; then those that wait for a result, and activities (of which no
     place is kept), but none that is streaming. A lenient stream takes the last 1,024 that were not
-    ended, of each kind, for streaming.
+    ended, of each kind, for streaming; a strict one knows the owners of a run's last 8,192 ids of
+    each kind, and refuses nothing for older ones. Chunks are assembled for 1,024 producers at a
+    time; of more the oldest subagent's message ends, and goes on where a chunk names it.
     """
 
     declaration: ClassVar[Declaration] = Declaration(

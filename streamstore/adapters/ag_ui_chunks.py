@@ -2,7 +2,8 @@
 
 A lane is one producer: the parent agent, or a subagent by its run id. It assembles at most one
 message or tool call at a time. The first chunk names it, later ones may leave the name out; what
-another event ends is ended here. The table of lanes is plain JSON; nothing else is remembered.
+another event ends is ended here, and of more lanes than are kept the oldest subagent's. The table
+of lanes is plain JSON; nothing else is remembered.
 
 Sources: the chunk transformation of `@ag-ui/client` 1.0.0.
 """
@@ -65,6 +66,9 @@ _ENDS_NONE = frozenset(
     )
 )
 _PARENT = ""
+
+#: Producers that assemble at a time. A run that does not end may bring ever new ones.
+_LANES = 1024
 
 
 def lane_of(owner: str | None) -> str:
@@ -137,6 +141,9 @@ def _expand(chunk: Members, name: str, kind: _Kind, lanes: Lanes) -> Expanded:
         lane.update((member, chunk[member]) for member in kind.repeats if member in chunk)
         if name == "TEXT_MESSAGE_CHUNK":
             lane.setdefault("role", "assistant")
+        if len(left) >= _LANES:
+            oldest = next(key for key in left if key != _PARENT)
+            ended.append(_end(left.pop(oldest)))
         lanes = {**left, at: lane}
         start: Members = {"type": kind.start, kind.id: given, **kind.constant}
         start.update((member, lane[member]) for member in kind.repeats if member in lane)

@@ -42,6 +42,10 @@ _MISSING = object()
 #: What a lenient stream knows to be in progress, of each kind; the oldest go, as if they had ended.
 _OPEN = 1024
 
+#: What a strict stream knows the owner of in a run, of each kind, and subagents that ended. The
+#: oldest go, and nothing is refused for what they were.
+_OWNED = 8192
+
 
 class Flow:
     """Follows one stream; `take` notes events, or refuses them where the official client does.
@@ -102,6 +106,15 @@ class Flow:
         self._set(table, key, value)
         while not self._strict and len(table) > _OPEN:
             del table[next(iter(table))]
+
+    def _own(self, owners: str, key: str, owner: str | None) -> None:
+        table = self._memory["owners"][owners]
+        self._set(table, key, owner)
+        self._bound(table)
+
+    def _bound(self, table: Members) -> None:
+        while len(table) > _OWNED:
+            self._drop(table, next(iter(table)))
 
     def _drop(self, table: Members, key: str) -> None:
         if key in table:
@@ -164,7 +177,7 @@ class Flow:
                 owner = self._tool_owner(kind, event, entity)
             self._agree(kind, event, owners, entity)
             if entity not in self._memory["owners"][owners]:
-                self._set(self._memory["owners"][owners], entity, owner)
+                self._own(owners, entity, owner)
         self._note(self._memory[table], entity)
 
     def _tool_owner(self, kind: str, event: Members, call_id: str) -> str | None:
@@ -218,7 +231,8 @@ class Flow:
         if kind == "SUBAGENT_STARTED":
             if agent in subagents or agent in ended:
                 self._refuse(kind, f"{agent!r} was started before")
-            if parent is not None and parent not in subagents and parent not in ended:
+            known = parent is None or parent in subagents or parent in ended
+            if not known and len(ended) < _OWNED:
                 self._refuse(kind, f"its parent {parent!r} was not started")
             self._note(subagents, agent)
             return
@@ -226,6 +240,7 @@ class Flow:
             self._refuse(kind, f"{agent!r} is not in progress")
         self._drop(subagents, agent)
         self._note(ended, agent)
+        self._bound(ended)
 
     def _owners(self, kind: str, event: Members) -> None:
         """What other events say, or need to agree with, about who owns what."""
@@ -233,11 +248,11 @@ class Flow:
         tag = event.get("subagentRunId")
         if kind == "ACTIVITY_SNAPSHOT":
             if event["messageId"] not in owners["activity"] or event.get("replace", True):
-                self._set(owners["activity"], event["messageId"], tag)
+                self._own("activity", event["messageId"], tag)
         elif kind == "ACTIVITY_DELTA":
             self._agree(kind, event, "activity", event["messageId"])
         elif kind == "TOOL_CALL_RESULT":
-            self._set(owners["message"], event["messageId"], tag)
+            self._own("message", event["messageId"], tag)
         elif kind == "REASONING_ENCRYPTED_VALUE":
             table = "tool"
             if event["subtype"] == "message":
@@ -254,9 +269,9 @@ class Flow:
         owners = self._memory["owners"]
         for message in messages:
             owner = message.get("subagentRunId")
-            known = owners[_ROLES.get(message["role"], "message")]
-            if authoritative or message["id"] not in known:
-                self._set(known, message["id"], owner)
+            table = _ROLES.get(message["role"], "message")
+            if authoritative or message["id"] not in owners[table]:
+                self._own(table, message["id"], owner)
             for call in message.get("toolCalls", ()):
                 if authoritative or call["id"] not in owners["tool"]:
-                    self._set(owners["tool"], call["id"], owner)
+                    self._own("tool", call["id"], owner)
