@@ -1026,6 +1026,25 @@ def test_patches_of_a_replay_are_applied_once() -> None:
         assert encoded(took(run(*grown[:cut]), run(*grown)))["state"] == whole
 
 
+def test_patches_of_a_replay_for_an_activity_of_another_run_are_applied_once() -> None:
+    more = {**PATCH, "patch": [{"op": "add", "path": "/k/-", "value": 1}]}
+    begun = {**ACTIVITY, "content": {"k": []}}
+    first, second = run(begun, more, finished()), run(more, run_id="run-2")
+    assert contents(took(first, second, second)) == {"a": {"k": [1, 1]}}
+    assert contents(took(first, second, [*second, more], [*second, more])) == {"a": {"k": [1] * 3}}
+    assert contents(took(first, second, first)) == {"a": {"k": [1]}}
+    # What comes whole holds none of them.
+    told = {"id": "a", "role": "activity", "activityType": "t", "content": {"k": []}}
+    for whole in (begun, snapshot(told)):
+        again = run(more, whole, more, more, run_id="run-2")
+        assert contents(took(first, again, again)) == {"a": {"k": [1, 1]}}
+    kept = run(more, {**begun, "replace": False}, more, run_id="run-2")
+    assert contents(took(first, kept, kept)) == {"a": {"k": [1] * 3}}
+    # No replay: the same run on one stream, another run.
+    assert contents(took(first, [*second, finished("run-2"), *second])) == {"a": {"k": [1] * 3}}
+    assert contents(took(first, second, run(more, run_id="run-3"))) == {"a": {"k": [1] * 3}}
+
+
 def test_a_snapshot_of_the_state_in_a_replay_ends_the_skipping() -> None:
     deltas = [{"type": "STATE_DELTA", "delta": [{"op": "add", "path": "/n", "value": 1}]}] * 3
     joined = run({"type": "STATE_SNAPSHOT", "snapshot": {}}, *deltas)

@@ -123,11 +123,14 @@ class Thread:
                 rebuilt={},
                 muted={},
                 skip=0,
+                # Of this run: patches that came for an activity of another one.
+                patched={},
                 # Of this run: messages to close at its end, subagents, thoughts without an id.
                 opened={},
                 subagents={},
                 thoughts=0,
             )
+        own.setdefault("patched", {})  # a saved stream may lack it
         self.cool: dict[str, None] = {}
         # Remembered messages over which old ones are looked for, and whether there are so many.
         self._most, self._full = _MOST, False
@@ -810,6 +813,7 @@ class Thread:
         events += [self._updated(message_id, record), *anew]
         if role == "activity":
             record[CONTENT] = thaw(message[CONTENT])
+            record.get("patches", {}).pop(self._own["run"], None)
             events.append(self._activity(message_id, record))
         else:
             events += self._set_content(message_id, record, message.get(CONTENT))
@@ -888,6 +892,7 @@ class Thread:
             kept = picked(record["info"], "metadata")
             record["info"] = {**picked(event, "activityType", "subagentRunId"), **kept}
             record[CONTENT] = thaw(event[CONTENT])
+            record.get("patches", {}).pop(own["run"], None)  # it holds none of them
         self._merged(message_id, record, event)
         return [
             *events,
@@ -902,6 +907,8 @@ class Thread:
             return []
         need_patches(self.session_id)
         content = {} if record[CONTENT] is None else record[CONTENT]  # a patch removed all of it
+        if self._is_patched(message_id, record):
+            return []
         patched = apply_patch(content, event["patch"], self._context.limits)
         events = self._merged(message_id, record, event)  # whether or not the patch fits
         if patched is None:
@@ -911,6 +918,20 @@ class Thread:
             record["info"]["activityType"] = event["activityType"]
             events = [self._updated(message_id, record)]
         return [*events, self._activity(message_id, record)]
+
+    def _is_patched(self, message_id: str, record: Members) -> bool:
+        """Whether an activity of another run holds a patch that a replay brings again."""
+        own, run = self._own, self._own["run"]
+        if record["run"] == run:
+            return False  # it was built anew
+        held, came = record.setdefault("patches", {}), own["patched"]
+        number = came[message_id] = came.get(message_id, 0) + 1
+        _bound(came, _MOST)
+        if own["replay"] and number <= held.get(run, 0):
+            return True
+        held[run] = number
+        _bound(held, _ALSO)
+        return False
 
     # -- state ---------------------------------------------------------------------------------
 
@@ -970,7 +991,8 @@ class Thread:
         _bound(own["runs"], _RUNS)
         self.start = record["start"]
         own.update(run=run, start=self.start, replay=replay, thoughts=0)
-        own.update(muted={}, opened={}, subagents={}, skip=record["deltas"] if replay else 0)
+        own.update(muted={}, opened={}, subagents={}, patched={})
+        own["skip"] = record["deltas"] if replay else 0
         if not replay:
             own["rebuilt"] = {}
         self._forget_old()
