@@ -1040,6 +1040,7 @@ def test_patches_of_a_replay_for_an_activity_of_another_run_are_applied_once() -
         assert contents(took(first, again, again)) == {"a": {"k": [1, 1]}}
     kept = run(more, {**begun, "replace": False}, more, run_id="run-2")
     assert contents(took(first, kept, kept)) == {"a": {"k": [1] * 3}}
+    assert contents(took(first, second, [*first, *second])) == {"a": {"k": [1, 1]}}
     # No replay: the same run on one stream, another run.
     assert contents(took(first, [*second, finished("run-2"), *second])) == {"a": {"k": [1] * 3}}
     assert contents(took(first, second, run(more, run_id="run-3"))) == {"a": {"k": [1] * 3}}
@@ -1049,6 +1050,24 @@ def test_a_snapshot_of_the_state_in_a_replay_ends_the_skipping() -> None:
     deltas = [{"type": "STATE_DELTA", "delta": [{"op": "add", "path": "/n", "value": 1}]}] * 3
     joined = run({"type": "STATE_SNAPSHOT", "snapshot": {}}, *deltas)
     assert encoded(took(run(*deltas), joined))["state"] == {"n": 1}
+
+
+def test_a_snapshot_of_the_state_in_a_replay_of_an_older_run_takes_nothing_back() -> None:
+    """Whether the server sends the last run again, the whole thread, or what is left of both."""
+    more = {"type": "STATE_DELTA", "delta": [{"op": "add", "path": "/k/-", "value": 1}]}
+    begun = {"type": "STATE_SNAPSHOT", "snapshot": {"k": []}}
+    first = run(begun, more, finished())
+    second = run(more, finished("run-2"), run_id="run-2")
+    third = run(more, run_id="run-3")
+    folded = [{**begun, "snapshot": {"k": [1] * number}} for number in (1, 2, 3)]
+    for again in (
+        first,
+        [*first, *second],
+        [*first, *second, *third],
+        [*run(folded[0], finished()), *run(folded[1], finished("run-2"), run_id="run-2")],
+        [*run(folded[0], finished()), *run(folded[2], run_id="run-3")],
+    ):
+        assert encoded(took(first, second, third, again))["state"] == {"k": [1] * 3}
 
 
 def test_a_thought_without_an_id_has_the_same_one_in_a_replay() -> None:

@@ -813,7 +813,7 @@ class Thread:
         events += [self._updated(message_id, record), *anew]
         if role == "activity":
             record[CONTENT] = thaw(message[CONTENT])
-            record.get("patches", {}).pop(self._own["run"], None)
+            record.pop("patches", None)
             events.append(self._activity(message_id, record))
         else:
             events += self._set_content(message_id, record, message.get(CONTENT))
@@ -892,7 +892,7 @@ class Thread:
             kept = picked(record["info"], "metadata")
             record["info"] = {**picked(event, "activityType", "subagentRunId"), **kept}
             record[CONTENT] = thaw(event[CONTENT])
-            record.get("patches", {}).pop(own["run"], None)  # it holds none of them
+            record.pop("patches", None)  # it holds none of them
         self._merged(message_id, record, event)
         return [
             *events,
@@ -944,6 +944,8 @@ class Thread:
         return [self._session(hasState=True)]
 
     def _state_snapshot(self, event: Members) -> list[Event]:
+        if self._own["replay"] and not self._is_latest():
+            return []  # what came since is not sent again, or is skipped
         self._own["skip"] = 0
         state = SessionState(session_id=self.session_id, state=event["snapshot"])
         return [state, *self._has_state()]
