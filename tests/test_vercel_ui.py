@@ -35,6 +35,7 @@ from streamstore.events import (
     decode_event,
     encode_event,
 )
+from streamstore.insights import tool_of as tool_of_request
 from streamstore.protocols import detect
 
 Wire = dict[str, Any]
@@ -556,6 +557,30 @@ def test_what_comes_before_the_first_start_is_in_the_message_that_it_names(polic
     assert shown(store) == [("m", ["searching", "one", "two"])]
     assert encoded(store)[0]["metadata"] == {"a": 2}
     assert [message.status for message in store.messages("main")] == ["completed"]
+
+
+@pytest.mark.parametrize("answered", [False, True])
+@pytest.mark.parametrize("start", [START, {"type": "start"}], ids=["named", "unnamed"])
+def test_an_approval_before_the_first_start_is_asked_for_once(start: Wire, answered: bool) -> None:
+    asks = call("approval-request", approvalId="p")
+    store, stream = chat_store(AVAILABLE, asks)
+    session = store.session("main")
+    assert session is not None and list(session.permissions) == ["p"]
+    if answered:
+        stream.ingest({"type": "tool-approval-response", "approvalId": "p", "approved": True})
+    stream.ingest_many([start, OPEN, delta("one"), END, FINISH])
+    (message,) = encoded(store)
+    assert message["id"] == ("m" if start is START else "local-1")
+    state = "approval-responded" if answered else "approval-requested"
+    assert [part.get("state") for part in message["parts"]] == [state, "done"]
+    session = store.session("main")
+    assert session is not None and list(session.permissions) == ["p"] * (not answered)
+    for request in session.permissions.values():
+        tool = tool_of_request(request, store.parts("main", message["id"]))
+        assert tool is not None and tool.tool is not None and tool.tool.status == "waiting"
+    stream.ingest(call("output-denied"))
+    session = store.session("main")
+    assert session is not None and not session.permissions
 
 
 def test_what_a_step_took_back_before_the_first_start_stays_away() -> None:

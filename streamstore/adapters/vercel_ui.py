@@ -112,8 +112,8 @@ _STATE_OF: Mapping[str, str] = {
 _SETTLED = frozenset(("input-available", "output-available", "output-error", "output-denied"))
 # States in which the client has to act before the message goes on.
 _WAITING = frozenset(("input-available", "approval-requested", "approval-responded"))
-# Chunks that say of a message, or to others, what cannot be said again of another one.
-_SETTLING = frozenset(("finish", "abort", "error", "tool-approval-request"))
+# Chunks that say of a message what cannot be said again of another one.
+_SETTLING = frozenset(("finish", "abort", "error"))
 
 # Members of a wire part that its reader places itself; the others are fields as they came.
 _ADDRESS = frozenset(("type", "text", "state"))
@@ -792,10 +792,12 @@ class VercelUIAdapter:
         state = _moved(tool, "approval-requested")
         events += self._set_tool(memory, tool, {"state": state, "approval": approval})
         if is_id(wire["approvalId"]) and "isAutomatic" not in approval:
+            # Asked once: the call id says where it belongs while the start may name the message.
+            moves = "early" in memory and "begun" not in self._own
             events.append(
                 PermissionAsked(
                     request_id=wire["approvalId"],
-                    message_id=memory["id"],
+                    message_id=None if moves else memory["id"],
                     call_id=wire["toolCallId"] or None,
                     payload={name: value for name, value in wire.items() if name != "type"},
                 )
