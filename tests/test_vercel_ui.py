@@ -648,6 +648,61 @@ def test_what_comes_before_a_start_is_not_left_in_the_message_before(
     assert shown(store) == [("m", ["stopped"]), (name, ["searching", "two"])]
 
 
+def two_responses(order: str, **options: Any) -> StreamStore:
+    """Two live streams; a letter is the next chunk of one, and what is left of it comes last."""
+    store = StreamStore(ticks="each", **options)
+    left: dict[str, Any] = {}
+    for name in "AB":
+        begun = [{"type": "data-n", "data": f"{name}{number}"} for number in (1, 2)]
+        start = {"type": "start", "messageId": name}
+        said = [OPEN, delta(f"said by {name}"), END, FINISH]
+        left[name] = (store.open("vercel-ui"), iter([*begun, start, *said]))
+    for name in order:
+        stream, chunks = left[name]
+        assert stream.ingest(next(chunks)).kind == "accepted"
+    for stream, chunks in left.values():
+        for chunk in chunks:
+            assert stream.ingest(chunk).kind == "accepted"
+    return store
+
+
+@given(st.permutations("AAAAAAABBBBBBB"))
+def test_of_two_live_streams_each_has_its_message_whatever_comes_before_their_starts(
+    order: list[str],
+) -> None:
+    found = sorted(shown(two_responses("".join(order))))
+    assert found == [(name, [f"{name}1", f"{name}2", f"said by {name}"]) for name in "AB"]
+
+
+def test_a_stream_that_begins_cuts_no_other_one_that_is_still_written() -> None:
+    store, first = chat_store(START, OPEN, delta("one "))
+    second = store.open("vercel-ui")
+    second.ingest_many([{"type": "start-step"}, STATUS])
+    assert first.ingest(delta("and ")).kind == "accepted"
+    assert shown(store) == [("m", ["one and ", None, "searching"])]
+    second.ingest_many([{**START, "messageId": "n"}, OPEN])
+    first.ingest_many([delta("more"), END, FINISH])
+    second.ingest_many([delta("two"), END, FINISH])
+    assert shown(store) == [("m", ["one and more"]), ("n", [None, "searching", "two"])]
+
+
+def test_a_stream_that_lost_its_message_to_another_one_may_begin_the_next() -> None:
+    store, first = chat_store(START, OPEN, delta("one"))
+    store.open("vercel-ui").ingest_many([START, OPEN, delta("one"), END, FINISH])
+    assert first.ingest(END).kind == first.ingest(START).kind == "duplicate"
+    first.ingest_many([{**START, "messageId": "n"}, OPEN, delta("two"), END, FINISH])
+    assert shown(store) == [("m", ["one"]), ("n", ["two"])]
+
+
+def test_a_late_start_takes_no_message_from_the_stream_that_replays_it() -> None:
+    store, first = chat_store(STATUS)
+    second = store.open("vercel-ui")
+    second.ingest_many([STATUS, START, OPEN, delta("one")])
+    assert first.ingest(START).kind == "duplicate"
+    second.ingest_many([END, FINISH])
+    assert shown(store) == [("m", ["searching", "one"])]
+
+
 def test_a_stream_goes_on_behind_a_whole_part_too() -> None:
     store, first = chat_store(START, OPEN, delta("one "))
     first.end()

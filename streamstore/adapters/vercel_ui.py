@@ -10,10 +10,11 @@
   and rebuilt; its old parts stay until the first new one comes, nothing is shown twice.
   No `start`: the chunks behind the last one that came. Ids that were open still name their parts.
   A `start` without an id: another message, unless a request (see the class) said otherwise.
-  Parts may come before the first `start`, as `createUIMessageStream` sends its writer's data. They
-  are shown at once, and move to the message that the `start` says when it comes; of parts that
-  may be behind an unfinished message only those that came whole move. Where the connection ends
-  before the `start`, the next one's chunks before it are a replay if they are the same.
+  Parts may come before the first `start`, as `createUIMessageStream` sends its writer's data.
+  They are shown at once, and move to the message that the `start` says when it comes; of parts
+  that may be behind an unfinished message only those that came whole move, and whoever writes
+  that one goes on with it. Where the connection ends before the `start`, the next one's chunks
+  before it are a replay if they are the same.
   Of two streams that write one message only the latest counts.
 - Continuation: a response may go on with the last assistant message (tools that were approved or
   that the client ran). Its `start` looks like that of a replay, so the stream has to be given the
@@ -172,6 +173,7 @@ class VercelUIAdapter:
         self._own = context.own
         self._keys: dict[int, PartKey] = {}
         self._open: dict[str, dict[str, int]] = {}
+        self._visits = False  # a chunk before the start is shown in another one's message
         self._recall()
 
     @classmethod
@@ -295,7 +297,7 @@ class VercelUIAdapter:
         memory = self._look()
         if memory is None:
             return self._begin(None)
-        if "message" not in self._own:
+        if "message" not in self._own and not self._visits:
             self._take_over(memory)
         return memory, []
 
@@ -374,68 +376,99 @@ class VercelUIAdapter:
         """The events of a chunk that may be this stream's first start, or come before it.
 
         Which message a chunk before the start is for is known at the start, if one comes. Until
-        then it is shown where it would be without one, and kept.
+        then it is shown where it would be without one, and kept. A part that comes whole only
+        visits a message that is there: who writes that goes on.
         """
         own = self._own
         early: Memory | None = own.get("early")
+        if early is not None:  # a saved one may lack them
+            early.setdefault("since", self._shared()["writers"])
+            early.setdefault("parts", [])
         if name == "start":
             return self._start(wire) if early is None else self._late_start(wire, early)
-        fresh = "message" not in own
-        if fresh and not own.get("target"):
-            known = self._look()
-            early = {
-                "made": known is None,
-                "first": 0 if known is None else known["next"],
-                "last": (self._context.shared.get(self._context.session_id) or {}).get("last"),
-                "chunks": [],
-            }
-        events = _HANDLERS[name](self, wire)
-        if early is None or "message" not in own:
-            return events
-        memory = self._known().get(own["message"], {})
+        if early is not None and "message" in own and self._mine() is None:
+            if len(early["chunks"]) < _EARLY:  # another stream goes on with the message
+                early["chunks"].append(thaw(wire))
+            return ()
+        if early is None and "message" not in own and not own.get("target"):
+            shared = self._shared()
+            early = {"last": shared["last"], "since": shared["writers"], "chunks": [], "parts": []}
         alone = name in _WHOLE or name in ("data-", "start-step", "finish-step")
-        if len(early["chunks"]) < _EARLY and (alone or (early["made"] and name not in _SETTLING)):
-            early["chunks"].append(thaw(wire))
+        memory = self._look()
+        first = 0 if memory is None else memory["next"]
+        self._visits = early is not None and alone and memory is not None and "message" not in own
+        visits = self._visits
+        try:
+            events = _HANDLERS[name](self, wire)
+        finally:
+            self._visits = False
+        if early is None or not (visits or "message" in own):
+            return events
+        if memory is None:
+            memory = self._known()[own["message"]]
+            memory["early"] = []
+        if len(early["chunks"]) < _EARLY and (
+            alone or ("early" in memory and not visits and name not in _SETTLING)
+        ):
             own["early"] = early
-            if early["made"]:
-                memory.setdefault("early", []).append(early["chunks"][-1])
+            early["chunks"].append(thaw(wire))
+            if first < memory["next"]:
+                early["parts"].append([memory["id"], first, memory["next"]])
+            if visits and name == "start-step":
+                early["from"] = memory["next"]
+            elif not visits:
+                memory.get("early", []).append(early["chunks"][-1])
         else:
             own["begun"] = True  # it goes on with what is there
             own.pop("early", None)
-            memory.pop("early", None)
+            if not visits:
+                memory.pop("early", None)
+                memory["from"] = max(memory["from"], early.get("from", 0))
         self._recall()
         return events
 
+    def _mine(self) -> Memory | None:
+        """The message that this stream began to write, while no other one took it over."""
+        memory = self._known().get(self._own.get("message", ""))
+        return memory if memory is not None and memory["writer"] == self._own["writer"] else None
+
     def _late_start(self, wire: Members, early: Memory) -> Sequence[Event]:
         """A stream's first start, behind chunks that are for the message that it names."""
-        own = self._own
-        memory = self._look()
-        assert memory is not None
-        del own["early"]
-        made: bool = early["made"]
-        chunks = early["chunks"]
-        before = memory.pop("early", ())
+        own, shared, messages = self._own, self._shared(), self._known()
         message_id: str | None = wire.get("messageId") or None
         if message_id is None and own.get("replays"):
             message_id = early["last"]
-        if made and message_id is None:
+        named = messages.get(message_id or "")
+        if named is not None and named["writer"] > early["since"] and named is not self._mine():
+            raise RepeatedEvent("another stream writes this message now")
+        chunks = early["chunks"]
+        made = self._mine()
+        if made is not None and message_id is None:
+            del own["early"]
+            made.pop("early", None)
             self._recall()
             return self._start(wire)
-        # Or it is a replay of a stream that ended before its start, of which nothing else is there.
-        if before and message_id != memory["id"]:
-            made = made or all(map(operator.eq, before, chunks))
-        del own["message"], own["writer"]
-        own.pop("target", None)
-        shared = self._shared()
-        shared["last"] = early["last"]
+        if made is None:
+            # Or it is a replay of a stream that ended before its start, of which nothing else is
+            # there.
+            visited = (messages.get(name) for name, _, _ in early["parts"])
+            for host in visited:
+                before = () if host is None else host.get("early", ())
+                if before and all(map(operator.eq, before, chunks)):
+                    made = host
+        for name in ("early", "message", "writer", "target"):
+            own.pop(name, None)
         events: list[Event] = []
-        if made:
-            events.append(MessageRemoved(message_id=memory["id"]))
-            del shared["messages"][memory["id"]]
+        if made is not None:
+            events.append(MessageRemoved(message_id=made["id"]))
+            del messages[made["id"]]
+            if shared["last"] == made["id"]:
+                shared["last"] = early["last"]
             if message_id and message_id not in shared["orders"]:
-                _remember(shared["orders"], message_id, shared["orders"][memory["id"]], _ORDERS)
-        elif message_id != memory["id"]:
-            events += self._take_back(memory, early["first"])
+                _remember(shared["orders"], message_id, shared["orders"][made["id"]], _ORDERS)
+        for name, first, end in early["parts"]:
+            if name != message_id and name in messages:
+                events += self._take_back(messages[name], first, end)
         events += self._start({"type": "start", "messageId": message_id})
         for chunk in chunks:
             kind = chunk["type"]
@@ -449,7 +482,10 @@ class VercelUIAdapter:
         metadata = wire.get("messageMetadata")
         own = self._own
         busy = SessionStatus(status="busy")
-        memory = self._look() if "message" in own or "target" in own else None
+        memory = None
+        # A start of another id is no matter of who writes the message of before.
+        if "target" in own or ("message" in own and message_id in (None, own["message"])):
+            memory = self._look()
         if memory is None and message_id is None and own.get("replays"):
             message_id = (self._context.shared.get(self._context.session_id) or {}).get("last")
         if memory is not None and message_id in (None, memory["id"]):
@@ -523,7 +559,8 @@ class VercelUIAdapter:
     def _start_step(self, wire: Members) -> Sequence[Event]:
         memory, events = self._write()
         events.append(self._part(memory, {"type": "step-start"}))
-        memory["from"] = memory["next"]
+        if not self._visits:
+            memory["from"] = memory["next"]
         return events
 
     def _finish_step(self, wire: Members) -> Sequence[Event]:
@@ -541,24 +578,29 @@ class VercelUIAdapter:
         self._keys.clear()
         first = memory["from"]
         memory["from"] = memory["next"]
-        return [*self._take_back(memory, first), *events]
+        return [*self._take_back(memory, first, memory["next"]), *events]
 
-    def _take_back(self, memory: Memory, first: int) -> list[Event]:
-        """Remove the parts of a message from one on."""
-        end = memory["next"]
+    def _take_back(self, memory: Memory, first: int, end: int) -> list[Event]:
+        """Remove the parts of a message from one to before another."""
         events: list[Event] = []
+        gone = range(first, end)
         for tool in _all_tools(memory):
-            if tool["index"] >= first:
+            if tool["index"] in gone:
                 events += _answers(tool["fields"].get("approval"), unanswered=True)
-        memory["tools"] = _below(memory["tools"], first)
+        memory["tools"] = _without(memory["tools"], gone)
         memory["data"] = {
             kind: kept
             for kind, ids in memory["data"].items()
-            if (kept := {name: index for name, index in ids.items() if index < first})
+            if (kept := {name: index for name, index in ids.items() if index not in gone})
         }
         if first < end:
             dropped = self._shared()["dropped"]
-            ranges = [*dropped.pop(memory["id"], ()), [first, end]]
+            ranges: list[list[int]] = []
+            for low, high in sorted([*dropped.pop(memory["id"], ()), [first, end]]):
+                if ranges and low <= ranges[-1][1]:
+                    ranges[-1][1] = max(high, ranges[-1][1])
+                else:
+                    ranges.append([low, high])
             _remember(dropped, memory["id"], ranges, _ORDERS)
         removed = [
             BlockRemoved(message_id=memory["id"], block_index=index) for index in range(first, end)
@@ -1044,13 +1086,13 @@ def _asking(memory: Memory, approval_id: str) -> Memory | None:
     return None
 
 
-def _below(tools: Memory, first: int) -> Memory:
-    """The tool parts whose index lies below one."""
-    below = {
-        call_id: [tool for tool in calls if tool["index"] < first]
+def _without(tools: Memory, gone: range) -> Memory:
+    """The tool parts whose index is none of those."""
+    left = {
+        call_id: [tool for tool in calls if tool["index"] not in gone]
         for call_id, calls in tools.items()
     }
-    return {call_id: calls for call_id, calls in below.items() if calls}
+    return {call_id: calls for call_id, calls in left.items() if calls}
 
 
 def _waits(memory: Memory) -> bool:
