@@ -367,9 +367,19 @@ def test_a_gzipped_log_is_not_appended_to(tmp_path):
         fill(log, "{}")
     path = _written(tmp_path / "log.gz", packed((tmp_path / "log").read_bytes()))
     before = path.read_bytes()
-    with pytest.raises(UnsupportedLog, match="can only be read"):
-        open_log(path)
-    assert path.read_bytes() == before
+    path.rename(tmp_path / "other")
+    for name in ("other", "log.gz"):
+        with pytest.raises(UnsupportedLog, match="can only be read"):
+            open_log(tmp_path / name)
+    assert (tmp_path / "other").read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["new.jsonl.gz", "new.GZ", "new.sqlite.gz"])
+def test_a_log_is_not_made_under_the_name_of_a_gzipped_one(tmp_path, name):
+    """It would be plain text that no tool for such files can read."""
+    with pytest.raises(UnsupportedLog, match=r"name it without \.gz, and gzip it afterwards"):
+        open_log(tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
 
 
 # --- files that are no logs -----------------------------------------------------------------------

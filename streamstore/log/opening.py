@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 
 from .disk import DISK, Disk, PathLike
+from .faults import UnsupportedLog
 from .jsonl import JsonLinesLog, JsonLinesReader
 from .reading import LogReader
 from .writing import LogWriter
@@ -24,10 +25,15 @@ def open_log(path: PathLike, *, disk: Disk = DISK) -> LogWriter:
     Raises:
         LogLocked: it has a writer.
         UnsupportedLog: the file is something else, of an unknown version, or gzipped; it is left
-            as it is.
+            as it is. Or its name ends in `.gz`, which it would not be.
         DiskError: it cannot be opened, read or repaired.
         FileNotFoundError: there is no such folder.
     """
+    name = os.fspath(path)
+    if name.lower().endswith(".gz"):
+        # What is synced has to be on the disk; a packer would hold it back.
+        problem = "a gzipped log can only be read: name it without .gz, and gzip it afterwards"
+        raise UnsupportedLog(f"{name}: {problem}")
     if is_sqlite(path):
         from .sqlite import SqliteLog
 

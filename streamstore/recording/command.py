@@ -33,7 +33,8 @@ EVERY_S = 10.0
 
 _MORE = """\
 LOG is JSON lines, or SQLite where it is named *.sqlite, *.sqlite3 or *.db. A log that is there is
-appended to. fold, replay, check and watch read it, serve sends it again.
+appended to. fold, replay, check and watch read it, serve sends it again. JSON lines may be gzipped
+when the recording is over.
 A header or a body that is secret belongs in a file: --header @FILE has a header on each line,
 --json @FILE is the body. Ctrl-C ends the recording, with everything safe.
 """
