@@ -36,10 +36,10 @@ _WRONG, _INTERRUPTED, _BROKEN_PIPE = 2, 130, 141
 _LOGS = """\
 A log holds what a server sent on one connection: the raw bytes of an event stream, or one JSON
 object a line; gzipped or not; - is standard input. Several logs are connections one after the
-other; so are those that a durable log holds (streamstore record), whose losses are told on standard
-error. A file named *.json that is one JSON value is a state that was fetched beside the stream (for
-opencode what its REST reads gave): it belongs to the connection of the log behind it, or to the
-last one.
+other; so are those that a durable log holds (streamstore record). What a durable log lost is told
+on standard error, and where the last event of a log breaks off. A file named *.json that is one
+JSON value is a state that was fetched beside the stream (for opencode what its REST reads gave): it
+belongs to the connection of the log behind it, or to the last one.
 """
 
 

@@ -124,7 +124,8 @@ def feed_all(
 
     With `auto` the first connection shows the protocol, and the others have the same. What a log
     gets wrong in single events is counted by the store. `feed` brings a log's bytes in; by default
-    as they are read. `tell` as for `connections`, `policy` as for `StreamStore.open`.
+    as they are read. `tell` as for `connections`, and gets a line where the last event of a log is
+    cut off; `policy` as for `StreamStore.open`.
 
     Raises:
         UnreadableLog: a log cannot be read, none of its events is of the protocol, or nothing
@@ -146,7 +147,7 @@ def feed_all(
             with warnings.catch_warnings():
                 # What a store warns of is an error below.
                 warnings.filterwarnings("ignore", re.escape(MISSING), RuntimeWarning)
-                _feed_one(stream, connection, feed)
+                _feed_one(stream, connection, feed, tell)
             brought = {kind: n - before.get(kind, 0) for kind, n in _verdicts(store).items()}
             number += sum(brought.values())
             usable = usable or any(n for kind, n in brought.items() if kind not in _UNUSABLE)
@@ -167,7 +168,7 @@ def file_of(connection: Connection) -> object:
     return object() if log is None or log.connection is None else log.name
 
 
-def _feed_one(stream: Stream, connection: Connection, feed: FeedLog) -> None:
+def _feed_one(stream: Stream, connection: Connection, feed: FeedLog, tell: Tell | None) -> None:
     for state in connection.before:
         _feed_state(stream, state)
     if connection.log is not None:
@@ -175,6 +176,8 @@ def _feed_one(stream: Stream, connection: Connection, feed: FeedLog) -> None:
             feed(stream, connection.log)
         except UnknownProtocol as error:
             raise UnreadableLog(connection.name, str(error)) from error
+        if tell is not None and stream.half_event:
+            tell(f"{connection.name}: its last event breaks off and is left out")
     for state in connection.after:
         _feed_state(stream, state)
     stream.end()

@@ -277,13 +277,29 @@ def test_a_broken_first_line_is_counted_too(
     assert re.search(r"malformed\W+1\b", ran.out)
 
 
-def test_a_log_that_breaks_off_is_folded_to_its_end(
-    run: Callable[..., Ran], write: WriteLog
+@pytest.mark.parametrize("command", ["fold", "replay"])
+@pytest.mark.parametrize("framing", [as_lines, as_frames])
+def test_a_log_that_breaks_off_is_taken_to_its_end_and_that_is_told(
+    run: Callable[..., Ran], write: WriteLog, command: str, framing: Callable[[list[Wire]], bytes]
 ) -> None:
-    data = as_frames(answer("Hel", "lo"))
-    ran = run("fold", write(data[: data.index(b'"lo"')], "log.sse"))
-    assert ran.code == 0
-    assert texts_of(ran.json) == ["Hel"]
+    data = framing(answer("Hel", "lo"))
+    name = write(data[: data.index(b'"lo"')], "log.sse")
+    ran = run(command, name)
+    assert ran.code == 0 and "Hel" in ran.out and "Hello" not in ran.out
+    assert ran.err == f"streamstore: {name}: its last event breaks off and is left out\n"
+
+
+@pytest.mark.parametrize("command", ["fold", "replay"])
+def test_a_last_event_counts_behind_its_blank_line_a_last_line_without_its_end(
+    run: Callable[..., Ran], write: WriteLog, command: str
+) -> None:
+    lines, frames = (framing(answer("Hel", "lo")[:-2]) for framing in (as_lines, as_frames))
+    ran = run(command, write(lines[:-1]))
+    assert (ran.code, ran.err) == (0, "") and "Hello" in ran.out
+    for cut in (1, 2):
+        ran = run(command, write(frames[:-cut]))
+        assert ran.code == 0 and "Hello" not in ran.out
+        assert "its last event breaks off and is left out" in ran.err
 
 
 def test_fold_of_hostile_text_is_harmless_and_true(
