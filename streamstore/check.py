@@ -18,7 +18,7 @@ import attrs
 from .adapters.base import Context
 from .errors import RemoteError, StreamStoreError, UnknownProtocol
 from .events import SessionState
-from .feeding import Connection, Tell, arriving, connections, file_of
+from .feeding import ARRAY, Connection, Tell, arriving, connections, file_of, is_array
 from .jsonpatch import need_patches
 from .limits import Limits
 from .logs import UnreadableLog
@@ -124,12 +124,17 @@ def _log_of(connection: Connection, arguments: argparse.Namespace, tell: Tell) -
             sequencing=arguments.sequencing,
         )
     except UnknownProtocol as error:
-        raise _Unusable(connection.name, str(error)) from error
+        raise _Unusable(connection.name, _or_array(connection, str(error))) from error
     taken = _within_limits(log, len(connection.before), len(connection.after))
     if not _knows_any(taken):
         problem = f"none of its events ({len(log)}) is one that {log.protocol} knows"
-        raise _Unusable(connection.name, problem)
+        raise _Unusable(connection.name, _or_array(connection, problem))
     return taken
+
+
+def _or_array(connection: Connection, problem: str) -> str:
+    """What is wrong with a connection of which nothing is known."""
+    return ARRAY if connection.log is not None and is_array(connection.log) else problem
 
 
 def _within_limits(log: Log, before: int, after: int) -> Log:

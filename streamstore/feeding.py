@@ -15,7 +15,8 @@ from typing import TypeAlias
 
 import attrs
 
-from .errors import CallerError, MissingExtra, UnknownProtocol
+from .decoding import decode_json
+from .errors import CallerError, MalformedEvent, MissingExtra, UnknownProtocol
 from .jsonpatch import MISSING
 from .logs import NO_EVENTS, STDIN, Log, UnreadableLog
 from .model import Sequencing
@@ -28,7 +29,8 @@ FeedLog: TypeAlias = Callable[[Stream, Log], object]
 #: Takes a line about what a durable log lost.
 Tell: TypeAlias = Callable[[str], object]
 
-_ARRAY = "an array of events: a log has each on a line of its own, as jq -c '.[]' writes them"
+#: What is said of a log that is one array.
+ARRAY = "an array of events: a log has each on a line of its own, as jq -c '.[]' writes them"
 _UNUSABLE = frozenset(("malformed", "unknown"))
 
 
@@ -154,7 +156,8 @@ def feed_all(
             protocol = stream.protocol or protocol
             names.append(connection.name if connection.log is None else connection.log.name)
         if number and not usable:
-            raise UnreadableLog(names[-1], _nothing_known(protocol, number))
+            array = connection.log is not None and is_array(connection.log)
+            raise UnreadableLog(names[-1], ARRAY if array else _nothing_known(protocol, number))
         if store.counts["verdicts"].get(f"refused:{MISSING_EXTRA}"):
             raise MissingExtra(f"{names[-1]}: {MISSING}")
         anything = anything or number > 0
@@ -194,7 +197,7 @@ def _feed_state(stream: Stream, log: Log) -> None:
     verdict = stream.ingest(state)
     unknown = stream.protocol is None or not verdict.taken
     if unknown and isinstance(state, list) and any(map(detect, state)):
-        raise UnreadableLog(log.name, _ARRAY)
+        raise UnreadableLog(log.name, ARRAY)
     if stream.protocol is None:
         raise UnreadableLog(log.name, f"no protocol knows such a state; {_names()}")
     if not verdict.taken:
@@ -202,6 +205,18 @@ def _feed_state(stream: Stream, log: Log) -> None:
         raise UnreadableLog(
             log.name, f"no state that {stream.protocol} takes ({verdict.kind}: {problem})"
         )
+
+
+def is_array(log: Log) -> bool:
+    """Whether the first line of a log is an array of events; what comes once is not asked again."""
+    first = None if log.comes_once else next(log.events(), None)
+    if first is None or first.says is None or not first.data.endswith(first.says):
+        return False  # a frame ends with more than it says
+    try:
+        value = decode_json(first.says)
+    except MalformedEvent:
+        return False
+    return isinstance(value, list) and any(map(detect, value))
 
 
 def _nothing_known(protocol: str, number: int) -> str:

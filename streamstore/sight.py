@@ -36,6 +36,8 @@ class Sight:
         self._framing: str | None = None
         self._found = False  # an event
         self._other = False  # a line that is none
+        self._lines = 0  # that are not blank, or so many that there are several
+        self._feeds = False  # an LF came
         self._line = bytearray()  # the start of an unfinished one: as much of it as may be read
         self._size = 0
         self._head = b""
@@ -43,13 +45,15 @@ class Sight:
     @property
     def is_none(self) -> bool:
         """Whether something is in it and nothing of that is an event that a store takes."""
-        return not self._found and (self._other or self.skipped > 0)
+        return self._is_one_line or (not self._found and (self._other or self.skipped > 0))
 
     @property
     def kind(self) -> str:
         """What a log that is none seems to be."""
         if is_utf16(self._head):
             return "it is text in UTF-16: save it as UTF-8"
+        if self._is_one_line:
+            return "its lines end with CR alone: tr '\\r' '\\n' makes them lines"
         if self._head.removeprefix(_BOM).lstrip()[:1] in (b"{", b"["):
             return (
                 "no line of it is JSON by itself: where a value takes several lines, jq -c . "
@@ -71,6 +75,7 @@ class Sight:
 
     def look(self, data: bytes) -> None:
         """Look at more bytes, cut anywhere."""
+        self._feeds = self._feeds or b"\n" in data
         if len(self._head) < _HEAD_ROOM:
             self._head += data[: _HEAD_ROOM - len(self._head)]
         if not self._found or len(data) > self._bound:
@@ -91,6 +96,7 @@ class Sight:
         line, size = bytes(self._line), self._size
         self._line.clear()
         self._size = 0
+        self._lines += line.strip() != b""
         if self._framing is None:
             line = line.removeprefix(_BOM).lstrip()
             self._framing = framing_of(line + b"\n")
@@ -110,6 +116,12 @@ class Sight:
             elif line.strip():
                 self._found = _is_event(line)
                 self._other = self._other or not self._found
+
+    @property
+    def _is_one_line(self) -> bool:
+        """Whether it is lines of JSON for whoever ends them at a CR, which no store does."""
+        several = self._found and self._lines > 1
+        return several and self._framing == "json lines" and not self._feeds
 
     @property
     def _bound(self) -> int:

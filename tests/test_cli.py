@@ -382,6 +382,17 @@ def test_a_wrong_log_or_protocol_is_one_clear_line(
     assert re.fullmatch(f"streamstore: .*{problem}.*\n", ran.err), ran.err
 
 
+@pytest.mark.parametrize("options", ["", "--protocol native"])
+@pytest.mark.parametrize("command", ["fold", "replay", "check"])
+def test_an_array_of_events_is_told(
+    run: Callable[..., Ran], write: WriteLog, command: str, options: str
+) -> None:
+    name = write(json.dumps(answer("x")).encode())
+    ran = run(command, name, *options.split())
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.startswith(f"streamstore: {name}: an array of events: a log has each on a line")
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -652,6 +652,12 @@ JUDGED: dict[str, tuple[bytes, str, str]] = {
     "UTF-16": ('{"a": 1}\n'.encode("utf-16") * 9, r"holds no events \(it is text in UTF-16", ""),
     "UTF-16 without a mark": ('{"a": 1}\n'.encode("utf-16-be"), r".* \(it is text in UTF-16", ""),
     "zeros": (b"\0" * 9000, r"holds no events \(it is neither", ""),
+    "lines that end with CR": (
+        b'{"a": 1}\r{"a": 2}\r',
+        r"holds no events \(its lines end with CR alone",
+        "",
+    ),
+    "one that does": (b'{"a": 1}\r \r', "", ""),
     "JSON over several lines": (
         b'\xef\xbb\xbf\n[\n{\n  "a": 1\n}\n]',
         r".* \(no line of it is JSON by",
@@ -712,10 +718,21 @@ def test_without_who_is_told_a_judged_log_may_have_lines_of_any_length(tmp_path:
 
 
 @pytest.mark.parametrize("protocol", ["auto", "native"])
-def test_an_array_of_events_is_told_apart_from_a_state(tmp_path: Path, protocol: str) -> None:
-    name = write(tmp_path / "talk.json", b'[{"type": "message.opened", "messageId": "m"}]')
-    with pytest.raises(UnreadableLog, match=r"talk.json: an array of events: a log has each on a"):
-        feed_all(StreamStore(), connections([name]), protocol)
+@pytest.mark.parametrize("name", ["talk.json", "talk.jsonl"])
+@pytest.mark.parametrize("end", [b"", b"\n", b"\r\n\n"])
+def test_an_array_of_events_is_told_apart_from_a_state(
+    tmp_path: Path, protocol: str, name: str, end: bytes
+) -> None:
+    data = b'[{"type": "message.opened", "messageId": "m"}]' + end
+    path = write(tmp_path / name, data)
+    with pytest.raises(UnreadableLog, match=f"{name}: an array of events: a log has each on a"):
+        feed_all(StreamStore(), connections([path]), protocol)
+
+
+@pytest.mark.parametrize("data", [b"[1, 2]\n", b'data: [{"type": "message.opened"}]\n\n'])
+def test_other_arrays_are_none_of_events(tmp_path: Path, data: bytes) -> None:
+    with pytest.raises(UnreadableLog, match="none of its events"):
+        feed_all(StreamStore(), connections([write(tmp_path / "talk", data)]), "native")
 
 
 def test_a_state_in_another_encoding_is_told(tmp_path: Path) -> None:
