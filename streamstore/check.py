@@ -55,13 +55,13 @@ def run(
                     store=store,
                 ),
             )
-            for log in _logs(arguments, lambda line: print(_said(line), file=err))
+            for log in _logs(arguments, lambda line: _say(line, err))
         ]
     except BrokenPipeError:
         raise
     except (StreamStoreError, OSError) as error:
         strerror = error.strerror if isinstance(error, OSError) else None
-        print(_said(strerror or str(error)), file=err)
+        _say(strerror or str(error), err)
         return _WRONG
     if arguments.json:
         json = json_text([_as_json(checked, arguments.seed) for checked in found], ascii_only=True)
@@ -87,8 +87,11 @@ class _Checked:
         return any(report.outcome == "broken" for report in self.reports)
 
 
-def _said(line: str) -> str:
-    return f"streamstore: {one_line(line, 500)}"
+def _say(line: str, err: TextIO) -> None:
+    try:
+        print(f"streamstore: {one_line(line, 500)}", file=err)
+    except OSError:
+        pass  # a full disk, or nobody reads it: no reason to keep back the reports, too
 
 
 def _logs(arguments: argparse.Namespace, tell: Tell) -> Iterator[Log]:

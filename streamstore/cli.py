@@ -294,7 +294,10 @@ def _say(problem: str) -> int:
 
 def _print_error(message: str) -> None:
     _never_fail_to_encode(sys.stderr)
-    print(f"streamstore: {one_line(message, 500)}", file=sys.stderr)
+    try:
+        print(f"streamstore: {one_line(message, 500)}", file=sys.stderr)
+    except OSError:
+        pass  # a full disk, or nobody reads it: no reason to keep back the results, too
 
 
 def _writes_unicode(out: TextIO) -> bool:

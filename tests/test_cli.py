@@ -573,6 +573,32 @@ def test_a_reader_that_goes_away_is_no_error(write: WriteLog, command: str) -> N
     assert process.wait() == 141
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a file of a full disk")
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        ("fold", 0, b"Hel"),
+        ("replay", 0, b"Hel"),
+        ("check --runs 1", 0, b"kept"),
+        ("fold --nope", 2, b""),
+        ("fold /no/such/file", 2, b""),
+        ("check /no/such/file", 2, b""),
+    ],
+)
+def test_what_is_told_but_cannot_be_written_keeps_back_no_result(
+    write: WriteLog, words: str, code: int, said: bytes
+) -> None:
+    with open_log(write(b"")) as log:
+        for wire in answer("Hel", "lo"):
+            log.append(json.dumps(wire))
+    with open(log.path, "ab") as torn:
+        torn.write(b'{"position": 7')
+    command = [sys.executable, "-m", "streamstore", *words.split(), log.path]
+    with open("/dev/full", "wb") as full:
+        ran = subprocess.run(command, check=False, stdout=subprocess.PIPE, stderr=full)
+    assert ran.returncode == code and said in ran.stdout
+
+
 def test_help_and_version(run: Callable[..., Ran]) -> None:
     assert run("--help").out.startswith("usage: streamstore ")
     assert re.search(r"native,\s.*opencode", run("fold", "--help").out, re.DOTALL)

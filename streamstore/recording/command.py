@@ -315,4 +315,7 @@ def _wrong(error: StreamStoreError, err: TextIO) -> int:
 def _say(problem: str, err: TextIO) -> None:
     line = one_line(problem, 500)
     coded = line.encode(err.encoding or "utf-8", "backslashreplace")
-    print(f"streamstore: {coded.decode(err.encoding or 'utf-8')}", file=err, flush=True)
+    try:
+        print(f"streamstore: {coded.decode(err.encoding or 'utf-8')}", file=err, flush=True)
+    except OSError:
+        pass  # a full disk, or nobody reads it: the log goes on

@@ -126,7 +126,10 @@ class _interruptible:
 
 
 def _warn(said: str) -> None:
-    _print(f"streamstore: {said}", sys.stderr)
+    try:
+        _print(f"streamstore: {said}", sys.stderr)
+    except OSError:
+        pass  # a full disk, or nobody reads it: clients are served all the same
 
 
 def _print(text: str, out: TextIO) -> None:

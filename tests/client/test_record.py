@@ -39,8 +39,9 @@ from streamstore.client import (
 )
 from streamstore.feeding import connections, feed_all
 from streamstore.log import DiskError, LogLocked, Record, UnsupportedLog, open_log, read_log
+from streamstore.log.lines import HEADER
 from streamstore.recording import Recording, Standing
-from streamstore.recording.command import StatusLine, add_to, record, recording_of
+from streamstore.recording.command import StatusLine, _say, add_to, record, recording_of
 from streamstore.recording.wire import Catch, Caught
 from streamstore.sse import EventStreamParser
 
@@ -560,7 +561,7 @@ def command(
     out, err = io.StringIO(), err if err is not None else io.StringIO()
     arguments = parsed(URL, *words)
     recording = recording_of(
-        arguments, lambda line: print(line, file=err), transport=transport,
+        arguments, lambda line: _say(line, err), transport=transport,
         clock=VirtualClock(wall=WALL), chance=lambda: 0.0,
     )  # fmt: skip
     code = run(record(recording, StatusLine(err, arguments.every, width), out, err))
@@ -663,6 +664,21 @@ def test_losses_of_a_log_that_is_there_are_told(tmp_path: Path) -> None:
         assert "8 bytes of a torn last record were cut off" in err
         assert "position 2 is lost (line 3: the checksum does not fit)" in err
         assert err.count("\n") == 2
+
+
+class Unwritable(io.StringIO):
+    def write(self, text: str) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_what_cannot_be_told_is_no_reason_not_to_record(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    path.write_bytes(HEADER + b'{"positi')
+    transport = VirtualTransport(served(events(*frames(1, 4), drop=False)))
+    code, out, _ = command(transport, str(path), "--for", "1", err=Unwritable())
+    assert code == 0 and "positions 1 to 4 are safe" in out
+    path.write_bytes(b"no log")
+    assert command(transport, str(path), "--for", "1", err=Unwritable())[:2] == (2, "")
 
 
 def test_headers_and_bodies_come_from_arguments_or_files(tmp_path: Path) -> None:
