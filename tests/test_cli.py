@@ -1002,6 +1002,20 @@ def test_losses_of_a_log_are_told_on_standard_error_a_line_each(
         assert texts_of(ran.json) == ["a c d "]
 
 
+@pytest.mark.parametrize("command", ["fold", "replay", "check"])
+def test_of_a_log_that_is_lost_as_a_whole_nothing_is_advised_that_a_command_cannot_do(
+    run: Callable[..., Ran], tmp_path: Path, command: str
+) -> None:
+    path = tmp_path / "log.db"
+    with open_log(path) as log:
+        for _ in range(500):
+            log.append(b"x" * 500)
+    os.truncate(path, path.stat().st_size // 2)
+    ran = run(command, str(path))
+    assert (ran.code, ran.out) == (2, "")
+    assert re.fullmatch(r"streamstore: .*everything is lost \(.* is malformed\)\n", ran.err)
+
+
 def test_a_log_of_another_version_is_one_line(run: Callable[..., Ran], tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     path.write_bytes(seal(b'{"log": "streamstore", "version": 9') + b"\n")

@@ -43,8 +43,8 @@ class DamagedLog(LogError):
         loss: what is lost, and where.
     """
 
-    def __init__(self, path: str, loss: Loss) -> None:
-        super().__init__(f"{path}: {loss}; give `on_loss` to read what is left")
+    def __init__(self, path: str, loss: Loss, then: str = "") -> None:
+        super().__init__(f"{path}: {loss}{then and f'; {then}'}")
         self.loss = loss
 
 

@@ -66,7 +66,7 @@ class LogReader(ABC):
                     yield item
             elif item.before is None or item.before > after + 1 or not after:
                 if on_loss is None:
-                    raise DamagedLog(self.path, item)
+                    raise DamagedLog(self.path, item, "give `on_loss` to read what is left")
                 on_loss(item)
 
     def position_of(self, event_id: str) -> int | None:
