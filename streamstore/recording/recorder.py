@@ -164,7 +164,7 @@ class Recording:
             let_go=self._let_go,
             blind=self._tap.blind,
             skipped=self._tap.skipped,
-            position=0 if log is None else log.position,
+            position=0 if log is None else max(log.position, self._tap.position),
             durable_position=0 if log is None else log.durable_position,
         )
         return self.standing
@@ -308,6 +308,7 @@ class _Tap:
         self.connections = 0
         self.events = 0
         self.size = 0
+        self.position = 0  # of the last record that it wrote, also where a log took that back
         self.last_id = ""
         self.full = False
         self.on_full: Callable[[], object] = lambda: None
@@ -338,7 +339,7 @@ class _Tap:
         now = max(0, int(self._clock.wall()))
         for event in self._catch.feed(data):
             try:
-                log.append(
+                self.position = log.append(
                     event.data,
                     time_ms=now,
                     event_id=event.event_id,

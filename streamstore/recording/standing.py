@@ -34,7 +34,7 @@ class Standing:
         let_go: sessions of which only the log knows any more, so that the memory has a bound.
         blind: why nobody knows of gaps: no protocol was recognised, say; "" where it is known.
         skipped: events that were too long for a log.
-        position: of the last record of the log.
+        position: of the last record that was written, which a log that failed may have lost.
         durable_position: of the last one that would survive a loss of power.
     """
 
@@ -93,8 +93,9 @@ class Standing:
         count = _count(max(0, kept), "event")
         troubles = ", ".join(self._troubles())
         waited = f"; waiting at its end: {self.waited_for}" if self.waited_for else ""
+        size = "" if lost else f" ({_size(self.size)})"  # how much of it was lost nobody knows
         return _ascii(
-            f"{path}: {count} ({_size(self.size)}) of {_count(self.connections, 'connection')} in "
+            f"{path}: {count}{size} of {_count(self.connections, 'connection')} in "
             f"{_duration(self.ms)}, {troubles}; {safe}{waited}"
         )
 

@@ -40,6 +40,7 @@ from streamstore.client import (
 from streamstore.feeding import connections, feed_all
 from streamstore.log import DiskError, LogLocked, Record, UnsupportedLog, open_log, read_log
 from streamstore.log.lines import HEADER
+from streamstore.log.sqlite import SqliteLog
 from streamstore.recording import Recording, Standing
 from streamstore.recording.command import StatusLine, _say, add_to, record, recording_of
 from streamstore.recording.wire import Catch, Caught
@@ -642,6 +643,30 @@ def test_a_full_disk_is_one_line_on_standard_error(
         "positions up to 3 are safe\n"
     )
     assert "3 events" in out and "positions 1 to 3 are safe" in out
+
+
+@pytest.mark.parametrize(("syncs", "safe"), [(0, "nothing new"), (1, "positions 1 to 3 are safe")])
+def test_of_a_full_disk_the_summary_has_what_is_safe_where_the_rest_is_taken_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, syncs: int, safe: str
+) -> None:
+    """SQLite takes back what was not committed, so that its last position falls."""
+    real, left = SqliteLog._sync, [syncs]
+
+    def sync(log: SqliteLog) -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            raise DiskError(f"{log.path}: cannot write it: database or disk is full")
+        real(log)
+
+    monkeypatch.setattr(SqliteLog, "_sync", sync)
+    path = str(tmp_path / "log.sqlite")
+    body = [piece for f in frames(1, 9) for piece in (f, 400)]
+    code, out, err = command(VirtualTransport(served(events(*body, drop=False))), path)
+    kept = 3 if syncs else 0
+    assert code == 2 and f"positions up to {kept} are safe" in err
+    assert out.startswith(f"{path}: {kept} events of 1 connection in ") and f"; {safe}\n" in out
+    with read_log(path) as log:
+        assert len(list(log.read())) == kept
 
 
 def test_a_server_that_refuses_is_one_line_and_no_summary(tmp_path: Path) -> None:
