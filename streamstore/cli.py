@@ -18,11 +18,13 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any, NoReturn, TextIO
 
 from .adapters.base import Context
 from .errors import StreamStoreError
 from .feeding import connections, feed_all, feed_bytes
+from .interrupting import interruptible
 from .model import SEQUENCINGS
 from .pipeline import StreamStore
 from .protocols import adapter_named, adapters
@@ -93,15 +95,16 @@ def _replay(arguments: argparse.Namespace) -> int:
     on_terminal = sys.stdout.isatty()
     console = _console() if on_terminal else None
     view: View = PlainView(sys.stdout) if console is None else LiveView(console)
-    replay(
-        connections(arguments.logs, _print_error),
-        view,
-        protocol=arguments.protocol,
-        sequencing=arguments.sequencing,
-        session_id=arguments.session,
-        speed=arguments.speed or (AS_RECORDED if on_terminal else AT_ONCE),
-        tell=_print_error,
-    )
+    with nullcontext() if console is None else interruptible():  # or its cursor stays hidden
+        replay(
+            connections(arguments.logs, _print_error),
+            view,
+            protocol=arguments.protocol,
+            sequencing=arguments.sequencing,
+            session_id=arguments.session,
+            speed=arguments.speed or (AS_RECORDED if on_terminal else AT_ONCE),
+            tell=_print_error,
+        )
     return 0
 
 

@@ -9,6 +9,7 @@ import math
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 import warnings
@@ -555,6 +556,41 @@ def test_interrupting_says_nothing(
         monkeypatch.setattr(module, "feed_all", interrupt)
     ran = run(command, write(answer("x")))
     assert (ran.code, ran.err) == (130, "")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a terminal of a program")
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM", "SIGHUP"])
+@pytest.mark.parametrize(
+    ("command", "taken", "given_back"),
+    [
+        ("replay --speed 0.001", b" events", b"\x1b[?25h"),  # drawn with a hidden cursor
+        ("watch --speed 0.001", b"\x1b[?1049h", b"\x1b[?1049l"),
+    ],
+)
+def test_a_signal_that_ends_a_command_leaves_the_terminal_as_it_was(
+    write: WriteLog, command: str, taken: bytes, given_back: bytes, number: str
+) -> None:
+    import pty
+
+    ours, theirs = pty.openpty()
+    words = [sys.executable, "-m", "streamstore", *command.split(), write(answer("Hel", "lo"))]
+    process = subprocess.Popen(
+        words, stdin=theirs, stdout=theirs, stderr=theirs, env={**os.environ, "TERM": "xterm"}
+    )
+    os.close(theirs)
+    shown = b""
+    try:
+        while taken not in shown:
+            shown += os.read(ours, 65_536)
+        process.send_signal(getattr(signal, number))
+        while piece := os.read(ours, 65_536):
+            shown += piece
+    except OSError:
+        pass  # its end, on Linux
+    finally:
+        os.close(ours)
+    assert process.wait() == (130 if command.startswith("replay") else 0)
+    assert given_back in shown[shown.index(taken) :] and b"Traceback" not in shown
 
 
 @pytest.mark.parametrize("command", ["fold", "replay"])

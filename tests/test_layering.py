@@ -61,6 +61,7 @@ ROWS = (
         pure=True,
     ),
     Row("what a terminal may be shown", "terminal", pure=True),
+    Row("signals that end a command", "interrupting"),
     Row("the adapters by name", "adapters protocols"),
     Row("change sets to await", "iterating"),
     Row("files: logs and saved states", "log.*", family=True),

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import argparse
 import math
-import signal
 import sys
 import threading
 from typing import Any, TextIO
 
+from ..interrupting import interruptible
 from ..terminal import one_line
 
 _LOGS = """\
@@ -89,7 +89,7 @@ def run(arguments: argparse.Namespace) -> int:
             every=arguments.every,
             stall_ms=arguments.stall * 1000,
         )
-    with _interruptible():
+    with interruptible():
         try:
             with serving(
                 arguments.logs,
@@ -110,19 +110,6 @@ def run(arguments: argparse.Namespace) -> int:
         except KeyboardInterrupt:
             pass
     return 0
-
-
-class _interruptible:
-    """While it is entered, a request to terminate is an interrupt; in the main thread alone."""
-
-    def __enter__(self) -> None:
-        self._before: Any = None
-        if threading.current_thread() is threading.main_thread():
-            self._before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-
-    def __exit__(self, *_: object) -> None:
-        if self._before is not None:
-            signal.signal(signal.SIGTERM, self._before)
 
 
 def _warn(said: str) -> None:

@@ -6,6 +6,7 @@ Knows arguments and the terminal. Nothing heavy is imported before it runs.
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -90,11 +91,29 @@ def run(arguments: argparse.Namespace) -> int:
         CallerError: no terminal, no such log or protocol, or an extra is not installed.
         UnreadableLog: the log cannot be read, or holds no event.
     """
+    import asyncio
+
     app = application_for(arguments)
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise CallerError("watch needs a terminal; for a pipe there is: streamstore replay LOG")
-    app.run()
+    asyncio.run(_until_ended(app))
     return app.return_code or 0
+
+
+async def _until_ended(app: Any) -> None:
+    """Run it until somebody quits, or a signal asks for that: the terminal is put back first."""
+    import asyncio
+
+    loop = asyncio.get_running_loop()
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is None or signal.getsignal(number) == signal.SIG_IGN:
+            continue  # which `nohup` has ignored
+        try:
+            loop.add_signal_handler(number, app.exit)
+        except (NotImplementedError, RuntimeError, ValueError):
+            break  # not this system, or not the main thread: Ctrl-C interrupts
+    await app.run_async()
 
 
 def application_for(arguments: argparse.Namespace) -> Any:
