@@ -24,6 +24,8 @@ from .transport import Clock
 _STORING_MS = 30_000
 #: Prompts of which nothing has said yet what became of them; of more, the oldest are forgotten.
 _SENT = 1_000
+#: Reads that are asked for because of one prompt: the server may have been at work yet.
+_ASKS = 3
 
 
 @attrs.define(eq=False)
@@ -33,7 +35,7 @@ class _Sent:
     Attributes:
         error: the session's latest one before it was sent.
         worked: the session did something since.
-        asked: a read was asked for since it last did.
+        asked: a read was asked for since it last did; `asks`: how often at all.
     """
 
     session_id: str
@@ -41,6 +43,7 @@ class _Sent:
     answered_ms: float
     worked: bool = False
     asked: bool = False
+    asks: int = 0
 
 
 class SentPrompts:
@@ -55,6 +58,7 @@ class SentPrompts:
         self._clock = clock
         self._read = read
         self._sent: dict[str, _Sent] = {}  # by message id
+        self._closed = False
         # By session those that an error may still be said of, and what hears of the session.
         self._watched: dict[str, tuple[Subscription, dict[str, _Sent]]] = {}
 
@@ -67,6 +71,8 @@ class SentPrompts:
         if len(self._sent) > _SENT:
             oldest = next(iter(self._sent))
             self._unwatch(self._sent.pop(oldest).session_id, oldest)
+        if self._closed:
+            return
         if session_id not in self._watched:
             try:
                 heard = self._store.subscribe(lambda changes: self._look(session_id), session_id)
@@ -100,6 +106,7 @@ class SentPrompts:
 
     def close(self) -> None:
         """Ask for no read any more."""
+        self._closed = True
         for heard, _ in self._watched.values():
             heard.close()
         self._watched.clear()
@@ -122,7 +129,10 @@ class SentPrompts:
                 continue
             message = self._store.message(session_id, message_id)
             if self._failed(sent):
-                asks = asks or not sent.asked
+                # A read says nothing of it where the program does not follow the session.
+                if not sent.asked and sent.asks < _ASKS:
+                    asks = True
+                    sent.asks += 1
                 sent.asked = True
             elif sent.worked and (message is None or not message.local):
                 self._unwatch(session_id, message_id)

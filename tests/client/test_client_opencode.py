@@ -835,6 +835,32 @@ def test_what_becomes_of_a_prompt_is_not_looked_at_for_ever() -> None:
     run(main())
 
 
+def test_a_failed_prompt_in_a_session_that_is_not_followed_asks_for_few_reads() -> None:
+    async def main() -> None:
+        server = OpencodeServer(Random(1))
+        server.publish(created("ses_1"))
+        store = StreamStore()
+        client = client_of(server, store, follow=lambda info: False)
+        async with client:
+            await asyncio.sleep(2)
+            await client.prompt("ses_1", "hi")
+            server.publish(failure("ses_1"))
+            await asyncio.sleep(5)
+            for _ in range(20):
+                server.publish(status("ses_1", "busy"))
+                await asyncio.sleep(3)
+                server.publish(status("ses_1", "idle"))
+                await asyncio.sleep(3)
+            assert server.reads.count("/session/status") <= 4
+
+            sending = asyncio.create_task(client.prompt("ses_1", "again"))
+            await asyncio.sleep(0)
+        await sending
+        assert not client._prompts._watched
+
+    run(main())
+
+
 @pytest.mark.parametrize("live", [True, False])
 def test_a_part_that_the_server_did_not_store_is_taken_back_by_a_read(live: bool) -> None:
     async def main() -> None:
