@@ -142,8 +142,9 @@ def feed_all(
     names: list[str] = []
     anything = False
     for _, of_file in groupby(arriving(recording, tell), file_of):
-        number, usable = 0, False
+        number, usable, log = 0, False, None
         for connection in of_file:
+            log = connection.log
             stream = store.open(protocol, sequencing=sequencing, policy=policy)
             before = _verdicts(store)
             with warnings.catch_warnings():
@@ -154,9 +155,9 @@ def feed_all(
             number += sum(brought.values())
             usable = usable or any(n for kind, n in brought.items() if kind not in _UNUSABLE)
             protocol = stream.protocol or protocol
-            names.append(connection.name if connection.log is None else connection.log.name)
+            names.append(connection.name if log is None else log.name)
         if number and not usable:
-            array = connection.log is not None and is_array(connection.log)
+            array = log is not None and is_array(log)
             raise UnreadableLog(names[-1], ARRAY if array else _nothing_known(protocol, number))
         if store.counts["verdicts"].get(f"refused:{MISSING_EXTRA}"):
             raise MissingExtra(f"{names[-1]}: {MISSING}")
