@@ -32,6 +32,13 @@ from streamstore.cli import main
 CASES = [(protocol, name) for protocol in PROTOCOLS for name in folders(protocol)]
 
 
+def left_out(log: Path) -> list[str]:
+    """What the command says of a log whose last event lacks its blank line."""
+    rest = log.read_bytes().replace(b"\r\n", b"\n").rpartition(b"\n\n")[2]
+    cut = rest.startswith((b"event:", b"data:"))
+    return [f"streamstore: {log}: its last event breaks off and is left out"] if cut else []
+
+
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize(
     ("protocol", "name"), CASES, ids=[f"{protocol}-{name}" for protocol, name in CASES]
@@ -46,7 +53,8 @@ def test_what_fold_prints_is_what_the_official_client_made(
     strict = ["--strict"] if policy == "strict" else []
     assert main(["fold", *names, "--protocol", protocol, "--as", protocol, *strict]) == 0
     printed, complained = capsys.readouterr()
-    assert (json.loads(printed), complained) == (ours, "")
+    assert json.loads(printed) == ours
+    assert complained.splitlines() == [told for name in names for told in left_out(Path(name))]
     assert differing(claims(case, policy, store, ours)) == known(case, policy)
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import attrs
 import pytest
 import recordings
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from recordings import Case, folders, kept, plain_json
 
@@ -1528,6 +1528,7 @@ def test_any_json_is_decoded_malformed_or_unknown(wire: Any) -> None:
 
 
 @given(st.lists(mutated(), min_size=1, max_size=12), st.booleans())
+@example([{"type": "text-delta", "id": "0", "delta": "of no part"}], True)
 def test_recorded_chunks_with_anything_in_them_are_decoded_malformed_or_unknown(
     wires: list[Any], strict: bool
 ) -> None:

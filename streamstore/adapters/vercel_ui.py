@@ -391,8 +391,10 @@ class VercelUIAdapter:
                 early["chunks"].append(thaw(wire))
             return ()
         if early is None and "message" not in own and not own.get("target"):
-            shared = self._shared()
-            early = {"last": shared["last"], "since": shared["writers"], "chunks": [], "parts": []}
+            # What is refused below leaves no trace, a memory of the session neither.
+            shared = self._context.shared.get(self._context.session_id) or {}
+            last, since = shared.get("last"), shared.get("writers", 0)
+            early = {"last": last, "since": since, "chunks": [], "parts": []}
         alone = name in _WHOLE or name in ("data-", "start-step", "finish-step")
         memory = self._look()
         first = 0 if memory is None else memory["next"]
