@@ -260,7 +260,10 @@ class Coalescer:
             row.rest()
             fresh, message = row.fresh, row.message
             cell = row.cell if row.fresh_field == "text" else row.fresh_cell
-            text = "".join(fresh)
+            try:
+                text = "".join(fresh)
+            except TypeError:
+                text = row.only_text()
             edit: Edit | None
             # In a window the fresh ones belong to its last seqs, unless some came without one.
             aside = row.seqs and len(row.ops) + len(fresh) != len(row.seqs)

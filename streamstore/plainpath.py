@@ -412,8 +412,8 @@ def _put_looks(shape: ShortShape, reading: _Reading) -> None:
         size, kept = reading.kept(f"len({holder})"), reading.kept(others)
         reading.unless(f"len({holder}) != {size}")
         reading.unless(f"{others} != {kept}", f"{size} != 1")
-    reading.looks.append(f"text = {reading.at(shape.text)}")
-    reading.unless("type(text) is not str")
+    # What does not add to a string raises, as in `hotpath`.
+    reading.looks.append(f'text = "" + {reading.at(shape.text)}')
     if shape.text_needed:
         reading.unless("not text")
 

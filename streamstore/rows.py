@@ -225,7 +225,10 @@ class BlockRow(Marks):
         fresh = self.fresh
         number = len(fresh)
         if number:
-            text = fresh[0] if number == 1 else "".join(fresh)
+            try:
+                text = "".join(fresh)
+            except TypeError:
+                text = self.only_text()
             if not self.seqs:
                 self.fresh_cell.append(text)
             elif len(self.ops) < len(self.seqs):
@@ -235,6 +238,14 @@ class BlockRow(Marks):
                 self.append_alone(self.fresh_field, text)
             self.leave_fresh()
         return number
+
+    def only_text(self) -> str:
+        """The fresh deltas, joined, where some are no strings: these become empty, for good.
+
+        The doors take in what adds to a string. No JSON does but a string, an array of NumPy's may.
+        """
+        self.fresh[:] = [text if isinstance(text, str) else "" for text in self.fresh]
+        return "".join(self.fresh)
 
     def enter_window(self, window: int) -> None:
         """Give the fresh deltas, whose text is in the cell, their places in the window."""

@@ -432,6 +432,56 @@ def test_what_is_one_more_and_no_integer_is_no_seq(
     assert "x" not in (bench.text() or "")
 
 
+@pytest.mark.parametrize("other", [None, True, 7, 1.5, [], ["x"], {}])
+@pytest.mark.parametrize("many", [False, True])
+@pytest.mark.parametrize("sequencing", SEQUENCINGS)
+def test_what_is_no_text_within_a_run_is_malformed(sequencing: Any, many: bool, other: Any) -> None:
+    bench = Bench(sequencing)
+    seqs = [None] * 9 if sequencing == "none" else range(1, 10)
+    wires = [delta("a", seq) for seq in seqs]
+    wires.insert(5, {**wires[5], "text": other})
+    if many:
+        ((at, verdict),) = bench.stream.ingest_many(wires)
+        assert (at, verdict.kind, verdict.reason) == (5, "malformed", "text")
+    else:
+        kinds = [bench.stream.ingest(wire).kind for wire in wires]
+        assert kinds == ["accepted"] * 5 + ["malformed"] + ["accepted"] * 4
+    assert bench.text() == "a" * 9
+
+
+class Adding:
+    """What adds to a string and is none, as an array of strings may be; no JSON holds it."""
+
+    def __radd__(self, other: str) -> Adding:
+        return self
+
+
+@pytest.mark.parametrize("every", [1, 2, 7])
+@pytest.mark.parametrize("many", [False, True])
+@pytest.mark.parametrize("sequencing", SEQUENCINGS)
+def test_what_adds_to_a_string_and_is_none_harms_no_text(
+    sequencing: Any, many: bool, every: int
+) -> None:
+    bench = Bench(sequencing)
+    bench.delta(None if sequencing == "none" else 1, "a")
+    odd: list[Any] = ["b", "c", Adding(), "d", Adding(), "e", "f"]
+    wires = [
+        delta(text, None if sequencing == "none" else seq)
+        for seq, text in enumerate([*odd, "g" * 600], 2)
+    ]
+    for start in range(0, len(wires), every):
+        if many:
+            bench.stream.ingest_many(wires[start : start + every])
+        else:
+            for wire in wires[start : start + every]:
+                bench.stream.ingest(wire)
+        bench.store.flush()
+    bench.store.save()
+    bench.delta(None if sequencing == "none" else 2 + len(wires), "h")
+    bench.store.flush()
+    assert bench.text() == "abcdef" + "g" * 600 + "h"
+
+
 @pytest.mark.parametrize("before", [0, 600, 1023, 1024, 3000])
 @pytest.mark.parametrize("sequencing", SEQUENCINGS)
 def test_no_more_wait_in_single_pieces_than_there_is_room_for(sequencing: Any, before: int) -> None:
