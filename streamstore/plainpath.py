@@ -326,6 +326,8 @@ def _compiled(
     scope: dict[str, Any] = {
         "ACCEPTED": ACCEPTED,
         "NOTHING": object(),
+        "ONE": 1,
+        "MINUS_ONE": -1,
         "one_by_one": one_by_one,
     }
     exec(compile(_filled(_MODULE, parts), f"<short way, {shape.text}>", "exec"), scope)
@@ -435,13 +437,16 @@ def _put_count(path: Path, reading: _Reading, parts: dict[str, str], counted: bo
         "ends, base, step, top = counter.ends, counter.base, counter.step, counter.top\n"
         f"top = min(top, ({MAX_NUMBER} - base) // step + 1)"
     )
-    reading.looks.append(f"number = {reading.at(path)}\nif number.__class__ is not int:\n    break")
+    # As in `hotpath`, what is one more by the object 1 is an integer: it is not the first one, as
+    # `plain` took in some before, so that `true` is not one more, either.
+    number = reading.at(path)
     # Else the number is the row's last one: `ingest` just took it.
     parts["no_run"] += " or ends[-1] + len(wires) >= top"
-    parts["one_count"] = "if number - ends[-1] != 1 or number >= top:\n    break\n"
-    parts["many_begin"] = "latest = ends[-1]"
-    parts["many_count"] = "if number - latest != 1:\n    break\nlatest = number"
-    parts["many_begin"] += "\nwaiting = len(own)"
+    parts["one_count"] = (
+        f"number = {number}\nif number - ends[-1] is not ONE or number >= top:\n    break\n"
+    )
+    parts["many_begin"] = "latest = ends[-1]\nwaiting = len(own)"
+    parts["many_count"] = f"if latest - (latest := {number}) is not MINUS_ONE:\n    break"
     parts["many_end"] = "ran = len(own) - waiting\nends[-1] += ran"
     if counted:
         parts["one_count"] += (

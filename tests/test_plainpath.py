@@ -586,6 +586,38 @@ def test_a_number_that_is_too_large_is_for_plain(counted: bool, many: bool) -> N
     assert row.seqs == (list(range(1, 9)) if counted else [])
 
 
+@pytest.mark.parametrize("other", [True, 8.0, "8", None])
+@pytest.mark.parametrize("many", [False, True])
+@pytest.mark.parametrize("counted", [False, True])
+def test_what_is_one_more_and_no_integer_is_for_plain(
+    counted: bool, many: bool, other: Any
+) -> None:
+    held, hot, asked = Held(), HotTable(), []
+    key = PartKey("s", "m", 0)
+    row = hot[key] = _row()
+    row.room = 100
+
+    def plain(wire: Any) -> Any:
+        asked.append(wire["n"])
+        if type(wire["n"]) is not int:
+            return None
+        held.ends[-1] = wire["n"]
+        return (key, wire["delta"], wire["n"])
+
+    made = _compiled(SHAPE, counted)
+    ingest, ingest_many, taken = made(SHAPE, held, hot, None, None, lambda wire: ACCEPTED, plain)
+    numbers = [1, 2, 3, 4, 5, 6, 7, other, 8, 9]
+    wires = [{"type": "t", "n": number, "delta": "x"} for number in numbers]
+    if many:
+        ingest_many(wires)
+    else:
+        for wire in wires:
+            ingest(wire)
+    assert asked == [1, 2, 3, 4, other, 8, 9]  # from 5 on it was not asked
+    assert held.ends == [9] and taken() == 9
+    assert row.seqs == (list(range(1, 10)) if counted else [])
+
+
 def test_a_row_that_two_streams_feed_counts_for_each_of_them() -> None:
     """A stream of either short way that shares a row with one whose deltas count themselves."""
     store = StreamStore("native", ticks="manual")
