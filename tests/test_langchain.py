@@ -1812,6 +1812,135 @@ def test_the_events_of_models_and_tools_that_run(protocol: str | None) -> None:
     assert strange.detail == "data.chunk: must be a JSON object (dict), not date"
 
 
+# --- a node that is run again ---------------------------------------------------------------------
+
+LAST = {"chunk_position": "last"}
+
+
+def said_in(task: str, text: str, id: str, **members: Any) -> Wire:
+    """A chunk as a graph streams it with `messages`."""
+    scope, _, _ = task.rpartition("|")
+    metadata = {"langgraph_node": "n", "langgraph_checkpoint_ns": task}
+    data = [chunk(text, id=id, **members), metadata]
+    return {"event": f"messages|{scope}" if scope else "messages", "data": data}
+
+
+def state_of(mode: str, *said: tuple[str, str], scope: str = "") -> Wire:
+    messages = [{"type": "ai", "content": text, "id": id} for text, id in said]
+    data: Wire = {"messages": messages}
+    return {
+        "event": f"{mode}|{scope}" if scope else mode,
+        "data": {"n": data} if mode == "updates" else data,
+    }
+
+
+@pytest.mark.parametrize("mode", ["updates", "values"])
+@pytest.mark.parametrize("provided", [False, True])
+@pytest.mark.parametrize("scope", ["", "sub:1"])
+def test_what_a_failed_attempt_left_is_taken_back_when_the_graph_has_the_answer(
+    mode: str, provided: bool, scope: str
+) -> None:
+    store, stream = opened(ticks="each")
+    task = f"{scope}|n:2" if scope else "n:2"
+    for attempt, text in (("1", "Hel"), ("2", "He"), ("3", "Hello")):
+        for place, letter in enumerate(text):
+            id = f"msg_{attempt}" if provided and place == 0 else f"lc_run--{attempt}"
+            stream.ingest(said_in(task, letter, id))
+    stream.ingest(said_in(task, "", "lc_run--3", **LAST))
+    assert texts(store) == [["Hel"], ["He"], ["Hello"]]  # two models at once look the same
+    # Of another task that runs, and of the same answer.
+    stream.ingest(said_in("n:3", "Oth", "lc_run--4"))
+    for _ in range(2):
+        stream.ingest(state_of(mode, ("Hello", "lc_run--3"), scope=scope))
+        assert texts(store) == [["Hello"], ["Oth"]]
+    stream.ingest(said_in("n:3", "er", "lc_run--4"))
+    assert texts(store) == [["Hello"], ["Other"]]
+
+
+def test_what_failed_below_a_node_that_is_run_again_is_taken_back_by_what_is_above() -> None:
+    store, stream = opened()
+    below = "sub:1|n:1"
+    again = "sub:1|1|n:5"  # the graph below is run once more, with tasks of its own
+    stream.ingest(said_in(below, "Hel", "lc_run--1"))
+    stream.ingest(said_in("sub:2|n:1", "Oth", "lc_run--3"))
+    stream.ingest_many(
+        [said_in(again, "Hello", "lc_run--2"), said_in(again, "", "lc_run--2", **LAST)]
+    )
+    answer = ("Hello", "lc_run--2")
+    stream.ingest(state_of("updates", answer, scope="sub:1|1"))
+    assert texts(store) == [["Hel"], ["Oth"], ["Hello"]]
+    stream.ingest(state_of("updates", answer))
+    assert texts(store) == [["Oth"], ["Hello"]]
+
+
+def test_what_may_be_no_failed_attempt_stays() -> None:
+    answer = [said_in("n:1", "Hello", "lc_run--2"), said_in("n:1", "", "lc_run--2", **LAST)]
+    has = state_of("updates", ("Hello", "lc_run--2"))
+    # Broken off by the node, which keeps it.
+    store = fed(
+        said_in("n:1", "End", "lc_run--1"),
+        *answer,
+        state_of("updates", ("End", "lc_run--1"), ("Hello", "lc_run--2")),
+    )
+    assert texts(store) == [["End"], ["Hello"]]
+    # Of a model whose answer the state does not hold; of one that goes on behind the other's end.
+    ended = [said_in("n:1", "Fine", "lc_run--1"), said_in("n:1", "", "lc_run--1", **LAST)]
+    assert texts(fed(*ended, *answer, has)) == [["Fine"], ["Hello"]]
+    assert texts(fed(ended[0], *answer, ended[1], has)) == [["Fine"], ["Hello"]]
+    # Behind the answer; in a graph whose package does not say where an answer ends.
+    assert texts(fed(*answer, ended[0], has)) == [["Hello"], ["Fine"]]
+    assert texts(fed(ended[0], answer[0], has)) == [["Fine"], ["Hello"]]
+    # In a chunk that says nothing of its task; by a state that is refused.
+    assert texts(fed(chunk("Fine", id="lc_run--1"), *answer, has)) == [["Fine"], ["Hello"]]
+    has["data"]["m"] = {"messages": [{"type": 1}]}
+    assert texts(fed(ended[0], *answer, has)) == [["Fine"], ["Hello"]]
+
+
+def test_a_failed_attempt_is_known_on_the_next_stream() -> None:
+    store, stream = opened()
+    stream.ingest(said_in("n:1", "Hel", "lc_run--1"))
+    store.flush()
+    store = StreamStore.load(json.loads(json.dumps(store.save())))
+    stream = store.open(PROTOCOL, session_id="s")
+    stream.ingest_many(
+        [said_in("n:1", "Hello", "lc_run--2"), said_in("n:1", "", "lc_run--2", **LAST)]
+    )
+    stream.ingest(state_of("values", ("Hello", "lc_run--2")))
+    assert texts(store) == [["Hello"]]
+
+
+def test_a_node_that_starts_again_takes_back_what_it_said() -> None:
+    node = {"tags": ["graph:step:1"]}
+    ended = {"type": "ai", "content": "One", "id": "lc_run--1"}
+    result = {"type": "tool", "content": "r", "tool_call_id": "c1"}
+    attempt = [
+        traced("on_chain_start", {"input": {}}, "n:1") | node,
+        traced("on_chat_model_stream", {"chunk": chunk("On", id="lc_run--1")}, "n:1"),
+        traced("on_chat_model_end", {"output": ended}, "n:1"),
+        traced("on_tool_end", {"output": result}, "n:1"),
+        # A chain in the node is not the node, and a task of a graph below it is run for itself.
+        traced("on_chain_start", {"input": {}}, "n:1") | {"tags": ["seq:step:1"]},
+        traced("on_chain_start", {"input": {}}, "n:1|b:1") | node,
+        traced(
+            "on_chat_model_end", {"output": {**ended, "content": "Below", "id": "b"}}, "n:1|b:1"
+        ),
+        traced("on_chain_start", {"input": {}}, "n:1|c:1") | node,
+        traced("on_chat_model_stream", {"chunk": chunk("Brok", id="c")}, "n:1|c:1"),
+    ]
+    store, stream = opened(ticks="each")
+    stream.ingest(traced("on_chat_model_stream", {"chunk": chunk("Other", id="o")}, "n:11"))
+    for _ in range(2):
+        stream.ingest_many(attempt[:4])
+        assert [each for each in texts(store) if each != ["Below"]] == [["Other"], ["One"], ["r"]]
+        stream.ingest_many(attempt[4:])
+        assert sorted(texts(store)) == [["Below"], ["Brok"], ["One"], ["Other"], ["r"]]
+    stream.ingest(attempt[0])
+    assert texts(store) == [["Other"], ["Below"]]  # a graph below may go on where it was
+    for tags in (None, "graph:step:1", [1], []):
+        stream.ingest(traced("on_chain_start", {"input": {}}, "n:11") | {"tags": tags})
+    assert texts(store) == [["Other"], ["Below"]]
+
+
 # --- the agent protocol ---------------------------------------------------------------------------
 
 

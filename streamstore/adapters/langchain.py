@@ -14,6 +14,10 @@
 - Resume: an event stream resumes at its last id, the agent protocol at `since`; a new stream goes
   on with the messages it finds. A replay of chunks from the start cannot be told from a resume and
   doubles its text, until the graph's `values` or `messages/complete` says what it is.
+- A node that failed and is run again streams its answer again, in the namespace of the same task.
+  What the failed attempt left is removed by the next `updates` or `values` that has the answer, of
+  `astream_events` as the node starts again; `messages` alone do not tell it. An answer that had
+  ended before the attempt failed stays; of `astream_events`, one from a graph below the node.
 - Snapshots: none to merge. A message that comes whole (any that is no chunk, and what a state, an
   update, `messages/partial` or `messages/complete` has) takes the place of what was streamed for it
   (a rewrite that shows nothing where nothing differs).
@@ -501,9 +505,7 @@ class LangChainAdapter:
 
     def _list(self, values: list[Any], scope: str) -> Sequence[Event]:
         if len(values) == 2 and isinstance(values[1], dict) and _is_metadata(values[1]):
-            message = message_of(values[0], "0")
-            # Of nodes that run side by side in one graph, the metadata alone tells which it is.
-            return self._take([message], _scope_of(values[1]) or scope, final=True)
+            return self._in_task([message_of(values[0], "0")], values[1], scope)
         found = [message_of(value, str(place)) for place, value in enumerate(values)]
         return self._take(found, scope, final=True)
 
@@ -552,7 +554,9 @@ class LangChainAdapter:
             found = [
                 message_of(value, f"data.messages.{place}") for place, value in enumerate(messages)
             ]
+            failed = self._of_failed(scope, found)
             events += self._take(found, scope, final=True, whole=True, name=self._placed)
+            events += self._removed_all(failed)
             if not scope:
                 events += [*self._left_out(found), *self._in_order()]
         events += self._interrupted(rest.get(_INTERRUPT))
@@ -568,7 +572,7 @@ class LangChainAdapter:
         kept = frozenset(held)
         gone = [name for name in self._own.get("held", ()) if name not in kept]
         self._own["held"] = held[-_HELD:]
-        return [event for name in gone for event in self._removed({"id": name})]
+        return self._removed_all(gone)
 
     def _in_order(self) -> list[Event]:
         """Has the messages of the state stand as it has them: they share their places out anew."""
@@ -651,7 +655,9 @@ class LangChainAdapter:
                 for place, value in enumerate(messages if isinstance(messages, list) else ()):
                     found.append(message_of(value, f"{at}.messages.{place}"))
         asked = self._interrupted(data.get(_INTERRUPT))  # first: it may be malformed
-        return [*self._take(found, scope, final=True, whole=True, name=self._ahead), *asked]
+        failed = self._of_failed(scope, found)
+        events = self._take(found, scope, final=True, whole=True, name=self._ahead)
+        return [*events, *self._removed_all(failed), *asked]
 
     def _interrupted(self, interrupts: Any) -> list[Event]:
         """What a graph waits for; one below it says it as well, under the same id."""
@@ -701,22 +707,77 @@ class LangChainAdapter:
     def _called_back(self, event: str, wire: Members) -> Sequence[Event]:
         """What `astream_events` says of the models and tools that run; a chain around them brings
         nothing that these did not."""
-        data, scope = an_object(wire, "data"), _scope_of(wire.get("metadata"))
+        data, metadata = an_object(wire, "data"), wire.get("metadata")
         if event == "on_chat_model_stream":
-            return self._take([message_of(data.get("chunk"), "data.chunk")], scope, final=True)
+            return self._in_task([message_of(data.get("chunk"), "data.chunk")], metadata, "")
         if event == "on_chat_model_end":
             found = [message_of(data.get("output"), "data.output")]
-            return self._take(found, scope, final=True, whole=True)
+            return self._in_task(found, metadata, "", whole=True)
         output = data.get("output")
         if event == "on_tool_end" and isinstance(output, dict) and output.get("type") == "tool":
             found = [message_of(output, "data.output")]
-            return self._take(found, scope, final=True, whole=True, name=self._ahead)
+            return self._in_task(found, metadata, "", whole=True, name=self._ahead)
+        if event == "on_chain_start" and _is_node(wire.get("tags")):
+            return self._begun_again(_scope_of(metadata))
         if wire.get("parent_ids") == []:
             if event == "on_chain_start":
                 return (SessionStatus(session_id=self._session, status="busy"),)
             if event == "on_chain_end":
                 return self._idle()
         return ()
+
+    # -- attempts of a node --------------------------------------------------------------------
+
+    def _in_task(
+        self,
+        messages: list[Members],
+        metadata: Any,
+        below: str,
+        whole: bool = False,
+        name: Callable[[list[Members], str], None] | None = None,
+    ) -> list[Event]:
+        """A message of a graph's node, remembered as one of its task: the namespace in the metadata
+        is that of the task, which all attempts at it share. Of nodes that run side by side in one
+        graph, it alone tells which it is."""
+        task = _scope_of(metadata)
+        return self._take(messages, task or below, final=True, whole=whole, name=name, task=task)
+
+    def _of_failed(self, scope: str, found: list[Members]) -> list[str]:
+        """What an attempt at a task has left that failed before it was made again: what never ended
+        while later messages of the same node did, once their task is over: a state or update of the
+        graph has what it said. Before, nothing tells it from one of two models that a node asks at
+        once, or that a node broke off and keeps.
+        """
+        held = frozenset(
+            self._alias(message["id"]) or message["id"]
+            for message in found
+            if is_id(message.get("id"))
+        )
+        over: set[tuple[str, ...]] = set()
+        failed: list[str] = []
+        for message_id, known in reversed(self._shared.get("messages", {}).items()):
+            task = known.get("task")
+            if not task:
+                continue
+            if not known["closed"]:
+                if message_id not in held and _node_of(task, scope) in over:
+                    failed.append(message_id)
+            elif message_id in held and known.get("ended"):
+                over.add(_node_of(task, scope))
+        return failed
+
+    def _begun_again(self, task: str) -> list[Event]:
+        """Takes back what a node said that is run again: nothing of it is kept. A graph below it
+        may go on where it was, so that what ended there stays."""
+        below = f"{task}|"
+        return self._removed_all(
+            [
+                message_id
+                for message_id, known in self._shared.get("messages", {}).items()
+                if (of := known.get("task"))
+                and (of == task or (of.startswith(below) and not known["closed"]))
+            ]
+        )
 
     # -- messages ------------------------------------------------------------------------------
 
@@ -727,6 +788,7 @@ class LangChainAdapter:
         final: bool,
         whole: bool = False,
         name: Callable[[list[Members], str], None] | None = None,
+        task: str = "",
     ) -> list[Event]:
         """Messages that were read, chunks or whole: those of a list stand together. With `whole` a
         chunk is all of its message so far. `name` gives an id to those without one."""
@@ -739,9 +801,9 @@ class LangChainAdapter:
                 if message["type"] == "remove":
                     events += self._removed(message)
                 elif message["type"].endswith("Chunk") and not whole:
-                    events += self._chunk(message, scope)
+                    events += self._chunk(message, scope, task)
                 else:
-                    events += self._whole(message, scope, final)
+                    events += self._whole(message, scope, final, task)
         except (MalformedEvent, ProtocolStopped):
             if before is not None:  # what came of those before it is not kept either
                 for memory, was in zip((self._own, self._shared), before, strict=True):
@@ -763,6 +825,9 @@ class LangChainAdapter:
             orders.pop(message_id, None)
             self._plain.pop(message_id, None)
         return [MessageRemoved(session_id=self._session, message_id=id_) for id_ in gone]
+
+    def _removed_all(self, message_ids: list[str]) -> list[Event]:
+        return [event for name in message_ids for event in self._removed({"id": name})]
 
     def _alias(self, given: str) -> str | None:
         """The message an id stands for, None for none that is known."""
@@ -871,13 +936,15 @@ class LangChainAdapter:
 
     # -- chunks --------------------------------------------------------------------------------
 
-    def _chunk(self, chunk: Members, scope: str) -> list[Event]:
+    def _chunk(self, chunk: Members, scope: str, task: str) -> list[Event]:
         given, tools, extra = _check(chunk)
         role = ROLES[chunk["type"]]
         message_id, known = self._known_copy(given, scope, role)
         about = known[WIRE]
         before = dict(about)
         about["type"] = chunk["type"]
+        if not before:  # the first one says it for all: the short way does not look
+            known["task"] = task
         for name in _ABOUT if role == "assistant" else (*_ABOUT, *_ABOUT_TOOLS):
             if chunk.get(name) is not None:
                 about[name] = chunk[name]
@@ -907,7 +974,8 @@ class LangChainAdapter:
         known.update(id=memory["id"], order=memory["order"], twin=memory["twin"])
         known["role"] = memory["role"]
         ended = chunk.get("chunk_position") == "last"
-        known["closed"] = known["closed"] or ended
+        if ended:
+            known["closed"] = known["ended"] = True
         memory.clear()
         memory.update(known)
         if final != target:  # its id is ours, and was not known before
@@ -1172,7 +1240,7 @@ class LangChainAdapter:
 
     # -- whole messages ------------------------------------------------------------------------
 
-    def _whole(self, message: Members, scope: str, final: bool) -> list[Event]:
+    def _whole(self, message: Members, scope: str, final: bool, task: str) -> list[Event]:
         given, _, _ = _check(message)
         if message["type"].endswith("Chunk"):
             only_json(message, "")  # all of it is kept here
@@ -1184,6 +1252,7 @@ class LangChainAdapter:
         message_id, known, _ = self._enter(given, scope, role, whole=True)
         memory: Members = _fresh()
         memory.update(id=known["id"], order=known["order"], role=role, twin=known["twin"])
+        memory.update(task=known.get("task") or task, ended=known.get("ended", False))
         memory["closed"] = final
         about = {
             name: value for name, value in message.items() if name not in ("content", "tool_calls")
@@ -1537,7 +1606,7 @@ def _fresh() -> Members:
     """The memory of a message that nothing is known of but its id."""
     return {
         "twin": False, "closed": False, "last": None, "blocks": [], "tools": [], "agent": {},
-        "reasons": False, "seq": -1, WIRE: {},
+        "reasons": False, "seq": -1, "task": "", "ended": False, WIRE: {},
     }  # fmt: skip
 
 
@@ -1589,6 +1658,25 @@ def _scope_of(metadata: Any) -> str:
                 scope: str = metadata[name]
                 return scope
     return ""
+
+
+def _node_of(task: str, scope: str) -> tuple[str, ...]:
+    """The task that a graph is waiting for while another below it runs, and the names of the nodes
+    from there on: a graph that is run once more is another one, and its tasks have other ids.
+    """
+    names = task.split("|")
+    below = f"{scope}|" if scope else ""
+    depth = below.count("|") + 1 if task.startswith(below) else len(names)
+    # What has no id is the number of a run.
+    inner = [name.partition(":")[0] for name in names[depth:] if ":" in name]
+    return ("|".join(names[:depth]), *inner)
+
+
+def _is_node(tags: Any) -> bool:
+    """Whether the tags are those of a node's run itself, not of what runs in it."""
+    return isinstance(tags, list) and any(
+        type(tag) is str and tag.startswith("graph:step:") for tag in tags
+    )
 
 
 def _check(message: Members) -> tuple[str | None, list[Members], Members]:
