@@ -1361,6 +1361,76 @@ def test_a_message_that_a_node_gave_with_a_role_stands_once(role: str) -> None:
     assert stream.ingest({"role": "critic", "content": ""}).kind == "unknown"
 
 
+@pytest.mark.parametrize("json_only", [False, True])
+@pytest.mark.parametrize(
+    ("messages", "said"),
+    [
+        ("hi", [("human", "hi")]),
+        (("user", "hi"), [("human", "hi")]),
+        (["hi", "ho"], [("human", "hi"), ("human", "ho")]),
+        (["user", "hi"], [("human", "hi")]),  # a pair, behind JSON
+        ([("ai", "x"), ["developer", "y"], "z"], [("ai", "x"), ("system", "y"), ("human", "z")]),
+        (("assistant", [piece("text", "x")]), [("ai", [piece("text", "x")])]),
+        ({"role": "assistant", "content": None}, [("ai", "")]),
+        ([], []),
+        (1, []),
+    ],
+)
+def test_what_a_node_gave_for_messages_is_read_as_the_package_does(
+    messages: Any, said: Any, json_only: bool
+) -> None:
+    update: Any = ("updates", {"n": {"messages": messages}})
+    store, stream = opened()
+    assert stream.ingest(json.loads(json.dumps(update)) if json_only else update).kind == "accepted"
+    state = [{"type": type_, "content": content} for type_, content in said]
+    for wire in (None, state, [{**each, "id": f"m{n}"} for n, each in enumerate(state)]):
+        if wire is not None:
+            stream.ingest(("values", {"messages": wire}))
+        found = [(each["type"], each["content"]) for each in made(store)]
+        assert found == said and len(store.messages("s")) == len(said)
+
+
+@pytest.mark.parametrize(
+    ("given", "detail"),
+    [
+        (("critic", "hi"), None),
+        (("user", 1), "content: must be a string or an array, not 1"),
+        (("user", "a", "b"), "must be a JSON object (dict), not tuple"),
+        (("user",), "must be a JSON object (dict), not tuple"),
+        ((1, "a"), "type: is missing"),
+    ],
+)
+def test_what_no_message_can_be_made_of_changes_nothing(given: Any, detail: str | None) -> None:
+    store, stream = opened()
+    verdict = stream.ingest(("updates", {"n": {"messages": ["hi", given]}}))
+    assert verdict.kind == ("unknown" if detail is None else "malformed")
+    if detail is not None:
+        at = "." if detail.startswith(("type", "content")) else ": "
+        assert verdict.detail == f"data.n.messages.1{at}{detail}"
+    assert not texts(store)
+
+
+def test_calls_of_tools_as_openai_writes_them_are_those_of_the_package() -> None:
+    named = {"name": "f", "arguments": '{"a": 1}'}
+    odd: Wire = {"id": "c2", "function": {"name": "g", "arguments": "{"}}
+    ours = {"name": "h", "args": {}, "id": "c3", "type": "tool_call"}
+    calls = [{"id": "c1", "type": "function", "function": named}, odd, ours]
+    given = {"role": "assistant", "content": None, "tool_calls": calls}
+    result = {"role": "tool", "content": "r", "tool_call_id": "c1"}
+    store = fed(("updates", {"n": {"messages": [given, result]}}))
+    made_calls = made(store)[0]["tool_calls"]
+    first = {"name": "f", "args": {"a": 1}, "id": "c1", "type": "tool_call"}
+    assert made_calls == [first, odd, ours]
+    part = store.parts("s", store.messages("s")[0].id)[0]
+    assert part.tool is not None
+    assert (part.tool.status, part.tool.name, part.tool.output) == ("completed", "f", "r")
+    assert given["tool_calls"] is calls and calls[0] == {
+        "id": "c1",
+        "type": "function",
+        "function": named,
+    }
+
+
 def test_messages_of_a_state_that_have_no_id_stand_once() -> None:
     hi, more = ({"type": "human", "content": text} for text in ("hi", "more"))
     yo = {"type": "ai", "content": "yo", "id": "lc_run--1"}

@@ -71,7 +71,15 @@ from ..events import (
 from ..keys import MAX_NUMBER, HotKey, PartKey, hot_key, is_id
 from ..model import Json, Part, freeze, thaw
 from .base import Context, Declaration, DeltaShape, PlainDelta, Reads
-from .langchain_messages import INPUT, REASONING, ROLES, WIRE, message_of, wire_message
+from .langchain_messages import (
+    INPUT,
+    REASONING,
+    ROLES,
+    WIRE,
+    message_of,
+    messages_given,
+    wire_message,
+)
 from .members import (
     Members,
     a_number,
@@ -650,10 +658,7 @@ class LangChainAdapter:
             for number, each in enumerate(update if several else (update,)):
                 at = f"data.{node[:80]}.{number}" if several else f"data.{node[:80]}"
                 messages = each.get("messages") if isinstance(each, dict) else None
-                if isinstance(messages, dict):  # one alone
-                    found.append(message_of(messages, f"{at}.messages"))
-                for place, value in enumerate(messages if isinstance(messages, list) else ()):
-                    found.append(message_of(value, f"{at}.messages.{place}"))
+                found += messages_given(messages, f"{at}.messages")
         asked = self._interrupted(data.get(_INTERRUPT))  # first: it may be malformed
         failed = self._of_failed(scope, found)
         events = self._take(found, scope, final=True, whole=True, name=self._ahead)

@@ -77,6 +77,11 @@ def message_of(value: Any, at: str) -> Members:
     elif "type" not in value and type(value.get("role")) is str:  # what a node may give for one
         role = value["role"]
         message = {"type": _BY_ROLE.get(role, role), **value}
+        if message.get("content", 0) is None:  # as a call of tools has it elsewhere
+            message["content"] = ""
+        calls = message.get("tool_calls")
+        if isinstance(calls, list):
+            message["tool_calls"] = [_call_of(call) for call in calls]
     kind = message.get("type")
     if type(kind) is not str:
         raise wrong(message, "type", at, "a string")
@@ -95,6 +100,48 @@ def message_of(value: Any, at: str) -> Members:
     names = _OF_CHUNKS if kind.endswith("Chunk") else message
     only_json({name: message[name] for name in names if name in message}, at)
     return message
+
+
+def messages_given(value: Any, at: str) -> list[Members]:
+    """What a node gave for its messages, as the package reads it: one alone or a list of them, of
+    which a bare text is the user's, and a pair a role and what it said.
+
+    JSON has no pairs but lists: one of a role and a text is taken for a pair.
+    """
+    if isinstance(value, list) and not _is_pair(value):
+        return [_given(each, f"{at}.{place}") for place, each in enumerate(value)]
+    return [_given(value, at)] if isinstance(value, str | dict | list | tuple) else []
+
+
+def _is_pair(value: list[Any]) -> bool:
+    role = value[0] if len(value) == 2 else None
+    return (
+        type(role) is str and _BY_ROLE.get(role, role) in ROLES and isinstance(value[1], str | list)
+    )
+
+
+def _given(value: Any, at: str) -> Members:
+    if isinstance(value, str):
+        value = {"role": "user", "content": value}
+    elif isinstance(value, list | tuple) and len(value) == 2:
+        value = {"role": value[0], "content": value[1]}
+    return message_of(value, at)
+
+
+def _call_of(call: Any) -> Any:
+    """A call of a tool as the package has it, also where it came as OpenAI writes it."""
+    function = call.get("function") if isinstance(call, dict) else None
+    if not isinstance(function, dict):
+        return call
+    args = function.get("arguments")
+    if type(args) is str:
+        try:
+            args = decode_json(args)
+        except MalformedEvent:
+            return call
+    return {
+        "name": function.get("name"), "args": args, "id": call.get("id"), "type": "tool_call"
+    }  # fmt: skip
 
 
 def wire_message(message: Message, parts: Sequence[Part]) -> Members:
