@@ -1503,6 +1503,51 @@ def test_what_an_update_brings_without_an_id_stands_once_in_the_states_behind_it
         assert texts(store) == [[message["content"]] for message in state[1:]]
 
 
+@pytest.mark.parametrize("above", ["named", "nameless", "streamed"])
+def test_what_a_graph_below_brought_without_an_id_stands_once_in_the_updates_above(
+    above: str,
+) -> None:
+    store, stream = opened()
+    number = 0
+
+    def update(
+        node: str, *said: str, scope: str = "", id: bool = False, task: str = "sub:2"
+    ) -> None:
+        nonlocal number
+        messages: list[Wire] = [{"type": "ai", "content": text} for text in said]
+        for each in messages if id else ():
+            number += 1
+            each["id"] = f"m{number}"
+            if above == "streamed":  # a node's whole message, as `messages` has it
+                stream.ingest([each, {"langgraph_checkpoint_ns": task}])
+        name = f"updates|{scope}" if scope else "updates"
+        stream.ingest({"event": name, "data": {node: {"messages": messages}}})
+
+    named = above != "nameless"
+    update("n", "yes", "yes", scope="sub:2|deep:3")
+    update("deep", "yes", "yes", scope="sub:2")
+    update("n", "and", scope="sub:2")
+    assert texts(store) == [["yes"], ["yes"], ["and"]]
+    update("sub", "yes", "yes", "and", id=named)
+    assert texts(store) == [["yes"], ["yes"], ["and"]]
+    # The same again, below it and of another node.
+    update("n", "yes", scope="sub:4")
+    update("other", "yes", id=named, task="other:5")
+    assert texts(store) == [["yes"], ["yes"], ["and"], ["yes"], ["yes"]]
+    update("sub", "yes", id=named, task="sub:4")
+    update("sub", "yes", id=named, task="sub:6")
+    assert texts(store) == [["yes"], ["yes"], ["and"], ["yes"], ["yes"], ["yes"]]
+    ids = [message.id for message in store.messages("s")]
+    said = ("yes", "yes", "and", "yes", "yes", "yes")
+    state: list[Wire] = [{"type": "ai", "content": text} for text in said]
+    if named:
+        for each, name in zip(state, (1, 2, 3, 5, 4, 6), strict=True):
+            each["id"] = f"m{name}"
+    stream.ingest({"event": "values", "data": {"messages": state}})
+    assert texts(store) == [[text] for text in said]
+    assert [message.id for message in store.messages("s")] == ids
+
+
 def test_what_a_state_lacks_of_an_update_is_not_looked_for_later() -> None:
     store, stream = opened()
     said = {"type": "ai", "content": "yes"}

@@ -45,6 +45,7 @@ import copy
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar, TypeAlias
 
 import attrs
@@ -513,7 +514,8 @@ class LangChainAdapter:
 
     def _list(self, values: list[Any], scope: str) -> Sequence[Event]:
         if len(values) == 2 and isinstance(values[1], dict) and _is_metadata(values[1]):
-            return self._in_task([message_of(values[0], "0")], values[1], scope)
+            message = message_of(values[0], "0")
+            return self._in_task([message], values[1], scope, name=self._sent_up)
         found = [message_of(value, str(place)) for place, value in enumerate(values)]
         return self._take(found, scope, final=True)
 
@@ -634,12 +636,15 @@ class LangChainAdapter:
         if places:
             self._own["places"] = dict(list(places.items())[-_HELD:])
 
-    def _ahead(self, found: list[Members], scope: str) -> None:
+    def _ahead(self, found: list[Members], scope: str, nodes: Sequence[str] = ()) -> None:
         """Gives the messages of an update that have no id one of ours, under which the next state
-        finds them: the graph names them when it takes them in."""
+        finds them: the graph names them when it takes them in. With an id or without, what the
+        graph below a node has brought before it had one is that message."""
         for place, message in enumerate(found):
+            below = (f"{scope}|" if scope else "") + f"{nodes[place]}:" if nodes else None
+            message_id = None if below is None else self._from_below(message, below)
             if message.get("id") in (None, "") and message["type"] != "remove":
-                message_id = self._new_id()
+                message_id = message_id or self._new_id()
                 ahead: Members = self._own.setdefault("ahead", {})
                 ahead[message_id] = [_digest(message), scope]
                 if len(ahead) > _AHEAD:
@@ -648,10 +653,38 @@ class LangChainAdapter:
                     self._own["held"] = [*self._own.get("held", ()), message_id][-_HELD:]
                 found[place] = {**message, "id": message_id}
 
+    def _sent_up(self, found: list[Members], scope: str) -> None:
+        """Has a whole message of a node be the one that the graph below it has brought."""
+        for message in found:
+            if not message["type"].endswith("Chunk"):
+                self._from_below(message, f"{scope}|")
+
+    def _from_below(self, message: Members, below: str) -> str | None:
+        """The message that an update from below brought without an id, when it says the same and
+        has not come up yet: the next id that comes with it stands for it."""
+        ahead: Members = self._own.get("ahead", {})
+        given = message.get("id") or None
+        if not ahead or message["type"] == "remove" or not isinstance(given, str | None):
+            return None
+        if given and (self._alias(given) is not None or given in self._shared.get("orders", {})):
+            return None
+        from_there = {id_: each for id_, each in ahead.items() if f"{each[1]}|".startswith(below)}
+        said = _digest(message) if from_there else ""
+        same = [id_ for id_, each in from_there.items() if each[0] == said]
+        if not same:
+            return None
+        # Of the run of the graph below that was last, in its order.
+        message_id = next(id_ for id_ in same if ahead[id_][1] == ahead[same[-1]][1])
+        if given:
+            del ahead[message_id]
+            self._stand_for(given, message_id)
+        return message_id
+
     def _updates(self, data: Any, scope: str) -> Sequence[Event]:
         if not isinstance(data, dict):
             raise MalformedEvent("data", f"must be an object, not {describe(data)}")
         found: list[Members] = []
+        nodes: list[str] = []
         for node, update in data.items():
             # A node that ran several times, or gave several commands, has a list of updates.
             several = isinstance(update, list | tuple)
@@ -659,9 +692,11 @@ class LangChainAdapter:
                 at = f"data.{node[:80]}.{number}" if several else f"data.{node[:80]}"
                 messages = each.get("messages") if isinstance(each, dict) else None
                 found += messages_given(messages, f"{at}.messages")
+                nodes += [node] * (len(found) - len(nodes))
         asked = self._interrupted(data.get(_INTERRUPT))  # first: it may be malformed
         failed = self._of_failed(scope, found)
-        events = self._take(found, scope, final=True, whole=True, name=self._ahead)
+        name = partial(self._ahead, nodes=nodes)
+        events = self._take(found, scope, final=True, whole=True, name=name)
         return [*events, *self._removed_all(failed), *asked]
 
     def _interrupted(self, interrupts: Any) -> list[Event]:
