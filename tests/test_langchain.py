@@ -94,6 +94,19 @@ def delta(kind: str, text: Any, index: Any = 0) -> Wire:
     return agent("content-block-delta", index=index, delta={"type": f"{kind}-delta", member: text})
 
 
+def traced(event: str, data: Wire, scope: str = "n:1", parents: Any = ("r0",)) -> Wire:
+    metadata = {"langgraph_checkpoint_ns": scope}
+    return {
+        "event": event, "data": data, "run_id": "r1", "name": "n", "tags": [],
+        "metadata": metadata, "parent_ids": list(parents),
+    }  # fmt: skip
+
+
+def streamed(chunk: Any, **members: Any) -> Wire:
+    """A model's chunk as `astream_events` has it, without a graph around it."""
+    return {**traced("on_chat_model_stream", {"chunk": chunk}), "metadata": {}, **members}
+
+
 def envelope(data: Wire, seq: int | None = None, *namespace: str, method: str = "messages") -> Wire:
     wire: Wire = {
         "type": "event",
@@ -250,25 +263,25 @@ def decoded_by(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return decoded
 
 
-@pytest.mark.parametrize("form", ["bare", "pair", "named"])
+@pytest.mark.parametrize("form", ["bare", "pair", "named", "event"])
 def test_plain_chunks_take_the_short_way(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
     decoded = decoded_by(monkeypatch)
-    meta = {"langgraph_checkpoint_ns": "agent:1"}
     said = {"model_provider": "openai"}
     wires: list[Any] = [chunk(word, response_metadata=said) for word in ("a", "b", "c")]
-    wires = wires if form == "bare" else [[wire, meta] for wire in wires]
-    wires = wires if form != "named" else [{"event": "messages", "data": wire} for wire in wires]
+    wires = in_form(form, wires)
     assert texts(fed(*wires)) == [["abc"]]
     assert len(decoded) == 1
 
 
 def in_form(form: str, wires: list[Any]) -> list[Any]:
     meta = {"langgraph_checkpoint_ns": "agent:1"}
+    if form == "event":
+        return [traced("on_chat_model_stream", {"chunk": wire}, "agent:1") for wire in wires]
     wires = wires if form == "bare" else [[wire, meta] for wire in wires]
     return wires if form != "named" else [{"event": "messages", "data": wire} for wire in wires]
 
 
-@pytest.mark.parametrize("form", ["bare", "pair", "named"])
+@pytest.mark.parametrize("form", ["bare", "pair", "named", "event"])
 def test_the_blocks_of_a_content_take_it_too(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
     decoded = decoded_by(monkeypatch)
     said = {"model_provider": "anthropic"}
@@ -289,7 +302,7 @@ def test_the_blocks_of_a_content_take_it_too(form: str, monkeypatch: pytest.Monk
     assert decoded == firsts
 
 
-@pytest.mark.parametrize("form", ["bare", "pair", "named"])
+@pytest.mark.parametrize("form", ["bare", "pair", "named", "event"])
 def test_text_and_input_under_the_runs_id_take_it_too(
     form: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -306,7 +319,7 @@ def test_text_and_input_under_the_runs_id_take_it_too(
     assert decoded == [wires[0], wires[1], wires[4]]
 
 
-@pytest.mark.parametrize("form", ["bare", "pair", "named"])
+@pytest.mark.parametrize("form", ["bare", "pair", "named", "event"])
 def test_reasoning_beside_the_content_takes_it_too(
     form: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -335,10 +348,9 @@ def test_plain_deltas_of_the_agent_protocol_take_it_too(monkeypatch: pytest.Monk
     assert decoded == [started, deltas[0], started, deltas[0]]
 
 
-@pytest.mark.parametrize("form", ["bare", "pair", "named"])
+@pytest.mark.parametrize("form", ["bare", "pair", "named", "event"])
 def test_plain_input_takes_the_short_way(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
     decoded = decoded_by(monkeypatch)
-    meta = {"langgraph_checkpoint_ns": "agent:1"}
     wires: list[Any] = [
         chunk("hello"),
         chunk(tool_call_chunks=[tool("", 0, "read", "c1")]),
@@ -351,8 +363,7 @@ def test_plain_input_takes_the_short_way(form: str, monkeypatch: pytest.MonkeyPa
         chunk(" there"),
         chunk(tool_call_chunks=[tool("}", 1)]),
     ]
-    wires = wires if form == "bare" else [[wire, meta] for wire in wires]
-    wires = wires if form != "named" else [{"event": "messages", "data": wire} for wire in wires]
+    wires = in_form(form, wires)
     store = fed(*wires)
     assert texts(store) == [["hello there", "", ""]]
     inputs = [part.field_text("input") for part in store.parts("s", "m1")]
@@ -495,6 +506,20 @@ def test_a_numbered_delta_may_take_the_long_way_after_all() -> None:
         [chunk("x"), chunk("y")],
         [chunk("x")],
         {"event": "messages/partial", "data": [chunk("x"), {}]},
+        streamed(chunk("x"), event="on_llm_stream"),
+        streamed(chunk("x"), event="on_chat_model_end"),
+        streamed(chunk("x"), event=["on_chat_model_stream"]),
+        streamed(chunk("x"), type="event"),
+        streamed(chunk("x"), type="messages", ns=[]),
+        streamed(chunk("x"), metadata=None),
+        streamed(chunk("x"), metadata=[]),
+        streamed(chunk("x"), metadata={"langgraph_checkpoint_ns": "agent:1"}),
+        streamed(chunk("x"), data=[chunk("x")]),
+        streamed([chunk("x"), {}]),
+        streamed((chunk("x"), {})),
+        streamed({**chunk("x"), "type": "HumanMessageChunk"}),
+        {name: value for name, value in streamed(chunk("x")).items() if name != "run_id"},
+        {name: value for name, value in streamed(chunk("x")).items() if name != "metadata"},
         {"event": "message-start"},
         {},
         [],
@@ -505,8 +530,9 @@ def test_a_numbered_delta_may_take_the_long_way_after_all() -> None:
 def test_the_short_way_takes_nothing_else(wire: Any) -> None:
     adapter = LangChainAdapter(Context())
     adapter.decode(chunk("a"))
-    found = adapter.plain(chunk("x"))
-    assert found is not None and found == (PartKey("main", "m1", "content/0"), "x", None)
+    for short in (chunk("x"), streamed(chunk("x"))):
+        found = adapter.plain(short)
+        assert found is not None and found == (PartKey("main", "m1", "content/0"), "x", None)
     try:
         assert adapter.plain(wire) is None
     except (KeyError, TypeError, AttributeError):
@@ -941,9 +967,12 @@ def tangle(seed: int) -> list[tuple[int, Any]]:
             {"data": []},
         ]
         wire.update(odd(None, None, *strange) or {})
-        form = draw.choice(["bare", "bare", "pair", "named"])
+        form = draw.choice(["bare", "bare", "pair", "named", "event"])
         if form != "bare":
             wire = [wire, odd({"checkpoint_ns": "b"}, {"type": 1}, []) or {"n": 1}]
+        if form == "event":
+            wire = streamed(wire[0], metadata=wire[1])
+            wire.update(odd({"type": "event"}, {"run_id": None}, {"data": []}) or {})
         if form == "named":
             wire = {"event": odd("messages|x", "values") or "messages", "data": wire}
             wire.update(odd({"id": "1"}, {"more": 1}) or {})
@@ -1089,6 +1118,7 @@ LOOKS = {
     "number": '"seq": ',
     "namespace": '"namespace": ["sub"]',
     "named": '{"event": "messages", ',
+    "event": '{"event": "on_chat_model_stream", ',
 }
 
 
@@ -1873,14 +1903,6 @@ def test_a_message_of_the_package_in_a_pair_is_told_what_to_give() -> None:
     assert StreamStore(PROTOCOL).ingest(chunk(({"type": "text"},))).kind == "malformed"
 
 
-def traced(event: str, data: Wire, scope: str = "n:1", parents: Any = ("r0",)) -> Wire:
-    metadata = {"langgraph_checkpoint_ns": scope}
-    return {
-        "event": event, "data": data, "run_id": "r1", "name": "n", "tags": [],
-        "metadata": metadata, "parent_ids": list(parents),
-    }  # fmt: skip
-
-
 @pytest.mark.parametrize("protocol", [PROTOCOL, None])
 def test_the_events_of_models_and_tools_that_run(protocol: str | None) -> None:
     streams = [("Let ", "lc_run--1", "a:1"), ("Yes", "msg_2", "b:1"), ("me", "lc_run--1", "a:1")]
@@ -2450,7 +2472,7 @@ def test_nested_metadata_that_comes_again_adds_up() -> None:
     assert made(store)[0]["response_metadata"] == (chunks[0] + chunks[1]).response_metadata
 
 
-@pytest.mark.parametrize("form", ["bare", "pair", "named"])
+@pytest.mark.parametrize("form", ["bare", "pair", "named", "event"])
 def test_the_texts_of_summaries_take_the_short_way(
     form: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -260,8 +260,8 @@ class LangChainAdapter:
 
     def plain(self, wire: Any) -> PlainDelta | None:
         """The short way of a chunk that brings text to the end of a content, to one of its blocks
-        or to the reasoning beside it, or input to a tool, and nothing else; and of the deltas of
-        the agent protocol."""
+        or to the reasoning beside it, or input to a tool, and nothing else, also as a model's event
+        of `astream_events`; and of the deltas of the agent protocol."""
         self._noted = None
         metadata: Any = None
         below = ""
@@ -272,14 +272,19 @@ class LangChainAdapter:
                 bare = "data" not in wire and wire.get("type") != "event"
                 return self._plain_delta(wire, "") if bare else None
             if event.__class__ is not str or (len(wire) > 2 and not wire.keys() <= _NAMED_BY_ID):
-                return None
-            wire = wire["data"]
-            if wire.__class__ is not list:
-                return None if event.startswith("custom") else self._plain_envelope(wire)
-            if event != "messages":
-                name, _, below = event.partition("|")
-                if name != "messages":
+                if event != "on_chat_model_stream" or "run_id" not in wire or "type" in wire:
                     return None
+                wire, metadata = wire["data"]["chunk"], wire["metadata"]
+                if wire.__class__ is not dict or metadata.__class__ is not dict:
+                    return None
+            else:
+                wire = wire["data"]
+                if wire.__class__ is not list:
+                    return None if event.startswith("custom") else self._plain_envelope(wire)
+                if event != "messages":
+                    name, _, below = event.partition("|")
+                    if name != "messages":
+                        return None
         elif (
             "ns" in wire
             if wire.__class__ is dict
