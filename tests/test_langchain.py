@@ -2146,6 +2146,29 @@ def test_deltas_that_lost_their_start_and_older_ones() -> None:
     assert parts[3].tool is not None and parts[3].tool.name == "f"
 
 
+@pytest.mark.parametrize("event", ["completed", "failed"])
+def test_a_graph_below_that_ends_does_not_end_the_run(event: str) -> None:
+    below = {"namespace": ["sub:1"]}
+    store = fed(
+        envelope({"event": "started"}, method="lifecycle"),
+        envelope(agent("message-start", role="ai", id="m1")),
+        envelope(delta("text", "a")),
+        envelope({"event": "started", **below}, method="lifecycle"),
+        envelope({"event": event, "error": "why", **below}, method="lifecycle"),
+        envelope(delta("text", "b")),
+    )
+    session = store.session("s")
+    assert session is not None and session.status is not None
+    assert session.status.type == "busy" and not session.errors
+    assert store.messages("s")[0].status == "open" and texts(store) == [["ab"]]
+    store.open(PROTOCOL, session_id="s").ingest(
+        envelope({"event": "completed", "namespace": []}, method="lifecycle")
+    )
+    store.flush()
+    session = store.session("s")
+    assert session is not None and session.status is not None and session.status.type == "idle"
+
+
 def test_a_run_around_the_messages() -> None:
     store, stream = opened()
     stream.ingest(envelope({"event": "started"}, 1, method="lifecycle"))

@@ -1431,7 +1431,7 @@ class LangChainAdapter:
 
     def _lifecycle(self, data: Members, scope: str) -> Sequence[Event]:
         event = data.get("event")
-        if scope:
+        if scope or data.get("namespace"):  # of a graph below, which the graph itself may tell of
             return ()
         if event in ("started", "running"):
             return (SessionStatus(session_id=self._session, status="busy"),)
