@@ -107,7 +107,7 @@ def streamed(chunk: Any, **members: Any) -> Wire:
     return {**traced("on_chat_model_stream", {"chunk": chunk}), "metadata": {}, **members}
 
 
-def envelope(data: Wire, seq: int | None = None, *namespace: str, method: str = "messages") -> Wire:
+def envelope(data: Any, seq: int | None = None, *namespace: str, method: str = "messages") -> Wire:
     wire: Wire = {
         "type": "event",
         "method": method,
@@ -730,7 +730,17 @@ def test_the_short_way_of_reasoning_takes_nothing_else(wire: Any) -> None:
         {**numbered("text", "x", 9), "params": {"namespace": "", "data": delta("text", "x")}},
         {**numbered("text", "x", 9), "params": {"namespace": [5], "data": delta("text", "x")}},
         {**numbered("text", "x", 9), "params": [delta("text", "x")]},
-        {**numbered("text", "x", 9), "params": {"namespace": [], "data": [delta("text", "x"), {}]}},
+        *(
+            {**numbered("text", "x", 9), "params": {"namespace": [], "data": data}}
+            for data in (
+                [delta("text", "x"), {"langgraph_checkpoint_ns": "n:1"}],
+                [delta("text", "x"), {"type": 1}],
+                [delta("text", "x"), None],
+                [delta("text", "x"), {}, {}],
+                [delta("text", "x")],
+                "ab",
+            )
+        ),
         [numbered("text", "x", 9), {}],
         {"event": "messages", "data": [numbered("text", "x", 9), {}]},
         {"event": "messages", "data": numbered("text", "x", 9), "more": 1},
@@ -748,6 +758,7 @@ def test_the_short_way_of_envelopes_takes_nothing_else(wire: Any) -> None:
     given = [numbered("text", "x", seq) for seq in (3, 5, None)]
     given.append({**numbered("text", "x", 6), "more": 1})
     given.append({"event": "any", "data": numbered("text", "x", 7), "id": "1"})
+    given.append(envelope([delta("text", "x"), {"n": 1}], 8))
     for each in given:
         found = adapter.plain(each)
         assert found is not None and found == (PartKey("main", "m1", 0), "x", None)
@@ -1004,6 +1015,8 @@ def tangle(seed: int) -> list[tuple[int, Any]]:
     def in_envelope(data: Wire) -> Wire:
         # Numbered as it is sent, where it has a number at all.
         wire = envelope(data, draw.choice([0, 0, 0, None]), *draw.choice([[], [], ["sub"]]))
+        if draw.choice(rare):
+            wire["params"]["data"] = [data, odd({"type": 1}, {"checkpoint_ns": "b"}) or {"n": 1}]
         if draw.choice(rare):
             wire["params"]["namespace"] = draw.choice([None, "sub", ["sub", 5], [""], ["x"]])
         wire.update(odd({"more": [1]}, {"event_id": "e"}, {"method": "tools"}, {"type": "x"}) or {})
@@ -2167,6 +2180,58 @@ def test_a_graph_below_that_ends_does_not_end_the_run(event: str) -> None:
     store.flush()
     session = store.session("s")
     assert session is not None and session.status is not None and session.status.type == "idle"
+
+
+@pytest.mark.parametrize("of", [list, tuple])
+@pytest.mark.parametrize("form", ["envelope", "named", "bare", "mode"])
+def test_events_with_the_metadata_of_their_node(
+    form: str, of: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded = decoded_by(monkeypatch)
+    number = 0
+
+    def event(data: Wire, task: str) -> Any:
+        nonlocal number
+        number += 1
+        pair = of((data, {"langgraph_checkpoint_ns": task, "run_id": "r"}))
+        if form == "envelope":
+            return envelope(pair, number)
+        return {"named": {"event": "messages", "data": list(pair)}, "mode": ("messages", pair)}.get(
+            form, list(pair)
+        )
+
+    def start(id: str, task: str) -> Any:
+        return event(agent("message-start", role="ai", id=id), task)
+
+    store, stream = opened(ticks="manual")
+    wires = [start("lc_run--1", "n:1"), start("lc_run--9", "other:1")]
+    for word in ("H", "e", "l"):  # nodes that run side by side
+        wires += [event(delta("text", word), task) for task in ("n:1", "other:1")]
+    wires.append(start("lc_run--2", "n:1"))  # an attempt that is made again
+    wires += [event(delta("text", word), "n:1") for word in "Hello"]
+    wires.append(event(agent("message-finish"), "n:1"))
+    assert {stream.ingest(wire).kind for wire in wires} == {"accepted"}
+    assert texts(store) == [["Hel"], ["Hel"], ["Hello"]]
+    assert form != "envelope" or len(decoded) == 4 + 3  # of the deltas, the first of each message
+    stream.ingest(state_of("values", ("Hello", "lc_run--2")))
+    assert texts(store) == [["Hel"], ["Hello"]]
+    stream.ingest(event(delta("text", "lo"), "other:1"))
+    assert texts(store) == [["Hello"], ["Hello"]]
+    for odd in (({}, {}), (agent("content-block-delta"), {}), (delta("text", "x"), {"type": 1})):
+        verdict = stream.ingest(envelope(of(odd), number + 1))
+        assert verdict.kind in ("malformed", "unknown")
+
+
+def test_what_a_state_of_the_agent_protocol_asks_is_a_question() -> None:
+    store, stream = opened()
+    wire = envelope({"messages": []}, method="values")
+    wire["params"]["interrupts"] = ({"value": {"q": 1}, "id": "i1"},)
+    assert stream.ingest(wire).kind == "accepted"
+    store.flush()
+    session = store.session("s")
+    assert session is not None and session.questions["i1"].payload == {"payload": {"q": 1}}
+    wire["params"]["interrupts"] = (DAY,)
+    assert stream.ingest(wire).kind == "malformed"
 
 
 def test_a_run_around_the_messages() -> None:

@@ -184,7 +184,8 @@ class LangChainAdapter:
     - `{"event": "on_chat_model_stream", "run_id", "data": {"chunk"}, "metadata", ...}`: an event of
       `astream_events` (v2), of which those of models, and the results of tools, bring messages;
     - `{"type": "event", "method", "params": {"namespace", "data"}, "seq"?}` and the bare data of
-      its method `messages` (`{"event": "message-start", ...}`): the agent protocol.
+      its method `messages` (`{"event": "message-start", ...}`, or a pair of it and its metadata):
+      the agent protocol.
 
     Remembers the last 256 messages of a session while they grow: of each block its index, id and
     what it has beside its text.
@@ -455,9 +456,15 @@ class LangChainAdapter:
             return None
         params, seq = wire["params"], wire.get("seq")
         data, names = params["data"], params["namespace"]
+        metadata = None
+        if data.__class__ is not dict and len(data) == 2:
+            data, metadata = data
+            if metadata.__class__ is not dict or not _is_metadata(metadata) or "type" in data:
+                return None
         if data["event"] != "content-block-delta" or names.__class__ is not list:
             return None
-        found = self._plain_delta(data, "/".join(names))
+        scope = "/".join(names)
+        found = self._plain_delta(data, scope if metadata is None else _scope_of(metadata) or scope)
         if found is None or seq is None:
             return found
         known = self._shared["messages"][found[0][1]]
@@ -517,8 +524,12 @@ class LangChainAdapter:
 
     # -- what a graph's event stream says ------------------------------------------------------
 
-    def _list(self, values: list[Any], scope: str) -> Sequence[Event]:
+    def _list(self, values: list[Any], scope: str, seq: int | None = None) -> Sequence[Event]:
         if len(values) == 2 and isinstance(values[1], dict) and _is_metadata(values[1]):
+            said = values[0]
+            event = said.get("event") if isinstance(said, dict) and "type" not in said else None
+            if type(event) is str and event in _AGENT:
+                return self._said_in_task(said, values[1], scope, seq)
             message = message_of(values[0], "0")
             return self._in_task([message], values[1], scope, name=self._sent_up)
         found = [message_of(value, str(place)) for place, value in enumerate(values)]
@@ -786,6 +797,16 @@ class LangChainAdapter:
         graph, it alone tells which it is."""
         task = _scope_of(metadata)
         return self._take(messages, task or below, final=True, whole=whole, name=name, task=task)
+
+    def _said_in_task(
+        self, data: Members, metadata: Members, below: str, seq: int | None
+    ) -> Sequence[Event]:
+        """The same of an event of the agent protocol."""
+        task = _scope_of(metadata)
+        events = self._said(data, "0", task or below, seq)
+        if data["event"] == "message-start":
+            self._shared["messages"][self._own["current"][task or below]]["task"] = task
+        return events
 
     def _of_failed(self, scope: str, found: list[Members]) -> list[str]:
         """What an attempt at a task has left that failed before it was made again: what never ended
@@ -1382,8 +1403,8 @@ class LangChainAdapter:
         scope = "/".join(name for name in names if type(name) is str)
         data = params.get("data")
         if method == "messages":
-            if isinstance(data, list):
-                return self._list(data, scope)
+            if isinstance(data, list | tuple):
+                return self._list(list(data), scope, seq)
             data = an_object(params, "data", "params")
             event = data.get("event")
             if type(event) is str and event in _AGENT:
@@ -1392,7 +1413,8 @@ class LangChainAdapter:
                 return self.decode(data)
             raise UnknownEvent(str(event))
         if method == "values":
-            return self._values(data, scope)
+            asked = self._interrupted(params.get("interrupts"))
+            return [*self._values(data, scope), *asked]
         if method == "updates":
             values = data.get("values") if isinstance(data, dict) else None
             return self._updates({"values": values}, scope)
@@ -1609,7 +1631,7 @@ class LangChainAdapter:
         about["usage_metadata"] = usage
         if extra:
             about["additional_kwargs"] = extra
-        known["closed"] = True
+        known["closed"] = known["ended"] = True
         known["agent"] = {}
         closed = MessageClosed(session_id=self._session, message_id=message_id)
         return [*events, self._about(message_id, known), closed]
