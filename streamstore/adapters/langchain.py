@@ -70,8 +70,33 @@ from ..events import (
     ToolResult,
 )
 from ..keys import MAX_NUMBER, HotKey, PartKey, hot_key, is_id
-from ..model import Json, Part, freeze, thaw
+from ..model import Json
 from .base import Context, Declaration, DeltaShape, PlainDelta, Reads
+from .langchain_chunks import (
+    KINDS,
+    SUMMARY,
+    Item,
+    add_piece,
+    add_usage,
+    content_block,
+    continued,
+    last_item,
+    merge,
+    new_block,
+    new_memory,
+    piece_kind,
+    place_of,
+    units,
+    with_items,
+)
+from .langchain_graph import (
+    is_metadata,
+    is_node,
+    node_of,
+    scope_of,
+    unwrapped,
+    unwrapped_pair,
+)
 from .langchain_messages import (
     INPUT,
     REASONING,
@@ -98,12 +123,9 @@ from .members import (
 )
 
 Handler: TypeAlias = Callable[["LangChainAdapter", Members, str, "int | None"], Sequence[Event]]
-#: What the short way knows of the last item of a summary: its index, where it begins in the text of
-#: the part, and the memory of its block, which has the text's length.
-_Item: TypeAlias = tuple[int | str, int, Members]
-#: What it knows of a block of a content: its key, the member that grows, the id that its pieces may
-#: repeat (None for none), and the item that grows, where the member is a summary.
-_Block: TypeAlias = tuple[PartKey, str, str | None, _Item | None]
+#: What the short way knows of a block of a content: its key, the member that grows, the id that its
+#: pieces may repeat (None for none), and the item that grows, where the member is a summary.
+_Block: TypeAlias = tuple[PartKey, str, str | None, Item | None]
 #: And of a message: the keys of the text at the end of its content and of the reasoning beside it
 #: (None without one), the metadata that its chunks may repeat, the namespace it is open in, its
 #: memory, what that says of the wire, and as deltas come, by index, the blocks of its content and
@@ -128,28 +150,6 @@ _HELD = 4096
 #: Places of parts that follow the content.
 _BEHIND = 1_000_000
 
-#: A reasoning's member whose items have the text, and what stands between two of those.
-_SUMMARY, _BETWEEN = "summary", "\n\n"
-_TEXTS = ("text", "thinking", "reasoning")
-_INPUTS = ("partial_json", "args", "arguments", "input")
-_KINDS: Mapping[str, str] = {
-    "text": "text",
-    "thinking": "reasoning",
-    "reasoning": "reasoning",
-    "reasoning_content": "reasoning",
-    "image": "file",
-    "image_url": "file",
-    "audio": "file",
-    "video": "file",
-    "file": "file",
-    "tool_call": "tool",
-    "tool_call_chunk": "tool",
-    "invalid_tool_call": "tool",
-    "server_tool_call": "tool",
-    "server_tool_call_chunk": "tool",
-}
-#: Metadata of a graph's node that tells the messages of parallel nodes apart.
-_NAMESPACES = ("langgraph_checkpoint_ns", "checkpoint_ns")
 #: The first event of a graph's run, whose name is not known while the protocol is not.
 _RUN, _NAMED = frozenset(("run_id", "attempt")), frozenset(("event", "data"))
 _NAMED_BY_ID = _NAMED | {"id"}
@@ -167,8 +167,6 @@ _CALLBACKS = frozenset(
 ) | {"on_custom_event"}
 #: The member of a graph's state or updates that says what it waits for.
 _INTERRUPT = "__interrupt__"
-#: Modes in which a program streams a graph.
-_MODES = frozenset("messages values updates custom checkpoints tasks debug".split())
 
 
 class LangChainAdapter:
@@ -225,7 +223,7 @@ class LangChainAdapter:
     @classmethod
     def detects(cls, wire: Any) -> bool:
         """A chunk, a whole message of LangChain's types, or an event of the agent protocol."""
-        yielded = _yielded(wire)
+        yielded = unwrapped(wire)
         if yielded is not None:
             mode, _, wire = yielded
             if mode != "messages":
@@ -291,12 +289,12 @@ class LangChainAdapter:
             if wire.__class__ is dict
             else len(wire) != 2 or wire[1].__class__ is not dict
         ):
-            below, wire = _yielded_pair(wire)
+            below, wire = unwrapped_pair(wire)
         if wire.__class__ is list or (wire.__class__ is tuple and event is None):
             if len(wire) != 2:
                 return None
             wire, metadata = wire
-            if metadata.__class__ is not dict or not _is_metadata(metadata):
+            if metadata.__class__ is not dict or not is_metadata(metadata):
                 return None
         if wire["type"] == "AIMessageChunk":
             message_id = wire["id"]
@@ -313,7 +311,7 @@ class LangChainAdapter:
                 and wire.get("chunk_position") is None
                 and wire.get("name") is None
                 and (said == {} or said is None or said == repeated)
-                and (_scope_of(metadata) or below) == scope
+                and (scope_of(metadata) or below) == scope
                 and known[WIRE] is about  # another stream may have gone on
                 and not known["closed"]
                 and self._shared["messages"].get(message_id) is known
@@ -363,7 +361,7 @@ class LangChainAdapter:
             return (key, text, None) if item is None else self._plain_item(key, item, text)
         return None
 
-    def _plain_item(self, key: PartKey, item: _Item, summary: Any) -> PlainDelta | None:
+    def _plain_item(self, key: PartKey, item: Item, summary: Any) -> PlainDelta | None:
         """The same of a summary that is more of the text of its last item; the length is noted."""
         index, begin, block = item
         if summary.__class__ is not list or len(summary) != 1:
@@ -379,14 +377,14 @@ class LangChainAdapter:
         ):
             length = block["length"]
             self._noted = (block, "length", length)
-            text = _continued(text, begin, length)
-            block["length"] = length + _units(text)
+            text = continued(text, begin, length)
+            block["length"] = length + units(text)
             return (key, text, None)
         return None
 
     def _known_block(self, message_id: str, known: Members, index: Any) -> _Block | None:
         """The first block of an index in a content, which a piece without an id is added to."""
-        place = _place_of(known["blocks"], {"index": index})
+        place = place_of(known["blocks"], {"index": index})
         if place is None:
             return None
         block = known["blocks"][place]
@@ -394,8 +392,8 @@ class LangChainAdapter:
         if wire["rest"]["index"].__class__ is not index.__class__:
             return None  # the long way notes the new one: 1 in the place of true
         item = None
-        if wire["member"] == _SUMMARY:
-            item = _last_item(block)
+        if wire["member"] == SUMMARY:
+            item = last_item(block)
             if item is None:
                 return None
         key = PartKey(self._session, message_id, block["key"])
@@ -411,12 +409,12 @@ class LangChainAdapter:
         index, call_id = chunk["index"], chunk.get("id")
         place = places.get(index)
         if place is None:  # the first of its index, which one without an id is added to
-            place = _place_of(known["tools"], {"index": index})
+            place = place_of(known["tools"], {"index": index})
             if place is None:
                 return None
             places[index] = place
         if call_id and call_id != known["tools"][place]["id"]:
-            place = _place_of(known["tools"], chunk)
+            place = place_of(known["tools"], chunk)
             if place is None:
                 return None
         tool, text, name = known["tools"][place], chunk["args"], chunk.get("name")
@@ -459,12 +457,12 @@ class LangChainAdapter:
         metadata = None
         if data.__class__ is not dict and len(data) == 2:
             data, metadata = data
-            if metadata.__class__ is not dict or not _is_metadata(metadata) or "type" in data:
+            if metadata.__class__ is not dict or not is_metadata(metadata) or "type" in data:
                 return None
         if data["event"] != "content-block-delta" or names.__class__ is not list:
             return None
         scope = "/".join(names)
-        found = self._plain_delta(data, scope if metadata is None else _scope_of(metadata) or scope)
+        found = self._plain_delta(data, scope if metadata is None else scope_of(metadata) or scope)
         if found is None or seq is None:
             return found
         known = self._shared["messages"][found[0][1]]
@@ -479,7 +477,7 @@ class LangChainAdapter:
         if self._noted is not None:  # of this very wire object, which comes here after all
             memory, name, number = self._noted
             memory[name], self._noted = number, None
-        yielded = _yielded(wire)
+        yielded = unwrapped(wire)
         if yielded is not None:
             mode, names, data = yielded
             if not all(type(name) is str for name in names):
@@ -517,7 +515,7 @@ class LangChainAdapter:
             CallerError: a tool's arguments are unfinished, and the extra `partial` is missing.
         """
         return [
-            wire_message(message, [_with_items(part) for part in reads.parts(*message.key)])
+            wire_message(message, [with_items(part) for part in reads.parts(*message.key)])
             for session_id in reads.session_ids()
             for message in reads.messages(session_id)
         ]
@@ -525,7 +523,7 @@ class LangChainAdapter:
     # -- what a graph's event stream says ------------------------------------------------------
 
     def _list(self, values: list[Any], scope: str, seq: int | None = None) -> Sequence[Event]:
-        if len(values) == 2 and isinstance(values[1], dict) and _is_metadata(values[1]):
+        if len(values) == 2 and isinstance(values[1], dict) and is_metadata(values[1]):
             said = values[0]
             event = said.get("event") if isinstance(said, dict) and "type" not in said else None
             if type(event) is str and event in _AGENT:
@@ -773,8 +771,8 @@ class LangChainAdapter:
         if event == "on_tool_end" and isinstance(output, dict) and output.get("type") == "tool":
             found = [message_of(output, "data.output")]
             return self._in_task(found, metadata, "", whole=True, name=self._ahead)
-        if event == "on_chain_start" and _is_node(wire.get("tags")):
-            return self._begun_again(_scope_of(metadata))
+        if event == "on_chain_start" and is_node(wire.get("tags")):
+            return self._begun_again(scope_of(metadata))
         if wire.get("parent_ids") == []:
             if event == "on_chain_start":
                 return (SessionStatus(session_id=self._session, status="busy"),)
@@ -795,14 +793,14 @@ class LangChainAdapter:
         """A message of a graph's node, remembered as one of its task: the namespace in the metadata
         is that of the task, which all attempts at it share. Of nodes that run side by side in one
         graph, it alone tells which it is."""
-        task = _scope_of(metadata)
+        task = scope_of(metadata)
         return self._take(messages, task or below, final=True, whole=whole, name=name, task=task)
 
     def _said_in_task(
         self, data: Members, metadata: Members, below: str, seq: int | None
     ) -> Sequence[Event]:
         """The same of an event of the agent protocol."""
-        task = _scope_of(metadata)
+        task = scope_of(metadata)
         events = self._said(data, "0", task or below, seq)
         if data["event"] == "message-start":
             self._shared["messages"][self._own["current"][task or below]]["task"] = task
@@ -826,10 +824,10 @@ class LangChainAdapter:
             if not task:
                 continue
             if not known["closed"]:
-                if message_id not in held and _node_of(task, scope) in over:
+                if message_id not in held and node_of(task, scope) in over:
                     failed.append(message_id)
             elif message_id in held and known.get("ended"):
-                over.add(_node_of(task, scope))
+                over.add(node_of(task, scope))
         return failed
 
     def _begun_again(self, task: str) -> list[Event]:
@@ -927,7 +925,7 @@ class LangChainAdapter:
         if message_id is None:
             message_id = given or self._new_id()
             order = self._place(message_id)
-            messages[message_id] = {"id": message_id, "order": order, "role": role, **_fresh()}
+            messages[message_id] = {"id": message_id, "order": order, "role": role, **new_memory()}
             if len(messages) > _MESSAGES:
                 del messages[next(iter(messages))]
             events.append(
@@ -936,7 +934,7 @@ class LangChainAdapter:
                 )
             )
         known = messages.setdefault(
-            message_id, {"id": message_id, "order": None, "role": role, **_fresh()}
+            message_id, {"id": message_id, "order": None, "role": role, **new_memory()}
         )
         if given is not None and given != message_id and self._alias(given) is None:
             self._stand_for(given, message_id)
@@ -1019,10 +1017,10 @@ class LangChainAdapter:
             ("additional_kwargs", {k: v for k, v in extra.items() if k != REASONING}),
         ):
             if value:
-                about[name] = self._merged(about.get(name) or {}, value)
+                about[name] = merge(about.get(name) or {}, value, self._strict)
         usage = maybe_object(chunk, "usage_metadata")
         if usage is not None:
-            about["usage_metadata"] = self._added(about.get("usage_metadata") or {}, usage)
+            about["usage_metadata"] = add_usage(about.get("usage_metadata") or {}, usage)
         texts: list[Event] = []
         # The id is made, and the memory changed, when nothing can fail any more.
         target = message_id if message_id is not None else given or ""
@@ -1060,69 +1058,11 @@ class LangChainAdapter:
         message_id = self._resolve(given, scope, role)
         known = self._shared.get("messages", {}).get(message_id)
         if known is None:
-            return message_id, {"id": given, "order": None, "role": role, **_fresh()}
+            return message_id, {"id": given, "order": None, "role": role, **new_memory()}
         copied = {**known, WIRE: {**known[WIRE]}, "agent": {**known["agent"]}}
         for name in ("blocks", "tools"):
             copied[name] = list(known[name])
         return message_id, copied
-
-    def _merged(self, left: Members, right: Members) -> Members:
-        """Metadata added up as the package does; what it refuses stops a strict stream."""
-        merged = dict(left)
-        for name, value in right.items():
-            was = merged.get(name)
-            if was is None:
-                merged[name] = value
-            elif value is None:
-                continue
-            elif type(was) is not type(value) or isinstance(was, bool):
-                if was != value and self._strict:
-                    raise ProtocolStopped(f"the chunks' {name[:80]} cannot be added up")
-                merged[name] = value
-            elif isinstance(value, str):
-                same = name in ("id", "output_version", "model_provider") and was == value
-                kept = same or (name == "index" and was.startswith("lc_"))
-                merged[name] = was if kept else was + value
-            elif isinstance(value, dict):
-                merged[name] = self._merged(was, value)
-            elif isinstance(value, list):
-                merged[name] = self._listed(was, value)
-            elif was == value:
-                continue
-            elif isinstance(value, int) and name not in ("index", "created", "timestamp"):
-                merged[name] = was + value
-            elif isinstance(value, int) or not self._strict:
-                merged[name] = value
-            else:
-                raise ProtocolStopped(f"the chunks' {name[:80]} cannot be added up")
-        return merged
-
-    def _listed(self, left: list[Any], right: list[Any]) -> list[Any]:
-        merged = list(left)
-        for item in right:
-            place = _place_of(merged, item)
-            if place is None:
-                # What has no index never changes: frozen once, as each chunk is shown with all.
-                indexed = isinstance(item, dict) and "index" in item
-                merged.append(item if indexed else freeze(item))
-            else:
-                item = _as_added(item, merged[place])
-                rest = {name: value for name, value in item.items() if name != "type"}
-                merged[place] = self._merged(merged[place], rest)
-        return merged
-
-    def _added(self, left: Members, right: Members) -> Members:
-        """Usage: numbers add up, at any depth."""
-        total = dict(left)
-        for name, value in right.items():
-            was = total.get(name)
-            if isinstance(value, dict):
-                total[name] = self._added(was if isinstance(was, dict) else {}, value)
-            elif type(value) is int and type(was) is int:
-                total[name] = was + value
-            elif value is not None:
-                total[name] = value
-        return total
 
     def _append_reasoning(self, message_id: str, known: Members, text: str) -> list[Event]:
         at = self._at(message_id, REASONING)
@@ -1152,7 +1092,7 @@ class LangChainAdapter:
         return events
 
     def _string(self, message_id: str, known: Members, text: str) -> list[Event]:
-        block = _content_block(known, {})
+        block = content_block(known, {})
         known["last"] = block["key"]
         at = self._at(message_id, block["key"])
         opened = BlockOpened(
@@ -1162,19 +1102,19 @@ class LangChainAdapter:
 
     def _piece(self, message_id: str, known: Members, piece: Members) -> list[Event]:
         """A block of the content, added to the one of its index."""
-        place = _place_of(known["blocks"], piece)
+        place = place_of(known["blocks"], piece)
         if place is None:
-            block, text, asked = self._new_block(known, piece)
+            block, text, asked = new_block(known, piece)
             known["last"] = None  # a text behind it is another one
             at = self._at(message_id, block["key"])
             opened = BlockOpened(
-                **at, kind=_piece_kind(piece), order=block["order"], fields={WIRE: block[WIRE]}
+                **at, kind=piece_kind(piece), order=block["order"], fields={WIRE: block[WIRE]}
             )
             events: list[Event] = [opened]
         else:
             block = known["blocks"][place] = {**known["blocks"][place]}
             before = block[WIRE]
-            text, asked = self._add_piece(block, piece)
+            text, asked = add_piece(block, piece, self._strict)
             at = self._at(message_id, block["key"])
             events = []
             if block[WIRE] != before:
@@ -1185,92 +1125,8 @@ class LangChainAdapter:
             events.append(BlockDelta(**at, field=INPUT, text=asked))
         return events
 
-    def _new_block(self, known: Members, piece: Members) -> tuple[Members, str | None, str | None]:
-        """The memory of a new block of a content, its text and its input."""
-        text, source, rest = _split(piece)
-        block = _content_block(known, {name: rest[name] for name in _KEYS if name in rest})
-        items = rest.get(_SUMMARY)
-        wire = block[WIRE] = {"in": "content", "rest": rest, "member": text, "source": source}
-        asked = None if source is None else piece[source]
-        if text is not None:
-            return block, piece[text], asked
-        if type(items) is list and _piece_kind(rest) == "reasoning":
-            del rest[_SUMMARY]
-            return block, self._add_items(block, wire, items), asked
-        return block, None, asked
-
-    def _add_piece(self, block: Members, piece: Members) -> tuple[str | None, str | None]:
-        """Adds a piece to its block's memory; what comes to the text and to the input."""
-        piece = _as_added(piece, block[WIRE]["rest"])
-        text, source, rest = _split(piece)
-        wire = {**block[WIRE]}
-        wire["member"], wire["source"] = wire["member"] or text, wire["source"] or source
-        if text is not None and text != wire["member"]:  # it grows under another name
-            rest[text], text = piece[text], None
-        if source is not None and source != wire["source"]:
-            rest[source], source = piece[source], None
-        rest.pop("type", None)
-        items = None
-        if (
-            type(rest.get(_SUMMARY)) is list
-            and isinstance(wire["rest"].get(_SUMMARY), list | None)
-            and wire["member"] in (None, _SUMMARY)
-            and _piece_kind(wire["rest"]) == "reasoning"
-        ):
-            items = rest.pop(_SUMMARY)
-        wire["rest"] = self._merged(wire["rest"], rest)
-        shown = None if text is None else piece[text]
-        if items is not None:
-            shown = self._add_items(block, wire, items)
-        elif not isinstance(wire["rest"].get(_SUMMARY), list):
-            wire.pop("begins", None)  # what takes the place of a list has no items
-        block[WIRE] = wire
-        for name in _KEYS:
-            if wire["rest"].get(name) is not None:
-                block[name] = wire["rest"][name]
-        return shown, None if source is None else piece[source]
-
-    def _add_items(self, block: Members, wire: Members, items: list[Any]) -> str | None:
-        """Adds items to a summary, but for their texts: what comes to the text of the part.
-
-        Noted of each item is where it begins in that text, and of the block how long that is. The
-        text of an item that is not the last one, or that has a text already, stays in it, and
-        belongs behind what the part has of it. None where no item brought a text.
-        """
-        known = wire["rest"].get(_SUMMARY)
-        summary: list[Any] = list(known or ())
-        begins, length = list(wire.get("begins", ())), block.get("length", 0)
-        shown: list[str] = []
-        for item in items:
-            # Those of a first piece are not added to each other.
-            place = None if known is None else _place_of(summary, item)
-            number = len(summary) if place is None else place
-            text = item.get("text") if isinstance(item, dict) else None
-            if (
-                type(text) is str
-                and number >= len(summary) - 1
-                and (place is None or summary[place].get("text") in (None, ""))
-            ):
-                item = {**item, "text": ""}
-                begins += [None] * (number + 1 - len(begins))
-                if begins[number] is None:
-                    begins[number] = length
-                text = _continued(text, begins[number], length)
-                length += _units(text)
-                shown.append(text)
-            if place is None:
-                summary.append(item)
-            else:
-                more = {name: value for name, value in item.items() if name != "type"}
-                summary[place] = self._merged(summary[place], more)
-        wire["rest"] = {**wire["rest"], _SUMMARY: summary}
-        if not shown:
-            return None
-        wire["member"], wire["begins"], block["length"] = _SUMMARY, begins, length
-        return "".join(shown)
-
     def _tool(self, message_id: str, known: Members, chunk: Members) -> list[Event]:
-        place = _place_of(known["tools"], chunk)
+        place = place_of(known["tools"], chunk)
         name, args, call_id = (chunk.get(member) for member in ("name", "args", "id"))
         if place is None:
             number = len(known["tools"])
@@ -1316,7 +1172,7 @@ class LangChainAdapter:
         call_id = maybe_id(message, "tool_call_id")
         role = ROLES[message["type"]]
         message_id, known, _ = self._enter(given, scope, role, whole=True)
-        memory: Members = _fresh()
+        memory: Members = new_memory()
         memory.update(id=known["id"], order=known["order"], role=role, twin=known["twin"])
         memory.update(task=known.get("task") or task, ended=known.get("ended", False))
         memory["closed"] = final
@@ -1347,13 +1203,13 @@ class LangChainAdapter:
             if piece == "" and isinstance(content, str):
                 continue
             if isinstance(piece, str):
-                block, kind = _content_block(known, {}), "text"
+                block, kind = content_block(known, {}), "text"
                 fields: Members = {WIRE: {"in": "content"}}
                 text: str | None = piece
                 asked: str | None = None
             else:
-                block, text, asked = self._new_block(known, piece)
-                kind, fields = _piece_kind(piece), {WIRE: block[WIRE]}
+                block, text, asked = new_block(known, piece)
+                kind, fields = piece_kind(piece), {WIRE: block[WIRE]}
             at = self._at(message_id, block["key"])
             replaced = BlockReplaced(
                 **at,
@@ -1475,7 +1331,7 @@ class LangChainAdapter:
             del self._shared["heads"][next(iter(self._shared["heads"]))]
         if repeated:  # what follows is known, up to the last that was taken in
             return [self._about(message_id, memory)]
-        fresh = _fresh()
+        fresh = new_memory()
         fresh["seq"] = memory["seq"] if seq is None else seq
         kept = {name: memory[name] for name in ("id", "order", "role", "twin")}
         memory.clear()
@@ -1665,85 +1521,11 @@ _DELTAS: Mapping[str, tuple[str, str]] = {
 #: Members of chunks that the last one sets, and those that chunks of tools have beside them.
 _ABOUT = ("name", "chunk_position")
 _ABOUT_TOOLS = ("tool_call_id", "status", "artifact")
-#: Members by which blocks are told apart.
-_KEYS = ("index", "id")
-
-
-def _fresh() -> Members:
-    """The memory of a message that nothing is known of but its id."""
-    return {
-        "twin": False, "closed": False, "last": None, "blocks": [], "tools": [], "agent": {},
-        "reasons": False, "seq": -1, "task": "", "ended": False, WIRE: {},
-    }  # fmt: skip
 
 
 def _is_provided(message_id: str) -> bool:
     """Whether an id is the provider's, not one of a run."""
     return not message_id.startswith(("lc_", "run-"))
-
-
-def _is_metadata(value: Members) -> bool:
-    return "type" not in value and "content" not in value and "lc" not in value
-
-
-def _yielded(wire: Any) -> tuple[str, Sequence[Any], Any] | None:
-    """Mode, namespace and data of what a graph yields with the one or the other; None for another.
-
-    A program has tuples where a wire has arrays.
-    """
-    if isinstance(wire, dict):
-        mode, names = wire.get("type"), wire.get("ns")
-        if type(mode) is str and mode in _MODES and "data" in wire:
-            return (mode, names, wire["data"]) if isinstance(names, list | tuple) else None
-        return None
-    if not isinstance(wire, list | tuple) or not 2 <= len(wire) <= 3:
-        return None
-    names, data = wire[0], wire[-1]
-    mode = wire[1] if len(wire) == 3 else names if type(names) is str else "messages"
-    if type(mode) is not str or mode not in _MODES:
-        return None
-    if len(wire) == 2 and mode is names:
-        return mode, (), data
-    # Without a mode the namespace is told from a message by what stands behind it.
-    pair = isinstance(names, list | tuple) and (len(wire) == 3 or isinstance(data, list | tuple))
-    return (mode, names, data) if pair else None
-
-
-def _yielded_pair(wire: Any) -> tuple[str, Any]:
-    """Namespace and pair in what a graph yields, for the short way; any error for another."""
-    mode, names, pair = _yielded(wire) or ("", (), ())
-    if mode != "messages" or not isinstance(pair, list | tuple):
-        raise TypeError("no chunk with its metadata")
-    return "|".join(names), pair
-
-
-def _scope_of(metadata: Any) -> str:
-    """The namespace of a graph's node, "" for none."""
-    if isinstance(metadata, dict):
-        for name in _NAMESPACES:
-            if type(metadata.get(name)) is str:
-                scope: str = metadata[name]
-                return scope
-    return ""
-
-
-def _node_of(task: str, scope: str) -> tuple[str, ...]:
-    """The task that a graph is waiting for while another below it runs, and the names of the nodes
-    from there on: a graph that is run once more is another one, and its tasks have other ids.
-    """
-    names = task.split("|")
-    below = f"{scope}|" if scope else ""
-    depth = below.count("|") + 1 if task.startswith(below) else len(names)
-    # What has no id is the number of a run.
-    inner = [name.partition(":")[0] for name in names[depth:] if ":" in name]
-    return ("|".join(names[:depth]), *inner)
-
-
-def _is_node(tags: Any) -> bool:
-    """Whether the tags are those of a node's run itself, not of what runs in it."""
-    return isinstance(tags, list) and any(
-        type(tag) is str and tag.startswith("graph:step:") for tag in tags
-    )
 
 
 def _check(message: Members) -> tuple[str | None, list[Members], Members]:
@@ -1762,50 +1544,6 @@ def _check(message: Members) -> tuple[str | None, list[Members], Members]:
     return given, tools, {name: value for name, value in extra.items() if name != "tool_calls"}
 
 
-def _place_of(blocks: list[Any], piece: Any) -> int | None:
-    """The place of the block that a piece is added to: that of its index, if their ids agree."""
-    if not isinstance(piece, dict):
-        return None
-    index = piece.get("index")
-    if type(index) is not int and not (isinstance(index, str) and index.startswith("lc_")):
-        return None
-    for place, block in enumerate(blocks):
-        if isinstance(block, dict) and block.get("index") == index:
-            mine, theirs = block.get("id") or None, piece.get("id") or None
-            if mine is None or theirs is None or mine == theirs:
-                return place
-    return None
-
-
-def _as_added(piece: Members, block: Members) -> Members:
-    """A piece as it is added to its block: of one that is not standard the members of its value,
-    which go into the `extras` of a standard block. The value's type, as any, is not added up."""
-    type_, value = block.get("type"), piece.get("value")
-    if not type_ or piece.get("type") != "non_standard" or not isinstance(value, dict):
-        return piece
-    value = {name: member for name, member in value.items() if name != "type"}
-    if type_ != "non_standard":
-        return {"extras": value}
-    return {"index": piece["index"], "value": value}
-
-
-def _content_block(known: Members, keys: Members) -> Members:
-    """A new block of a message's content, in its memory."""
-    number = len(known["blocks"])
-    block = {name: keys.get(name) for name in _KEYS}
-    block.update({"key": f"content/{number}", "order": number})
-    known["blocks"].append(block)
-    return block
-
-
-def _split(piece: Members) -> tuple[str | None, str | None, Members]:
-    """The members of a piece that grow as text and as a tool's input, and the rest."""
-    text = next((name for name in _TEXTS if type(piece.get(name)) is str), None)
-    source = next((name for name in _INPUTS if type(piece.get(name)) is str), None)
-    rest = {name: value for name, value in piece.items() if name not in (text, source)}
-    return text, source, rest
-
-
 def _digest(message: Members) -> str:
     """What a message says, to tell one without an id by."""
     said = f"{message['type']} {_dumped(message['content'], 'data.messages')}"
@@ -1820,59 +1558,8 @@ def _taken(ahead: Members, said: str) -> str | None:
     return found
 
 
-def _units(text: str) -> int:
-    """How long a text is where halves of a pair count one each, whether they are joined or not."""
-    return len(text) if text.isascii() else len(text.encode("utf-16-le", "surrogatepass")) // 2
-
-
-def _continued(text: str, begin: int, length: int) -> str:
-    """More text of an item that begins there, in a text of that length: an empty line goes before
-    its first one."""
-    return _BETWEEN + text if text and 0 < begin == length else text
-
-
-def _last_item(block: Members) -> _Item | None:
-    """The last item of a block's summary, where more of its text needs nothing but its index."""
-    wire = block[WIRE]
-    begins, summary = wire.get("begins"), wire["rest"][_SUMMARY]
-    if not begins or len(begins) != len(summary) or summary[-1].get("text") != "":
-        return None
-    index = summary[-1].get("index")
-    if _place_of(summary, {"index": index}) != len(summary) - 1:
-        return None
-    return (index, begins[-1], block)
-
-
-def _with_items(part: Part) -> Part:
-    """A part whose summary has its texts in its items, for `wire_message`."""
-    wire = part.fields.get(WIRE)
-    if not isinstance(wire, dict) or wire.get("member") != _SUMMARY:
-        return part
-    begins, summary = wire.get("begins", ()), thaw(wire["rest"][_SUMMARY])
-    data = part.view.raw().encode("utf-16-le", "surrogatepass")
-    end = len(data)
-    for place in range(len(begins) - 1, -1, -1):
-        item, begin = summary[place], begins[place]
-        if begin is not None:
-            share = data[2 * begin : end].decode("utf-16-le", "surrogatepass")
-            end = 2 * begin
-            if type(item["text"]) is str:
-                item["text"] = (share.removeprefix(_BETWEEN) if begin else share) + item["text"]
-    whole = {**wire, "rest": {**wire["rest"], _SUMMARY: summary}, "member": None}
-    return attrs.evolve(part, fields={**part.fields, WIRE: whole})
-
-
-def _piece_kind(piece: Members) -> str:
-    type_ = piece.get("type")
-    kind = _KINDS.get(type_, "") if type(type_) is str else ""
-    if kind == "tool":
-        return "data"
-    text = next((name for name in _TEXTS if type(piece.get(name)) is str), None)
-    return kind or ("data" if text is None else "text" if text == "text" else "reasoning")
-
-
 def _agent_kind(type_: str) -> str:
-    return _KINDS.get(type_, "data")
+    return KINDS.get(type_, "data")
 
 
 def _agent_block(data: Members) -> tuple[int, Members, str, Members]:
