@@ -983,6 +983,27 @@ def test_a_lower_state_takes_the_place_of_a_higher_one() -> None:
     ]
 
 
+@pytest.mark.parametrize("encoding", ["json", "text"])
+@pytest.mark.parametrize("end", [call("output-error", errorText="e"), call("output-denied")])
+def test_a_lower_state_keeps_an_input_that_never_came_whole(end: Wire, encoding: str) -> None:
+    store, stream = chat_store(
+        START,
+        call("input-start", toolName="w", inputEncoding=encoding),
+        call("input-delta", inputTextDelta='{"a": 1, "b": "x'),
+        end,
+        call("output-available", output=1, preliminary=True),
+    )
+    shown = {"a": 1, "b": "x"} if encoding == "json" else '{"a": 1, "b": "x'
+    part = {"type": "tool-w", "toolCallId": "c", "state": "output-available", "input": shown}
+    assert encoded(store)[0]["parts"] == [{**part, "output": 1, "preliminary": True}]
+    assert tool_of(store).status == "completed"
+    stream.ingest(call("output-available", output=2))
+    assert encoded(store)[0]["parts"] == [{**part, "output": 2}]
+    stream.ingest({"type": "tool-approval-request", "approvalId": "a", "toolCallId": "c"})
+    assert encoded(store)[0]["parts"][0]["input"] == shown
+    assert encoded(store)[0]["parts"][0]["state"] == "approval-requested"
+
+
 def test_a_result_of_an_unknown_call_waits_for_it() -> None:
     store, stream = chat_store(START)
     assert stream.ingest(call("output-available", output=5)).kind == "held"

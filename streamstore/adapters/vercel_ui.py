@@ -63,7 +63,7 @@ from ..events import (
     ToolResult,
 )
 from ..keys import PartKey, is_id
-from ..model import TOOL_RANKS, Json, Message, Part, thaw
+from ..model import TERMINAL_RANK, TOOL_RANKS, Json, Message, Part, thaw
 from .base import Context, Declaration, DeltaShape, PlainDelta, Reads, ShortShape
 from .members import (
     Members,
@@ -910,6 +910,12 @@ class VercelUIAdapter:
             index = tool["index"]
             before = tool["fields"]["state"]
             lower = TOOL_RANKS[fields["state"]["status"]] < TOOL_RANKS[before["status"]]
+            if lower and "tool" not in fields and "input" not in fields["state"]:
+                # A whole update would take the text of the input along: this keeps its rank.
+                lower = False
+                status = _STATUSES[state]
+                ended = TOOL_RANKS[status] == TERMINAL_RANK
+                fields["state"]["status"] = status if ended else before["status"]
             whole = whole or lower
             tool["fields"] = {**tool["fields"], **fields}
             events = [
