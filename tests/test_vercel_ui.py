@@ -1021,6 +1021,22 @@ def test_a_result_under_another_message_id_finds_the_call_of_an_earlier_message(
     assert (tool_of(store).input, tool_of(store).output) == ({"a": 1}, 5)
 
 
+@pytest.mark.parametrize("first", [AVAILABLE, {"type": "reset-step"}], ids=["call", "reset"])
+def test_what_goes_on_with_a_step_leaves_the_step_before_alone(first: Wire) -> None:
+    store, before = chat_store(
+        START, {"type": "start-step"}, AVAILABLE, call("output-available", output=1)
+    )
+    before.end()
+    stream = store.open("vercel-ui")
+    stream.ingest({"type": "start-step"})
+    stream.ingest(first)
+    parts = encoded(store)[0]["parts"]
+    assert parts[1]["state"] == "output-available" and parts[1]["output"] == 1
+    assert [part.get("state") for part in parts[3:]] == (
+        ["input-available"] if first is AVAILABLE else []
+    )
+
+
 def test_a_call_that_only_deltas_announced_is_filled_in() -> None:
     store, stream = chat_store(START, call("input-delta", inputTextDelta='{"a"'))
     stream.ingest({**AVAILABLE, "dynamic": True})

@@ -400,10 +400,15 @@ class VercelUIAdapter:
         first = 0 if memory is None else memory["next"]
         self._visits = early is not None and alone and memory is not None and "message" not in own
         visits = self._visits
+        step = 0 if memory is None else memory["from"]
+        if early is not None and memory is not None and not visits:
+            memory["from"] = max(step, early.get("from", 0))  # of a step that visits there
         try:
             events = _HANDLERS[name](self, wire)
         finally:
             self._visits = False
+            if memory is not None and "message" not in own:
+                memory["from"] = step
         if early is None or not (visits or "message" in own):
             return events
         if memory is None:
@@ -425,7 +430,6 @@ class VercelUIAdapter:
             own.pop("early", None)
             if not visits:
                 memory.pop("early", None)
-                memory["from"] = max(memory["from"], early.get("from", 0))
         self._recall()
         return events
 
