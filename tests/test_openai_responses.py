@@ -1198,6 +1198,23 @@ def test_a_shell_call_and_what_it_prints() -> None:
     assert encoded(store)[0]["output"] == ended
 
 
+def test_a_call_runs_while_its_result_is_being_printed() -> None:
+    call = {"id": "sh", "type": "shell_call", "call_id": "c", "status": "completed"}
+    result = {"id": "so", "type": "shell_call_output", "call_id": "c", "output": []}
+    printing = {**result, "status": "in_progress"}
+    at_work = ("in_progress", {"response": response(output=[call, printing])})
+    for events in ([CREATED, added(call), done(call), added(printing, 1)], [CREATED, at_work]):
+        store, stream = opened()
+        stream.ingest_many(wires(*events))
+        tool = part(store, "0").tool
+        assert tool is not None and tool.status != "completed" and tool.output is None
+        chunks = [{"stdout": "ab", "stderr": "", "outcome": {"type": "exit", "exit_code": 0}}]
+        whole = {**result, "status": "completed", "output": chunks}
+        stream.ingest_many(wires(done(whole, 1), start=4))
+        tool = part(store, "0").tool
+        assert tool is not None and (tool.status, tool.output) == ("completed", chunks)
+
+
 def test_nothing_that_was_printed_first_is_no_cut() -> None:
     place = {"item_id": "so", "output_index": 0, "command_index": 0}
     events = wires(

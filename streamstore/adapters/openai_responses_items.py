@@ -85,7 +85,9 @@ def tool_state(item: Members, final: bool, result: Members | None) -> Members:
 
 
 def answered(state: Members, result: Members) -> Members:
-    """A call's state with the item that is its result."""
+    """A call's state with the item that is its result; nothing new where that is unfinished."""
+    if said(result, "status") == "in_progress":
+        return state
     failed = said(result, "status") in ("incomplete", "failed")
     state = {**state, "status": "error" if failed else "completed"}
     for name in ("output", "result", "tools"):
