@@ -1198,6 +1198,30 @@ def test_a_shell_call_and_what_it_prints() -> None:
     assert encoded(store)[0]["output"] == ended
 
 
+@pytest.mark.parametrize("end", ["done", "item", "response", "read"])
+def test_what_a_command_printed_is_whole_when_its_end_says_so(end: str) -> None:
+    item = {"id": "so", "type": "shell_call_output", "call_id": "c", "output": []}
+    place = {"item_id": "so", "output_index": 0, "command_index": 0}
+    printed = ("shell_call_output_content.delta", {**place, "delta": {"stdout": "a", "stderr": ""}})
+    store, stream = opened()
+    stream.ingest_many(wires(CREATED, added(item), printed))
+    chunks = [{"stdout": "ab", "stderr": "", "outcome": {"type": "exit", "exit_code": 0}}]
+    whole = {**item, "status": "completed", "output": chunks}
+    if end == "read":
+        stream.ingest(response(status="completed", output=[whole]))
+    else:
+        ends = {
+            "done": ("shell_call_output_content.done", {**place, "output": chunks}),
+            "item": done(whole),
+            "response": completed(whole),
+        }
+        stream.ingest_many(wires(ends[end], start=4))
+    found = part(store, "0")
+    assert (found.field_text("stdout/0"), found.field_text("stderr/0")) == ("ab", "")
+    stream.ingest({**wires(printed)[0], "sequence_number": 3})  # it is in there
+    assert part(store, "0").field_text("stdout/0") == "ab"
+
+
 def test_a_call_runs_while_its_result_is_being_printed() -> None:
     call = {"id": "sh", "type": "shell_call", "call_id": "c", "status": "completed"}
     result = {"id": "so", "type": "shell_call_output", "call_id": "c", "output": []}

@@ -39,6 +39,7 @@ from .openai_responses_items import (
     item_kind,
     order_of,
     part_kind,
+    printed_of,
     tool_name,
     tool_state,
 )
@@ -180,6 +181,11 @@ class Output:
         if final and memory.get("commands"):
             for index, command in enumerate(commands_of(item)[: memory["commands"]]):
                 fields[f"command/{index}"] = command
+        if final and memory.get("printed"):
+            chunks: Any = item.get("output")
+            if are_objects(chunks) and len(chunks) == memory["printed"]:
+                for index, chunk in enumerate(chunks):
+                    fields |= printed_of(index, [chunk])
         if final and memory.pop("preview", False):
             fields[_PREVIEW] = None
         parts = memory.setdefault("parts", {})
@@ -422,6 +428,8 @@ class Output:
         ]
         place = self._place(wire, here.entry, wire.get("item_id"))
         implied = self._imply(Text("shell_call_output", "", ""), wire, here, place, ("", 0))
+        memory = here.entry["items"][str(place)]
+        memory["printed"] = max(memory.get("printed", 0), number + 1)
         appended: list[Event] = [
             self._appended(here, place, f"{name}/{number}", text, here.after(step))
             for step, (name, text) in enumerate(texts)
@@ -435,7 +443,10 @@ class Output:
         number = a_number(wire, "command_index")
         place = self._place(wire, here.entry, wire.get("item_id"))
         implied = self._imply(Text("shell_call_output", "", ""), wire, here, place, ("", 0))
-        return [self._updated(here, place, {f"output/{number}": output}), *implied]
+        fields: Members = {f"output/{number}": output}
+        if number < here.entry["items"][str(place)].get("printed", 0):
+            fields |= printed_of(number, output)
+        return [self._updated(here, place, fields), *implied]
 
     def _sound(self, field: str, wire: Members, here: Here) -> list[Event]:
         delta = a_string(wire, "delta")

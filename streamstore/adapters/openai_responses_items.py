@@ -71,6 +71,16 @@ def commands_of(item: Members) -> list[Any]:
     return commands if isinstance(commands, list) else []
 
 
+def printed_of(number: int, chunks: list[Members]) -> Members:
+    """What a command printed, as the texts that its deltas append to; of all of its chunks."""
+    found: Members = {}
+    for stream in ("stdout", "stderr"):
+        pieces: list[Any] = [chunk.get(stream) for chunk in chunks]
+        if any(pieces) and all(type(piece) is str for piece in pieces):
+            found[f"{stream}/{number}"] = "".join(pieces)
+    return found
+
+
 def tool_state(item: Members, final: bool, result: Members | None) -> Members:
     """The state of a call: `final` where its item is whole, `result`: the item that answers it."""
     state: Members = {"status": _tool_status(item, final), **input_of(item["type"], item)}
