@@ -8,6 +8,7 @@ further down, by topic.
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 import re
 import sys
@@ -990,11 +991,53 @@ def test_the_same_run_twice_on_one_stream_is_no_replay() -> None:
     assert contents(took(events, events)) == {"m": "a"}
 
 
-def test_a_replay_of_a_run_that_went_on_behind_another_ones_text_leaves_it() -> None:
-    """Nobody sends the other run's text again: what is there is all there is."""
-    first, second = run(*text("m", "one "), finished()), run(*text("m", "two"), run_id="run-2")
-    assert contents(took(first, second, second)) == {"m": "one two"}
+def replayed(first: list[Wire], second: list[Wire], *replays: list[Wire]) -> list[list[str]]:
+    """What is shown behind every event of a run that comes again at every cut, each time."""
+    found = []
+    for cut in range(1, len(second) + 1):
+        store, shown = took(first, second[:cut]), []
+        for replay in replays:
+            stream = store.open("ag-ui")
+            for event in replay:
+                stream.ingest(copy.deepcopy(event))
+                message = encoded(store)["messages"][0]
+                calls = [one["function"]["arguments"] for one in message.get("toolCalls", ())]
+                shown.append("".join([message.get("content", ""), *calls]))
+            stream.end()
+        found.append(shown)
+    return found
+
+
+def test_a_replay_of_a_run_that_went_on_behind_another_ones_text_goes_on_where_it_was() -> None:
+    """Nobody sends the other run's text again: what is there stays, and the rest follows."""
+    first = run(*text("m", "one "), finished())
+    second = run(*text("m", "t", "w"), *text("m", "o"), finished("run-2"), run_id="run-2")
+    joined = run(*text("m", "two"), finished("run-2"), run_id="run-2")
+    for replays in ([second], [second[:4], second], [joined], [second[:4], joined, second]):
+        for shown in replayed(first, second, *replays):
+            assert shown[-1] == "one two"
+            assert all(after.startswith(before) for before, after in itertools.pairwise(shown))
     assert contents(took(first, second, [*first, *second])) == {"m": "one two"}
+    # What follows it in another run goes behind it, and is counted for itself.
+    third = run(*text("m", "!", "!"), run_id="run-3")
+    assert contents(took(first, second, third[:3], second, third)) == {"m": "one two!!"}
+
+
+def test_a_snapshot_in_a_replay_of_a_run_that_went_on_behind_another_ones_text_counts() -> None:
+    first = run(*text("m", "one "), finished())
+    so_far = snapshot({"id": "m", "role": "assistant", "content": "one tw"})
+    second = run(*text("m", "tw", ends=False), so_far, *text("m", "o")[1:], run_id="run-2")
+    assert {shown[-1] for shown in replayed(first, second, second)} == {"one two"}
+    joined = run(so_far, *text("m", "o"), finished("run-2"), run_id="run-2")
+    assert {shown[-1] for shown in replayed(first, second, joined)} == {"one two"}
+
+
+def test_a_text_that_was_fetched_and_goes_on_is_whole_after_a_replay() -> None:
+    said = {"id": "m", "role": "assistant", "content": "one "}
+    history = {"threadId": "thread-1", "messages": [said]}
+    second = run(*text("m", "t", "wo"), finished())
+    for cut in range(1, len(second) + 1):
+        assert contents(took([history], second[:cut], second)) == {"m": "one two"}
 
 
 def test_a_call_that_is_replayed_into_a_message_of_another_run_is_rebuilt() -> None:
@@ -1004,6 +1047,18 @@ def test_a_call_that_is_replayed_into_a_message_of_another_run_is_rebuilt() -> N
     (message,) = encoded(store)["messages"]
     assert message["content"] == "x"
     assert [one["function"]["arguments"] for one in message["toolCalls"]] == ['{"a":1}']
+
+
+def test_arguments_that_another_run_goes_on_with_are_there_once_after_a_replay() -> None:
+    first = run(*call("c", "[1", parentMessageId="m"), finished())
+    more = {"type": "TOOL_CALL_ARGS", "toolCallId": "c", "delta": ",2", "metadata": {"k": 1}}
+    again = call("c", "]", parentMessageId="m")
+    second = run(again[0], more, *again[1:], finished("run-2"), run_id="run-2")
+    for shown in replayed(first, second, second[:3], second):
+        assert shown[-1] == "[1,2]"
+        assert all(after.startswith(before) for before, after in itertools.pairwise(shown))
+    assert encoded(took(first, second[:3], second)) == encoded(took(first, second))
+    assert encoded(took(first, second[:3], [*first, *second])) == encoded(took(first, second))
 
 
 def test_a_snapshot_in_a_replay_is_gone_on_from() -> None:
@@ -1501,7 +1556,7 @@ def test_what_a_thread_remembers_of_its_runs_is_bounded() -> None:
     memory = store.save()
     (shared,) = memory["memory"]["ag-ui"].values()
     assert len(shared["runs"]) == 256
-    assert len(shared["messages"]["m"]["also"]) == 16
+    assert len(shared["messages"]["m"]["added"]) == 16
     (own,) = (entry["memory"] for entry in memory["streams"])
     assert len(own["runs"]) == 256 and not own["opened"]
     assert contents(store) == {"m": "x" * 300}
@@ -1602,7 +1657,7 @@ def test_what_is_remembered_of_a_run_without_an_end_is_bounded(way: str, kind: s
     assert len(shared.get("order", ())) <= 100 + 2 * 128
     assert all(len(entry["thoughts"]) <= 100 for entry in shared.get("runs", {}).values())
     for own in (entry["memory"] for entry in memory["streams"]):
-        assert max(len(own["opened"]), len(own["muted"])) <= 128
+        assert max(len(own["opened"]), len(own["came"])) <= 128
         assert len(own["rebuilt"]) <= 100 + 4 * 128
         assert all(len(table) <= 16 for table in own["flow"].values() if isinstance(table, dict))
 

@@ -11,9 +11,9 @@
 - Seq, resume: none. Event ids of an event stream mean nothing to the protocol.
 - A reconnect is a replay: a run that this thread knows starts again on another stream. What it
   starts again is rebuilt from its beginning (`message.reset`), results replace themselves, and
-  patches of the state, or of an older run's activity, count on from where they were. From then on
-  the stream that started the run last speaks for it; what an older one still delivers changes
-  nothing. The official client doubles.
+  patches of the state, and what the run adds to an older one's text, arguments or activity, count
+  on from where they were. From then on the stream that started the run last speaks for it; what an
+  older one still delivers changes nothing. The official client doubles.
 - A start of an id that is known is no replay within one stream, or in a new run: as in the
   official client, text and arguments go on behind what is there.
 - Snapshots: `MESSAGES_SNAPSHOT` is an event and takes effect in its place. A history that was

@@ -119,18 +119,17 @@ class Thread:
                 {"session": context.session_id, "run": "", "start": None, "replay": False},
                 # Runs that this stream started, with their start.
                 runs={},
-                # Of a replay: what was rebuilt, what cannot be, and patches of the state to skip.
+                # Of a replay: what was rebuilt, and patches of the state to skip.
                 rebuilt={},
-                muted={},
                 skip=0,
-                # Of this run: patches that came for an activity of another one.
-                patched={},
+                # Of this run: how much came for what another one made (characters, patches).
+                came={},
                 # Of this run: messages to close at its end, subagents, thoughts without an id.
                 opened={},
                 subagents={},
                 thoughts=0,
             )
-        own.setdefault("patched", {})  # a saved stream may lack it
+        own.setdefault("came", {})  # a saved stream may lack it
         self.cool: dict[str, None] = {}
         # Remembered messages over which old ones are looked for, and whether there are so many.
         self._most, self._full = _MOST, False
@@ -182,13 +181,15 @@ class Thread:
             and record["text"]
             and record["role"] != "activity"
             and message_id in self._flow.open(kind)
-            and message_id not in self._own["muted"]
+            and not self._adds(record)
         )
 
     def streams_input(self, call_id: str) -> str | None:
         """The message of a call whose delta has nothing to do but be appended; None for others."""
         call = self._calls.get(call_id)
         if call is None or "input" in call or call_id not in self._flow.open("tool"):
+            return None
+        if self._adds(call):
             return None
         message_id: str = call["in"]
         return message_id
@@ -258,7 +259,7 @@ class Thread:
                 break
             if record is None or record["role"] == "activity":
                 continue
-            if record["run"] == run or run in record.get("also", ()):
+            if record["run"] == run or run in record.get("added", ()):
                 continue  # a replay
             if not waiting.isdisjoint(record["calls"]):
                 continue
@@ -314,7 +315,6 @@ class Thread:
         """Remember of a message its place alone."""
         self._drop_calls(message_id, record)
         del self._messages[message_id]
-        self._own["muted"].pop(message_id, None)
         self._old.setdefault(record["role"], {})[message_id] = record["order"]
 
     def _bound_places(self) -> None:
@@ -351,6 +351,30 @@ class Thread:
         if own["replay"]:
             own["rebuilt"][name] = None
         return rebuilt
+
+    def _adds(self, record: Members) -> bool:
+        """Whether this run adds to a message or call that another one made."""
+        return self._own["start"] is not None and record["run"] != self._own["run"]
+
+    def _new(self, name: str, record: Members, size: int) -> int:
+        """How much is new of what comes for a message or call: counted where this run adds to it.
+
+        It cannot be built anew, nobody sends again what the other run said: a replay goes on
+        behind what is there.
+        """
+        if not self._adds(record):
+            return size
+        own, run = self._own, self._own["run"]
+        added, came = record.setdefault("added", {}), own["came"]
+        known: int = added.pop(run, 0)
+        now: int = came.pop(name, 0) + size
+        came[name] = now
+        _bound(came, _MOST)
+        if not own["replay"]:
+            known = 0
+        added[run] = max(known, now)
+        _bound(added, _ALSO)
+        return min(size, max(0, now - known))
 
     def _remove(self, message_id: str) -> MessageRemoved:
         record = self._messages.pop(message_id, None)
@@ -448,20 +472,13 @@ class Thread:
 
     def _rebuilt(self, message_id: str, record: Members) -> list[Event]:
         """What the start of a message that is known means in a replay: it is built anew."""
-        own = self._own
-        if record["run"] != own["run"]:
-            known = own["run"] in record.get("also", ())
-            if not self._is_rebuilt(f"{own['run']} {message_id}") and known:
-                # It holds this run's text behind that of another, which nobody sends again.
-                own["muted"][message_id] = None
-            return []
-        if self._is_rebuilt(message_id):
+        if record["run"] != self._own["run"] or self._is_rebuilt(message_id):
             return []
         self._drop_calls(message_id, record)
         self._cool_all()
         record.update(text=False, parts=0, info={})
         record.pop("mixed", None)
-        record.pop("also", None)
+        record.pop("added", None)
         return [MessageReset(session_id=self.session_id, message_id=message_id)]
 
     def _start(self, event: Members, role: str) -> list[Event]:
@@ -485,11 +502,7 @@ class Thread:
         if events:
             record["info"] = picked(event, "name", "subagentRunId")
             events += [self._updated(message_id, record), *self._open_text(message_id, record)]
-        if own["run"] != record["run"]:
-            also = record.setdefault("also", [])
-            if own["run"] not in also:
-                also.append(own["run"])
-                del also[:-_ALSO]
+        self._new(message_id, record, 0)
         return events + self._merged(message_id, record, event)
 
     def _text_start(self, event: Members) -> list[Event]:
@@ -500,16 +513,19 @@ class Thread:
 
     def _content(self, event: Members) -> list[Event]:
         message_id, streamed = event["messageId"], STREAMED[event["type"]]
-        delta = self._block(BlockDelta, message_id, TEXT, text=event["delta"])
+        text = event["delta"]
+        delta = self._block(BlockDelta, message_id, TEXT, text=text)
         record = self._messages.get(message_id)
         if record is None:
             if message_id in self._flow.open(streamed):
                 return [delta]  # a snapshot dropped the message: the store refuses it
             return [delta, *self._implicit(message_id, streamed)]
         if record["role"] == "activity":
-            return self._refused(message_id, event["delta"])
-        if message_id in self._own["muted"]:
-            return []
+            return self._refused(message_id, text)
+        new = self._new(message_id, record, len(text))
+        if text and not new:
+            return self._merged(message_id, record, event)
+        delta = self._block(BlockDelta, message_id, TEXT, text=text[len(text) - new :])
         record.pop("fetched", None)
         opened = [] if record["text"] else self._open_text(message_id, record)
         return [*opened, delta, *self._merged(message_id, record, event)]
@@ -642,9 +658,13 @@ class Thread:
             message_id, events = self._owner(event)
             record = self._messages[message_id]
             events.append(self._call_opened(call_id, None, message_id, record))
-        message_id = self._calls[call_id]["in"]
-        delta = self._block(BlockDelta, message_id, call_id, field=INPUT, text=event["delta"])
+        message_id, text = self._calls[call_id]["in"], event["delta"]
         fields = self._call_metadata(call_id, event)
+        new = self._new(f"call {call_id}", self._calls[call_id], len(text))
+        if text and not new:
+            return self._call_changed(call_id, fields)
+        text = text[len(text) - new :]
+        delta = self._block(BlockDelta, message_id, call_id, field=INPUT, text=text)
         if self._calls[call_id].pop("input", None) is not None:  # it is that no longer
             fields |= self._call_moves(call_id, {"status": "running"})
         return [*events, delta, *self._call_changed(call_id, fields)]
@@ -809,11 +829,11 @@ class Thread:
         if record is None:
             record = self._add(message_id, role, {}, at)
         record["role"], record["info"] = role, info_of(message)
+        record.pop("added", None)  # all of it may be in there, or none
         self._cool_all()
         events += [self._updated(message_id, record), *anew]
         if role == "activity":
             record[CONTENT] = thaw(message[CONTENT])
-            record.pop("patches", None)
             events.append(self._activity(message_id, record))
         else:
             events += self._set_content(message_id, record, message.get(CONTENT))
@@ -892,7 +912,7 @@ class Thread:
             kept = picked(record["info"], "metadata")
             record["info"] = {**picked(event, "activityType", "subagentRunId"), **kept}
             record[CONTENT] = thaw(event[CONTENT])
-            record.pop("patches", None)  # it holds none of them
+            record.pop("added", None)  # it holds none of them
         self._merged(message_id, record, event)
         return [
             *events,
@@ -907,8 +927,8 @@ class Thread:
             return []
         need_patches(self.session_id)
         content = {} if record[CONTENT] is None else record[CONTENT]  # a patch removed all of it
-        if self._is_patched(message_id, record):
-            return []
+        if not self._new(message_id, record, 1):
+            return []  # it holds it
         patched = apply_patch(content, event["patch"], self._context.limits)
         events = self._merged(message_id, record, event)  # whether or not the patch fits
         if patched is None:
@@ -918,20 +938,6 @@ class Thread:
             record["info"]["activityType"] = event["activityType"]
             events = [self._updated(message_id, record)]
         return [*events, self._activity(message_id, record)]
-
-    def _is_patched(self, message_id: str, record: Members) -> bool:
-        """Whether an activity of another run holds a patch that a replay brings again."""
-        own, run = self._own, self._own["run"]
-        if record["run"] == run:
-            return False  # it was built anew
-        held, came = record.setdefault("patches", {}), own["patched"]
-        number = came[message_id] = came.get(message_id, 0) + 1
-        _bound(came, _MOST)
-        if own["replay"] and number <= held.get(run, 0):
-            return True
-        held[run] = number
-        _bound(held, _ALSO)
-        return False
 
     # -- state ---------------------------------------------------------------------------------
 
@@ -993,7 +999,7 @@ class Thread:
         _bound(own["runs"], _RUNS)
         self.start = record["start"]
         own.update(run=run, start=self.start, replay=replay, thoughts=0)
-        own.update(muted={}, opened={}, subagents={}, patched={})
+        own.update(opened={}, subagents={}, came={})
         own["skip"] = record["deltas"] if replay else 0
         if not replay:
             own["rebuilt"] = {}
