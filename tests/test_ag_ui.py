@@ -1069,6 +1069,33 @@ def test_a_snapshot_in_a_replay_is_gone_on_from() -> None:
     assert contents(took(cut, joined)) == {"m": "Hello world"}
 
 
+def test_arguments_that_a_snapshot_in_a_replay_brings_are_gone_on_from() -> None:
+    cut = run(*call("c", "[1", ends=False, parentMessageId="m"))
+    so_far = assistant("m", "c")
+    so_far["toolCalls"][0]["function"] = {"name": "f", "arguments": "[1,2"}
+    joined = run(snapshot(so_far), *call("c", "]"), finished())
+    (message,) = encoded(took(cut, joined))["messages"]
+    assert [one["function"]["arguments"] for one in message["toolCalls"]] == ["[1,2]"]
+
+
+def test_what_a_run_adds_to_a_message_that_it_echoed_is_there_once_after_a_replay() -> None:
+    """And nothing of the message is lost, be it text, a call, or the content of an activity."""
+    said = {"id": "m", "role": "assistant", "content": "one "}
+    called = assistant("n", "c")
+    counted_up = {"id": "a", "role": "activity", "activityType": "t", "content": {"k": []}}
+    echo: dict[str, Any] = {"threadId": "thread-1", "runId": "run-1", "state": None, "tools": []}
+    echo.update(context=[], forwardedProps={}, messages=[said, called, counted_up])
+    (begun,) = run()
+    more = {**PATCH, "messageId": "a", "patch": [{"op": "add", "path": "/k/-", "value": 1}]}
+    events = [{**begun, "input": echo}, *text("m", "two"), *call("c", "!"), more]
+    events += [*call("d", parentMessageId="n"), finished()]
+    whole = encoded(took(events))
+    assert contents(took(events)) == {"m": "one two", "n": None, "a": {"k": [1]}}
+    for cut in range(1, len(events) + 1):
+        assert encoded(took(events[:cut], events)) == whole
+        assert encoded(took(events[:cut], events[:cut], events)) == whole
+
+
 def test_patches_of_a_replay_are_applied_once() -> None:
     grown = [{"type": "STATE_DELTA", "delta": [{"op": "add", "path": "/n", "value": []}]}]
     grown += [

@@ -783,6 +783,7 @@ class Thread:
             if call_id in self._flow.open("tool") and state["status"] == "running":
                 state = {"status": "pending"}
             self._know_call(message_id, record, call, state, self._own["run"])
+            self._is_rebuilt(f"call {call_id}")
             events.append(
                 self._block(
                     BlockReplaced,
@@ -829,6 +830,7 @@ class Thread:
         if record is None:
             record = self._add(message_id, role, {}, at)
         record["role"], record["info"] = role, info_of(message)
+        self._is_rebuilt(message_id)  # what follows goes on behind this
         record.pop("added", None)  # all of it may be in there, or none
         self._cool_all()
         events += [self._updated(message_id, record), *anew]
@@ -872,8 +874,6 @@ class Thread:
         self._calls.clear()
         for message_id in (*known, *new):
             events += self._whole(given[message_id], results, done)
-        for message_id in given:
-            self._is_rebuilt(message_id)  # what follows goes on behind this
         return events
 
     # -- activities ----------------------------------------------------------------------------
@@ -1016,11 +1016,13 @@ class Thread:
 
     def _run_input(self, given: Members) -> list[Event]:
         """What the client sent, as the server echoes it: messages and a state that are not
-        known, and answers."""
+        known, and answers. A replay makes the messages again that it made."""
         events: list[Event] = []
-        results = results_of(given["messages"])
+        results, own = results_of(given["messages"]), self._own
         for message in given["messages"]:
-            if self._role(message["id"]) is None:
+            record = self._messages.get(message["id"])
+            again = own["replay"] and record is not None and record["run"] == own["run"]
+            if again or self._role(message["id"]) is None:
                 events += self._whole(message, results, done=True)
                 if message["role"] == "tool":
                     events += self._answer(message["toolCallId"], result_state(message))
