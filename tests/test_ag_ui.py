@@ -991,6 +991,30 @@ def test_the_same_run_twice_on_one_stream_is_no_replay() -> None:
     assert contents(took(events, events)) == {"m": "a"}
 
 
+def test_a_run_that_starts_again_before_its_end_is_a_replay_on_its_own_stream_too() -> None:
+    """The first stream behind a load is the saved one: it does not know that its server left."""
+    patch = {"type": "STATE_DELTA", "delta": [{"op": "add", "path": "/n/-", "value": 1}]}
+    events = run({"type": "STATE_SNAPSHOT", "snapshot": {"n": []}}, *text("m", "Hel", "lo"), patch)
+    events += [*call("c", parentMessageId="m"), result("r", "c"), patch, finished()]
+    whole = encoded(took(events))
+    for cut in range(1, len(events)):
+        store = a_store()
+        for before in (events[:cut], events[:2], events[:cut]):
+            store.open("ag-ui").ingest_many(copy.deepcopy(before))
+            store.flush()
+            store = StreamStore.load(json.loads(json.dumps(store.save())), ticks="manual")
+        store.open("ag-ui").ingest_many(copy.deepcopy(events))
+        assert encoded(store) == whole, cut
+    # Behind its end it is none, see above; nor is another run.
+    two = run(*text("m", "lo"), run_id="run-2")
+    assert contents(took([*run(*text("m", "Hel")), *two])) == {"m": "Hello"}
+
+
+def test_a_replay_of_two_threads_on_one_stream_builds_the_messages_of_both_anew() -> None:
+    both = [*run(*text("m", "a"), finished()), *run(*text("m", "b"), thread="thread-2")]
+    assert encoded(took(both, both)) == encoded(took(both))
+
+
 def replayed(first: list[Wire], second: list[Wire], *replays: list[Wire]) -> list[list[str]]:
     """What is shown behind every event of a run that comes again at every cut, each time."""
     found = []

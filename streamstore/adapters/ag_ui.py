@@ -9,13 +9,14 @@
 - Order: arrival, counted here as `order`. A tool's result stands right behind the message that
   owns the call and its earlier results: a fraction.
 - Seq, resume: none. Event ids of an event stream mean nothing to the protocol.
-- A reconnect is a replay: a run that this thread knows starts again on another stream. What it
-  starts again is rebuilt from its beginning (`message.reset`), results replace themselves, and
-  patches of the state, and what the run adds to an older one's text, arguments or activity, count
-  on from where they were. From then on the stream that started the run last speaks for it; what an
-  older one still delivers changes nothing. The official client doubles.
-- A start of an id that is known is no replay within one stream, or in a new run: as in the
-  official client, text and arguments go on behind what is there.
+- A reconnect is a replay: a run that this thread knows starts again on another stream, or before
+  its end on its own one (lenient, as that of a saved state does). What it starts again is rebuilt
+  from its beginning (`message.reset`), results replace themselves, and patches of the state, and
+  what the run adds to an older one's text, arguments or activity, count on from where they were.
+  From then on the stream that started the run last speaks for it; what an older one still delivers
+  changes nothing. The official client doubles.
+- A start of an id that is known is otherwise no replay within one stream, or in a new run: as in
+  the official client, text and arguments go on behind what is there.
 - Snapshots: `MESSAGES_SNAPSHOT` is an event and takes effect in its place. A history that was
   fetched is another object, see the class.
 - A message ends with its run, one that comes whole when it comes.

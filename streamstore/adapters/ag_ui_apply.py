@@ -117,6 +117,7 @@ class Thread:
             own.update(
                 # session, run, start: of the last RUN_STARTED; start is None before one.
                 {"session": context.session_id, "run": "", "start": None, "replay": False},
+                ended=False,
                 # Runs that this stream started, with their start.
                 runs={},
                 # Of a replay: what was rebuilt, and patches of the state to skip.
@@ -981,12 +982,18 @@ class Thread:
 
     def _run_started(self, event: Members) -> list[Event]:
         own, run = self._own, event["runId"]
+        goes_on = own["start"] is not None and not own.get("ended", False)
         if not self._context.bound:
+            if own["session"] != event["threadId"]:
+                own["rebuilt"] = {}  # ids of another thread
+                goes_on = False
             own["session"] = event["threadId"]
         self._cool_all()
         runs, known = self._table("runs"), self._table("known")
         record: Members | None = runs.pop(run, None)
-        replay = record is not None and own["runs"].get(run) != record["start"]
+        # On the stream that started it, too, where it had not ended: one that was saved and loaded.
+        anew = goes_on and own["run"] == run
+        replay = record is not None and (anew or own["runs"].get(run) != record["start"])
         if record is None:
             record = {"thoughts": []}
         if not replay:
@@ -999,9 +1006,9 @@ class Thread:
         _bound(own["runs"], _RUNS)
         self.start = record["start"]
         own.update(run=run, start=self.start, replay=replay, thoughts=0)
-        own.update(opened={}, subagents={}, came={})
+        own.update(opened={}, subagents={}, came={}, ended=False)
         own["skip"] = record["deltas"] if replay else 0
-        if not replay:
+        if anew or not replay:
             own["rebuilt"] = {}
         self._forget_old()
         events: list[Event] = [SessionStatus(session_id=self.session_id, status="busy")]
@@ -1068,6 +1075,7 @@ class Thread:
         return bool(self._table("known").get("latest") == self._own["run"])
 
     def _run_ended(self, event: Members, status: str) -> list[Event]:
+        self._own["ended"] = True
         if self._own["start"] is None or not self._is_latest():
             return []
         run = {**picked(event, *_RUN), "runId": self._own["run"], "status": status}
