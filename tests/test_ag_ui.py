@@ -1120,6 +1120,29 @@ def test_what_a_run_adds_to_a_message_that_it_echoed_is_there_once_after_a_repla
         assert encoded(took(events[:cut], events[:cut], events)) == whole
 
 
+def test_what_a_snapshot_in_a_replay_takes_away_comes_back_to_its_place() -> None:
+    """Reasoning stays where it is: a snapshot without any says nothing of it."""
+
+    def thought(message_id: str) -> list[Wire]:
+        steps = ("START", "CONTENT", "END")
+        members = {"messageId": message_id, "role": "reasoning", "delta": "hm"}
+        return [{**members, "type": f"REASONING_MESSAGE_{step}"} for step in steps]
+
+    said = {"id": "m", "role": "assistant", "content": "one"}
+    begun = [*text("m", "one"), snapshot(said)]
+    one = run(*begun, *text("n", "x"), *thought("r"), *text("o", "y"), finished())
+    asked = {"id": "u", "role": "user", "content": "q"}
+    two = run(snapshot(said, asked), *thought("s"), *text("p", "z"), run_id="run-2")
+    for first, second in ((one, []), (run(*begun, *thought("r"), finished()), two)):
+        whole = took(first, second)
+        assert encoded(took(first, second, [*first, *second])) == encoded(whole)
+    assert [message["id"] for message in encoded(whole)["messages"]] == ["m", "r", "u", "s", "p"]
+    # What an older run made, which does not come again, is new where it comes.
+    older = run(*text("n", "x"), *thought("r"), finished())
+    newer = run(snapshot(), *text("n", "y"), finished("run-2"), run_id="run-2")
+    assert list(contents(took(older, newer[:1], newer))) == ["r", "n"]
+
+
 def test_patches_of_a_replay_are_applied_once() -> None:
     grown = [{"type": "STATE_DELTA", "delta": [{"op": "add", "path": "/n", "value": []}]}]
     grown += [

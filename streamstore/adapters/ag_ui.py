@@ -14,7 +14,8 @@
   from its beginning (`message.reset`), results replace themselves, and patches of the state, and
   what the run adds to an older one's text, arguments or activity, count on from where they were.
   From then on the stream that started the run last speaks for it; what an older one still delivers
-  changes nothing. The official client doubles.
+  changes nothing. What a snapshot in a replay takes away comes back to its place when the replay
+  brings it. The official client doubles.
 - A start of an id that is known is otherwise no replay within one stream, or in a new run: as in
   the official client, text and arguments go on behind what is there.
 - Snapshots: `MESSAGES_SNAPSHOT` is an event and takes effect in its place. A history that was

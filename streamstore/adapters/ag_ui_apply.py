@@ -125,12 +125,16 @@ class Thread:
                 skip=0,
                 # Of this run: how much came for what another one made (characters, patches).
                 came={},
+                # Places of what a snapshot in a replay removed: it comes again, and what a snapshot
+                # keeps is where it was.
+                gone={},
                 # Of this run: messages to close at its end, subagents, thoughts without an id.
                 opened={},
                 subagents={},
                 thoughts=0,
             )
-        own.setdefault("came", {})  # a saved stream may lack it
+        for name in ("came", "gone"):  # a saved stream may lack them
+            own.setdefault(name, {})
         self.cool: dict[str, None] = {}
         # Remembered messages over which old ones are looked for, and whether there are so many.
         self._most, self._full = _MOST, False
@@ -202,6 +206,9 @@ class Thread:
         if old_role is not None:
             role = old_role or role
             place = self._old[old_role].pop(message_id)
+        elif at is None and message_id in self._own["gone"]:
+            place = self._own["gone"].pop(message_id)
+            order.insert(bisect_left(order, place, key=self._place), message_id)
         else:
             at = len(order) if at is None else at
             before = self._place(order[at - 1]) if at else None
@@ -860,6 +867,9 @@ class Thread:
             record = self._messages.get(message_id)
             if _is_kept(record or {"role": self._old_role(message_id)}, roles, owned):
                 continue
+            if self._comes_again(message_id, record):
+                self._own["gone"][message_id] = self._place(message_id)
+                _bound(self._own["gone"], _PLACES)
             if record is None:
                 old.append(message_id)
                 gone = MessageRemoved(session_id=self.session_id, message_id=message_id)
@@ -876,6 +886,16 @@ class Thread:
         for message_id in (*known, *new):
             events += self._whole(given[message_id], results, done)
         return events
+
+    def _comes_again(self, message_id: str, record: Members | None) -> bool:
+        """Whether a replay may yet bring a message: this run made it, or a later one."""
+        own = self._own
+        if not own["replay"] or message_id in own["rebuilt"]:
+            return False
+        if record is None:
+            return True  # an old one: nobody knows
+        made = self._table("runs").get(record["run"])
+        return made is not None and bool(made.get("first", 0) >= self.run.get("first", 0))
 
     # -- activities ----------------------------------------------------------------------------
 
@@ -985,7 +1005,7 @@ class Thread:
         goes_on = own["start"] is not None and not own.get("ended", False)
         if not self._context.bound:
             if own["session"] != event["threadId"]:
-                own["rebuilt"] = {}  # ids of another thread
+                own.update(rebuilt={}, gone={})  # ids of another thread
                 goes_on = False
             own["session"] = event["threadId"]
         self._cool_all()
@@ -995,7 +1015,7 @@ class Thread:
         anew = goes_on and own["run"] == run
         replay = record is not None and (anew or own["runs"].get(run) != record["start"])
         if record is None:
-            record = {"thoughts": []}
+            record = {"thoughts": [], "first": known.get("starts", 0)}
         if not replay:
             record["deltas"] = 0
             known["latest"] = run
@@ -1009,7 +1029,7 @@ class Thread:
         own.update(opened={}, subagents={}, came={}, ended=False)
         own["skip"] = record["deltas"] if replay else 0
         if anew or not replay:
-            own["rebuilt"] = {}
+            own.update(rebuilt={}, gone={})
         self._forget_old()
         events: list[Event] = [SessionStatus(session_id=self.session_id, status="busy")]
         if self._is_latest():
