@@ -161,9 +161,11 @@ def encoded(store: StreamStore) -> Wire:
 
 
 def is_quiet(state: Wire) -> bool:
-    """Nobody works, and every session has got its title."""
+    """Nobody works, every session has got its title, and every prompt an answer: between storing
+    one and going to work on it the server looks idle, too."""
     titles = {info["title"] for info in state["sessions"]}
-    return not state["status"] and titles <= {TITLE, "doomed"}
+    last = [messages[-1]["info"]["role"] for messages in state["messages"].values() if messages]
+    return not state["status"] and titles <= {TITLE, "doomed"} and "user" not in last
 
 
 async def settled(
