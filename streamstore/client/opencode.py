@@ -186,7 +186,8 @@ class OpencodeClient:
         )
         for session_id, wire in found.sessions.items():
             wire["readFrom"] = tokens.get(session_id, unknown)
-        settled = [mid for mid, sid in over.items() if sid in tokens and sid in found.idle]
+        # A session that is not known went while the server still had to answer the prompt.
+        settled = [mid for mid, sid in over.items() if sid not in tokens or sid in found.idle]
         if settled:
             read.behind(lambda: self._prompts.settle(settled))
         removed = [

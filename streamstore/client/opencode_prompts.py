@@ -9,12 +9,15 @@ ask for a read; no path and no wire object.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import attrs
 
+from ..changes import ChangeSet
 from ..errors import CallerError
 from ..events import MessageRollback
+from ..keys import SessionKey
 from ..pipeline import StreamStore
 from ..subscribers import Subscription
 from .transport import Clock
@@ -75,12 +78,21 @@ class SentPrompts:
             return
         if session_id not in self._watched:
             try:
-                heard = self._store.subscribe(lambda changes: self._look(session_id), session_id)
+                heard = self._store.subscribe(partial(self._hear, session_id), session_id)
             except CallerError:
                 return  # the store was closed meanwhile: nothing becomes of it there
             self._watched[session_id] = heard, {}
         self._watched[session_id][1][message_id] = sent
         self._look(session_id)  # the error may have come before the answer
+
+    def _hear(self, session_id: str, changes: ChangeSet) -> None:
+        if SessionKey(session_id) in changes.removed:
+            # Its messages went with it: of none is there anything to take back.
+            for message_id in list(self._watched[session_id][1]):
+                del self._sent[message_id]
+                self._unwatch(session_id, message_id)
+        else:
+            self._look(session_id)
 
     def over(self) -> dict[str, str]:
         """By message id the session of prompts that the server is done with, so that what it has

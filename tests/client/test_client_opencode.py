@@ -835,6 +835,39 @@ def test_what_becomes_of_a_prompt_is_not_looked_at_for_ever() -> None:
     run(main())
 
 
+@pytest.mark.parametrize("ticks", [None, "asyncio", "each"])
+@pytest.mark.parametrize("when", ["behind the answer", "before the answer"])
+def test_a_prompt_goes_with_its_session(when: str, ticks: Any) -> None:
+    async def main() -> None:
+        server = OpencodeServer(Random(1))
+        for name in ("ses_1", "ses_2"):
+            server.publish(created(name))
+        store = StreamStore(ticks=ticks)
+        client = client_of(server, store)
+        async with client as connection:
+            await asyncio.sleep(2)
+            server.on_post = lambda path, body: Answer(204, {}, after_ms=500)
+            sending = asyncio.create_task(client.prompt("ses_1", "hi"))
+            if when == "behind the answer":
+                await sending
+            await asyncio.sleep(0.1)
+            server.publish({"type": "session.deleted", "properties": {"info": info_of("ses_1")}})
+            del server.state.sessions["ses_1"]
+            await asyncio.sleep(0.1)
+            assert store.session_ids() == ("ses_2",)
+            await sending
+            await client.prompt("ses_2", "there")
+            if when == "before the answer":
+                await asyncio.sleep(31)
+                await connection.resync()
+            else:
+                assert len(client._prompts) == 1
+            assert "ses_1" not in client._prompts._watched
+        assert not client._prompts._watched
+
+    run(main())
+
+
 def test_a_failed_prompt_in_a_session_that_is_not_followed_asks_for_few_reads() -> None:
     async def main() -> None:
         server = OpencodeServer(Random(1))
