@@ -232,7 +232,8 @@ class OpencodeClient:
         taken back; if it had got the message all the same, the stream brings it. The server answers
         before it stores: where that fails (it does not know the agent, it cannot read a file), the
         session's `errors` say why, and what it did not store stays local until a read of the state
-        lacks it and finds the session idle: one that is made when an error of the session came, or
+        lacks it and finds the session idle: one that is made when an error of the session came
+        (of several prompts on their way the third one, since an error does not say whose it is), or
         any that begins half a minute after the prompt, such as `connection.resync()`. Then it is
         taken back. Or the program takes it back: `store.apply(MessageRollback(...))`.
 

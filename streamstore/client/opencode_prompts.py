@@ -29,6 +29,9 @@ _STORING_MS = 30_000
 _SENT = 1_000
 #: Reads that are asked for because of one prompt: the server may have been at work yet.
 _ASKS = 3
+#: Further reads that lack a prompt before it is taken back, where the error may be another one's:
+#: errors do not say whose they are, and this one may be on the way yet.
+_DOUBTS = 2
 
 
 @attrs.define(eq=False)
@@ -39,6 +42,7 @@ class _Sent:
         error: the session's latest one before it was sent.
         worked: the session did something since.
         asked: a read was asked for since it last did; `asks`: how often at all.
+        doubts: reads that may still lack it before it is taken back.
     """
 
     session_id: str
@@ -47,13 +51,14 @@ class _Sent:
     worked: bool = False
     asked: bool = False
     asks: int = 0
+    doubts: int = 0
 
 
 class SentPrompts:
     """Prompts on the way from the server's answer to its store.
 
     Args:
-        read: asks for a read of a session's state; called inside a commit.
+        read: asks for a read of a session's state; may be called inside a commit.
     """
 
     def __init__(self, store: StreamStore, clock: Clock, read: Callable[[str], None]) -> None:
@@ -98,23 +103,35 @@ class SentPrompts:
         """By message id the session of prompts that the server is done with, so that what it has
         not stored it never will; to be asked before a read begins."""
         now = self._clock.now()
-        return {
-            message_id: sent.session_id
-            for message_id, sent in self._sent.items()
-            if now - sent.answered_ms >= _STORING_MS or self._failed(sent)
-        }
+        found = {}
+        for message_id, sent in self._sent.items():
+            certain = now - sent.answered_ms >= _STORING_MS
+            if certain:
+                sent.doubts = 0
+            if certain or self._failed(sent):
+                found[message_id] = sent.session_id
+        return found
 
     def settle(self, message_ids: Iterable[str]) -> None:
         """Take back what a read that is merged lacks of these: whatever is still local."""
+        doubted: dict[str, None] = {}
         for message_id in message_ids:
-            sent = self._sent.pop(message_id, None)
+            sent = self._sent.get(message_id)
             if sent is None:
                 continue
+            message = self._store.message(sent.session_id, message_id)
+            if sent.doubts and message is not None and message.local:
+                sent.doubts -= 1
+                doubted[sent.session_id] = None
+                continue
+            del self._sent[message_id]
             self._unwatch(sent.session_id, message_id)
-            if self._store.message(sent.session_id, message_id) is not None:
+            if message is not None:
                 self._store.apply(
                     MessageRollback(session_id=sent.session_id, message_id=message_id)
                 )
+        for session_id in doubted:
+            self._read(session_id)
 
     def close(self) -> None:
         """Ask for no read any more."""
@@ -135,7 +152,9 @@ class SentPrompts:
         session = self._store.session(session_id)
         works = session is not None and session.status is not None and session.status.type != "idle"
         asks = False
-        for message_id, sent in list(self._watched[session_id][1].items()):
+        prompts = self._watched[session_id][1]
+        doubts = _DOUBTS if len(prompts) > 1 else 0
+        for message_id, sent in list(prompts.items()):
             if works:
                 sent.worked, sent.asked = True, False
                 continue
@@ -144,6 +163,8 @@ class SentPrompts:
                 # A read says nothing of it where the program does not follow the session.
                 if not sent.asked and sent.asks < _ASKS:
                     asks = True
+                    if not sent.asks:
+                        sent.doubts = doubts
                     sent.asks += 1
                 sent.asked = True
             elif sent.worked and (message is None or not message.local):

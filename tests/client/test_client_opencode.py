@@ -835,6 +835,52 @@ def test_what_becomes_of_a_prompt_is_not_looked_at_for_ever() -> None:
     run(main())
 
 
+@pytest.mark.parametrize("stored", ["none", "the second", "late", "the first, late"])
+def test_the_error_of_one_prompt_takes_back_no_other_that_is_on_its_way(stored: str) -> None:
+    """The error does not say which of them it is about, nor that it is about any."""
+
+    async def main() -> None:
+        server = OpencodeServer(Random(1))
+        server.publish(created("ses_1"))
+        store = StreamStore()
+        client = client_of(server, store)
+        bodies: list[Wire] = []
+        server.on_post = lambda path, body: bodies.append(body)
+
+        def store_it(number: int) -> None:
+            body = bodies[number]
+            for event in user_events("ses_1", body["messageID"], body["parts"]):
+                server.publish(event)
+
+        async with client:
+            await asyncio.sleep(2)
+            one = await client.prompt("ses_1", "one")
+            two = await client.prompt("ses_1", "two")
+            removed: list[Any] = []
+            store.subscribe(lambda changes: removed.extend(changes.removed))
+            if stored == "the first, late":
+                store_it(0)
+                server.publish(status("ses_1", "busy"))
+                server.publish(failure("ses_1", "no such model"))
+                server.publish(status("ses_1", "idle"))
+            else:
+                server.publish(failure("ses_1"))
+                server.publish(failure("ses_1", "the same with a trace"))
+            if stored == "the second":
+                store_it(1)
+            await asyncio.sleep(1.5)
+            if stored in ("late", "the first, late"):
+                assert store.message("ses_1", two) is not None and not removed
+                store_it(1)
+            await asyncio.sleep(20)
+            expected = {"none": [one, two], "the first, late": []}.get(stored, [one])
+            assert [message_id for _, message_id in removed] == expected
+            assert len(shown(store, "ses_1")) == 2 - len(expected)
+            assert not client._prompts and not client._prompts._watched
+
+    run(main())
+
+
 @pytest.mark.parametrize("ticks", [None, "asyncio", "each"])
 @pytest.mark.parametrize("when", ["behind the answer", "before the answer"])
 def test_a_prompt_goes_with_its_session(when: str, ticks: Any) -> None:
