@@ -1,12 +1,12 @@
 """opencode end to end: its event stream, its state over REST, and what a user does in a session.
 
 Follow `/event` (one directory) or `/global/event`; at the opening and after each drop the state is
-read: sessions (those that the server lists, which are its latest 100, and those the store knows),
-messages page by page, todos, file changes, and of each directory that one of these sessions is in
-the status (a session that is not named is idle), permissions and questions. Live events that come
-while it is read are newer and win; the store sees to that. A session of this server that it does
-not know any more is removed. Knows what a user does there; how to read is `opencode_state`'s, and
-how to ask `opencode_rest`'s.
+read: sessions (the latest ones that the server lists, and those the store knows), messages page by
+page, todos, file changes, and of each directory that one of these sessions is in the status (a
+session that is not named is idle), permissions and questions. Live events that come while it is
+read are newer and win; the store sees to that. A session of this server that it does not know any
+more is removed. Knows what a user does there; how to read is `opencode_state`'s, and how to ask
+`opencode_rest`'s.
 
 Sources: the paths and schemas of the published SDK (1.19.3), V1.
 """
@@ -60,6 +60,8 @@ class OpencodeClient:
         global_events: follow `/global/event`, which brings the events of every project. The
             sessions that are listed are those of `directory` alone; of any other project, a session
             is known once an event of it came, and read whole from the next read of the state on.
+        sessions: how many sessions are listed, those that were updated last; 100 is what the server
+            gives by itself. A session that the store knows is asked for by name beside them.
         follow: whether the messages of a session are read, by its info; None: of every session.
             What is live comes for every session.
         diffs: whether the file changes of those sessions are read, too; they may be large.
@@ -81,6 +83,7 @@ class OpencodeClient:
         directory: str | None = None,
         workspace: str | None = None,
         global_events: bool = False,
+        sessions: int = 100,
         follow: Callable[[Mapping[str, Any]], bool] | None = None,
         diffs: bool = True,
         page: int = 200,
@@ -93,8 +96,8 @@ class OpencodeClient:
     ) -> None:
         if origin_of(base_url) is None:
             raise CallerError(f"an http or https address is needed, not {base_url[:80]!r}")
-        if page < 1 or reads < 1:
-            raise CallerError("page and reads must be at least 1")
+        if sessions < 1 or page < 1 or reads < 1:
+            raise CallerError("sessions, page and reads must be at least 1")
         self._store = store
         self._global = global_events
         self._policy = policy or POLICY
@@ -117,7 +120,7 @@ class OpencodeClient:
             clock=self._clock,
         )
         details = ("todo", "diff") if diffs else ("todo",)
-        self._reader = StateReader(self._rest, follow, details, page, reads)
+        self._reader = StateReader(self._rest, sessions, follow, details, page, reads)
         self._prompts = SentPrompts(store, self._clock, self._read_again)
         self._connection: Connection | None = None
         self._made: list[Connection] = []  # connections that have not ended, as far as was seen

@@ -37,13 +37,14 @@ class State:
 
 @attrs.frozen
 class StateReader:
-    """Reads a server's state; see `OpencodeClient` for what `follow`, `page` and `reads` are.
+    """Reads a server's state; see `OpencodeClient` for what its arguments of these names are.
 
     Attributes:
         details: what is read of a followed session beside its messages.
     """
 
     rest: Rest
+    sessions: int
     follow: Callable[[Mapping[str, Any]], bool] | None
     details: Sequence[str]
     page: int
@@ -59,7 +60,8 @@ class StateReader:
         Raises:
             ConnectionLost: the server may answer another time. RequestFailed: it never will.
         """
-        infos = objects(await self.rest.get("/session"), "/session")
+        limit = {"limit": str(self.sessions)}
+        infos = objects(await self.rest.get("/session", query=limit), "/session")
         listed = {id_of(info, "/session"): info for info in infos}
         here = {info.get("directory") for info in infos}
         elsewhere: dict[str, None] = {}

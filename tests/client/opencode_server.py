@@ -185,6 +185,8 @@ class OpencodeServer:
 
         if names == ["session"]:
             value = [info for info in state.sessions.values() if here(info["id"])]
+            value.sort(key=lambda info: -info["time"]["updated"])
+            del value[int(query.get("limit", ["100"])[0]) :]
         elif names == ["session", "status"]:
             value = {
                 sid: status

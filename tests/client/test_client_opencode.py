@@ -268,6 +268,32 @@ def test_a_session_that_was_deleted_meanwhile_is_gone_and_one_beyond_the_list_is
     run(main())
 
 
+def test_more_sessions_are_listed_where_that_is_asked_for_and_read_when_they_are_opened() -> None:
+    async def main() -> None:
+        server = OpencodeServer(Random(1))
+        for number in range(150):
+            server.publish(created(f"ses_{number}"))
+            entry = user_events(f"ses_{number}", f"msg_{number}", [])
+            server.publish(entry[0])
+        for sessions, listed in ((100, 100), (120, 120), (1000, 150)):
+            store = StreamStore()
+            opened = {"ses_1"}
+            follow = lambda info, opened=opened: info["id"] in opened  # noqa: E731
+            client = client_of(server, store, sessions=sessions, follow=follow)
+            async with client as connection:
+                await asyncio.sleep(5)
+                assert len(store.session_ids()) == listed
+                assert shown(store, "ses_1") == [("user", [])] and not shown(store, "ses_99")
+                opened.add("ses_99")
+                server.reads.clear()
+                connection.request_resync({"ses_99": "opened"})
+                await asyncio.sleep(5)
+                assert shown(store, "ses_1") == shown(store, "ses_99") == [("user", [])]
+                assert "/session/ses_1/message" not in server.reads
+
+    run(main())
+
+
 def info_of(session_id: str) -> Wire:
     return {"id": session_id, "title": session_id, "time": {"created": 1, "updated": 1}}
 
