@@ -56,10 +56,11 @@ class OpencodeClient:
             read. What the store held before (a saved state) is one server's own as long as no
             other one has a client on the store: make all clients before the first one connects. A
             server is its address: at another port it is another one.
-        directory, workspace: which project; None: the one the server was started in.
-        global_events: follow `/global/event`, which brings the events of every project. The
-            sessions that are listed are those of `directory` alone; of any other project, a session
-            is known once an event of it came, and read whole from the next read of the state on.
+        directory, workspace: where; None: where the server was started. Sessions of another
+            directory are not listed, and no event of theirs comes.
+        global_events: follow `/global/event`, which brings the events of every directory. The
+            sessions that are listed are those of `directory` alone; of any other one, a session is
+            known once an event of it came, and read whole from the next read of the state on.
         sessions: how many sessions are listed, those that were updated last; 100 is what the server
             gives by itself. A session that the store knows is asked for by name beside them.
         follow: whether the messages of a session are read, by its info; None: of every session.

@@ -60,10 +60,11 @@ class StateReader:
         Raises:
             ConnectionLost: the server may answer another time. RequestFailed: it never will.
         """
-        limit = {"limit": str(self.sessions)}
-        infos = objects(await self.rest.get("/session", query=limit), "/session")
+        own = await self._own_directory()
+        query = {"limit": str(self.sessions), **own}
+        infos = objects(await self.rest.get("/session", query=query), "/session")
         listed = {id_of(info, "/session"): info for info in infos}
-        here = {info.get("directory") for info in infos}
+        here = {info.get("directory") for info in infos} | {*own.values()}
         elsewhere: dict[str, None] = {}
         gone = []
         for session_id in known:
@@ -113,6 +114,15 @@ class StateReader:
         if isinstance(status, dict):
             idle = frozenset(sid for sid in messages if status.get(sid, _IDLE) == _IDLE)
         return State(_by_session(wire), gone, idle)
+
+    async def _own_directory(self) -> dict[str, str]:
+        """The directory as a query: where none is named, the server lists the sessions of several
+        directories, but says what happens in the one it was started in."""
+        told = {n: self.rest.query[n] for n in ("directory", "workspace") if n in self.rest.query}
+        if told:
+            return told
+        found = await self.rest.get("/path", optional=True)
+        return directory_of(found) if isinstance(found, dict) else {}
 
     async def _read_sessions(
         self, session_ids: Sequence[str]

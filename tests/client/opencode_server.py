@@ -184,9 +184,13 @@ class OpencodeServer:
             return self.home is None or of == directory
 
         if names == ["session"]:
-            value = [info for info in state.sessions.values() if here(info["id"])]
+            # Of no directory in particular it lists those of all.
+            everywhere = "directory" not in query
+            value = [info for sid, info in state.sessions.items() if everywhere or here(sid)]
             value.sort(key=lambda info: -info["time"]["updated"])
             del value[int(query.get("limit", ["100"])[0]) :]
+        elif names == ["path"]:
+            value = {"directory": self.home}
         elif names == ["session", "status"]:
             value = {
                 sid: status

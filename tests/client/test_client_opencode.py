@@ -294,6 +294,35 @@ def test_more_sessions_are_listed_where_that_is_asked_for_and_read_when_they_are
     run(main())
 
 
+@pytest.mark.parametrize("directory", [None, "/one", "/two"])
+def test_the_sessions_of_one_directory_are_listed(directory: Any) -> None:
+    """Of another one no event would come: what is prompted there would never be answered."""
+
+    async def main() -> None:
+        server = OpencodeServer(Random(1), home="/one")
+        for name in ("one", "two"):
+            info = {**info_of(f"ses_{name}"), "directory": f"/{name}"}
+            server.publish(
+                {"type": "session.created", "properties": {"sessionID": info["id"], "info": info}}
+            )
+            server.publish(status(info["id"], "busy"))
+            asks = {"id": f"per_{name}", "sessionID": info["id"], "permission": "bash"}
+            server.publish({"type": "permission.asked", "properties": asks})
+        store = StreamStore()
+        async with client_of(server, store, directory=directory) as connection:
+            await asyncio.sleep(5)
+            [session_id] = store.session_ids()
+            assert session_id == ("ses_two" if directory == "/two" else "ses_one")
+            session = store.session(session_id)
+            assert session is not None and session.status is not None
+            assert session.status.type == "busy" and len(session.permissions) == 1
+            assert connection.status.resync_error is None
+        asked = [path for path in server.reads if path == "/path"]
+        assert len(asked) == (directory is None)
+
+    run(main())
+
+
 def info_of(session_id: str) -> Wire:
     return {"id": session_id, "title": session_id, "time": {"created": 1, "updated": 1}}
 
