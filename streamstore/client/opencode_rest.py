@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 import attrs
 
+from .answers import SAID_BYTES, said, says
 from .asking import Reply, ask
 from .faults import ConnectionLost, RequestFailed
 from .policy import Policy, retry_after
@@ -74,7 +75,7 @@ class Rest:
         """
         reply = await self.ask("POST", path, query=query, body=body)
         if not 200 <= reply.status < 300:
-            raise RequestFailed(f"{path}: the server answered {reply.status}", reply.status)
+            raise RequestFailed(self._answered(reply, path), reply.status)
         if reply.data and not reply.is_json:
             raise RequestFailed(f"{path}: the server does not know this request", reply.status)
         return reply
@@ -104,12 +105,19 @@ class Rest:
         """
         if reply.status in (408, 425, 429) or reply.status >= 500:
             after_ms = retry_after(reply.headers.get("retry-after"), self.clock.wall())
-            raise ConnectionLost(f"{path}: the server answered {reply.status}", after_ms=after_ms)
+            raise ConnectionLost(self._answered(reply, path), after_ms=after_ms)
         if reply.status != 200:
-            raise RequestFailed(f"{path}: the server answered {reply.status}", reply.status)
+            raise RequestFailed(self._answered(reply, path), reply.status)
         if not reply.is_json:
             raise RequestFailed(f"{path}: the server does not know this request", reply.status)
         return reply.json()
+
+    def _answered(self, reply: Reply, path: str) -> str:
+        """What the server answered, with its reason where it gives one."""
+        why = ""
+        if says(reply.headers):
+            why = said(self.request("GET", path), reply.data[:SAID_BYTES])
+        return f"{path}: the server answered {reply.status}{why}"
 
     def _note_date(self, value: str | None) -> None:
         if value is None:

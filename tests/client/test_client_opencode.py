@@ -531,7 +531,7 @@ def test_a_read_that_fails_changes_nothing_and_is_made_again() -> None:
     events = recording("text_plain")
     failures = iter(
         [
-            Answer(500, {}),
+            Answer(500, JSON, [b'{"message": "the disk is full"}']),
             ConnectionLost("reset"),
             Answer(200, JSON, [b"[{]"]),
             Answer(200, JSON, [b"{}"]),
@@ -546,7 +546,8 @@ def test_a_read_that_fails_changes_nothing_and_is_made_again() -> None:
         store = StreamStore()
         async with client_of(server, store) as connection:
             await asyncio.sleep(0.9)
-            assert store.session_ids() == () and connection.status.resync_error is not None
+            assert store.session_ids() == ()
+            assert "answered 500; it says: " in str(connection.status.resync_error)
             await asyncio.sleep(60)
             assert connection.status.synced and connection.status.resync_error is None
             assert encoded(store)["messages"] == clean_fold(events)["messages"]
@@ -1050,7 +1051,8 @@ def test_ids_are_made_by_the_servers_clock_when_ours_is_wrong() -> None:
 def test_what_else_a_user_does() -> None:
     async def main() -> None:
         server = OpencodeServer(Random(1))
-        client = client_of(server, StreamStore(), directory="/a b")
+        secret = {"authorization": "Bearer s3cret-token"}
+        client = client_of(server, StreamStore(), directory="/a b", headers=secret)
         created = Answer(200, JSON, [b'{"id": "ses_9"}'])
         server.on_post = lambda path, body: created if path == "/session" else None
         assert await client.create_session("mine") == "ses_9"
@@ -1070,9 +1072,11 @@ def test_what_else_a_user_does() -> None:
         requests = client._transport.requests  # type: ignore[attr-defined]
         assert all(request.url.endswith("?directory=%2Fa+b") for request in requests)
         assert "per%2F2" in requests[3].url
-        server.on_post = lambda path, body: Answer(404, JSON, [b"{}"])
+        why = b'{"name": "NotFoundError",\n "data": {"message": "no such session of s3cret-token"}}'
+        server.on_post = lambda path, body: Answer(404, JSON, [why])
         with pytest.raises(RequestFailed, match="404") as caught:
             await client.abort("ses_none")
         assert caught.value.status == 404
+        assert "no such session of ***" in str(caught.value) and "\n" not in str(caught.value)
 
     run(main())
