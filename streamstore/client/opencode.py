@@ -21,6 +21,7 @@ from weakref import WeakKeyDictionary
 
 from ..errors import CallerError
 from ..events import BlockReplaced, MessageOpened, MessageRollback
+from ..keys import is_id
 from ..pipeline import StreamStore
 from .answers import origin_of
 from .connection import Connection, connect
@@ -243,11 +244,15 @@ class OpencodeClient:
 
         Raises:
             RequestFailed: the server refuses. ConnectionLost: it did not answer.
-            CallerError: there is neither text nor part.
+            CallerError: there is neither text nor part, or a part without a type.
         """
         store = self._store
         now = self._clock.wall() + self._rest.ahead_ms
+        if isinstance(parts, Mapping):
+            raise CallerError("parts= is a list of parts, not one part")
         wire_parts = [dict(part) for part in parts]
+        if not all(is_id(part.get("type")) for part in wire_parts):
+            raise CallerError("each of parts= needs a type, such as 'file'")
         if text is not None:
             wire_parts.insert(0, {"type": "text", "text": text})
         if not wire_parts:
@@ -307,7 +312,15 @@ class OpencodeClient:
         await self._rest.act(path_of("permission", request_id, "reply"), body, query)
 
     async def reply_question(self, request_id: str, answers: Sequence[Sequence[str]]) -> None:
-        """Answer a question: for each of its questions the labels that were chosen."""
+        """Answer a question: for each of its questions the labels that were chosen.
+
+        Raises:
+            RequestFailed: the server refuses. ConnectionLost: it did not answer.
+            CallerError: an answer is a string, where a list of labels is needed.
+        """
+        if isinstance(answers, str) or any(isinstance(answer, str) for answer in answers):
+            # A string is a list of letters, and those are what would be answered.
+            raise CallerError('answers are lists of labels, one for each question: [["Yes"]]')
         await self._rest.act(
             path_of("question", request_id, "reply"),
             {"answers": [list(answer) for answer in answers]},

@@ -12,7 +12,7 @@ import pytest
 from opencode_server import OpencodeServer
 from virtual import JSON, Answer, VirtualClock, VirtualTransport, run
 
-from streamstore import ChangeSet, StreamStore
+from streamstore import CallerError, ChangeSet, StreamStore
 from streamstore.adapters.opencode import OpencodeAdapter
 from streamstore.client import ConnectionLost, OpencodeClient, Read, RequestFailed
 from streamstore.events import MessageOpened
@@ -1044,6 +1044,25 @@ def test_ids_are_made_by_the_servers_clock_when_ours_is_wrong() -> None:
             message_id = await client.prompt("ses_1", "hi")
         late = int(message_id[4:16], 16) // 4096
         assert late - (1_000_000_000_000 % 2**36) == pytest.approx(3_600_000, abs=10_000)
+
+    run(main())
+
+
+def test_what_would_be_asked_wrongly_is_not_asked() -> None:
+    async def main() -> None:
+        server = OpencodeServer(Random(1))
+        store = StreamStore()
+        client = client_of(server, store)
+        answers: list[Any] = ["yes", ["yes"], [["yes"], "no"]]
+        for answer in answers:
+            with pytest.raises(CallerError, match="lists of labels"):
+                await client.reply_question("que_1", answer)
+        file = {"type": "file", "mime": "text/plain", "url": "file:///x"}
+        prompts: list[tuple[Any, str]] = [(file, "a list"), ([{**file, "type": ""}], "a type")]
+        for parts, match in prompts:
+            with pytest.raises(CallerError, match=match):
+                await client.prompt("ses_1", "hi", parts=parts)
+        assert not server.posts and not store.session_ids()
 
     run(main())
 
