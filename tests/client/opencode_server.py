@@ -187,7 +187,7 @@ class OpencodeServer:
             # Of no directory in particular it lists those of all.
             everywhere = "directory" not in query
             value = [info for sid, info in state.sessions.items() if everywhere or here(sid)]
-            value.sort(key=lambda info: -info["time"]["updated"])
+            value.sort(key=lambda info: -info["time"].get("updated", 0))
             del value[int(query.get("limit", ["100"])[0]) :]
         elif names == ["path"]:
             value = {"directory": self.home}
