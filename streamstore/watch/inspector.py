@@ -80,7 +80,6 @@ class Inspector:
         self._stream: Stream | None = None
         self._streams = 0
         self._number = 0
-        self._held_bytes = 0
         self._first_at: float | None = None
         self._at = 0.0
         self._known: Mapping[str, int] = {}
@@ -158,7 +157,7 @@ class Inspector:
 
     def after(self, row: Row) -> Moment | None:
         """The state after a row, and what the row changed; see `Past.after` for the cost."""
-        return self._past.after(row, self.timeline.rows)
+        return self._past.after(row)
 
     # -- inside ------------------------------------------------------------------------------
 
@@ -221,31 +220,17 @@ class Inspector:
         )
         self.timeline.add(row)
         self._past.saw(row, self.store, self._stream)
-        self._held_bytes += len(data)
-        self._bound(row)
+        self._bound()
         return row
 
-    def _bound(self, row: Row) -> None:
-        timeline, limits = self.timeline, self.limits
-        over = len(timeline.rows) - limits.events
-        heavy = self._held_bytes > limits.bytes
-        if over <= 0 and not heavy:
-            return
-        wanted = timeline.first + max(over, 1)
-        if heavy:
-            left = self._held_bytes
-            for held in timeline.rows:
-                if left <= limits.bytes:
-                    break
-                left -= len(held.data)
-                wanted = max(wanted, held.number + 1)
-        oldest = self._past.oldest(wanted)
-        if not oldest:
-            self._past.saw(row, self.store, self._stream, force=True)
-            oldest = self._past.oldest(wanted)
-        if oldest:
-            timeline.drop(oldest)
-            self._held_bytes = sum(len(held.data) for held in timeline.rows)
+    def _bound(self) -> None:
+        timeline, most = self.timeline, self.limits.events
+        over = len(timeline.rows) - most
+        if over > 0:
+            # Some more than that: forgetting costs as much as what stays.
+            timeline.drop(timeline.first + over + most // 20)
+            self._past.drop(timeline.first)
+        timeline.drop(self._past.lighten(self.store, self._stream))
 
     def _hear(self, changes: ChangeSet) -> None:
         counters = self.timeline.counters

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import attrs
@@ -36,12 +35,13 @@ class HistoryLimits:
     """How much of the past is held. Over a bound the oldest goes, never what lies in the middle.
 
     Attributes:
-        events: rows that are held; over it the oldest go, up to the next saved state, so that
-            the state after each row that is still held can be had.
-        bytes: what their bytes come to; the same policy.
+        events: rows that are held; over it the oldest go, a twentieth at a time. Those behind
+            the saved state before them are kept out of sight, so that the state after each row
+            that is still held can be had: at most as many again, or ten times the spacing.
+        bytes: what the bytes of both come to; over it the oldest go, up to the next saved state.
         spacing: events from one saved state to the next. Where states are large they lie further
             apart: a quarter of a state's size must have come before the next one is saved, so
-            that saving costs no more than what comes.
+            that saving costs no more than what comes, or what another bound leaves room for.
         saved_bytes: what saved states take, compressed; over it every second one goes, so that
             looking back costs twice as many events; the rows stay.
     """
@@ -78,7 +78,7 @@ class Moment(NamedTuple):
 class Past:
     """Saved states, and the store that goes back to them.
 
-    - feed: `saw` after each row; bound: `oldest` says which rows may go
+    - feed: `saw` after each row; bound: `drop`, `lighten`
     - read: `after`
 
     `after(row)` costs one load (linear in the state) and the events since the save before it: at
@@ -90,6 +90,8 @@ class Past:
         self._limits = limits
         self._sequencing: Sequencing | None = sequencing
         self._saved: list[_Saved] = [_Saved(0, 0, False, "auto", b"", 0)]
+        self._rows: list[Row] = []  # all behind the first of them
+        self._bytes = 0  # what the rows come to
         self._bytes_since = 0
         self._store: StreamStore | None = None
         self._stream: Stream | None = None
@@ -107,13 +109,21 @@ class Past:
         """What they take."""
         return sum(len(saved.packed) for saved in self._saved)
 
-    def saw(self, row: Row, store: StreamStore, stream: Stream | None, force: bool = False) -> None:
+    def saw(self, row: Row, store: StreamStore, stream: Stream | None) -> None:
         """The live store has a row now; save it where it is time to."""
+        self._rows.append(row)
+        self._bytes += len(row.data)
         self._bytes_since += len(row.data)
+        limits, last = self._limits, self._saved[-1]
+        since = row.number - last.after
+        due = since >= limits.spacing and self._bytes_since * 4 >= last.size
+        # However large it is: or what is behind it would take more than the bounds.
+        due = due or since >= max(limits.events, 10 * limits.spacing)
+        if due or self._bytes_since >= limits.bytes // 2:
+            self._save(row, store, stream)
+
+    def _save(self, row: Row, store: StreamStore, stream: Stream | None) -> None:
         last = self._saved[-1]
-        due = row.number - last.after >= self._limits.spacing
-        if not force and not (due and self._bytes_since * 4 >= last.size):
-            return
         is_open = stream is not None and not stream.ended
         if stream is not None and is_open and stream.protocol is None:
             return  # what waits until the protocol is recognised is in no saved state
@@ -125,24 +135,36 @@ class Past:
         while self.packed_bytes > self._limits.saved_bytes and len(self._saved) > 2:
             del self._saved[1:-1:2]
 
-    def oldest(self, wanted: int) -> int:
-        """The first row that can be held when those below `wanted` are to go; forgets the rest.
+    def drop(self, before: int) -> None:
+        """Forget what the state after a row with that number, or a higher one, does not need."""
+        needed = max(place for place, saved in enumerate(self._saved) if saved.after < before)
+        if needed:
+            del self._saved[:needed]
+            gone = self._saved[0].after + 1 - self._rows[0].number
+            self._bytes -= sum(len(row.data) for row in self._rows[:gone])
+            del self._rows[:gone]
 
-        0 where nothing can go before the store is saved again.
+    def lighten(self, store: StreamStore, stream: Stream | None) -> int:
+        """Forget the oldest rows that are over the bound of bytes; number of the first that stays.
+
+        Nothing can go while the protocol is not recognised.
         """
-        for place, saved in enumerate(self._saved):
-            if saved.after + 1 >= wanted:
-                del self._saved[:place]
-                return saved.after + 1
-        return 0
+        if self._bytes > self._limits.bytes:
+            left, last = self._bytes, 0
+            for row in self._rows:
+                left, last = left - len(row.data), row.number
+                if left <= self._limits.bytes:
+                    break
+            if self._saved[-1].after < last:
+                self._save(self._rows[-1], store, stream)
+            enough = [saved.after for saved in self._saved if saved.after >= last]
+            if enough:
+                self.drop(enough[0] + 1)
+        return self._saved[0].after + 1
 
-    def after(self, row: Row, rows: Sequence[Row]) -> Moment | None:
-        """The state after a row, out of the rows that are held; None where it cannot be had.
-
-        Args:
-            row: one of `rows`.
-            rows: with no number left out.
-        """
+    def after(self, row: Row) -> Moment | None:
+        """The state after a row; None where it is not held any more."""
+        rows = self._rows
         if not rows or not rows[0].number <= row.number <= rows[-1].number:
             return None
         fed = 0

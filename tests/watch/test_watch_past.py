@@ -180,12 +180,66 @@ def test_over_the_bound_the_oldest_events_go_and_the_state_after_all_others_stay
     timeline = watched.timeline
     assert len(data) > 150 and most <= 60
     assert timeline.dropped + len(timeline.rows) == len(data) == timeline.counters.events
-    # What goes goes up to the next saved state, and these lie further apart where a state is large.
-    assert timeline.rows
+    assert len(timeline.rows) >= 58, "a twentieth goes at a time"
     expected = folds(data)
     for row in reversed(timeline.rows):
         moment = watched.after(row)
         assert moment is not None and shown(moment.store) == expected[row.number - 1]
+
+
+class Saves(StreamStore):
+    """Counts how often it is saved, and what that came to."""
+
+    number = size = 0
+
+    def save(self) -> Any:
+        saved = super().save()
+        self.number += 1
+        self.size += len(str(saved))
+        return saved
+
+
+@pytest.mark.parametrize("events", [1, 10, 100, 1_000])
+def test_few_events_are_all_shown_and_cost_no_more_saves_than_many(
+    events: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streamstore.watch.inspector.StreamStore", Saves)
+    data = lines(
+        {"type": "block.delta", "messageId": "m", "blockIndex": 0, "seq": seq, "text": "word "}
+        for seq in range(1, 10_001)
+    )
+    watched = Inspector("native", clock=lambda: 0.0, limits=HistoryLimits(events=events))
+    fewest = events
+    for number, piece in enumerate(data):
+        watched.take(piece, number * 5.0)
+        if number >= events:
+            fewest = min(fewest, len(watched.timeline.rows))
+    store = watched.store
+    assert isinstance(store, Saves)
+    assert store.number <= len(data) // 500
+    assert store.size <= 5 * sum(map(len, data)), "each brings a quarter of what is saved"
+    assert events - events // 20 <= fewest and len(watched.timeline.rows) <= events
+    for row in (watched.timeline.rows[0], watched.timeline.rows[-1]):
+        moment = watched.after(row)
+        assert moment is not None and moment.changes is not None
+        part = moment.store.part("main", "m", 0)
+        assert part is not None and len(part.text) == 5 * row.number
+
+
+def test_what_is_kept_out_of_sight_has_a_bound_too() -> None:
+    """A large state is saved seldom, and what came since would be kept until then."""
+    first = {
+        "type": "block.delta",
+        "messageId": "m",
+        "blockIndex": 0,
+        "seq": 1,
+        "text": "x" * 10**6,
+    }
+    rest = [{**first, "seq": seq, "text": "y"} for seq in range(2, 1_002)]
+    watched = Inspector("native", clock=lambda: 0.0, limits=HistoryLimits(events=20, spacing=10))
+    take_all(watched, lines([first, *rest]))
+    assert len(watched.timeline.rows) in (19, 20)
+    assert len(watched._past._rows) <= 120
 
 
 def test_over_the_bound_of_bytes_the_oldest_events_go_too() -> None:
@@ -200,6 +254,7 @@ def test_over_the_bound_of_bytes_the_oldest_events_go_too() -> None:
     for number, piece in enumerate(data):
         watched.take(piece, float(number))
         assert sum(len(row.data) for row in watched.timeline.rows) <= 20_000
+        assert watched.timeline.rows, "what fits stays"
     assert watched.timeline.dropped > 80
     row = watched.timeline.rows[-1]
     moment = watched.after(row)
@@ -211,10 +266,7 @@ def test_over_the_bound_of_bytes_the_oldest_events_go_too() -> None:
 def test_a_row_that_is_not_held_has_no_state() -> None:
     watched = Inspector("native", clock=lambda: 0.0)
     take_all(watched, lines([{"type": "message.opened", "messageId": "m"}] * 3))
-    row = watched.timeline.rows[0]
-    rows = watched.timeline.rows[1:]
-    assert Past(HistoryLimits()).after(row, rows) is None
-    assert Past(HistoryLimits()).after(row, ()) is None
+    assert Past(HistoryLimits()).after(watched.timeline.rows[0]) is None
 
 
 @pytest.mark.parametrize("name", ["events", "bytes", "spacing", "saved_bytes"])
