@@ -125,6 +125,7 @@ def _log_of(connection: Connection, arguments: argparse.Namespace, tell: Tell) -
             attrs.evolve(connection, log=judged),
             protocol=arguments.protocol,
             sequencing=arguments.sequencing,
+            tell=tell,
         )
     except UnknownProtocol as error:
         raise _Unusable(connection.name, _or_array(connection, str(error))) from error

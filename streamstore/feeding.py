@@ -18,7 +18,7 @@ import attrs
 from .decoding import decode_json
 from .errors import CallerError, MalformedEvent, MissingExtra, UnknownProtocol
 from .jsonpatch import MISSING
-from .logs import NO_EVENTS, STDIN, Log, UnreadableLog
+from .logs import NO_EVENTS, STDIN, Log, TimedEvent, UnreadableLog
 from .model import Sequencing
 from .pipeline import Policy, Stream, StreamStore
 from .protocols import adapter_named, adapters, detect
@@ -31,6 +31,8 @@ Tell: TypeAlias = Callable[[str], object]
 
 #: What is said of a log that is one array.
 ARRAY = "an array of events: a log has each on a line of its own, as jq -c '.[]' writes them"
+#: What is said of a log whose last event has begun and not ended.
+BREAKS_OFF = "its last event breaks off and is left out"
 _UNUSABLE = frozenset(("malformed", "unknown"))
 
 
@@ -181,7 +183,7 @@ def _feed_one(stream: Stream, connection: Connection, feed: FeedLog, tell: Tell 
         except UnknownProtocol as error:
             raise UnreadableLog(connection.name, str(error)) from error
         if tell is not None and stream.half_event:
-            tell(f"{connection.name}: its last event breaks off and is left out")
+            tell(f"{connection.name}: {BREAKS_OFF}")
     for state in connection.after:
         _feed_state(stream, state)
     stream.end()
@@ -191,6 +193,15 @@ def feed_bytes(stream: Stream, log: Log) -> None:
     """Feed a log as it is read."""
     for chunk in log.chunks():
         stream.feed(chunk)
+
+
+def breaks_off(last: TimedEvent | None, protocol: str) -> bool:
+    """Whether the last piece of a log is an event that has begun and not ended."""
+    if last is None or (last.says is not None and last.data.endswith(b"\n")):
+        return False
+    stream = StreamStore(ticks="manual").open(protocol)
+    stream.feed(last.data)
+    return stream.half_event
 
 
 def _feed_state(stream: Stream, log: Log) -> None:

@@ -413,6 +413,19 @@ def test_a_wrong_log_is_one_line_and_exit_code_2(tmp_path, monkeypatch, words, p
 LONG_WIRE = {"type": "block.delta", "messageId": "m", "blockIndex": 0, "text": "x" * 9_000_000}
 
 
+@pytest.mark.parametrize("framing", ["lines", "frames"])
+@pytest.mark.parametrize("protocol", ["native", "auto"])
+def test_a_log_that_breaks_off_is_checked_to_its_end_and_that_is_told(tmp_path, framing, protocol):
+    path = tmp_path / "log"
+    data = sample("sparse", seed=1, messages=1).data(framing)
+    words = (str(path), "--runs", "1", "--protocol", protocol)
+    for cut, told in ((0, False), (1, framing == "frames"), (9, True)):
+        path.write_bytes(data[: len(data) - cut])
+        code, _, err = run(*words)
+        says = f"streamstore: {path}: its last event breaks off and is left out\n"
+        assert (code, err) == (0, says if told else "")
+
+
 def test_no_law_breaks_on_what_only_its_own_framing_makes_too_long(tmp_path):
     """A line may be longer than that of an event stream, and a state is bounded by neither."""
     opened = {"type": "message.opened", "messageId": "m", "role": "assistant"}

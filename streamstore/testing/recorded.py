@@ -16,8 +16,8 @@ import attrs
 
 from ..decoding import decode_json
 from ..errors import CallerError, MalformedEvent, UnknownProtocol
-from ..feeding import Connection, connections
-from ..logs import NO_EVENTS, UnreadableLog
+from ..feeding import BREAKS_OFF, Connection, Tell, breaks_off, connections
+from ..logs import NO_EVENTS, TimedEvent, UnreadableLog
 from ..model import SEQUENCINGS, Sequencing
 from ..protocols import adapter_named, adapters, detect
 from ..sse import EventStreamParser
@@ -134,9 +134,13 @@ class Log:
         *,
         protocol: str = "auto",
         sequencing: Sequencing | None = None,
+        tell: Tell | None = None,
     ) -> Log:
-        """A log from the files of one connection; as `read`."""
-        return _read(connection, protocol, sequencing)
+        """A log from the files of one connection; as `read`.
+
+        `tell` gets a line where its last event is cut off.
+        """
+        return _read(connection, protocol, sequencing, tell)
 
     def __len__(self) -> int:
         return len(self.wires)
@@ -194,11 +198,15 @@ def _protocol_of(wires: Sequence[Any], asked: str) -> str:
     )
 
 
-def _read(connection: Connection, protocol: str, sequencing: Sequencing | None) -> Log:
+def _read(
+    connection: Connection, protocol: str, sequencing: Sequencing | None, tell: Tell | None = None
+) -> Log:
     wires: list[Any] = []
     pieces: list[bytes] = []
     arrivals: list[float] = []
-    for data, says, at in () if connection.log is None else connection.log.events():
+    last: TimedEvent | None = None
+    for last in () if connection.log is None else connection.log.events():
+        data, says, at = last
         if says is not None:  # else what is left behind the last event, e.g. half a line
             wires.append(_wire(says))
             pieces.append(data if data.endswith((b"\n", b"\r")) else data + b"\n")
@@ -214,9 +222,12 @@ def _read(connection: Connection, protocol: str, sequencing: Sequencing | None) 
             wires.insert(place, wire)
             pieces.insert(place, framed(wire, framing))
             arrivals.insert(place, arrivals[min(place, len(arrivals) - 1)] if arrivals else 0.0)
+    protocol = _protocol_of(wires, protocol)
+    if tell is not None and breaks_off(last, protocol):
+        tell(f"{connection.name}: {BREAKS_OFF}")
     return Log(
         tuple(wires),
-        _protocol_of(wires, protocol),
+        protocol,
         sequencing,
         tuple(arrivals),
         tuple(pieces),

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 from ..errors import StreamStoreError
+from ..feeding import BREAKS_OFF, breaks_off
 from ..logs import TimedEvent
 from ..replay import AS_RECORDED, LONGEST_PAUSE_MS, Speed
 from ..terminal import one_line
@@ -99,6 +100,7 @@ class LogSource:
         self._taken_due = 0.0
         self._begun = False
         self._between = False  # a connection ended before the next one
+        self._last: TimedEvent | None = None  # the piece that was taken last
         self.paused = False
         self.ended = False
         self.error: StreamStoreError | None = None
@@ -206,10 +208,15 @@ class LogSource:
 
     def _end(self, why: str) -> None:
         self.ended, self._next = True, None
+        self._note_half()
         if self.error is not None:
             why = one_line(str(self.error), 80)
         self._inspector.note(why)
         self._inspector.settle()
+
+    def _note_half(self) -> None:
+        if breaks_off(self._last, self._inspector.known_protocol):
+            self._inspector.note(BREAKS_OFF)
 
     def _take(self) -> None:
         event, self._next = self._next, None
@@ -218,9 +225,15 @@ class LogSource:
         self._taken_at = event.at
         if self._between:
             self._between = False
+            self._note_half()
             self._inspector.note("connection ended")
+        self._last, data = event, event.data
+        if event.says is None:
+            return  # no event, or half of one, which counts as none
+        if not data.endswith(b"\n"):
+            data += b"\n"  # the last line of JSON lines: it counts, and its row says as what
         try:
-            self._inspector.take(event.data, event.at)
+            self._inspector.take(data, event.at)
         except StreamStoreError as error:
             self.error = error
             self._end("")

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from streamstore import StreamStore
 from streamstore.errors import UnknownProtocol
+from streamstore.feeding import BREAKS_OFF
 from streamstore.logs import Log, TimedEvent, UnreadableLog
 from streamstore.replay import AT_ONCE, Speed
 from streamstore.testing import disturb, sample
@@ -341,6 +342,43 @@ def test_a_log_that_breaks_off_ends_with_the_reason() -> None:
     assert watched.timeline.rows[-1].facts.type == source.status
 
 
+@pytest.mark.parametrize("protocol", ["native", "auto"])
+@pytest.mark.parametrize(
+    "rest, verdicts",
+    [
+        (b"", ["accepted"]),
+        (b": a comment\n", ["accepted"]),
+        (b'data: {"type": "turn', ["accepted", None]),
+        (b'data: {"type": "turn.started"}\n', ["accepted", None]),
+    ],
+)
+def test_an_event_that_breaks_off_at_the_end_of_a_log_is_told(
+    protocol: str, rest: bytes, verdicts: list[str | None], tmp_path: Path
+) -> None:
+    path = tmp_path / "log"
+    path.write_bytes(b"data: " + delta(1) + b"\n" + rest)
+    watched = Inspector(protocol, clock=lambda: 0.0)
+    LogSource(Log(str(path)).events(), watched, AT_ONCE).pump(0)
+    *rows, end = watched.timeline.rows
+    assert [row.verdict and row.verdict.kind for row in rows] == verdicts
+    assert [row.facts.type for row in rows[1:]] == [BREAKS_OFF] * (len(rows) - 1)
+    assert end.facts.type == "end of the log"
+
+
+def test_a_last_line_without_its_end_has_its_verdict_and_what_it_changed(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    for last, verdict in ((delta(2, "y"), "accepted"), (delta(1), "duplicate")):
+        path.write_bytes(delta(1) + last[:-1])
+        watched = native()
+        LogSource(Log(str(path)).events(), watched, AT_ONCE).pump(0)
+        _, row, end = watched.timeline.rows
+        assert row.verdict is not None and row.verdict.kind == verdict
+        moment = watched.after(row)
+        assert moment is not None and moment.changes is not None
+        assert len(moment.changes.text) == (verdict == "accepted")
+        assert end.facts.type == "end of the log"
+
+
 def test_a_log_of_no_known_protocol_ends_with_the_reason() -> None:
     watched = Inspector(clock=lambda: 0.0)
     piece = b'data: {"type": "who.knows"}\n\n'
@@ -360,8 +398,8 @@ def test_the_connections_of_a_log_are_streams_of_their_own() -> None:
     )
     source.pump(0)
     assert [(row.facts.type, row.stream) for row in watched.timeline.rows] == [
-        ("block.delta", 1), ("connection ended", 1), ("(no JSON)", 2), ("connection ended", 2),
-        ("block.delta", 3), ("end of the log", 3),
+        ("block.delta", 1), ("connection ended", 1), ("(no JSON)", 2), (BREAKS_OFF, 2),
+        ("connection ended", 2), ("block.delta", 3), ("end of the log", 3),
     ]  # fmt: skip
     part = watched.store.part("main", "m", 0)
     assert part is not None and part.text == "ab"
