@@ -57,7 +57,7 @@ HELP = """\
 
  tab          next pane                 z    this pane alone
  w            a wider state: the part's, the message's, all of it
- q            quit
+ q ctrl+c     quit
 
  ok accepted   dup taken in before   late to its place   held waits
  REF! refused  BAD! malformed        unk unknown type
@@ -474,6 +474,8 @@ def application(
             Binding("z", "zoom", "Zoom"),
             Binding("question_mark", "help", "Help", key_display="?"),
             Binding("q", "quit", "Quit"),
+            # Everywhere, in place of a word about another key: nothing here can be lost.
+            Binding("ctrl+c", "quit", show=False, priority=True),
             Binding("tab", "pane(1)", show=False, priority=True),
             Binding("shift+tab", "pane(-1)", show=False, priority=True),
             Binding("plus,equals_sign", "speed(2)", show=False),

@@ -250,6 +250,17 @@ def test_a_disturbed_log_is_watched_to_its_end(seed: int) -> None:
 # -- help and the end ------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("keys", [(), ("question_mark",), ("slash", "x"), ("tab",)], ids=str)
+def test_ctrl_c_quits_wherever_it_is_typed(keys: tuple[str, ...]) -> None:
+    async def scenario(screen: Screen) -> None:
+        await screen.press(*keys)
+        assert screen.app.is_running
+        await screen.press("ctrl+c")
+        assert not screen.app.is_running
+
+    watch(TALK, scenario)
+
+
 def test_help_names_every_key_and_closes() -> None:
     async def scenario(screen: Screen) -> None:
         await screen.press("question_mark")
