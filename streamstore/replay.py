@@ -462,6 +462,7 @@ class LiveView:
 
         self._console = console
         self._transcript: Transcript | None = None
+        self._begun = False
         self._progress = Progress(
             BarColumn(bar_width=None),
             TaskProgressColumn(),
@@ -479,6 +480,7 @@ class LiveView:
         self._transcript = transcript
         self._task = self._progress.add_task("replay", total=total)
         self._live.start()
+        self._begun = True
         self._live.update(self._frame(), refresh=True)
 
     def hear(self, changes: ChangeSet) -> None:
@@ -509,7 +511,10 @@ class LiveView:
 
     def stop(self) -> None:
         """Give the cursor back; harmless to repeat."""
-        self._live.stop()
+        if self._begun:
+            self._live.stop()
+        else:
+            self._console.show_cursor(True)  # rich cannot stop what was interrupted as it began
 
     def _show(self, entries: Iterable[Entry]) -> None:
         from rich.console import Group

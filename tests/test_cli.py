@@ -1122,6 +1122,25 @@ def live(*names: str, height: int = 24, width: int = 80, **options: Any) -> tupl
     return frames, out.getvalue()
 
 
+@pytest.mark.parametrize("where", ["set_live", "show_cursor", "push_render_hook"])
+def test_an_interrupt_while_the_live_view_begins_is_one_and_gives_the_cursor_back(
+    monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    rich = pytest.importorskip("rich.console")
+    out = io.StringIO()
+    console = rich.Console(file=out, force_terminal=True, legacy_windows=False, _environ={})
+    does = getattr(console, where)
+
+    def interrupt(*of: Any) -> None:
+        monkeypatch.setattr(console, where, does)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(console, where, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        replay(connections([str(RECORDED)]), LiveView(console))
+    assert out.getvalue().endswith("\x1b[?25h")
+
+
 def test_the_live_view_shows_the_transcript_a_bar_and_a_table() -> None:
     frames, whole = live(str(RECORDED))
     shown = ESCAPES_OF_RICH.sub("", whole)
