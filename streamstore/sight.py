@@ -135,6 +135,13 @@ class Sight:
             self._line += piece[:room]
 
 
+def is_large(payload: bytes) -> bool:
+    """Whether a payload has a line that a store with the usual limits skips in an event stream."""
+    if len(payload) <= Sight.harmless:
+        return False
+    return max(map(len, payload.splitlines())) + len(b"data: ") > _LIMITS.event_line_bytes
+
+
 def is_utf16(head: bytes) -> bool:
     """Whether the first bytes of a text are those of UTF-16, as some editors and shells write it.
 

@@ -32,6 +32,7 @@ from ..log import LogError, LogWriter, open_log
 from ..log.disk import DISK, Disk
 from ..model import Sequencing
 from ..pipeline import Stream, StreamStore
+from ..sight import is_large
 from .standing import Rate, Standing
 from .wire import Catch
 
@@ -164,6 +165,7 @@ class Recording:
             let_go=self._let_go,
             blind=self._tap.blind,
             skipped=self._tap.skipped,
+            large=self._tap.large,
             position=0 if log is None else max(log.position, self._tap.position),
             durable_position=0 if log is None else log.durable_position,
         )
@@ -308,6 +310,7 @@ class _Tap:
         self.connections = 0
         self.events = 0
         self.size = 0
+        self.large = 0
         self.position = 0  # of the last record that it wrote, also where a log took that back
         self.last_id = ""
         self.full = False
@@ -354,6 +357,7 @@ class _Tap:
                 raise
             self.events += 1
             self.size += len(event.data)
+            self.large += is_large(event.data)
             if self.events == self._most:
                 self.full = True
                 self.on_full()

@@ -34,6 +34,8 @@ class Standing:
         let_go: sessions of which only the log knows any more, so that the memory has a bound.
         blind: why nobody knows of gaps: no protocol was recognised, say; "" where it is known.
         skipped: events that were too long for a log.
+        large: recorded events that a store with the usual limits leaves out: a line of theirs is
+            too long.
         position: of the last record that was written, which a log that failed may have lost.
         durable_position: of the last one that would survive a loss of power.
     """
@@ -53,6 +55,7 @@ class Standing:
     let_go: int = 0
     blind: str = ""
     skipped: int = 0
+    large: int = 0
     position: int = 0
     durable_position: int = 0
 
@@ -107,6 +110,8 @@ class Standing:
             parts.append(f"{self.unrepaired} of them not resumed")
         if self.skipped:
             parts.append(f"{_count(self.skipped, 'event')} too long to keep")
+        if self.large:
+            parts.append(f"{_count(self.large, 'event')} too long for a store's usual limits")
         return parts
 
 

@@ -27,7 +27,7 @@ from test_client_connection import anthropic_events, frame, frames
 from virtual import Answer, VirtualClock, VirtualTransport, events, run, served
 
 import streamstore.log.writing as log_writing
-from streamstore import CallerError, StreamStore
+from streamstore import CallerError, Limits, StreamStore
 from streamstore.adapters.native import NativeAdapter
 from streamstore.client import (
     ConnectionLost,
@@ -37,7 +37,7 @@ from streamstore.client import (
     StreamSilent,
     connect,
 )
-from streamstore.feeding import connections, feed_all
+from streamstore.feeding import connections, feed_all, feed_bytes
 from streamstore.log import DiskError, LogLocked, Record, UnsupportedLog, open_log, read_log
 from streamstore.log.lines import HEADER
 from streamstore.log.sqlite import SqliteLog
@@ -162,6 +162,25 @@ def test_an_event_too_long_for_a_log_is_counted_and_the_rest_recorded(tmp_path: 
     standing = after(make(VirtualTransport(served(body)), path), 1)
     assert [record.data for record in recorded(path)] == [b"a", b"b"]
     assert standing.skipped == 2 and "2 events too long to keep" in standing.line()
+
+
+def test_an_event_that_is_recorded_and_that_no_replay_takes_is_told_at_once(tmp_path: Path) -> None:
+    most = Limits().event_line_bytes
+    wire = b'{"type": "block.delta", "messageId": "m", "blockIndex": 0, "seq": %d, "text": "%s"}'
+    room = most - len(b"data: " + wire % (1, b""))
+    for more, large in ((0, 0), (1, 1)):
+        path = tmp_path / f"{more}.jsonl"
+        long = b"data: " + wire % (1, b"x" * (room + more)) + b"\n\n"
+        body = events(long, b"data: " + wire % (2, b"y") + b"\n\n", drop=False)
+        standing = after(make(VirtualTransport(served(body)), path), 1)
+        assert (standing.events, standing.skipped, standing.large) == (2, 0, large)
+        says = "1 event too long for a store's usual limits"
+        assert (says in standing.line()) == (says in standing.summary("log")) == (large == 1)
+        told: list[str] = []
+        for connection in connections([str(path)]):
+            assert connection.log is not None
+            feed_bytes(StreamStore().open("native"), connection.log.judged(told.append))
+        assert len(told) == large, "a replay says so, too"
 
 
 def test_a_stream_of_no_known_protocol_is_recorded_to_its_end(tmp_path: Path) -> None:
