@@ -335,7 +335,10 @@ class Log:
         try:
             yield from _read(self.name)
         except (OSError, EOFError, zlib.error) as error:
-            raise UnreadableLog(self.name, _problem(error)) from error
+            problem = _problem(error)
+            if isinstance(error, FileNotFoundError) and "://" in self.name:
+                problem = "no such file; http(s) addresses are for streamstore watch and record"
+            raise UnreadableLog(self.name, problem) from error
 
     def events(self) -> Iterator[TimedEvent]:
         """Its events one by one, each as soon as it is read; linear.

@@ -303,6 +303,17 @@ def test_a_last_event_counts_behind_its_blank_line_a_last_line_without_its_end(
         assert "its last event breaks off and is left out" in ran.err
 
 
+@pytest.mark.parametrize("words", ["fold", "replay", "check", "watch"])
+def test_an_address_where_a_log_belongs_is_told_where_it_belongs(
+    run: Callable[..., Ran], words: str
+) -> None:
+    if words == "watch":
+        pytest.importorskip("rich")
+    ran = run(words, "ftp://example.invalid/event")
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.endswith("http(s) addresses are for streamstore watch and record\n")
+
+
 def test_fold_of_hostile_text_is_harmless_and_true(
     run: Callable[..., Ran], write: WriteLog
 ) -> None:
