@@ -162,6 +162,8 @@ class Tables:
                     self._publish(row, added, changed, moved)
         noted = []
         for row in rows:
+            if not row.exists and self._row_at(_key(row)) is not None:
+                continue  # another row has its key now, and says what that lacks
             gap = _gap(row) if row.exists else None
             if (gap is not None or self._gaps) and self._note_gap(_key(row), gap) and row.exists:
                 noted.append(_key(row))

@@ -241,6 +241,22 @@ def test_what_waited_behind_a_hole_goes_with_the_row_that_a_removal_drops(remova
     assert store.counts["characters"] == before["characters"]
 
 
+def test_a_part_that_took_the_place_of_a_removed_one_before_a_save_shows_its_gap() -> None:
+    store = StreamStore("native", ticks="manual", limits=Limits(tombstones=1))
+    store.ingest({"type": "stream.opened", "sequencing": "none"})
+    store.ingest_many([delta("a"), delta("b", messageId="other")])
+    store.flush()
+    # Both are forgotten, and one begins anew, before anything of it is shown.
+    for message in ("m", "other"):
+        store.ingest({"type": "message.removed", "sessionId": "s", "messageId": message})
+    store.ingest(delta("c"))
+    again = through_json(store, ticks="manual", limits=store.limits)
+    for one in (store, again):
+        one.flush()
+        assert text_of(one) == "c" and one.part("s", "m", 0).gap
+        assert [gap.message_id for gap in one.health.gaps] == ["m"]
+
+
 @pytest.mark.parametrize("more", [1, 3])
 def test_a_loss_behind_what_a_loaded_store_was_sent_again_is_asked_for(more: int) -> None:
     """What no server sends again (a bad line) had been counted before the state was saved."""
