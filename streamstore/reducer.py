@@ -565,6 +565,7 @@ class Reducer:
             session.results_size += 1
             return verdicts.HELD
         before = self._length(block)
+        block.trim(self._limits.late_window)  # as for what is late
         refusal = self._merge_fields(arrival.mode, event, event.fields, False, block)
         self._counts.characters["superseded"] += before - self._length(block)
         self._touch(block)
@@ -581,6 +582,8 @@ class Reducer:
         session.calls[call_id] = block
         waiting = session.results.pop(call_id, [])
         session.results_size -= len(waiting)
+        if waiting:
+            block.trim(self._limits.late_window)  # as for what is late
         for mode, event in waiting:
             self._merge_fields(mode, event, event.fields, False, block)
             self._counts.held["filled"] += 1
@@ -671,6 +674,8 @@ class Reducer:
         if arrival.positioned and event.seq is not None:
             if event.seq <= message.reset_seq:
                 return
+            for block in message.blocks.values():
+                block.trim(self._limits.late_window)  # as for a removal
             insort(message.resets, event.seq)
             del message.resets[: -self._limits.late_window]
             message.resetting = True
@@ -777,6 +782,7 @@ class Reducer:
         message.forget_undone()
         self._touch(message)
         for block in message.blocks.values():
+            block.trim(self._limits.late_window)  # else what it can tell apart depends on ticks
             self._refold(block)
 
     def _bury(self, session: SessionRow, key: Any, seq: int) -> None:
@@ -1110,6 +1116,7 @@ class Reducer:
         if event.text is not None:
             self._reopen(block)
             if arrival.positioned:
+                block.trim(self._limits.late_window)  # as for what is late
                 if block.floor <= seq or seq >= block.mark:
                     self._set_text(block, "text", seq, event.text)
             elif arrival.mode != "block" or arrival.verdict is verdicts.ACCEPTED:

@@ -614,3 +614,33 @@ def test_a_half_shown_at_an_end_that_a_late_removal_undid_waits_again(
     assert bench.text() == ("ab" if whole else "ab\ufffd")
     bench.take("block.delta", 7, text="\ude00")
     assert bench.text() == "ab\U0001f600"
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"type": "session.removed"},
+        {"type": "message.removed", "messageId": "m"},
+        {"type": "block.removed", "messageId": "m", "blockIndex": 0},
+        {"type": "message.reset", "messageId": "m"},
+        {"type": "block.snapshot", "messageId": "m", "blockIndex": 0, "text": "S"},
+        {"type": "tool.result", "callId": "c", "fields": {"input": "S"}},
+    ],
+    ids=lambda event: event["type"],
+)
+def test_what_a_late_event_finds_in_the_window_depends_on_no_tick(event: Wire) -> None:
+    found = []
+    for ticks in (True, False):
+        bench = Bench("sparse", limits=Limits(late_window=4))
+        bench.take("block.opened", 1, kind="tool", callId="c")
+        field = "input" if event["type"] == "tool.result" else "text"
+        for seq in range(20, 110, 10):
+            bench.take("block.delta", seq, text=str(seq // 10), field=field)
+            if ticks and seq == 90:
+                bench.store.flush()
+        bench.stream.ingest({"sessionId": "s", "seq": 55, **event})
+        for seq, level in enumerate(("session", "message", "block"), 56):
+            if event["type"] == f"{level}.removed":
+                bench.take(seq=seq, **OPENS[level])
+        found.append((bench.sessions(), bench.store.health.gaps, dict(bench.store.resync)))
+    assert found[0] == found[1]
