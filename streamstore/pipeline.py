@@ -726,7 +726,8 @@ def _session_of(row: SessionRow | MessageRow | BlockRow) -> SessionRow:
 
 
 def _gap_order(gap: Gap) -> tuple[Any, ...]:
-    return (gap.session_id, gap.message_id or "", str(gap.block_index), gap.reason)
+    index = gap.block_index
+    return (gap.session_id, gap.message_id or "", str(index), isinstance(index, str), gap.reason)
 
 
 def _scope(

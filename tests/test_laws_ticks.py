@@ -496,6 +496,18 @@ def test_the_same_log_with_the_same_ticks_gives_the_same_changes(given_log, deli
     assert first == again
 
 
+def test_gaps_are_listed_in_one_order_whichever_came_first():
+    def listed(indexes):
+        store = StreamStore("native", ticks="manual")
+        stream = store.open("native", sequencing="block")
+        at = {"type": "block.delta", "sessionId": "s", "messageId": "m", "text": "x", "seq": 2}
+        stream.ingest_many([{**at, "blockIndex": index} for index in indexes])
+        store.flush()
+        return [gap["blockIndex"] for gap in store.state()["gaps"]]
+
+    assert listed([1, "1"]) == listed(["1", 1]) == [1, "1"]
+
+
 def test_changes_do_not_depend_on_the_hash_seed():
     recorded = examples(any_log(), 25)
     script = (
