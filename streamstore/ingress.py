@@ -337,7 +337,11 @@ class Ingress:
             raise
         session.events += 1
         if session.intervals.starts[1:] or session.holes_at is not None:
-            self._note_holes(session, event.seq if verdict is not DUPLICATE else None)
+            self.progress.note_holes(session, event.seq if verdict is not DUPLICATE else None)
+            # What follows the highest seq, or has none, changes no hole: the short way of a delta
+            # does not look at the session, either.
+            if self.mode == "session" and event.seq not in (None, top + 1):
+                stages.coalescer.touch(session)
         if block is not None and event.seq is not None and len(block.held) > held_before:
             self.progress.hold(block, event.seq, top)
         if counted is not None and verdict.taken and event.seq is not None and event.seq > top:
@@ -373,10 +377,6 @@ class Ingress:
             _discard(session, message, block)
             return verdict
         return self._apply(event, session, message, block, verdict, at)
-
-    def _note_holes(self, session: SessionRow, seq: int | None) -> None:
-        self.progress.note_holes(session, seq)
-        self._stages.coalescer.touch(session)
 
     def _apply(
         self,
@@ -701,7 +701,7 @@ class Ingress:
                 intervals.cover(seq, intervals.starts[0] if intervals.starts else seq)
                 rise(session, MAX_NUMBER)  # a read has no place among the events
                 if intervals.starts[1:]:
-                    self._note_holes(session, None)
+                    self.progress.note_holes(session, None)
 
 
 def _discard(session: SessionRow, message: MessageRow | None, block: BlockRow | None) -> None:

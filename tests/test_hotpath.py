@@ -15,6 +15,7 @@ from streamstore.cells import TextCell
 from streamstore.coalescer import Coalescer
 from streamstore.errors import CallerError
 from streamstore.events import BlockDelta
+from streamstore.keys import SessionKey
 
 SEQUENCINGS = ("block", "session", "sparse", "none")
 
@@ -285,6 +286,20 @@ def test_an_operation_below_the_mark_of_another_sequencing_loses_no_text() -> No
     assert [bench.delta(2, "x"), bench.delta(1, "y")] == 2 * ["late"]
     bench.store.flush()
     assert bench.text() == "abcyx"
+
+
+@pytest.mark.parametrize("short", [True, False])
+def test_a_delta_in_order_behind_a_hole_says_nothing_of_its_session(short: bool) -> None:
+    bench = Bench("session")
+    take = bench.stream.ingest if short else bench.stream._ingest_slowly
+    for session in ("s", "t"):
+        bench.stream.ingest_many([delta("a", seq, sessionId=session) for seq in (1, 3)])
+    bench.store.flush()
+    take(delta("b", 4))
+    # What is announced is in the order of what changed: this is first, whichever way that went.
+    take({"type": "session.updated", "sessionId": "t", "info": {"title": "t"}, "seq": 4})
+    take({"type": "session.updated", "sessionId": "s", "info": {"title": "s"}, "seq": 5})
+    assert bench.store.flush().changed == (SessionKey("t"), SessionKey("s"))
 
 
 @pytest.mark.parametrize("before", ["", "\u00e9"])
