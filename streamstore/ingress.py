@@ -475,6 +475,8 @@ class Ingress:
             or block.held
             or block.close_seq > block.mark
             or (block.closed and block.closed_seq < 0)  # by a counter that ended
+            # Another stream gave it a window, which these operations have no place in.
+            or (self.mode == "block" and block.seqs)
             # `hotpath` tells `true` from the number 1 by the mark alone.
             or (block.mark < 1 and (self.mode == "block" or self.hot.counts))
             # The first operation of a window says what lies below it.

@@ -302,6 +302,23 @@ def test_a_delta_in_order_behind_a_hole_says_nothing_of_its_session(short: bool)
     assert bench.store.flush().changed == (SessionKey("t"), SessionKey("s"))
 
 
+@pytest.mark.parametrize("short", [True, False])
+def test_what_comes_behind_a_window_of_another_sequencing_ends_it_where_it_stood(
+    short: bool,
+) -> None:
+    bench = Bench("sparse")
+    bench.delta(6, "a", field="input")
+    blocks = bench.store.open("native", sequencing="block")
+    take = blocks.ingest if short else blocks._ingest_slowly
+    take({**delta("7", 7), "type": "block.replaced"})
+    for seq in (8, 9):
+        take(delta(str(seq), seq, field="input"))
+    [saved] = bench.store.save()["sessions"][0]["messages"][0]["blocks"]
+    assert (saved["mark"], saved["floor"]) == (9, 8)
+    [part] = bench.sessions()["s"]["messages"][0]["parts"]
+    assert (part["text"], part["input"]) == ("7", "a89")
+
+
 @pytest.mark.parametrize("before", ["", "\u00e9"])
 def test_a_tick_of_more_than_a_window_holds_leaves_its_end_for_late_ones(before: str) -> None:
     bench = Bench("sparse", limits=Limits(late_window=4))
