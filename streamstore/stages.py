@@ -170,3 +170,6 @@ class Stages:
     def ask_resync(self, session_id: str, reason: str) -> None:
         """Note that a session should be fetched again; the first reason stays."""
         self.resync.setdefault(session_id, reason)
+        if len(self.resync) > len(self.sessions) + self.limits.removed_sessions:
+            # Anybody may ask for any name: of those without a row the first one is forgotten.
+            del self.resync[next(name for name in self.resync if name not in self.sessions)]

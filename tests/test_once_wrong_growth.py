@@ -47,6 +47,15 @@ def test_nobody_is_asked_to_fetch_a_removed_session() -> None:
     assert store.resync == {}
 
 
+def test_sessions_to_fetch_of_which_nothing_came_are_bounded() -> None:
+    store = StreamStore("native", ticks="manual", limits=TIGHT)
+    store.ingest(delta("s", seq=1))
+    for name in ("s", *(f"s{number}" for number in range(MANY))):
+        store.ask_resync(name, "a loss")
+    last = [f"s{number}" for number in range(MANY - TIGHT.removed_sessions, MANY)]
+    assert list(store.resync) == ["s", *last]
+
+
 @pytest.mark.parametrize("what", ["malformed", "waits", "rollback", "removed before a restart"])
 def test_sessions_that_show_nothing_are_forgotten_in_their_turn(what: str) -> None:
     store = StreamStore(ticks="manual", limits=TIGHT)
