@@ -333,6 +333,13 @@ class StreamStore:
         self._streams.pop(stream, None)
         if stream is self._default:
             self._default, self._way = None, self._open_way
+        if self._positions.blocks or self._positions.sessions:
+            whose = stream.protocol, stream._ingress.session_id
+            for other in reversed(self._streams):
+                if other is not self._default:
+                    if (other.protocol, other._ingress.session_id) == whose:
+                        self._positions.inherit(*whose, other._progress)
+                        break
 
     def _wake(self, row: BlockRow) -> None:
         """The hot path brought the first work of a row since the last tick."""

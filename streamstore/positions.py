@@ -314,6 +314,16 @@ class Positions:
         del self._open[progress]
         self._speaker_known = False
 
+    def inherit(self, protocol: str | None, session_id: str | None, heir: Progress) -> None:
+        """An open stream takes the holes over that ended ones of its protocol and session left.
+
+        It was opened before they ended, so that it went on from none of them; yet a resume of it
+        is to bring what they missed.
+        """
+        for entry in self.left:
+            if entry["ended"] and (entry["protocol"], entry["sessionId"]) == (protocol, session_id):
+                self._hand_holes(entry, heir)
+
     def forget_speaker(self) -> None:
         """An open stream has its first event id now, or none any more."""
         self._speaker_known = False

@@ -6,8 +6,9 @@ import json
 from typing import Any
 
 import pytest
+from one_stream import delta, frame
 
-from streamstore import Limits, Position
+from streamstore import Limits, Position, StreamStore
 from streamstore.keys import MessageKey, PartKey
 from streamstore.marks import EventIds
 from streamstore.positions import Positions, Progress, rise, top_of
@@ -452,3 +453,28 @@ def test_the_last_opened_stream_that_has_an_event_id_says_it_at_any_time():
     assert said() == "6"
     positions.leave(last, an_entry(last, ended=True))
     assert said() == "4"
+
+
+@pytest.mark.parametrize("saved", [False, True])
+@pytest.mark.parametrize("sequencing", ["block", "session"])
+def test_a_stream_that_was_opened_before_another_one_ended_inherits_its_holes(
+    sequencing: Any, saved: bool
+) -> None:
+    store = StreamStore("native", ticks="manual")
+    first = store.open("native", sequencing=sequencing)
+    first.feed(frame(1, delta("a", 1)) + frame(3, delta("c", 3)))
+    store.open("native", session_id="s", sequencing=sequencing)  # of a session alone
+    second = store.open("native", sequencing=sequencing)
+    second.feed(frame(4, delta("d", 4)))
+    first.end()
+    assert second.position == Position(0, "1")
+    assert store.health.resume["eventId"] == "1"
+    if saved:
+        store = StreamStore.load(json.loads(json.dumps(store.save())), ticks="manual")
+        assert store.health.resume["eventId"] == "1"
+        return
+    second.feed(frame(2, delta("b", 2)))
+    assert second.position == Position(2, "2")
+    store.flush()
+    part = store.part("s", "m", 0)
+    assert part is not None and part.text == "abcd"
