@@ -372,10 +372,8 @@ class Ingress:
                 stages.reducer.expect(session, message, block)
             return verdict
         if verdict.kind not in ("accepted", "late"):
-            if block is not None and (
-                verdict is verdicts.UNPLACEABLE or (verdict is verdicts.OVER_LIMIT and block.held)
-            ):
-                stages.coalescer.touch(block)  # it misses more than before
+            if block is not None and verdict is verdicts.UNPLACEABLE:
+                stages.coalescer.touch(block)
             _discard(session, message, block)
             return verdict
         return self._apply(event, session, message, block, verdict, at)

@@ -67,9 +67,7 @@ class BlockRow(Marks):
         hots: the hot tables of streams that hold this row, to take it out.
         kind, declared: the kind, and whether an event said so; `declared_seq`: which.
         declared_kind, placed: the kind and order of before, which a removal may have undone.
-        closed: the block was closed.
-        close_seq: the highest seq that a `block` stream's close named, or that an operation had
-            which was refused for the bound of held ones.
+        closed, close_seq: the block was closed, in a `block` stream after that operation.
         closed_seq: the last close in a stream with positions; a removal above it undoes it.
         closed_at: how many events its session had seen when it or its message was closed, or when
             an operation came after that, -1 while it is open: its window runs out from there.
@@ -176,7 +174,7 @@ class BlockRow(Marks):
 
     @property
     def missing(self) -> tuple[tuple[int, int], ...]:
-        """Seqs missing below the held operations of a `block` stream's block, and its last one."""
+        """Seqs missing below the held operations and the close of a `block` stream's block."""
         if not self.held and self.close_seq <= self.mark:
             return ()
         ranges: list[tuple[int, int]] = []

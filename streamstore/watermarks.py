@@ -335,7 +335,6 @@ class Gate:
             return verdicts.ACCEPTED
         if len(block.held) >= self._limits.held_operations:
             self._resync(session.id, "a block holds as many operations as it may")
-            block.close_seq = max(block.close_seq, seq)  # it is missing, whatever is filled below
             return verdicts.OVER_LIMIT
         block.held[seq] = event
         return verdicts.HELD
