@@ -807,6 +807,22 @@ def test_a_block_snapshot_below_the_live_mark_becomes_snapshot_and_tail(sequenci
     assert bench.text() == "abcd"
 
 
+@pytest.mark.parametrize("sequencing", ["session", "sparse"])
+@pytest.mark.parametrize("first", ["block.closed", "block.snapshot"])
+def test_a_block_snapshot_that_says_open_reopens_what_was_closed_before_it(sequencing, first):
+    """A removal and an open lie between the two: neither needs to come."""
+    bench = Bench(sequencing)
+    said = {
+        "block.closed": {"seq": 24},
+        "block.snapshot": {"seq": 30, "text": "a", "kind": "text", "status": "open"},
+    }
+    for kind in sorted(said, key=first.__ne__):
+        bench.take(kind, **said[kind])
+    assert (bench.text(), bench.part().status) == ("a", "open")
+    bench.take("block.closed", seq=31)
+    assert bench.part().status == "closed"
+
+
 def test_a_block_snapshot_below_the_live_mark_of_a_block_stream_changes_no_text():
     bench = Bench("block")
     for seq, text in ((1, "a"), (2, "b"), (3, "c")):

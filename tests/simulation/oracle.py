@@ -259,6 +259,10 @@ class Truth:
         else:
             if kind == "block.snapshot" and not self.block:
                 block["fields"] = {}
+                if event.get("status") == "open" and not self.arrival:
+                    # What it was after that number: a close before it was undone by a removal
+                    # and an open of which nobody heard.
+                    block["closed"] = False
             if "text" in event:
                 block["texts"]["text"] = [event["text"]]
                 block["gap"] = False
