@@ -2091,6 +2091,147 @@ def test_a_node_that_starts_again_takes_back_what_it_said() -> None:
     assert texts(store) == [["Other"], ["Below"]]
 
 
+def asks(mode: str, scope: str = "", state: Any = ()) -> Wire:
+    """What a graph yields when a node of it asks."""
+    interrupt = ({"value": "sure?", "id": "i1"},)
+    if mode == "envelope":
+        wire = envelope({"messages": []}, method="values")
+        wire["params"]["interrupts"] = interrupt
+        return wire
+    if mode == "input.requested":
+        return envelope({"interrupt_id": "i1", "payload": "sure?"}, method=mode)
+    if mode == "v2":
+        said = {"messages": list(state)}
+        return {"type": "values", "ns": (), "data": said, "interrupts": interrupt}
+    data: Wire = {"__interrupt__": interrupt}
+    if mode == "values":
+        data["messages"] = list(state)
+    return {"event": f"{mode}|{scope}" if scope else mode, "data": data}
+
+
+def answered(task: str, id: str, text: str = "Sure?") -> list[Wire]:
+    return [*(said_in(task, letter, id) for letter in text), said_in(task, "", id, **LAST)]
+
+
+@pytest.mark.parametrize("mode", ["updates", "values", "v2", "envelope", "input.requested"])
+@pytest.mark.parametrize("again", ["same", "other", "saved"])
+def test_what_a_node_said_before_it_asked_gives_way_to_what_it_says_when_it_is_run_again(
+    mode: str, again: str
+) -> None:
+    store, stream = opened(ticks="each")
+    stream.ingest_many(answered("n:0", "lc_run--0", "Before"))
+    stream.ingest(state_of("updates", ("Before", "lc_run--0")))
+    stream.ingest_many(answered("m:1", "lc_run--9", "Beside"))
+    for attempt in "123":  # it may ask several times
+        stream.ingest_many(answered("n:1", f"lc_run--{attempt}"))
+        assert texts(store) == [["Before"], ["Beside"], ["Sure?"]]
+        stream.ingest(asks(mode))
+        stream.ingest(asks(mode))  # also as the graph above says it
+        assert texts(store) == [["Before"], ["Beside"], ["Sure?"]]
+        if again == "saved":
+            store = StreamStore.load(json.loads(json.dumps(store.save())), ticks="each")
+        if again != "same":
+            stream = store.open(PROTOCOL, session_id="s")
+    first, *rest = answered("n:1", "lc_run--4")
+    stream.ingest(first)
+    assert texts(store) == [["Before"], ["Beside"], ["S"]]
+    stream.ingest_many(rest)
+    stream.ingest_many(answered("n:1", "lc_run--5", "Then"))  # a second one of this attempt
+    stream.ingest(state_of("updates", ("Sure?", "lc_run--4"), ("Then", "lc_run--5")))
+    assert texts(store) == [["Before"], ["Beside"], ["Sure?"], ["Then"]]
+
+
+def test_what_is_said_beside_a_node_that_asks_stands_at_its_place_in_the_end() -> None:
+    store, stream = opened(ticks="each")
+    stream.ingest_many(answered("n:1", "lc_run--1", "One"))
+    stream.ingest(said_in("m:1", "Oth", "lc_run--2"))
+    stream.ingest(asks("updates"))
+    stream.ingest(said_in("m:1", "er", "lc_run--2", response_metadata={"a": 1}))
+    stream.ingest_many(answered("m:1", "lc_run--3", "More"))  # it went on by itself
+    assert texts(store) == [["One"], ["Other"], ["More"]]
+    # What nothing told from an attempt that is made again, as nothing was open.
+    stream.ingest_many([asks("updates"), *answered("m:1", "lc_run--4", "Last")])
+    assert texts(store) == [["One"], ["Last"]]
+    said = [(text, f"lc_run--{n}") for n, text in enumerate(("Other", "More", "Last"), 2)]
+    stream.ingest(state_of("updates", *said))
+    assert texts(store) == [["One"], ["Other"], ["More"], ["Last"]]
+    # What was being said is of a task that goes on, and so is one that ends by a tool's result.
+    stream.ingest_many([said_in("k:0", "Mid", "lc_run--8"), asks("updates")])
+    stream.ingest_many([*answered("k:0", "lc_run--8", "st"), *answered("k:0", "lc_run--9", "End")])
+    stream.ingest(asks("updates"))
+    result = {"type": "tool", "content": "r", "tool_call_id": "c1", "id": "t1"}
+    stream.ingest({"event": "messages", "data": [result, {"langgraph_checkpoint_ns": "k:0"}]})
+    assert texts(store)[-3:] == [["Midst"], ["End"], ["r"]]
+    # Nor is what the graph has: what a model says that the node did not wait for is one more.
+    stream.ingest_many([*answered("k:1", "lc_run--6", "Kept"), asks("updates")])
+    stream.ingest(state_of("updates", ("Kept", "lc_run--6")))
+    stream.ingest_many(answered("k:1", "lc_run--7", "Title"))
+    assert texts(store)[-2:] == [["Kept"], ["Title"]]
+    # Where nothing is asked, nothing is made again.
+    store = fed(
+        *answered("n:1", "lc_run--1", "One"),
+        {"event": "updates", "data": {"__interrupt__": []}},
+        *answered("n:1", "lc_run--2", "Two"),
+    )
+    assert texts(store) == [["One"], ["Two"]]
+
+
+def test_a_refused_update_that_asks_changes_nothing() -> None:
+    store, stream = opened(ticks="each")
+    stream.ingest_many(answered("n:1", "lc_run--1"))
+    wire = asks("updates")
+    wire["data"]["n"] = {"messages": [{"type": 1}]}
+    assert stream.ingest(wire).kind == "malformed"
+    stream.ingest_many(answered("n:1", "lc_run--2"))
+    assert texts(store) == [["Sure?"], ["Sure?"]]
+
+
+def test_what_a_task_said_in_another_run_of_the_graph_gives_way() -> None:
+    def ran(run: Any, attempt: Any, *wires: Wire) -> list[Wire]:
+        for wire in wires:
+            wire["data"][1].update({"run_id": run, "run_attempt": attempt})
+        return list(wires)
+
+    store, stream = opened(ticks="each")
+    stream.ingest_many(ran("r1", 1, *answered("n:1", "lc_run--1"), *answered("n:1", "lc_run--2")))
+    stream.ingest_many(ran("r1", 1, *answered("m:1", "lc_run--3", "Other")))
+    assert texts(store) == [["Sure?"], ["Sure?"], ["Other"]]  # two of one attempt
+    for number, (run, attempt) in enumerate([("r2", 1), ("r2", 2), ("r3", None)], 4):
+        stream = store.open(PROTOCOL, session_id="s")
+        first, *rest = ran(run, attempt, *answered("n:1", f"lc_run--{number}"))
+        stream.ingest(first)
+        assert texts(store) == [["Other"], ["S"]]
+        stream.ingest_many(rest)
+    # Whole, as the graph says it again; without a run it proves nothing.
+    whole = {"type": "ai", "content": "Whole", "id": "w1"}
+    pair = [whole, {"langgraph_checkpoint_ns": "n:1", "run_id": "r4"}]
+    stream.ingest({"event": "messages", "data": pair})
+    assert texts(store) == [["Other"], ["Whole"]]
+    odds: list[Any] = [None, 1, [], {}]
+    for odd in odds:
+        stream.ingest_many(ran(odd, 1, *answered("n:1", f"odd-{odd}", "Odd")))
+    assert texts(store) == [["Other"], ["Whole"], *[["Odd"]] * 4]
+
+
+def test_the_run_that_the_agent_protocol_names_is_the_models() -> None:
+    def event(data: Wire, run: str) -> list[Any]:
+        return [data, {"langgraph_checkpoint_ns": "n:1", "run_id": run}]
+
+    store, stream = opened(ticks="each")
+
+    def say(run: str) -> None:
+        start = agent("message-start", role="ai", id=f"lc_run--{run}")
+        for data in (start, delta("text", "Sure?"), agent("message-finish")):
+            stream.ingest(event(data, run))
+
+    say("1")
+    say("2")
+    assert texts(store) == [["Sure?"], ["Sure?"]]
+    stream.ingest(asks("envelope"))
+    say("3")
+    assert texts(store) == [["Sure?"]]
+
+
 # --- the agent protocol ---------------------------------------------------------------------------
 
 

@@ -18,6 +18,10 @@
   What the failed attempt left is removed by the next `updates` or `values` that has the answer, of
   `astream_events` as the node starts again; `messages` alone do not tell it. An answer that had
   ended before the attempt failed stays; of `astream_events`, one from a graph below the node.
+- So it is with a node that asked, which is run again from its start when the graph goes on: what it
+  said before is removed as it says another message, where the graph was heard to ask, or where the
+  metadata name another run of the graph (a server's do, and those of a program that gives one).
+  What a graph below it said that keeps no checkpoints, and runs anew, stays.
 - Snapshots: none to merge. A message that comes whole (any that is no chunk, and what a state, an
   update, `messages/partial` or `messages/complete` has) takes the place of what was streamed for it
   (a rewrite that shows nothing where nothing differs).
@@ -93,6 +97,7 @@ from .langchain_graph import (
     is_metadata,
     is_node,
     node_of,
+    run_of,
     scope_of,
     unwrapped,
     unwrapped_pair,
@@ -484,7 +489,7 @@ class LangChainAdapter:
                 raise MalformedEvent("ns", "must be an array of strings")
             data = list(data) if isinstance(data, tuple) else data
             asked = self._interrupted(wire.get("interrupts")) if isinstance(wire, dict) else []
-            return [*self._named("|".join((mode, *names)), data), *asked]
+            return self._waits([*self._named("|".join((mode, *names)), data)], asked)
         if isinstance(wire, list):
             return self._list(wire, "")
         wire = an_event(wire)
@@ -581,9 +586,10 @@ class LangChainAdapter:
             failed = self._of_failed(scope, found)
             events += self._take(found, scope, final=True, whole=True, name=self._placed)
             events += self._removed_all(failed)
+            self._told(found)
             if not scope:
                 events += [*self._left_out(found), *self._in_order()]
-        events += self._interrupted(rest.get(_INTERRUPT))
+        events = self._waits(events, self._interrupted(rest.get(_INTERRUPT)))
         if not scope:  # the state of the graph itself, not that of one below it
             events.append(SessionState(session_id=self._session, state=rest))
         return events
@@ -711,7 +717,8 @@ class LangChainAdapter:
         failed = self._of_failed(scope, found)
         name = partial(self._ahead, nodes=nodes)
         events = self._take(found, scope, final=True, whole=True, name=name)
-        return [*events, *self._removed_all(failed), *asked]
+        self._told(found)
+        return self._waits([*events, *self._removed_all(failed)], asked)
 
     def _interrupted(self, interrupts: Any) -> list[Event]:
         """What a graph waits for; one below it says it as well, under the same id."""
@@ -794,7 +801,9 @@ class LangChainAdapter:
         is that of the task, which all attempts at it share. Of nodes that run side by side in one
         graph, it alone tells which it is."""
         task = scope_of(metadata)
-        return self._take(messages, task or below, final=True, whole=whole, name=name, task=task)
+        scope = task or below
+        events = self._take(messages, scope, final=True, whole=whole, name=name, task=task)
+        return [*self._repeated(task, run_of(metadata)), *events]
 
     def _said_in_task(
         self, data: Members, metadata: Members, below: str, seq: int | None
@@ -804,6 +813,60 @@ class LangChainAdapter:
         events = self._said(data, "0", task or below, seq)
         if data["event"] == "message-start":
             self._shared["messages"][self._own["current"][task or below]]["task"] = task
+        # The run that such metadata name is the model's.
+        return [*self._repeated(task, ""), *events]
+
+    def _told(self, found: list[Members]) -> None:
+        """Notes what the graph has taken in: the tasks that said it are over."""
+        messages: dict[str, Members] = self._shared.get("messages", {})
+        for message in found:
+            given = message.get("id")
+            known = messages.get(self._alias(given) or "") if is_id(given) else None
+            if known is not None:
+                known["told"] = True
+
+    def _waits(self, events: list[Event], asked: Sequence[Event]) -> list[Event]:
+        """Notes, where a graph asks, what the tasks have said that are not over: the one that asks
+        is run again from its start when the graph goes on, under the same id. One whose model is
+        still answering is none that asks, where the package says when an answer ends."""
+        if asked:
+            messages: dict[str, Members] = self._shared.get("messages", {})
+            said: dict[str, list[str]] = {}
+            for message_id, known in messages.items():
+                if known.get("task") and not known.get("told"):
+                    said.setdefault(known["task"], []).append(message_id)
+            if any(known.get("ended") for known in messages.values()):
+                said = {task: ids for task, ids in said.items() if messages[ids[-1]]["closed"]}
+            self._shared["asked"] = said
+        return [*events, *asked]
+
+    def _repeated(self, task: str, run: str) -> list[Event]:
+        """Takes back what a task said before it is run again, as what it says now proves: another
+        message than those before the graph asked, or one of another run of the graph.
+
+        A task that runs beside the one that asks goes on in the same way. What is taken back of it
+        comes with its update, at its place.
+        """
+        messages: dict[str, Members] = self._shared.get("messages", {})
+        message_id = self._own.get("current", {}).get(task)
+        known = messages.get(message_id)
+        if not task or known is None:
+            return []
+        # The result of a tool is the end of a task, not its start.
+        asked = self._shared.get("asked", {}) if known["role"] != "tool" else {}
+        gone: list[str] = asked.pop(task, [])
+        over = any(messages.get(name, {}).get("told") for name in gone)
+        if message_id in gone or over:  # it was not the one that asked
+            gone = []
+        if known.get("run") is None:
+            known["run"] = run
+            for other, each in messages.items() if run else ():
+                if each.get("task") == task and each.get("run") not in (None, "", run):
+                    gone.append(other)
+        orders: dict[str, int] = self._shared.setdefault("orders", {})
+        places = {name: orders[name] for name in gone if name in orders}
+        events = self._removed_all(list(dict.fromkeys(gone)))
+        orders.update(places)
         return events
 
     def _of_failed(self, scope: str, found: list[Members]) -> list[str]:
@@ -1175,6 +1238,7 @@ class LangChainAdapter:
         memory: Members = new_memory()
         memory.update(id=known["id"], order=known["order"], role=role, twin=known["twin"])
         memory.update(task=known.get("task") or task, ended=known.get("ended", False))
+        memory.update(told=known.get("told", False), run=known.get("run"))
         memory["closed"] = final
         about = {
             name: value for name, value in message.items() if name not in ("content", "tool_calls")
@@ -1270,7 +1334,7 @@ class LangChainAdapter:
             raise UnknownEvent(str(event))
         if method == "values":
             asked = self._interrupted(params.get("interrupts"))
-            return [*self._values(data, scope), *asked]
+            return self._waits([*self._values(data, scope)], asked)
         if method == "updates":
             values = data.get("values") if isinstance(data, dict) else None
             return self._updates({"values": values}, scope)
@@ -1282,7 +1346,7 @@ class LangChainAdapter:
             data = an_object(params, "data", "params")
             request = an_id(data, "interrupt_id", "params.data")
             only_json(data, "params.data")
-            return (self._asked(request, data.get("payload")),)
+            return self._waits([], [self._asked(request, data.get("payload"))])
         if method in ("checkpoints", "custom", "tasks") or method.startswith("custom:"):
             return ()
         raise UnknownEvent(method)
@@ -1334,6 +1398,7 @@ class LangChainAdapter:
         fresh = new_memory()
         fresh["seq"] = memory["seq"] if seq is None else seq
         kept = {name: memory[name] for name in ("id", "order", "role", "twin")}
+        kept["told"] = memory.get("told", False)
         memory.clear()
         memory.update({**fresh, **kept})
         about = memory[WIRE]

@@ -51,7 +51,8 @@ def new_memory() -> Members:
     """The memory of a message that nothing is known of but its id."""
     return {
         "twin": False, "closed": False, "last": None, "blocks": [], "tools": [], "agent": {},
-        "reasons": False, "seq": -1, "task": "", "ended": False, WIRE: {},
+        "reasons": False, "seq": -1, "task": "", "ended": False, "told": False, "run": None,
+        WIRE: {},
     }  # fmt: skip
 
 

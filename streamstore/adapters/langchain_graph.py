@@ -63,6 +63,14 @@ def scope_of(metadata: Any) -> str:
     return ""
 
 
+def run_of(metadata: Any) -> str:
+    """The run of a graph and the attempt at it, "" where the metadata do not name it."""
+    if not isinstance(metadata, dict) or not isinstance(metadata.get("run_id"), str):
+        return ""
+    attempt = metadata.get("run_attempt")
+    return f"{metadata['run_id']} {attempt if isinstance(attempt, int) else ''}".strip()
+
+
 def node_of(task: str, scope: str) -> tuple[str, ...]:
     """The task that a graph is waiting for while another below it runs, and the names of the nodes
     from there on: a graph that is run once more is another one, and its tasks have other ids.
