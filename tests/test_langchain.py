@@ -2059,6 +2059,20 @@ def test_a_failed_attempt_is_known_on_the_next_stream() -> None:
     assert texts(store) == [["Hello"]]
 
 
+@pytest.mark.parametrize("mode", ["updates", "values"])
+def test_a_failed_attempt_that_is_replayed_is_taken_back_once_more(mode: str) -> None:
+    log = [
+        said_in("n:1", "Hel", "lc_run--1"),
+        said_in("n:1", "Hello", "lc_run--2"),
+        said_in("n:1", "", "lc_run--2", **LAST),
+        state_of(mode, ("Hello", "lc_run--2")),
+    ]
+    store = fed(*log)
+    for _ in range(2):
+        store.open(PROTOCOL, session_id="s").ingest_many(copy.deepcopy(log))
+        assert texts(store) == [["Hello"]]
+
+
 def test_a_node_that_starts_again_takes_back_what_it_said() -> None:
     node = {"tags": ["graph:step:1"]}
     ended = {"type": "ai", "content": "One", "id": "lc_run--1"}

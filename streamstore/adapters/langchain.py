@@ -585,7 +585,7 @@ class LangChainAdapter:
             ]
             failed = self._of_failed(scope, found)
             events += self._take(found, scope, final=True, whole=True, name=self._placed)
-            events += self._removed_all(failed)
+            events += self._taken_back(failed)
             self._told(found)
             if not scope:
                 events += [*self._left_out(found), *self._in_order()]
@@ -718,7 +718,7 @@ class LangChainAdapter:
         name = partial(self._ahead, nodes=nodes)
         events = self._take(found, scope, final=True, whole=True, name=name)
         self._told(found)
-        return self._waits([*events, *self._removed_all(failed)], asked)
+        return self._waits([*events, *self._taken_back(failed)], asked)
 
     def _interrupted(self, interrupts: Any) -> list[Event]:
         """What a graph waits for; one below it says it as well, under the same id."""
@@ -863,9 +863,14 @@ class LangChainAdapter:
             for other, each in messages.items() if run else ():
                 if each.get("task") == task and each.get("run") not in (None, "", run):
                     gone.append(other)
+        return self._taken_back(list(dict.fromkeys(gone)))
+
+    def _taken_back(self, message_ids: list[str]) -> list[Event]:
+        """Removes what attempts have left. What comes of it again has its place: before what was
+        said behind it."""
         orders: dict[str, int] = self._shared.setdefault("orders", {})
-        places = {name: orders[name] for name in gone if name in orders}
-        events = self._removed_all(list(dict.fromkeys(gone)))
+        places = {name: orders[name] for name in message_ids if name in orders}
+        events = self._removed_all(message_ids)
         orders.update(places)
         return events
 
@@ -882,7 +887,11 @@ class LangChainAdapter:
         )
         over: set[tuple[str, ...]] = set()
         failed: list[str] = []
-        for message_id, known in reversed(self._shared.get("messages", {}).items()):
+        messages: dict[str, Members] = self._shared.get("messages", {})
+        orders: dict[str, int] = self._shared.get("orders", {})
+        # Not as they are remembered: of a log that is replayed, the first attempt comes last.
+        for message_id in sorted(messages, key=lambda name: orders.get(name, 0), reverse=True):
+            known = messages[message_id]
             task = known.get("task")
             if not task:
                 continue
