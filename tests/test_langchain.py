@@ -2227,6 +2227,41 @@ def test_what_a_task_said_in_another_run_of_the_graph_gives_way() -> None:
     assert texts(store) == [["Other"], ["Whole"], *[["Odd"]] * 4]
 
 
+@pytest.mark.parametrize("told_by", ["run", "values"])
+def test_messages_that_come_whole_again_and_again_are_of_the_task_that_was_named(
+    told_by: str,
+) -> None:
+    def partial(id: str, task: str, text: str, run: str) -> list[Wire]:
+        metadata: Wire = {"langgraph_checkpoint_ns": task}
+        if told_by == "run":
+            metadata.update(run_id=run, run_attempt=1)
+        return [
+            {"event": "messages/metadata", "data": {id: {"metadata": metadata}}},
+            *(
+                {"event": "messages/partial", "data": [{"type": "ai", "content": part, "id": id}]}
+                for part in (text[:1], text)
+            ),
+        ]
+
+    store, stream = opened(ticks="each")
+    stream.ingest_many(partial("lc_run--1", "n:1", "Sure?", "r1"))
+    stream.ingest_many(partial("lc_run--2", "m:1", "Other", "r1"))
+    if told_by == "values":
+        stream.ingest(asks("values"))
+    else:
+        stream = store.open(PROTOCOL, session_id="s")
+    first, *rest = partial("lc_run--3", "n:1", "Sure!", "r2")
+    stream.ingest_many([first, rest[0]])
+    assert texts(store) == [["Other"], ["S"]]
+    stream.ingest(rest[1])
+    for odd in (None, [], {"lc_run--3": 1}, {"lc_run--3": {"metadata": 1}}):
+        assert stream.ingest({"event": "messages/metadata", "data": odd}).kind == "accepted"
+    for number in range(300):
+        stream.ingest_many(partial(f"x{number}", "o:1", "x", "r2")[:1])
+    assert len(json.dumps(store.save())) < 40_000
+    assert texts(store) == [["Other"], ["Sure!"]]
+
+
 def test_the_run_that_the_agent_protocol_names_is_the_models() -> None:
     def event(data: Wire, run: str) -> list[Any]:
         return [data, {"langgraph_checkpoint_ns": "n:1", "run_id": run}]

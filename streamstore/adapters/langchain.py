@@ -161,9 +161,7 @@ _NAMED_BY_ID = _NAMED | {"id"}
 #: Members of a chunk's `additional_kwargs` that change nothing but a reasoning's text.
 _BESIDE = frozenset(("tool_calls", REASONING))
 #: Events of a graph that change no message.
-_SILENT = frozenset(
-    "messages/metadata custom debug checkpoints tasks events feedback heartbeat".split()
-)
+_SILENT = frozenset("custom debug checkpoints tasks events feedback heartbeat".split())
 #: Events of `astream_events`.
 _CALLBACKS = frozenset(
     f"on_{what}_{when}"
@@ -550,7 +548,9 @@ class LangChainAdapter:
             if not isinstance(data, list):
                 raise MalformedEvent("data", f"must be an array, not {describe(data)}")
             found = [message_of(value, f"data.{place}") for place, value in enumerate(data)]
-            return self._take(found, scope, final=name == "messages/complete", whole=True)
+            return self._so_far(found, scope, final=name == "messages/complete")
+        if name == "messages/metadata":
+            return self._named_tasks(data)
         if name == "messages" and isinstance(data, list):
             return self._list(data, scope)
         if name == "message" or name == "messages":
@@ -803,7 +803,28 @@ class LangChainAdapter:
         task = scope_of(metadata)
         scope = task or below
         events = self._take(messages, scope, final=True, whole=whole, name=name, task=task)
-        return [*self._repeated(task, run_of(metadata)), *events]
+        message_id = self._own.get("current", {}).get(scope)
+        return [*self._repeated(message_id, task, run_of(metadata)), *events]
+
+    def _named_tasks(self, data: Any) -> Sequence[Event]:
+        """Notes the tasks of messages that come whole again and again, without their metadata."""
+        tasks: dict[str, list[str]] = self._own.setdefault("tasks", {})
+        for given, each in data.items() if isinstance(data, dict) else ():
+            metadata = each.get("metadata") if isinstance(each, dict) else None
+            if scope_of(metadata):
+                tasks.pop(given, None)
+                tasks[given] = [scope_of(metadata), run_of(metadata)]
+                if len(tasks) > _HEADS:
+                    del tasks[next(iter(tasks))]
+        return ()
+
+    def _so_far(self, messages: list[Members], scope: str, final: bool) -> list[Event]:
+        """Such messages: one alone, as a server sends them, is remembered as one of its task."""
+        given = messages[0].get("id") if len(messages) == 1 else None
+        task, run = self._own.get("tasks", {}).get(given if is_id(given) else "", ("", ""))
+        events = self._take(messages, scope, final=final, whole=True, task=task)
+        message_id = self._own.get("current", {}).get(scope)
+        return [*self._repeated(message_id, task, run), *events]
 
     def _said_in_task(
         self, data: Members, metadata: Members, below: str, seq: int | None
@@ -814,7 +835,8 @@ class LangChainAdapter:
         if data["event"] == "message-start":
             self._shared["messages"][self._own["current"][task or below]]["task"] = task
         # The run that such metadata name is the model's.
-        return [*self._repeated(task, ""), *events]
+        message_id = self._own.get("current", {}).get(task or below)
+        return [*self._repeated(message_id, task, ""), *events]
 
     def _told(self, found: list[Members]) -> None:
         """Notes what the graph has taken in: the tasks that said it are over."""
@@ -840,7 +862,7 @@ class LangChainAdapter:
             self._shared["asked"] = said
         return [*events, *asked]
 
-    def _repeated(self, task: str, run: str) -> list[Event]:
+    def _repeated(self, message_id: str | None, task: str, run: str) -> list[Event]:
         """Takes back what a task said before it is run again, as what it says now proves: another
         message than those before the graph asked, or one of another run of the graph.
 
@@ -848,9 +870,8 @@ class LangChainAdapter:
         comes with its update, at its place.
         """
         messages: dict[str, Members] = self._shared.get("messages", {})
-        message_id = self._own.get("current", {}).get(task)
-        known = messages.get(message_id)
-        if not task or known is None:
+        known = messages.get(message_id or "")
+        if not task or known is None or message_id is None:
             return []
         # The result of a tool is the end of a task, not its start.
         asked = self._shared.get("asked", {}) if known["role"] != "tool" else {}
