@@ -1010,6 +1010,54 @@ def test_a_run_that_starts_again_before_its_end_is_a_replay_on_its_own_stream_to
     assert contents(took([*run(*text("m", "Hel")), *two])) == {"m": "Hello"}
 
 
+def test_a_run_that_goes_on_on_another_stream_without_its_start_is_still_that_run() -> None:
+    """A server that resumes behind the last event does not start the run again."""
+    patch = {"type": "STATE_DELTA", "delta": [{"op": "add", "path": "/n/-", "value": 1}]}
+    events = run({"type": "STATE_SNAPSHOT", "snapshot": {"n": []}}, *text("m", "a", "a"), patch)
+    events += [*text("n", "b"), *call("c", parentMessageId="m"), result("r", "c"), patch]
+    events.append(finished())
+    whole = took(events, session_id="thread-1")
+    session = whole.session("thread-1")
+    for cut in range(1, len(events)):
+        resumed = took(events[:cut], events[cut:], session_id="thread-1")
+        assert encoded(resumed) == encoded(whole), cut
+        assert resumed.session("thread-1") == session, cut
+        messages = resumed.messages("thread-1")
+        assert {message.status for message in messages} == {"completed"}, cut
+        # Whether it comes whole later, or goes on where a replay was cut: it is there once.
+        for streams in (
+            (events[:cut], events[cut:], events),
+            (events, events[:cut], events[cut:]),
+            (events[:5], events[:cut], events[cut:], events),
+        ):
+            store = took(*streams, session_id="thread-1")
+            assert encoded(store) == encoded(whole), cut
+            if streams[-1] is events:  # else a text that was cut says so
+                assert store.state()["sessions"] == whole.state()["sessions"], cut
+    # Also where everything was saved in between.
+    store = a_store()
+    for some in (events[:4], events[:6], events[6:]):
+        stream = store.open("ag-ui", session_id="thread-1")
+        stream.ingest_many(copy.deepcopy(some))
+        stream.end()
+        store = StreamStore.load(json.loads(json.dumps(store.save())), ticks="manual")
+    assert encoded(store) == encoded(whole)
+
+
+def test_what_comes_without_a_run_belongs_to_none_that_has_ended_or_is_another_one() -> None:
+    late = text("n", "x")
+    for before, first in (
+        (run(*text("m", "a"), finished()), late),
+        (run(*text("m", "a")), [finished("run-2"), *late]),
+        (run(*text("m", "a")), [{"type": "RUN_ERROR", "message": "no"}, *late]),
+    ):
+        store = took(before, first, session_id="thread-1")
+        session, alone = store.session("thread-1"), took(before).session("thread-1")
+        assert session is not None and alone is not None
+        assert session.info == alone.info
+        assert contents(store) == {"m": "a", "n": "x"}
+
+
 def test_a_replay_of_two_threads_on_one_stream_builds_the_messages_of_both_anew() -> None:
     both = [*run(*text("m", "a"), finished()), *run(*text("m", "b"), thread="thread-2")]
     assert encoded(took(both, both)) == encoded(took(both))
@@ -1631,9 +1679,16 @@ def test_what_a_thread_remembers_of_its_runs_is_bounded() -> None:
     (shared,) = memory["memory"]["ag-ui"].values()
     assert len(shared["runs"]) == 256
     assert len(shared["messages"]["m"]["added"]) == 16
+    assert not any("now" in record for record in shared["runs"].values())
     (own,) = (entry["memory"] for entry in memory["streams"])
     assert len(own["runs"]) == 256 and not own["opened"]
-    assert contents(store) == {"m": "x" * 300}
+    for number in range(20):
+        took_in = store.open("ag-ui")
+        took_in.ingest_many(run(*text("n", "x"), run_id=f"cut-{number}"))
+        took_in.end()
+    (shared,) = store.save()["memory"]["ag-ui"].values()
+    assert sum("now" in record for record in shared["runs"].values()) == 16
+    assert contents(store)["m"] == "x" * 300
 
 
 @pytest.fixture
@@ -1730,9 +1785,13 @@ def test_what_is_remembered_of_a_run_without_an_end_is_bounded(way: str, kind: s
     assert sum(map(len, shared.get("old", {}).values())) <= 100 + 128
     assert len(shared.get("order", ())) <= 100 + 2 * 128
     assert all(len(entry["thoughts"]) <= 100 for entry in shared.get("runs", {}).values())
-    for own in (entry["memory"] for entry in memory["streams"]):
-        assert max(len(own["opened"]), len(own["came"])) <= 128
-        assert len(own["rebuilt"]) <= 100 + 4 * 128
+    owns = [entry["memory"] for entry in memory["streams"]]
+    runs = [record["now"] for record in shared.get("runs", {}).values()]
+    assert len(runs) == (way != "no run")
+    for now in (*owns, *runs):
+        assert max(len(now["opened"]), len(now["came"])) <= 128
+        assert len(now["rebuilt"]) <= 100 + 4 * 128
+    for own in owns:
         assert all(len(table) <= 16 for table in own["flow"].values() if isinstance(table, dict))
 
 

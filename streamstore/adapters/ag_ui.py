@@ -16,6 +16,9 @@
   From then on the stream that started the run last speaks for it; what an older one still delivers
   changes nothing. What a snapshot in a replay takes away comes back to its place when the replay
   brings it. The official client doubles.
+- A stream that begins with another event than a run's start goes on with the run that its session's
+  streams started last, where that has not ended: a server that resumes behind the last event. It
+  must be opened for the session: no other event names its thread.
 - A start of an id that is known is otherwise no replay within one stream, or in a new run: as in
   the official client, text and arguments go on behind what is there.
 - Snapshots: `MESSAGES_SNAPSHOT` is an event and takes effect in its place. A history that was
@@ -153,8 +156,11 @@ class AgUiAdapter:
         if kind == "RUN_STARTED" and not self._context.bound:
             an_id(event, "threadId")
         ended, events, lanes = expand(event, self._own["lanes"])
+        first = not self._flow.begun
         self._flow.take((*ended, *events))
         # Nothing is refused from here on.
+        if first and kind not in ("RUN_STARTED", "RUN_ERROR"):
+            self._thread.join(event)  # (an error may be that of another run, which never started)
         note()
         self._own["lanes"] = lanes
         thread = self._thread

@@ -116,22 +116,11 @@ class Thread:
         if "session" not in own:
             own.update(
                 # session, run, start: of the last RUN_STARTED; start is None before one.
-                {"session": context.session_id, "run": "", "start": None, "replay": False},
+                {"session": context.session_id, "run": "", "start": None},
                 ended=False,
                 # Runs that this stream started, with their start.
                 runs={},
-                # Of a replay: what was rebuilt, and patches of the state to skip.
-                rebuilt={},
-                skip=0,
-                # Of this run: how much came for what another one made (characters, patches).
-                came={},
-                # Places of what a snapshot in a replay removed: it comes again, and what a snapshot
-                # keeps is where it was.
-                gone={},
-                # Of this run: messages to close at its end, subagents, thoughts without an id.
-                opened={},
-                subagents={},
-                thoughts=0,
+                **_nothing_yet(),
             )
         for name in ("came", "gone"):  # a saved stream may lack them
             own.setdefault(name, {})
@@ -150,6 +139,14 @@ class Thread:
         """The session of the thread."""
         session_id: str = self._own["session"]
         return session_id
+
+    @property
+    def _now(self) -> Members:
+        """What is in progress: of a run, until it ends, it lies with the run, so that a stream that
+        was not there when it started may go on with it."""
+        run = self.run if self.run["start"] == self.start else {}
+        now: Members = run.get("now", self._own)
+        return now
 
     def _table(self, name: str) -> Members:
         """A table of the thread: `messages`, `calls`, `runs`, `early`, `interrupts`, `known`."""
@@ -206,8 +203,8 @@ class Thread:
         if old_role is not None:
             role = old_role or role
             place = self._old[old_role].pop(message_id)
-        elif at is None and message_id in self._own["gone"]:
-            place = self._own["gone"].pop(message_id)
+        elif at is None and message_id in self._now["gone"]:
+            place = self._now["gone"].pop(message_id)
             order.insert(bisect_left(order, place, key=self._place), message_id)
         else:
             at = len(order) if at is None else at
@@ -226,7 +223,7 @@ class Thread:
         }
         messages = self._messages
         messages[message_id] = record
-        self._full = max(len(messages), len(self._own["opened"])) > self._most
+        self._full = max(len(messages), len(self._now["opened"])) > self._most
         self._is_rebuilt(message_id)
         return record
 
@@ -281,7 +278,7 @@ class Thread:
         One look at all of them for at least as many new ones as are left. A replay that comes to
         one of them builds it anew.
         """
-        own, messages = self._own, self._messages
+        now, messages = self._now, self._messages
         over, lost = len(messages) - _MESSAGES, []
         # The store knows of so many that were removed: one before may be a new one to it.
         known = set(self._order[-self._context.limits.tombstones :])
@@ -293,13 +290,13 @@ class Thread:
                 if record["role"] == "activity":  # nothing is done with its place alone
                     lost.append(message_id)
         self._lose(lost)
-        gone = [message_id for message_id in own["opened"] if message_id not in messages]
+        gone = [message_id for message_id in now["opened"] if message_id not in messages]
         for message_id in gone:
-            del own["opened"][message_id]
+            del now["opened"][message_id]
         closed: list[Event] = [self._closing(name) for name in gone if name in known]
         self._bound_places()
-        for name in list(islice(own["rebuilt"], max(0, len(own["rebuilt"]) - _PLACES))):
-            del own["rebuilt"][name]
+        for name in list(islice(now["rebuilt"], max(0, len(now["rebuilt"]) - _PLACES))):
+            del now["rebuilt"][name]
         self._cool_all()
         self._most, self._full = max(_MOST, 2 * len(messages)), False
         return closed
@@ -341,8 +338,8 @@ class Thread:
 
     def _added(self, message_id: str, role: str, info: Members) -> list[Event]:
         """A message that starts; one that is old is built anew in a replay."""
-        own = self._own
-        replayed = own["replay"] and message_id not in own["rebuilt"]
+        now = self._now
+        replayed = now["replay"] and message_id not in now["rebuilt"]
         anew = self._reset_old(message_id) if replayed else []
         return [self._opening(message_id, self._add(message_id, role, info)), *anew]
 
@@ -354,10 +351,10 @@ class Thread:
 
     def _is_rebuilt(self, name: str) -> bool:
         """Whether a message or call was built anew in this replay; from now on it was."""
-        own = self._own
-        rebuilt = not own["replay"] or name in own["rebuilt"]
-        if own["replay"]:
-            own["rebuilt"][name] = None
+        now = self._now
+        rebuilt = not now["replay"] or name in now["rebuilt"]
+        if now["replay"]:
+            now["rebuilt"][name] = None
         return rebuilt
 
     def _adds(self, record: Members) -> bool:
@@ -372,17 +369,17 @@ class Thread:
         """
         if not self._adds(record):
             return size
-        own, run = self._own, self._own["run"]
-        added, came = record.setdefault("added", {}), own["came"]
+        now, run = self._now, self._own["run"]
+        added, came = record.setdefault("added", {}), now["came"]
         known: int = added.pop(run, 0)
-        now: int = came.pop(name, 0) + size
-        came[name] = now
+        brought: int = came.pop(name, 0) + size
+        came[name] = brought
         _bound(came, _MOST)
-        if not own["replay"]:
+        if not now["replay"]:
             known = 0
-        added[run] = max(known, now)
+        added[run] = max(known, brought)
         _bound(added, _ALSO)
-        return min(size, max(0, now - known))
+        return min(size, max(0, brought - known))
 
     def _remove(self, message_id: str) -> MessageRemoved:
         record = self._messages.pop(message_id, None)
@@ -490,17 +487,17 @@ class Thread:
         return [MessageReset(session_id=self.session_id, message_id=message_id)]
 
     def _start(self, event: Members, role: str) -> list[Event]:
-        message_id, own = event["messageId"], self._own
+        message_id, opened = event["messageId"], self._now["opened"]
         record = self._messages.get(message_id)
         self._cool(message_id)
         if record is None:
             info = picked(event, "name", "subagentRunId", "metadata")
             events = self._added(message_id, role, info)
-            own["opened"][message_id] = None
+            opened[message_id] = None
             return [*events, *self._open_text(message_id, self._messages[message_id])]
         if record["role"] == "activity":
             return self._refused(message_id)
-        own["opened"][message_id] = None
+        opened[message_id] = None
         if not record["role"]:  # its deltas came first
             record["role"] = role
             record["info"].update(picked(event, "name", "subagentRunId"))
@@ -543,7 +540,7 @@ class Thread:
         role = "reasoning" if streamed == "reasoning" else ""
         old = self._old_role(message_id) is not None
         record = self._add(message_id, role, {})
-        self._own["opened"][message_id] = None
+        self._now["opened"][message_id] = None
         opened = self._open_text(message_id, record)
         return opened if old else [*opened, self._updated(message_id, record)]
 
@@ -615,7 +612,7 @@ class Thread:
             message_id, events = self._owner(event)
         else:
             message_id = call["in"]
-            own["opened"][message_id] = None
+            self._now["opened"][message_id] = None
             events = self._rebuilt_for(event, message_id)
         if call_id in self._calls:
             fields = {"tool": name, **self._call_metadata(call_id, event)}
@@ -640,7 +637,7 @@ class Thread:
         if self._role(message_id) not in carriers:
             message_id = self._context.new_id()  # the call's own id is another message's
         record = self._messages.get(message_id)
-        self._own["opened"][message_id] = None
+        self._now["opened"][message_id] = None
         if record is None:
             return message_id, self._added(message_id, "assistant", picked(event, "subagentRunId"))
         if not record["role"]:
@@ -853,7 +850,7 @@ class Thread:
                 events.append(self._block(BlockClosed, message_id, TEXT))
         if done:
             return [*events, self._closing(message_id)]
-        self._own["opened"][message_id] = None
+        self._now["opened"][message_id] = None
         return events
 
     def _messages_snapshot(self, event: Members) -> list[Event]:
@@ -868,8 +865,8 @@ class Thread:
             if _is_kept(record or {"role": self._old_role(message_id)}, roles, owned):
                 continue
             if self._comes_again(message_id, record):
-                self._own["gone"][message_id] = self._place(message_id)
-                _bound(self._own["gone"], _PLACES)
+                self._now["gone"][message_id] = self._place(message_id)
+                _bound(self._now["gone"], _PLACES)
             if record is None:
                 old.append(message_id)
                 gone = MessageRemoved(session_id=self.session_id, message_id=message_id)
@@ -889,8 +886,8 @@ class Thread:
 
     def _comes_again(self, message_id: str, record: Members | None) -> bool:
         """Whether a replay may yet bring a message: this run made it, or a later one."""
-        own = self._own
-        if not own["replay"] or message_id in own["rebuilt"]:
+        now = self._now
+        if not now["replay"] or message_id in now["rebuilt"]:
             return False
         if record is None:
             return True  # an old one: nobody knows
@@ -928,7 +925,7 @@ class Thread:
         elif record["run"] == own["run"] and not self._is_rebuilt(message_id):
             replace = True  # this is what made it
             record["info"] = {}
-        own["opened"][message_id] = None
+        self._now["opened"][message_id] = None
         if replace:
             kept = picked(record["info"], "metadata")
             record["info"] = {**picked(event, "activityType", "subagentRunId"), **kept}
@@ -971,15 +968,15 @@ class Thread:
         return [self._session(hasState=True)]
 
     def _state_snapshot(self, event: Members) -> list[Event]:
-        if self._own["replay"] and not self._is_latest():
+        if self._now["replay"] and not self._is_latest():
             return []  # what came since is not sent again, or is skipped
-        self._own["skip"] = 0
+        self._now["skip"] = 0
         state = SessionState(session_id=self.session_id, state=event["snapshot"])
         return [state, *self._has_state()]
 
     def _state_delta(self, event: Members) -> list[Event]:
-        if self._own["skip"] > 0:  # a replay: the state holds it
-            self._own["skip"] -= 1
+        if self._now["skip"] > 0:  # a replay: the state holds it
+            self._now["skip"] -= 1
             return []
         patch = SessionState(session_id=self.session_id, patch=event["delta"])
         try:
@@ -1000,13 +997,24 @@ class Thread:
 
     # -- runs ----------------------------------------------------------------------------------
 
+    def join(self, event: Members) -> None:
+        """Go on with the run that was started last, where it has not ended: the first event of the
+        stream is not its start. A server that resumes behind the last event does not repeat it."""
+        runs = self._table("runs")
+        run = next(reversed(runs), None)
+        if run is None or "now" not in runs[run] or event.get("runId", run) != run:
+            return
+        self.run = runs[run]
+        self.start = self._own["runs"][run] = self.run["start"]
+        self._own.update(run=run, start=self.start)
+
     def _run_started(self, event: Members) -> list[Event]:
         own, run = self._own, event["runId"]
         goes_on = own["start"] is not None and not own.get("ended", False)
+        before = self._now
         if not self._context.bound:
             if own["session"] != event["threadId"]:
-                own.update(rebuilt={}, gone={})  # ids of another thread
-                goes_on = False
+                goes_on, before = False, {}  # ids of another thread
             own["session"] = event["threadId"]
         self._cool_all()
         runs, known = self._table("runs"), self._table("known")
@@ -1025,11 +1033,14 @@ class Thread:
         _bound(runs, _RUNS)
         _bound(own["runs"], _RUNS)
         self.start = record["start"]
-        own.update(run=run, start=self.start, replay=replay, thoughts=0)
-        own.update(opened={}, subagents={}, came={}, ended=False)
-        own["skip"] = record["deltas"] if replay else 0
-        if anew or not replay:
-            own.update(rebuilt={}, gone={})
+        own.update(run=run, start=self.start, ended=False)
+        now = record["now"] = _nothing_yet()
+        now.update(replay=replay, skip=record["deltas"] if replay else 0)
+        if replay and not anew:  # of what this stream brings again
+            now.update(rebuilt=before.pop("rebuilt", {}), gone=before.pop("gone", {}))
+            before.update(rebuilt={}, gone={})
+        for cut in islice(reversed(runs.values()), _ALSO, _ALSO + 1):
+            cut.pop("now", None)
         self._forget_old()
         events: list[Event] = [SessionStatus(session_id=self.session_id, status="busy")]
         if self._is_latest():
@@ -1048,7 +1059,7 @@ class Thread:
         results, own = results_of(given["messages"]), self._own
         for message in given["messages"]:
             record = self._messages.get(message["id"])
-            again = own["replay"] and record is not None and record["run"] == own["run"]
+            again = self._now["replay"] and record is not None and record["run"] == own["run"]
             if again or self._role(message["id"]) is None:
                 events += self._whole(message, results, done=True)
                 if message["role"] == "tool":
@@ -1080,7 +1091,7 @@ class Thread:
             waits = any(TOOL_RANKS[call["status"]] < TERMINAL_RANK for call in calls)
             return cut if streams or waits else "completed"
 
-        told = self._own["replay"] and "error" in self.run
+        told = self._now["replay"] and "error" in self.run
         self.run["error"] = None
         recorded = [] if told else [SessionError(session_id=self.session_id, error=error)]
         return [
@@ -1095,7 +1106,8 @@ class Thread:
         return bool(self._table("known").get("latest") == self._own["run"])
 
     def _run_ended(self, event: Members, status: str) -> list[Event]:
-        self._own["ended"] = True
+        self._own.update(self._now, ended=True)
+        self.run.pop("now", None)
         if self._own["start"] is None or not self._is_latest():
             return []
         run = {**picked(event, *_RUN), "runId": self._own["run"], "status": status}
@@ -1106,26 +1118,26 @@ class Thread:
     ) -> list[Event]:
         """Close the messages of this run."""
         events: list[Event] = []
-        for message_id in self._own["opened"]:
+        for message_id in self._now["opened"]:
             # One that is remembered by its place alone another stream of the session made so.
             record = self._messages.get(message_id)
             if record is not None or self._old_role(message_id) is not None:
                 status = ending(record or {"calls": ()}, message_id)
                 said = error if status == "error" else None
                 events.append(self._closing(message_id, status, said))
-        self._own["opened"] = {}
+        self._now["opened"] = {}
         self._cool_all()
         return events
 
     def next_thought(self, new_id: Callable[[], str]) -> tuple[str, Callable[[], None]]:
         """The id of a message that names none, the same one in a replay of its run; and what
         notes that it was used."""
-        own, made = self._own, self.run.setdefault("thoughts", [])
-        place: int = own["thoughts"]
+        now, made = self._now, self.run.setdefault("thoughts", [])
+        place: int = now["thoughts"]
         found: str = made[place] if place < len(made) else new_id()
 
         def note() -> None:
-            own["thoughts"] = place + 1
+            now["thoughts"] = place + 1
             if place < _PLACES:
                 made[place:] = [found, *made[place + 1 :]]
 
@@ -1189,7 +1201,7 @@ class Thread:
 
     def _subagent(self, event: Members) -> list[Event]:
         self._table("known")["subagents"] = None
-        subagents, name = self._own["subagents"], event["subagentRunId"]
+        subagents, name = self._now["subagents"], event["subagentRunId"]
         others = ("type", "subagentRunId", "timestamp", "rawEvent")
         said = picked(event, *(member for member in event if member not in others))
         ends = {"SUBAGENT_STARTED": "running", "SUBAGENT_FINISHED": "finished"}
@@ -1310,6 +1322,25 @@ def _between(before: float | None, after: float | None) -> float:
     if before is None:
         return math.ceil(after) - 1
     return before + min((after - before) / 2, _STEP)
+
+
+def _nothing_yet() -> Members:
+    """What is in progress where nothing is."""
+    return {
+        "replay": False,
+        # Of a replay: what was rebuilt, and patches of the state to skip.
+        "rebuilt": {},
+        "skip": 0,
+        # How much came for what another run made (characters, patches).
+        "came": {},
+        # Places of what a snapshot in a replay removed: it comes again, and what a snapshot keeps
+        # is where it was.
+        "gone": {},
+        # Messages to close at the end, subagents, thoughts without an id.
+        "opened": {},
+        "subagents": {},
+        "thoughts": 0,
+    }
 
 
 def _bound(table: Members, size: int) -> None:

@@ -70,6 +70,12 @@ class Flow:
             tables["owners"] = {name: {} for name in _OWNERS}
         return tables
 
+    @property
+    def begun(self) -> bool:
+        """Whether an event was taken."""
+        begun: bool = self._memory["begun"]
+        return begun
+
     def open(self, table: str) -> Members:
         """Ids in progress: `text`, `tool`, `span` or `reasoning`; steps, subagents by lane."""
         found: Members = self._memory[table]
