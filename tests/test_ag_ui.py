@@ -1010,6 +1010,29 @@ def test_a_run_that_starts_again_before_its_end_is_a_replay_on_its_own_stream_to
     assert contents(took([*run(*text("m", "Hel")), *two])) == {"m": "Hello"}
 
 
+@pytest.mark.parametrize("starts", ["never", "late"])
+def test_what_was_never_started_is_there_once_after_a_replay(starts: str) -> None:
+    """Its first delta in the replay is where it begins."""
+    thought = {"type": "REASONING_MESSAGE_CONTENT", "messageId": "r", "delta": "hm"}
+    (opened, *said), (begun, *given) = text("m", "a", "a"), call("c", "[1")
+    into = call("d", "[2", parentMessageId="n")
+    late = starts == "late"
+    events = run(said[0], *([opened] if late else []), *said[1:], *given[:1], thought)
+    events += [*([begun] if late else []), *given[:1], *given, *text("n", "x"), *into, thought]
+    whole = took([*events, finished()])
+    assert contents(whole)["m"] == "aa" and contents(whole)["r"] == "hmhm"
+    for cut in range(1, len(events) + 2):
+        for again in ([[*events, finished()]], [events[:cut], [*events, finished()]]):
+            store = took([*events, finished()][:cut], *again)
+            assert store.state()["sessions"] == whole.state()["sessions"], cut
+
+
+def test_behind_a_start_that_was_seen_a_delta_without_one_goes_on_in_a_replay() -> None:
+    """A server that says which run it is in, and goes on behind the last event."""
+    (_, *said) = run(*text("m", "lo"))
+    assert contents(took(run(*text("m", "Hel", ends=False)), run(said[1]))) == {"m": "Hello"}
+
+
 def test_a_run_that_goes_on_on_another_stream_without_its_start_is_still_that_run() -> None:
     """A server that resumes behind the last event does not start the run again."""
     patch = {"type": "STATE_DELTA", "delta": [{"op": "add", "path": "/n/-", "value": 1}]}

@@ -10,12 +10,12 @@
   owns the call and its earlier results: a fraction.
 - Seq, resume: none. Event ids of an event stream mean nothing to the protocol.
 - A reconnect is a replay: a run that this thread knows starts again on another stream, or before
-  its end on its own one (lenient, as that of a saved state does). What it starts again is rebuilt
-  from its beginning (`message.reset`), results replace themselves, and patches of the state, and
-  what the run adds to an older one's text, arguments or activity, count on from where they were.
-  From then on the stream that started the run last speaks for it; what an older one still delivers
-  changes nothing. What a snapshot in a replay takes away comes back to its place when the replay
-  brings it. The official client doubles.
+  its end on its own one (lenient, as that of a saved state does). What it starts again, or begins
+  again that never had a start, is rebuilt from its beginning (`message.reset`), results replace
+  themselves, and patches of the state, and what the run adds to an older one's text, arguments or
+  activity, count on from where they were. From then on the stream that started the run last speaks
+  for it; what an older one still delivers changes nothing. What a snapshot in a replay takes away
+  comes back to its place when the replay brings it. The official client doubles.
 - A stream that begins with another event than a run's start goes on with the run that its session's
   streams started last, where that has not ended: a server that resumes behind the last event. It
   must be opened for the session: no other event names its thread.

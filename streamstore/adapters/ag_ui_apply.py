@@ -527,6 +527,10 @@ class Thread:
             return [delta, *self._implicit(message_id, streamed)]
         if record["role"] == "activity":
             return self._refused(message_id, text)
+        if "implicit" in record:  # it was never started, and may come again
+            anew = self._rebuilt(message_id, record)
+            if anew:
+                return [*anew, delta, *self._implied(message_id, record)]
         new = self._new(message_id, record, len(text))
         if text and not new:
             return self._merged(message_id, record, event)
@@ -540,9 +544,15 @@ class Thread:
         role = "reasoning" if streamed == "reasoning" else ""
         old = self._old_role(message_id) is not None
         record = self._add(message_id, role, {})
+        record["implicit"] = record["role"]
+        opened = self._implied(message_id, record)
+        return opened[:-1] if old else opened
+
+    def _implied(self, message_id: str, record: Members) -> list[Event]:
+        """What stands behind the first delta of a message that was not started."""
+        record["role"] = record["implicit"]
         self._now["opened"][message_id] = None
-        opened = self._open_text(message_id, record)
-        return opened if old else [*opened, self._updated(message_id, record)]
+        return [*self._open_text(message_id, record), self._updated(message_id, record)]
 
     def _end(self, event: Members) -> list[Event]:
         message_id = event["messageId"]
@@ -607,7 +617,7 @@ class Thread:
 
     def _tool_start(self, event: Members) -> list[Event]:
         call_id, name = event["toolCallId"], event["toolCallName"]
-        own, call = self._own, self._calls.get(call_id)
+        call = self._calls.get(call_id)
         if call is None:
             message_id, events = self._owner(event)
         else:
@@ -616,18 +626,22 @@ class Thread:
             events = self._rebuilt_for(event, message_id)
         if call_id in self._calls:
             fields = {"tool": name, **self._call_metadata(call_id, event)}
-            call = self._calls[call_id]
-            if call["run"] == own["run"] and not self._is_rebuilt(f"call {call_id}"):
-                # The message is another run's; the call is this one's, and comes again.
-                call["status"] = "pending"
-                fields.update(callId=call_id, state={"status": "pending"})
-                again = self._block(BlockReplaced, message_id, call_id, whole=True, fields=fields)
-                return [*events, again]
-            return [*events, self._call_updated(call_id, fields)]
+            again = self._call_rebuilt(call_id, fields)
+            return [*events, *(again or [self._call_updated(call_id, fields)])]
         self._is_rebuilt(f"call {call_id}")
         opened = self._call_opened(call_id, name, message_id, self._messages[message_id])
         metadata = self._call_metadata(call_id, event)
         return [*events, opened, *self._call_changed(call_id, metadata)]
+
+    def _call_rebuilt(self, call_id: str, fields: Members) -> list[Event]:
+        """As `_rebuilt`, of a call: its message is another run's, it is this one's and comes
+        again."""
+        call = self._calls[call_id]
+        if call["run"] != self._own["run"] or self._is_rebuilt(f"call {call_id}"):
+            return []
+        call["status"] = "pending"
+        fields = {**fields, "callId": call_id, "state": {"status": "pending"}}
+        return [self._block(BlockReplaced, call["in"], call_id, whole=True, fields=fields)]
 
     def _owner(self, event: Members) -> tuple[str, list[Event]]:
         """The message of a new call: its parent, or one that is made for it."""
@@ -657,12 +671,20 @@ class Thread:
     def _tool_args(self, event: Members) -> list[Event]:
         call_id = event["toolCallId"]
         events: list[Event] = []
+        call = self._calls.get(call_id)
+        if call is not None and "implicit" in call:  # it was never started, and may come again
+            self._now["opened"][call["in"]] = None
+            events = self._rebuilt_for(event, call["in"])
+            if call_id in self._calls:
+                events += self._call_rebuilt(call_id, {})
         if call_id not in self._calls:
             if call_id in self._flow.open("tool"):
                 return []  # a snapshot dropped the call
-            message_id, events = self._owner(event)
+            message_id, made = self._owner(event)
             record = self._messages[message_id]
-            events.append(self._call_opened(call_id, None, message_id, record))
+            events += [*made, self._call_opened(call_id, None, message_id, record)]
+            self._calls[call_id]["implicit"] = True
+            self._is_rebuilt(f"call {call_id}")
         message_id, text = self._calls[call_id]["in"], event["delta"]
         fields = self._call_metadata(call_id, event)
         new = self._new(f"call {call_id}", self._calls[call_id], len(text))
