@@ -1027,6 +1027,18 @@ def test_what_was_never_started_is_there_once_after_a_replay(starts: str) -> Non
             assert store.state()["sessions"] == whole.state()["sessions"], cut
 
 
+def test_what_was_never_started_comes_back_behind_a_snapshot_in_a_replay() -> None:
+    (_, *said), (_, *given) = text("m", "a", "a"), call("c", "[1")
+    thought = {"type": "REASONING_MESSAGE_CONTENT", "messageId": "r", "delta": "hm"}
+    known = {"id": "s", "role": "reasoning", "content": ""}
+    events = run(snapshot(known), *said, thought, *given, *text("m", "b"), thought, finished())
+    whole = took(events)
+    assert contents(whole)["m"] == "aab" and contents(whole)["r"] == "hmhm"
+    for cut in range(1, len(events) + 1):
+        store = took(events[:cut], events)
+        assert store.state()["sessions"] == whole.state()["sessions"], cut
+
+
 def test_behind_a_start_that_was_seen_a_delta_without_one_goes_on_in_a_replay() -> None:
     """A server that says which run it is in, and goes on behind the last event."""
     (_, *said) = run(*text("m", "lo"))

@@ -524,7 +524,10 @@ class Thread:
         if record is None:
             if message_id in self._flow.open(streamed):
                 return [delta]  # a snapshot dropped the message: the store refuses it
-            return [delta, *self._implicit(message_id, streamed)]
+            again = message_id in self._now["gone"]
+            made = self._implicit(message_id, streamed)
+            # What a snapshot in a replay took away no delta brings back, only the message whole.
+            return [made[-1], delta, *made[:-1]] if again else [delta, *made]
         if record["role"] == "activity":
             return self._refused(message_id, text)
         if "implicit" in record:  # it was never started, and may come again
