@@ -1218,7 +1218,11 @@ def test_what_a_snapshot_in_a_replay_takes_away_comes_back_to_its_place() -> Non
     two = run(snapshot(said, asked), *thought("s"), *text("p", "z"), run_id="run-2")
     for first, second in ((one, []), (run(*begun, *thought("r"), finished()), two)):
         whole = took(first, second)
-        assert encoded(took(first, second, [*first, *second])) == encoded(whole)
+        again = [*first, *second]
+        assert encoded(took(first, second, again)) == encoded(whole)
+        # A replay may be cut behind the snapshot: the next one brings the rest.
+        for cut in range(1, len(again)):
+            assert encoded(took(first, second, again[:cut], again)) == encoded(whole), cut
     assert [message["id"] for message in encoded(whole)["messages"]] == ["m", "r", "u", "s", "p"]
     # What an older run made, which does not come again, is new where it comes.
     older = run(*text("n", "x"), *thought("r"), finished())

@@ -122,8 +122,7 @@ class Thread:
                 runs={},
                 **_nothing_yet(),
             )
-        for name in ("came", "gone"):  # a saved stream may lack them
-            own.setdefault(name, {})
+        own.setdefault("came", {})  # a saved stream may lack it
         self.cool: dict[str, None] = {}
         # Remembered messages over which old ones are looked for, and whether there are so many.
         self._most, self._full = _MOST, False
@@ -149,7 +148,7 @@ class Thread:
         return now
 
     def _table(self, name: str) -> Members:
-        """A table of the thread: `messages`, `calls`, `runs`, `early`, `interrupts`, `known`."""
+        """A table of the thread: `messages`, `calls`, `runs`, `early`, `gone`, `interrupts`, ..."""
         table: Members = self._context.of_session(self.session_id).setdefault(name, {})
         return table
 
@@ -199,12 +198,12 @@ class Thread:
     def _add(self, message_id: str, role: str, info: Members, at: int | None = None) -> Members:
         """Remember a new message, by default behind all others."""
         order = self._order
-        old_role = self._old_role(message_id)
+        old_role, away = self._old_role(message_id), self._gone.pop(message_id, None)
         if old_role is not None:
             role = old_role or role
             place = self._old[old_role].pop(message_id)
-        elif at is None and message_id in self._now["gone"]:
-            place = self._now["gone"].pop(message_id)
+        elif at is None and away is not None and self._now["replay"]:
+            place = away
             order.insert(bisect_left(order, place, key=self._place), message_id)
         else:
             at = len(order) if at is None else at
@@ -226,6 +225,12 @@ class Thread:
         self._full = max(len(messages), len(self._now["opened"])) > self._most
         self._is_rebuilt(message_id)
         return record
+
+    @property
+    def _gone(self) -> Members:
+        """Places of what a snapshot in a replay removed: it comes again, in that one or another,
+        and what a snapshot keeps is where it was."""
+        return self._table("gone")
 
     @property
     def _old(self) -> Members:
@@ -524,7 +529,7 @@ class Thread:
         if record is None:
             if message_id in self._flow.open(streamed):
                 return [delta]  # a snapshot dropped the message: the store refuses it
-            again = message_id in self._now["gone"]
+            again = self._now["replay"] and message_id in self._gone
             made = self._implicit(message_id, streamed)
             # What a snapshot in a replay took away no delta brings back, only the message whole.
             return [made[-1], delta, *made[:-1]] if again else [delta, *made]
@@ -890,8 +895,8 @@ class Thread:
             if _is_kept(record or {"role": self._old_role(message_id)}, roles, owned):
                 continue
             if self._comes_again(message_id, record):
-                self._now["gone"][message_id] = self._place(message_id)
-                _bound(self._now["gone"], _PLACES)
+                self._gone[message_id] = self._place(message_id)
+                _bound(self._gone, _PLACES)
             if record is None:
                 old.append(message_id)
                 gone = MessageRemoved(session_id=self.session_id, message_id=message_id)
@@ -1062,8 +1067,8 @@ class Thread:
         now = record["now"] = _nothing_yet()
         now.update(replay=replay, skip=record["deltas"] if replay else 0)
         if replay and not anew:  # of what this stream brings again
-            now.update(rebuilt=before.pop("rebuilt", {}), gone=before.pop("gone", {}))
-            before.update(rebuilt={}, gone={})
+            now["rebuilt"] = before.get("rebuilt", {})
+            before["rebuilt"] = {}
         for cut in islice(reversed(runs.values()), _ALSO, _ALSO + 1):
             cut.pop("now", None)
         self._forget_old()
@@ -1358,9 +1363,6 @@ def _nothing_yet() -> Members:
         "skip": 0,
         # How much came for what another run made (characters, patches).
         "came": {},
-        # Places of what a snapshot in a replay removed: it comes again, and what a snapshot keeps
-        # is where it was.
-        "gone": {},
         # Messages to close at the end, subagents, thoughts without an id.
         "opened": {},
         "subagents": {},
