@@ -1230,6 +1230,18 @@ def test_what_a_snapshot_in_a_replay_takes_away_comes_back_to_its_place() -> Non
     assert list(contents(took(older, newer[:1], newer))) == ["r", "n"]
 
 
+def test_a_result_that_a_snapshot_in_a_replay_takes_away_comes_back_to_its_place() -> None:
+    """The message with its call, which the run drops later, may be elsewhere by then."""
+    said = [{"id": name, "role": "assistant", "content": "x"} for name in ("m", "n")]
+    told = {"id": "r", "role": "tool", "toolCallId": "c", "content": "ok"}
+    events = run(*text("m", "x"), *text("n", "x"), snapshot(*said), *call("c", parentMessageId="m"))
+    events += [result("r", "c"), snapshot(said[1], told), finished()]
+    whole = encoded(took(events))
+    assert [message["id"] for message in whole["messages"]] == ["r", "n"]
+    for cut in range(1, len(events) + 1):
+        assert encoded(took(events[:cut], events)) == whole, cut
+
+
 def test_patches_of_a_replay_are_applied_once() -> None:
     grown = [{"type": "STATE_DELTA", "delta": [{"op": "add", "path": "/n", "value": []}]}]
     grown += [

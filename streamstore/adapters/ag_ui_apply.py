@@ -722,7 +722,8 @@ class Thread:
         events: list[Event] = []
         anew = self._reset_old(message_id)
         if record is None:
-            record = self._add(message_id, "tool", info, self._behind(call_id))
+            again = self._now["replay"] and message_id in self._gone  # its owner may be elsewhere
+            record = self._add(message_id, "tool", info, None if again else self._behind(call_id))
         if record["role"] == "tool":
             record["info"] = info
             self._is_rebuilt(message_id)
