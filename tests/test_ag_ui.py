@@ -1154,6 +1154,10 @@ def test_a_call_that_is_replayed_into_a_message_of_another_run_is_rebuilt() -> N
     (message,) = encoded(store)["messages"]
     assert message["content"] == "x"
     assert [one["function"]["arguments"] for one in message["toolCalls"]] == ['{"a":1}']
+    # What a third run went on with comes again behind it.
+    third = run(*call("c", "!"), run_id="run-3")
+    whole = encoded(took(first, second, third))
+    assert encoded(took(first, second, third, [*second, *third])) == whole
 
 
 def test_arguments_that_another_run_goes_on_with_are_there_once_after_a_replay() -> None:

@@ -648,6 +648,7 @@ class Thread:
         if call["run"] != self._own["run"] or self._is_rebuilt(f"call {call_id}"):
             return []
         call["status"] = "pending"
+        call.pop("added", None)  # it holds none of them
         fields = {**fields, "callId": call_id, "state": {"status": "pending"}}
         return [self._block(BlockReplaced, call["in"], call_id, whole=True, fields=fields)]
 
