@@ -1069,6 +1069,13 @@ def test_a_run_that_goes_on_on_another_stream_without_its_start_is_still_that_ru
             assert encoded(store) == encoded(whole), cut
             if streams[-1] is events:  # else a text that was cut says so
                 assert store.state()["sessions"] == whole.state()["sessions"], cut
+    # A chunk that names nothing continues what was assembled where the run was cut.
+    chunks: list[Wire] = [{"type": "TEXT_MESSAGE_CHUNK", "delta": delta} for delta in "abc"]
+    chunks[0]["messageId"] = "k"
+    chunked = run(*chunks, finished())
+    for cut in range(1, len(chunked)):
+        store = took(chunked[:cut], chunked[cut:], session_id="thread-1")
+        assert contents(store) == {"k": "abc"}, cut
     # Also where everything was saved in between.
     store = a_store()
     for some in (events[:4], events[:6], events[6:]):

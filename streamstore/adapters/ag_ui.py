@@ -155,15 +155,17 @@ class AgUiAdapter:
         kind = event["type"]
         if kind == "RUN_STARTED" and not self._context.bound:
             an_id(event, "threadId")
-        ended, events, lanes = expand(event, self._own["lanes"])
-        first = not self._flow.begun
+        thread, run = self._thread, None
+        if not self._flow.begun and kind not in ("RUN_STARTED", "RUN_ERROR"):
+            run = thread.joined(event)  # (an error may be that of another run, which never started)
+        lanes = self._own["lanes"] if run is None else thread.lanes_of(run)
+        ended, events, lanes = expand(event, lanes)
         self._flow.take((*ended, *events))
         # Nothing is refused from here on.
-        if first and kind not in ("RUN_STARTED", "RUN_ERROR"):
-            self._thread.join(event)  # (an error may be that of another run, which never started)
+        if run is not None:
+            thread.join(run)
         note()
-        self._own["lanes"] = lanes
-        thread = self._thread
+        thread.keep(lanes)
         found: list[Event] = []
         if kind == "RUN_STARTED" or thread.run["start"] == thread.start:
             found = [made for one in events for made in thread.apply(one)]

@@ -1029,16 +1029,29 @@ class Thread:
 
     # -- runs ----------------------------------------------------------------------------------
 
-    def join(self, event: Members) -> None:
-        """Go on with the run that was started last, where it has not ended: the first event of the
-        stream is not its start. A server that resumes behind the last event does not repeat it."""
-        runs = self._table("runs")
+    def joined(self, event: Members) -> str | None:
+        """The run that was started last, where it has not ended: the first event of the stream is
+        not its start. A server that resumes behind the last event does not repeat it."""
+        runs: Members = self._context.shared.get(self.session_id, {}).get("runs", {})
         run = next(reversed(runs), None)
         if run is None or "now" not in runs[run] or event.get("runId", run) != run:
-            return
-        self.run = runs[run]
+            return None
+        return run
+
+    def lanes_of(self, run: str) -> Members:
+        """The chunks that were assembled where a run was cut."""
+        lanes: Members = self._table("runs")[run]["now"].get("lanes", {})
+        return lanes
+
+    def join(self, run: str) -> None:
+        """Go on with a run that `joined` found."""
+        self.run = self._table("runs")[run]
         self.start = self._own["runs"][run] = self.run["start"]
         self._own.update(run=run, start=self.start)
+
+    def keep(self, lanes: Members) -> None:
+        """Chunks that are assembled, for a stream that goes on with the run."""
+        self._own["lanes"] = self._now["lanes"] = lanes
 
     def _run_started(self, event: Members) -> list[Event]:
         own, run = self._own, event["runId"]
