@@ -374,6 +374,8 @@ class Ingress:
         if verdict.kind not in ("accepted", "late"):
             if block is not None and verdict is verdicts.UNPLACEABLE:
                 stages.coalescer.touch(block)
+            elif block is not None and counted is block and verdict is verdicts.OVER_LIMIT:
+                self.progress.refuse(block, top)
             _discard(session, message, block)
             return verdict
         return self._apply(event, session, message, block, verdict, at)
@@ -427,7 +429,7 @@ class Ingress:
         if isinstance(event, BlockRemoved):
             block.emptied = stages.coalescer.epoch
         if self.mode == "block" and (
-            block.held or block.close_seq > block.mark or block.key in stages.positions.blocks
+            block.held or block.last_known > block.mark or block.key in stages.positions.blocks
         ):
             for held in stages.gate.drain(block):
                 outcome = stages.reducer.apply(
@@ -473,7 +475,7 @@ class Ingress:
             or block.sealed
             or block.previous
             or block.held
-            or block.close_seq > block.mark
+            or block.last_known > block.mark
             or (block.closed and block.closed_seq < 0)  # by a counter that ended
             # Another stream gave it a window, which these operations have no place in.
             or (self.mode == "block" and block.seqs)

@@ -25,7 +25,8 @@ class Limits:
     Attributes:
         held_operations: operations of one block that wait behind a hole (`block` streams), or
             wait for a generation. Over it an operation is refused (`over_limit`) and not marked
-            as taken in, so that a resend fills it.
+            as taken in, so that a resend fills it. Until then, or a snapshot of the block, it is
+            missing: the part has a gap.
         late_window: operations of one block that are kept in seq order, so that a late one goes
             to its place (`session` and `sparse` streams). What lies below is refused
             (`unplaceable`), the block is marked suspect and a resync is asked for.

@@ -156,8 +156,20 @@ class Progress:
         block.holes_at[seq] = (self, self._before_loss(block, top))
         self._positions.hold(block)
 
+    def refuse(self, block: BlockRow, top: int) -> None:
+        """There was no room for an operation behind a hole: it is missing when that is filled."""
+        holes = block.holes_at
+        # One entry for each stream that brought some: its first ones lie before the others.
+        at = -2 if -2 not in holes or holes[-2][0] is self else -2 - self.token
+        if at not in holes:
+            holes[at] = (self, self._before_loss(block, top))
+            self._positions.hold(block)
+
     def note_close(self, block: BlockRow) -> None:
         """Note the hole that a block's close shows, or that what waited in it has come out."""
+        if 0 <= block.refused_seq <= block.mark:
+            block.refused_seq = -1
+            block.holes_at = {seq: at for seq, at in block.holes_at.items() if seq >= -1}
         if block.close_seq > block.mark:
             # A close tells of a hole as well as an operation behind it; no seq is -1.
             if -1 not in block.holes_at:

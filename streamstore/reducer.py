@@ -711,10 +711,11 @@ class Reducer:
         self._touch(message)  # whose end is shown until now
         for block in list(message.blocks.values()):
             if not block.gone:
-                held, holes_at = block.held, block.holes_at  # of what is rebuilt
+                # Of what is rebuilt.
+                held, holes_at, refused_seq = block.held, block.holes_at, block.refused_seq
                 block.held, block.holes_at = {}, {}
                 self._undo(block)
-                block.held, block.holes_at = held, holes_at
+                block.held, block.holes_at, block.refused_seq = held, holes_at, refused_seq
 
     def _message_closed(self, event: MessageClosed, message: MessageRow, arrival: Arrival) -> None:
         self._confirm(message, arrival.local)
@@ -827,6 +828,7 @@ class Reducer:
             self._counts.characters["superseded"] += len(getattr(event, "text", None) or "")
         block.held = {}
         block.holes_at = {}
+        block.refused_seq = -1
 
     def _refold(self, block: BlockRow, book: bool = True) -> None:
         """Join a block's text again after a removal or opening moved what counts of it."""

@@ -62,12 +62,13 @@ class BlockRow(Marks):
             (field, text) for another field, (field, text, "set") for a replace that a removal
             hides, None for an operation without text.
         held: operations behind a hole or waiting for an open, by seq, as the gate keeps them.
-        holes_at: by held operation (-1: a close behind a hole) the stream that brought it and
-            that stream's position before it.
+        holes_at: by held operation (-1: a close behind a hole, below: operations over the bound)
+            the stream that brought it and that stream's position before it.
         hots: the hot tables of streams that hold this row, to take it out.
         kind, declared: the kind, and whether an event said so; `declared_seq`: which.
         declared_kind, placed: the kind and order of before, which a removal may have undone.
         closed, close_seq: the block was closed, in a `block` stream after that operation.
+        refused_seq: the highest operation that was refused for the bound of `held`.
         closed_seq: the last close in a stream with positions; a removal above it undoes it.
         closed_at: how many events its session had seen when it or its message was closed, or when
             an operation came after that, -1 while it is open: its window runs out from there.
@@ -110,6 +111,7 @@ class BlockRow(Marks):
     others: dict[str, TextCell] = attrs.field(factory=dict)
     closed: bool = False
     close_seq: int = -1
+    refused_seq: int = -1
     closed_at: int = -1
     snapshot_seq: int = -1
     whole_text: bool = False
@@ -174,8 +176,13 @@ class BlockRow(Marks):
 
     @property
     def missing(self) -> tuple[tuple[int, int], ...]:
-        """Seqs missing below the held operations and the close of a `block` stream's block."""
-        if not self.held and self.close_seq <= self.mark:
+        """Seqs missing below the last operation that a `block` stream's block is known to have.
+
+        What was refused shows once what is held came out: until then there is a hole before it,
+        and a flood of refusals changes nothing.
+        """
+        last = self.last_known
+        if not self.held and last <= self.mark:
             return ()
         ranges: list[tuple[int, int]] = []
         at = max(self.mark, 0)
@@ -183,9 +190,14 @@ class BlockRow(Marks):
             if seq > at + 1:
                 ranges.append((at + 1, seq - 1))
             at = seq
-        if self.close_seq > at:
-            ranges.append((at + 1, self.close_seq))
+        if last > at:
+            ranges.append((at + 1, last))
         return tuple(ranges)
+
+    @property
+    def last_known(self) -> int:
+        """The last operation that its close or, where none is held, a refusal told of."""
+        return self.close_seq if self.held else max(self.close_seq, self.refused_seq)
 
     def cell_of(self, field: str) -> TextCell:
         """The text of a field; made when it is not there yet."""
@@ -474,6 +486,7 @@ class BlockRow(Marks):
         self.closed = self.whole_text = self.sealed = self.gap = False
         self.suspect = self.previous = self.begun = False
         self.close_seq = self.snapshot_seq = self.closed_at = self.order_seq = -1
+        self.refused_seq = -1
         self.declared_seq = self.closed_seq = self.whole_seq = -1
         self.declared_kind, self.placed = "text", None
         self.states = {}

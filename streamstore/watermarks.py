@@ -334,6 +334,7 @@ class Gate:
             block.mark = seq
             return verdicts.ACCEPTED
         if len(block.held) >= self._limits.held_operations:
+            block.refused_seq = max(block.refused_seq, seq)  # it is missing, whatever comes out
             self._resync(session.id, "a block holds as many operations as it may")
             return verdicts.OVER_LIMIT
         block.held[seq] = event

@@ -216,6 +216,46 @@ def test_a_resume_from_the_position_brings_everything_that_is_known_to_be_missin
     assert store.health.gaps == () and stream.position.events == stream.received
 
 
+@given(st.data())
+def test_what_the_hold_bound_refused_is_missing_until_it_comes_again(data):
+    """In every order, through snapshots and saves: a part that ends before something that came
+    says so, and a resume of its stream brings that."""
+    limits = Limits(held_operations=data.draw(st.integers(1, 3)))
+    store, stream = fresh("block", limits=limits)
+    whole = "abcdefghi"
+    repeats = data.draw(st.lists(st.integers(-8, -1) | st.integers(1, 8), max_size=8))
+    order = [*data.draw(st.permutations([*range(1, 9), *repeats])), *range(1, 10)]
+    came: set[int] = set()
+    held: set[int] = set()
+    mark = 0
+    for count, seq in enumerate(order, start=1):
+        if seq < 0:  # stands for a snapshot
+            stream.ingest({"type": "block.snapshot", **KEY, "seq": -seq, "text": whole[:-seq]})
+            mark = max(mark, -seq)
+        else:
+            stream.ingest({**DELTA, "seq": seq, "text": whole[seq - 1]})
+            came.add(seq)
+            if seq == mark + 1:
+                mark = seq
+            elif seq > mark and len(held) < limits.held_operations:
+                held.add(seq)
+        while mark + 1 in held:
+            mark += 1
+        held = {seq for seq in held if seq > mark}
+        last = max(held or came, default=0)
+        absent = [seq for seq in range(mark + 1, last + 1) if seq not in held]
+        if data.draw(st.booleans()):
+            store, stream = reloaded(store, "block", limits=limits)
+        store.flush()
+        part = store.part("s1", "m", 0)
+        assert (part.text if part else "", bool(part and part.gap)) == (whole[:mark], bool(absent))
+        said = [seq for gap in store.health.gaps for a, b in gap.missing for seq in range(a, b + 1)]
+        assert said == absent
+        again = order[stream.position.events : count]
+        assert {seq for seq in came if seq > mark} - held <= set(again)
+    assert (mark, stream.position.events) == (9, stream.received)
+
+
 def unmet(sequencing: str, log: list[Any], came: list[int], lost: set[int]) -> list[int]:
     """Places in the log of what is lost and known to be missing."""
     if sequencing == "block":

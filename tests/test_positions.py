@@ -478,3 +478,47 @@ def test_a_stream_that_was_opened_before_another_one_ended_inherits_its_holes(
     store.flush()
     part = store.part("s", "m", 0)
     assert part is not None and part.text == "abcd"
+
+
+def test_what_a_block_refused_is_missing_when_what_was_held_is_taken_in():
+    store = StreamStore("native", ticks="manual", limits=Limits(held_operations=2))
+    stream = store.open("native", sequencing="block")
+
+    def take(*seqs: int) -> tuple[str, list[Any], str]:
+        for seq in seqs:
+            stream.feed(frame(seq, delta("abcdefgh"[seq - 1], seq)))
+        store.flush()
+        part = store.part("s", "m", 0)
+        assert part is not None
+        missing = [gap.missing for gap in store.health.gaps]
+        return part.text, missing, store.health.resume["eventId"]
+
+    assert take(1, 3, 4) == ("a", [((2, 2),)], "1")
+    assert take(6, 5) == ("a", [((2, 2),)], "1")  # both are over the bound
+    assert take(2) == ("abcd", [((5, 6),)], "4")
+    store = StreamStore.load(json.loads(json.dumps(store.save())), ticks="manual")
+    assert store.health.gaps[0].missing == ((5, 6),)
+    assert store.health.resume["eventId"] == "4"
+    stream = store.open("native", sequencing="block")
+    assert take(7, 5) == ("abcde", [((6, 6),)], "4")
+    assert take(6, 8) == ("abcdefgh", [], "8")
+
+
+def test_each_stream_that_brought_what_was_refused_resumes_before_it():
+    store = StreamStore("native", ticks="manual", limits=Limits(held_operations=1))
+    first = store.open("native", sequencing="block")
+    second = store.open("native", sequencing="block")
+    for stream in (first, second):
+        stream.feed(frame(1, delta("a", 1)))
+    for stream in (first, second):
+        for seq in (3, 4, 5):
+            stream.feed(frame(seq, delta("abcde"[seq - 1], seq)))
+    first.feed(frame(2, delta("b", 2)))
+    assert first.position.event_id == "3" and second.position.event_id in ("1", "3")
+    for seq in (4, 5):
+        first.feed(frame(seq, delta("abcde"[seq - 1], seq)))
+    store.flush()
+    part = store.part("s", "m", 0)
+    assert part is not None and (part.text, part.gap) == ("abcde", False)
+    assert first.position.event_id == second.position.event_id == "5"
+    assert not store._positions.blocks
