@@ -67,6 +67,8 @@ class Health:
         gaps: what is missing now.
         resume: `{"sessions": {id: seq}, "eventId": id}`: the last position before the first
             missing operation, or the last one received; members without a value are left out.
+            `eventId`: of the stream opened last that has ids, before what any stream of the same
+            protocol and session misses.
         resync: sessions that should be fetched again, with the reason; a snapshot clears them,
             but for those that it leaves with a hole.
     """

@@ -20,6 +20,7 @@ from .model import Sequencing
 from .rows import BlockRow, MessageRow, SessionRow
 
 Wake: TypeAlias = Callable[[BlockRow], None]
+Whose: TypeAlias = tuple[str | None, str | None]
 #: Where a stream stood that is not open: what it saved, or left when it ended.
 Entry: TypeAlias = dict[str, Any]
 
@@ -50,6 +51,7 @@ class Progress:
     Attributes:
         token: says in a row who brought what; a later connection's is higher. A stream that goes
             on from a saved state has that one's.
+        whose: its protocol and the session it was opened for: ids of such streams are one server's.
         counted: wire objects that came, but for those of `taken_in`.
         taken_in: how many took the short way to its end.
         id_before: while an event with an id is taken in, the id before it; else None.
@@ -57,12 +59,13 @@ class Progress:
 
     __slots__ = (
         "_before", "_began", "_event_id", "_positions", "_repeats_from", "_repeats_to", "_resumed",
-        "counted", "id_before", "taken_in", "token",
+        "counted", "id_before", "taken_in", "token", "whose",
     )  # fmt: skip
 
     def __init__(self, positions: Positions, token: int) -> None:
         self._positions = positions
         self.token = token
+        self.whose: Whose = (None, None)
         self.counted = 0
         self.taken_in: Callable[[], int] = _none
         self._event_id = ""
@@ -261,8 +264,8 @@ class Positions:
     """
 
     __slots__ = (
-        "_found", "_left_id", "_limits", "_open", "_speaker", "_speaker_known", "_sweep_at",
-        "blocks", "left", "sessions",
+        "_found", "_kin", "_left_speaker", "_limits", "_open", "_speaker", "_speaker_known",
+        "_sweep_at", "blocks", "left", "sessions",
     )  # fmt: skip
 
     def __init__(self, limits: Limits) -> None:
@@ -272,11 +275,13 @@ class Positions:
         # all of them.
         self._speaker: Progress | None = None
         self._speaker_known = True
+        # Others of the same server, whose holes a resume is to bring as well.
+        self._kin: list[Progress | Entry] = []
         # What `_first_held` found, by stream, since the holes last changed.
         self._found: dict[Progress, Position] = {}
         self._sweep_at = 64
         self.left: list[Entry] = []
-        self._left_id = ""
+        self._left_speaker: Entry | None = None
         self.blocks: dict[PartKey, BlockRow] = {}
         self.sessions: dict[str, SessionRow] = {}
 
@@ -298,9 +303,10 @@ class Positions:
         return found[0]
 
     def _look_at_left(self) -> None:
-        """The event id of the latest of those that left one, as of open streams. Linear."""
+        """The latest of those that left an event id, as of open streams. Linear."""
         named = [entry for entry in self.left if entry["eventId"]]
-        self._left_id = max(named, key=_token)["eventId"] if named else ""
+        self._left_speaker = max(named, key=_token) if named else None
+        self._speaker_known = False
 
     def enter(self, progress: Progress, before: Entry | None) -> None:
         """A stream was opened; it goes on from what an earlier one left, where one did."""
@@ -384,24 +390,26 @@ class Positions:
             return taken
         first = self._found.get(progress)
         if first is None:
-            first = self._found[progress] = self._first_held(progress)
+            first = self._found[progress] = self._first_held([progress])
         return first if first._age < taken._age else taken
 
-    def _first_held(self, progress: Progress) -> Position:
-        """The position before the first hole that a stream ran into. Linear in the holes."""
+    def _first_held(self, whose: list[Progress | Entry]) -> Position:
+        """The position before the first hole that these streams ran into. Linear in the holes."""
         first = _BEHIND_ALL
+        holders = set(map(id, whose))
         for row in list(self.blocks.values()):
             if not row.holes_at:
                 del self.blocks[row.key]
             for holder, before in row.holes_at.values():
-                if holder is progress:  # what it brought later stands later
+                if id(holder) in holders:
                     first = min(first, before, key=_age)
-                    break
+                    if len(holders) == 1:
+                        break  # what it brought later stands later
         for session in list(self.sessions.values()):
             before_hole = _first_hole(session)
             if before_hole is None:
                 del self.sessions[session.id]
-            elif before_hole[1] is progress:
+            elif id(before_hole[1]) in holders:
                 first = min(first, before_hole[2], key=_age)
         return first
 
@@ -412,24 +420,47 @@ class Positions:
             intervals = session.intervals
             if intervals.starts:
                 sessions[session.id] = intervals.ends[0]
+        if not self._speaker_known:
+            self._look_for_speaker()
         speaker = self._speaker
-        if speaker is None and self._speaker_known and not sessions and not self._left_id:
+        if speaker is None and not sessions and self._left_speaker is None:
             return _NO_POSITION
         resume: dict[str, Any] = {}
         if sessions:
             if len(sessions) > 1:
                 sessions = dict(sorted(sessions.items()))
             resume["sessions"] = MappingProxyType(sessions)
-        if not self._speaker_known:
-            named = (progress for progress in reversed(self._open) if progress.event_id)
-            speaker = self._speaker = next(named, None)
-            self._speaker_known = True
+        holes = self.blocks or self.sessions
         if speaker is not None:
-            holes = self.blocks or self.sessions
-            resume["eventId"] = speaker.position.event_id if holes else speaker.event_id
-        elif self._left_id:
-            resume["eventId"] = self._left_id
+            resume["eventId"] = (
+                self._before_kins_holes(speaker.position) if holes else speaker.event_id
+            )
+        elif self._left_speaker is not None:
+            entry = self._left_speaker
+            taken = Position(entry["events"], entry["eventId"], (entry["token"], entry["events"]))
+            resume["eventId"] = self._before_kins_holes(taken) if holes else taken.event_id
         return MappingProxyType(resume) if resume else _NO_POSITION
+
+    def _look_for_speaker(self) -> None:
+        """Find who says the event id, and the others of its server. Linear in the streams."""
+        named = (progress for progress in reversed(self._open) if progress.event_id)
+        speaker = self._speaker = next(named, None)
+        self._speaker_known = True
+        if speaker is not None:
+            whose = speaker.whose
+        elif self._left_speaker is not None:
+            whose = _whose(self._left_speaker)
+        else:
+            return
+        kin: list[Progress | Entry] = [other for other in self._open if other.whose == whose]
+        self._kin = [*kin, *(entry for entry in self.left if _whose(entry) == whose)]
+
+    def _before_kins_holes(self, taken: Position) -> str:
+        """The event id before all that the streams of one server miss; `taken`: the last one's."""
+        if len(self._kin) < 2:
+            return taken.event_id
+        first = self._first_held(self._kin)
+        return (first if first._age < taken._age else taken).event_id
 
     # -- saved states --------------------------------------------------------------------------
 
@@ -499,6 +530,10 @@ def _none() -> int:
 def _token(entry: Entry) -> int:
     token: int = entry["token"]
     return token
+
+
+def _whose(entry: Entry) -> Whose:
+    return entry["protocol"], entry["sessionId"]
 
 
 def _age(position: Position) -> tuple[int, int]:

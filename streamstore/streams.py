@@ -137,6 +137,8 @@ class Stream:
         ingress.unique = declared.ids_unique
         ingress.ordered = declared.ids_ordered
         ingress.numbered = self._shape is None or bool(self._shape.seq)
+        self._progress.whose = (declared.name, ingress.session_id)
+        self._stages.positions.forget_speaker()
         ingress.switch(self._asked or declared.sequencing)
 
     def _make_doors(self) -> None:

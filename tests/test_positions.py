@@ -522,3 +522,32 @@ def test_each_stream_that_brought_what_was_refused_resumes_before_it():
     assert part is not None and (part.text, part.gap) == ("abcde", False)
     assert first.position.event_id == second.position.event_id == "5"
     assert not store._positions.blocks
+
+
+@pytest.mark.parametrize("saved", [False, True])
+@pytest.mark.parametrize("sequencing", ["block", "session"])
+def test_while_two_connections_are_open_the_store_resumes_before_what_either_misses(
+    sequencing: Any, saved: bool
+) -> None:
+    store = StreamStore("native", ticks="manual")
+    first = store.open("native", sequencing=sequencing)
+    second = store.open("native", sequencing=sequencing)
+    other = {"sessionId": "t", "messageId": "n"}
+    first.feed(frame(1, delta("a", 1)) + frame(3, delta("c", 3)))
+    second.feed(frame(4, delta("x", 1, **other)))
+    assert store.health.resume["eventId"] == "1"
+    assert second.position.event_id == "4"  # alone it misses nothing
+    if saved:
+        store = StreamStore.load(json.loads(json.dumps(store.save())), ticks="manual")
+        assert store.health.resume["eventId"] == "1"
+        first = store.open("native", sequencing=sequencing)
+        assert store.health.resume["eventId"] == "1"
+        second = store.open("native", sequencing=sequencing)
+        assert store.health.resume["eventId"] == "1"
+    elsewhere = store.open("native", session_id="u", sequencing=sequencing)
+    elsewhere.feed(frame(70, delta("x", 1, sessionId="u")))
+    assert store.health.resume["eventId"] == "70"  # it may count ids of its own
+    elsewhere.end()
+    assert store.flush().resume["eventId"] == "1"
+    first.feed(frame(2, delta("b", 2)))
+    assert store.health.resume["eventId"] == "4"
