@@ -37,7 +37,7 @@ class Limits:
         removed_sessions: removed sessions that are remembered, each with its event ids, and
             sessions of which nothing is shown yet. Over it the oldest is forgotten, with what waits
             in it (counted): what comes for it then is a new session. So many notes
-            to fetch a session (`health.resync`) are kept beyond the number of known sessions.
+            to fetch a session (`health.resync`) are kept of sessions that are not known.
         pending_results: tool results of one session that wait for their call, and events of
             an unknown generation that wait for its opening. Over it: refused (`over_limit`).
         spill_characters: text of one part that `buffered` delivery holds back; one more and

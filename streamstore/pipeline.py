@@ -687,7 +687,6 @@ class StreamStore:
             store._protocol = saved["protocol"]
             store._coalescer.delivery = saved["delivery"]
             store._stages.generation = saved["generation"]
-            store._stages.resync.update(saved["resync"])
             store._counts.restore(saved["counts"])
             store._coalescer.epoch = saved["epoch"]
             store._stages.memory = thaw(saved["memory"])
@@ -697,6 +696,8 @@ class StreamStore:
             rows = [row for row, _ in loaded]
             leaving = [row for _, rows in loaded for row in rows]
             store._sessions.update((row.id, row) for row in rows)
+            for session_id, reason in saved["resync"].items():
+                store._stages.ask_resync(session_id, reason)
             store._stages.removed.update(
                 (row.id, None) for row in rows if row.removed_now or not row.exists
             )

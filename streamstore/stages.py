@@ -51,7 +51,8 @@ class Stages:
         streams: the open ones, in order; `applied`: where the user's own events come in, if made.
         memory: what adapters remember from stream to stream, by protocol and session.
         generation: the generation of the server's counter where it is for all sessions.
-        resync: sessions that should be fetched again, with the reason.
+        resync: sessions that should be fetched again, with the reason; `strangers`: those of them
+            without a row, the one that was asked for first at the front.
         removed: sessions that show nothing, removed ones or not begun, the longest ago first.
         last_opened: epoch in which a connection last began; where none has, the first one.
         new_id, loads: make an id; read JSON (None: the standard decoder).
@@ -63,7 +64,7 @@ class Stages:
     __slots__ = (
         "applied", "coalescer", "counts", "fed", "gate", "generation", "inbox", "lacks",
         "last_opened", "limits", "loads", "memory", "new_id", "positions", "reducer", "removed",
-        "resync", "sessions", "streams", "wake", "woke",
+        "resync", "sessions", "strangers", "streams", "wake", "woke",
     )  # fmt: skip
 
     def __init__(
@@ -98,6 +99,7 @@ class Stages:
         self.memory: dict[str, dict[str, dict[str, Any]]] = {}
         self.generation: str | None = None
         self.resync: dict[str, str] = {}
+        self.strangers: dict[str, None] = {}
         self.removed: dict[str, None] = {}
         self.last_opened = 1
 
@@ -106,6 +108,7 @@ class Stages:
         session = self.sessions.get(session_id)
         if session is None:
             session = self.sessions[session_id] = self.reducer.new_session(session_id)
+            self.strangers.pop(session_id, None)
             if self.generation is not None:
                 session.generation = self.generation
                 session.generations[self.generation] = None
@@ -170,6 +173,9 @@ class Stages:
     def ask_resync(self, session_id: str, reason: str) -> None:
         """Note that a session should be fetched again; the first reason stays."""
         self.resync.setdefault(session_id, reason)
-        if len(self.resync) > len(self.sessions) + self.limits.removed_sessions:
-            # Anybody may ask for any name: of those without a row the first one is forgotten.
-            del self.resync[next(name for name in self.resync if name not in self.sessions)]
+        if session_id not in self.sessions:
+            self.strangers.setdefault(session_id)
+            if len(self.strangers) > self.limits.removed_sessions:
+                # Anybody may ask for any name: of those without a row the first one is forgotten.
+                first = next(iter(self.strangers))
+                del self.strangers[first], self.resync[first]

@@ -185,3 +185,23 @@ def test_a_tools_delta_of_langchain_costs_the_same_however_many_tools_its_messag
 
     for named in (False, True):
         assert cost(500, named) <= cost(1, named) + 5
+
+
+def test_a_note_to_fetch_a_session_costs_the_same_however_many_there_are():
+    class Rows(dict[str, Any]):
+        def __contains__(self, name: object) -> bool:  # a call that is counted
+            return super().__contains__(name)
+
+    costs = []
+    for notes in (1, 1000):
+        store = StreamStore(ticks="manual", limits=Limits(removed_sessions=2))
+        stream = store.open("native", sequencing="sparse")
+        for number in range(notes):
+            stream.ingest(delta(1, session=f"s{number}"))
+            store.ask_resync(f"s{number}", "a loss")
+        for name in ("a", "b"):
+            store.ask_resync(name, "a loss")
+        store._stages.sessions = Rows(store._stages.sessions)
+        costs.append(calls(lambda: store.ask_resync("c", "a loss")))  # noqa: B023
+        assert list(store.resync)[-2:] == ["b", "c"]
+    assert costs[0] == costs[1]
