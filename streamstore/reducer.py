@@ -967,6 +967,9 @@ class Reducer:
     def _block_opened(
         self, event: BlockOpened, block: BlockRow, arrival: Arrival
     ) -> Verdict | None:
+        if arrival.mode == "block" and event.seq is None:
+            # It stands before all operations, which say more: whenever it comes, and again.
+            event = attrs.evolve(event, seq=0)
         conflict = self._declare(event, block, arrival)
         if conflict is not None:
             return conflict
@@ -977,7 +980,18 @@ class Reducer:
             block.begun = True
             if arrival.positioned:
                 self._renew(block)
-        self._merge_fields(arrival.mode, event, event.fields, False, block)
+        fields, streamed = event.fields, {}
+        if arrival.mode == "block":
+            at, known, whole = event.seq or 0, block.fields.seqs, block.fields.whole
+            fields = {n: value for n, value in fields.items() if max(known.get(n, -1), whole) < at}
+            rank = tool_rank(event.fields.get("state"))
+            if rank >= 0 and block.states.get(rank, (-1,))[0] < at:
+                fields["state"] = event.fields["state"]
+            behind = block.others.keys() & fields.keys() - block.old.keys()
+            streamed = {name: block.others[name].working() for name in behind}
+        self._merge_fields(arrival.mode, event, fields, False, block)
+        for name, text in streamed.items():  # it goes on from what the opening says
+            block.cell_of(name).append(text)
         return None  # it filled in what was not known, whatever its tool state
 
     def _renew(self, block: BlockRow) -> None:

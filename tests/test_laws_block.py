@@ -360,6 +360,48 @@ def test_the_hold_bound_is_each_block_s_own():
     ]
 
 
+@pytest.mark.parametrize("number", [{}, {"seq": 1}])
+@pytest.mark.parametrize("saved", [False, True])
+def test_an_opening_that_comes_late_or_again_takes_back_nothing_that_an_operation_set(
+    number, saved
+):
+    state = {"status": "running", "input": {"path": "/"}}
+    opened = {"type": "block.opened", **KEY, **number, "kind": "tool", "title": "", "tag": "t"}
+    opened |= {"state": {"status": "running"}}
+    said = replaced(1, title="Reads", state=state)
+    for order in ([opened, said, opened], [said, opened], [said, opened, opened]):
+        block = Block()
+        for event in order:
+            block.take(event)
+            if saved:
+                block.store = StreamStore.load(block.store.save(), ticks="manual")
+                block.stream = block.store.open("native", sequencing="block")
+        block.store.flush()
+        assert block.part.fields == {"title": "Reads", "tag": "t", "state": state}
+
+
+@pytest.mark.parametrize("begin", ["", "{"])
+@pytest.mark.parametrize("number", [{}, {"seq": 1}])
+def test_an_opening_that_comes_late_or_again_keeps_what_streamed_into_its_field(begin, number):
+    opened = {"type": "block.opened", **KEY, **number, "kind": "tool", "input": begin}
+    first, second = delta(1, "a\ud83d", field="input"), delta(2, "\ude00b", field="input")
+    for order in (
+        [opened, first, second],
+        [opened, first, opened, second, opened],
+        [first, opened, second, opened],
+        [first, second, opened],
+    ):
+        block = Block()
+        block.take(*order)
+        assert {name: str(view) for name, view in block.part.others.items()} == {
+            "input": begin + "a\U0001f600b"
+        }
+        counts = block.store.health.counts["characters"]
+        assert counts["received"] == counts["accepted"] and counts["accepted"] == (
+            len(begin + "a😀b") + counts.get("superseded", 0) + counts.get("paired", 0)
+        ), counts
+
+
 def test_another_kind_later_is_refused_and_the_text_kept():
     block = Block()
     opened = {"type": "block.opened", **KEY, "kind": "text"}
