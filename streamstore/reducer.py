@@ -913,6 +913,9 @@ class Reducer:
         before = block.rank
         if "state" in fields or (whole and before >= 0):
             given = self._rank_state(mode, seq, given, whole, block)
+        said: Mapping[str, int] = {}
+        if mode == "block" and type(event) is BlockUpdated:
+            said = dict(block.fields.seqs)  # what streamed since then goes on from there
         changed = block.fields.merge(given, seq, whole)
         if block.old:
             left = () if whole else block.old
@@ -920,7 +923,7 @@ class Reducer:
         if block.states:
             changed |= block.settle_state()
         for name, value in fields.items():
-            if name in block.others and not stale:
+            if name in block.others and not stale and (seq is None or said.get(name, -1) < seq):
                 positioned = mode in ("session", "sparse")
                 self._field_text(block, name, value, seq if positioned else None)
         self._learn_call(block.message.session, block)
@@ -1158,7 +1161,8 @@ class Reducer:
         conflict = self._declare(event, block, arrival)
         if conflict is not None:
             return conflict
-        if event.whole:
+        numbered = arrival.mode == "block" and event.seq is not None
+        if event.whole and not (numbered and (event.seq or 0) <= block.fields.whole):
             self._full(event, block, arrival.positioned)
             self._clear_others(block, event.seq if arrival.positioned else None)
         return self._merge_fields(arrival.mode, event, event.fields, event.whole, block)

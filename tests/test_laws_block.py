@@ -402,6 +402,15 @@ def test_an_opening_that_comes_late_or_again_keeps_what_streamed_into_its_field(
         ), counts
 
 
+@pytest.mark.parametrize("said", [{"title": "t", "whole": True}, {"input": "{"}])
+def test_a_numbered_update_that_comes_again_keeps_what_streamed_since(said):
+    updated = {"type": "block.updated", **KEY, "seq": 1, **said}
+    block = Block()
+    block.take(updated, delta(1, "a", field="input"), updated, delta(2, "b", field="input"))
+    texts = {name: str(view) for name, view in block.part.others.items()}
+    assert texts == {"input": said.get("input", "") + "ab"}
+
+
 def test_another_kind_later_is_refused_and_the_text_kept():
     block = Block()
     opened = {"type": "block.opened", **KEY, "kind": "text"}
