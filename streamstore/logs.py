@@ -52,6 +52,8 @@ _GZIP = b"\x1f\x8b"
 _BOM = b"\xef\xbb\xbf"
 # `stream.2.sse` is the second connection.
 _NUMBERED = re.compile(r"\.([1-9][0-9]{0,3})\.[^.]+(?:\.gz)?$")
+# What a browser takes without its scheme: `localhost:4096/event`.
+_ADDRESS = re.compile(r"(?:localhost|(?:[\w.-]+|\[[\da-fA-F:]+\]):\d{1,5})(?:[/?]|$)")
 
 
 class UnreadableLog(CallerError):
@@ -338,6 +340,11 @@ class Log:
             problem = _problem(error)
             if isinstance(error, FileNotFoundError) and "://" in self.name:
                 problem = "no such file; http(s) addresses are for streamstore watch and record"
+            elif isinstance(error, FileNotFoundError) and _ADDRESS.match(self.name):
+                problem = (
+                    "no such file; an address begins with http:// or https://, and is for "
+                    "streamstore watch and record"
+                )
             raise UnreadableLog(self.name, problem) from error
 
     def events(self) -> Iterator[TimedEvent]:

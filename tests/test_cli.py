@@ -111,6 +111,11 @@ def texts_of(state: Any) -> list[str]:
     ]
 
 
+def _needed_by(command: str) -> None:
+    for name in {"watch": ["rich"], "serve": ["starlette", "uvicorn"]}.get(command, ()):
+        pytest.importorskip(name)
+
+
 # --- fold -----------------------------------------------------------------------------------------
 
 
@@ -303,15 +308,29 @@ def test_a_last_event_counts_behind_its_blank_line_a_last_line_without_its_end(
         assert "its last event breaks off and is left out" in ran.err
 
 
-@pytest.mark.parametrize("words", ["fold", "replay", "check", "watch"])
+@pytest.mark.parametrize("words", ["fold", "replay", "check", "watch", "serve --port 0"])
 def test_an_address_where_a_log_belongs_is_told_where_it_belongs(
     run: Callable[..., Ran], words: str
 ) -> None:
-    if words == "watch":
-        pytest.importorskip("rich")
-    ran = run(words, "ftp://example.invalid/event")
+    command, *options = words.split()
+    _needed_by(command)
+    ran = run(command, "ftp://example.invalid/event", *options)
     assert (ran.code, ran.out) == (2, "")
     assert ran.err.endswith("http(s) addresses are for streamstore watch and record\n")
+    for bare in (
+        "localhost",
+        "localhost:4096/event",
+        "127.0.0.1:1",
+        "a-b.example:80/?x",
+        "[::1]:1",
+    ):
+        ran = run(command, bare, *options)
+        assert (ran.code, ran.out) == (2, "")
+        assert ran.err == (
+            f"streamstore: {bare}: no such file; an address begins with http:// or https://, "
+            "and is for streamstore watch and record\n"
+        )
+    assert run(command, "C:/talk.sse", *options).err.endswith(": No such file or directory\n")
 
 
 def test_fold_of_hostile_text_is_harmless_and_true(
