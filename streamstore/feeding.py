@@ -11,7 +11,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import attrs
 
@@ -207,8 +207,7 @@ def breaks_off(last: TimedEvent | None, protocol: str) -> bool:
 def _feed_state(stream: Stream, log: Log) -> None:
     state = log.state()
     verdict = stream.ingest(state)
-    unknown = stream.protocol is None or not verdict.taken
-    if unknown and isinstance(state, list) and any(map(detect, state)):
+    if (stream.protocol is None or not verdict.taken) and holds_events(state):
         raise UnreadableLog(log.name, ARRAY)
     if stream.protocol is None:
         raise UnreadableLog(log.name, f"no protocol knows such a state; {_names()}")
@@ -219,16 +218,36 @@ def _feed_state(stream: Stream, log: Log) -> None:
         )
 
 
+def fetched(log: Log) -> Any:
+    """The value of a state.
+
+    Raises:
+        UnreadableLog: there is none; or it is an array of events, and its name says nothing.
+    """
+    state = log.state()
+    if holds_events(state):
+        raise UnreadableLog(log.name, ARRAY)
+    return state
+
+
 def is_array(log: Log) -> bool:
     """Whether the first line of a log is an array of events; what comes once is not asked again."""
-    first = None if log.comes_once else next(log.events(), None)
-    if first is None or first.says is None or not first.data.endswith(first.says):
+    return not log.comes_once and says_array(next(log.events(), None))
+
+
+def says_array(event: TimedEvent | None) -> bool:
+    """Whether an event of a log is a line that is an array of events."""
+    if event is None or event.says is None or not event.data.endswith(event.says):
         return False  # a frame ends with more than it says
     try:
-        value = decode_json(first.says)
+        return holds_events(decode_json(event.says))
     except MalformedEvent:
         return False
-    return isinstance(value, list) and any(map(detect, value))
+
+
+def holds_events(value: Any) -> bool:
+    """Whether a value is an array of events, and none that is itself an event or a state."""
+    return isinstance(value, list) and detect(value) is None and any(map(detect, value))
 
 
 def _nothing_known(protocol: str, number: int) -> str:

@@ -54,10 +54,11 @@ class Sight:
             return "it is text in UTF-16: save it as UTF-8"
         if self._is_one_line:
             return "its lines end with CR alone: tr '\\r' '\\n' makes them lines"
-        if self._head.removeprefix(_BOM).lstrip()[:1] in (b"{", b"["):
+        start = self._head.removeprefix(_BOM).lstrip()[:1]
+        if start in (b"{", b"["):
+            each = "jq -c '.[]' writes each of an array" if start == b"[" else "jq -c . writes it"
             return (
-                "no line of it is JSON by itself: where a value takes several lines, jq -c . "
-                "writes it on one"
+                f"no line of it is JSON by itself: where a value takes several lines, {each} on one"
             )
         return "it is neither an event stream nor JSON lines"
 

@@ -414,14 +414,23 @@ def test_a_wrong_log_or_protocol_is_one_clear_line(
 
 
 @pytest.mark.parametrize("options", ["", "--protocol native"])
-@pytest.mark.parametrize("command", ["fold", "replay", "check"])
+@pytest.mark.parametrize("command", ["fold", "replay", "check", "watch"])
+@pytest.mark.parametrize("named", ["log.jsonl", "log.json"])
 def test_an_array_of_events_is_told(
-    run: Callable[..., Ran], write: WriteLog, command: str, options: str
+    run: Callable[..., Ran], write: WriteLog, named: str, command: str, options: str
 ) -> None:
-    name = write(json.dumps(answer("x")).encode())
+    _needed_by(command)
+    name = write(json.dumps(answer("x")).encode(), named)
     ran = run(command, name, *options.split())
     assert (ran.code, ran.out) == (2, "")
     assert ran.err.startswith(f"streamstore: {name}: an array of events: a log has each on a line")
+
+
+def test_of_an_array_over_several_lines_it_is_told_how_each_event_comes_on_one(
+    run: Callable[..., Ran], write: WriteLog
+) -> None:
+    ran = run("fold", write(json.dumps(answer("x"), indent=2).encode()))
+    assert ran.err.endswith("takes several lines, jq -c '.[]' writes each of an array on one)\n")
 
 
 @pytest.mark.parametrize(

@@ -138,6 +138,10 @@ def test_what_is_no_log_says_so(tmp_path):
         Log.read(tmp_path / "missing")
     with pytest.raises(UnknownProtocol, match=r"other.jsonl: no protocol recognised in 1 events"):
         Log.read(tmp_path / "other.jsonl")
+    for name in ("array.jsonl", "array.json"):
+        (tmp_path / name).write_bytes(b'[{"type": "message.opened", "messageId": "m"}]')
+        with pytest.raises(UnreadableLog, match=f"{name}: an array of events"):
+            Log.read(tmp_path / name)
     (tmp_path / "pretty.jsonl").write_bytes(b'{\n  "type": "x"\n}\n')
     with pytest.raises(UnreadableLog, match="no line of it is JSON by itself"):
         Log.read(tmp_path / "pretty.jsonl", protocol="native")

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from ..adapters.base import Declaration
 from ..decoding import decode_json
 from ..errors import CallerError, LimitError, MalformedEvent
-from ..feeding import arriving, connections
+from ..feeding import ARRAY, arriving, connections, fetched, says_array
 from ..log import LogReader, LogWriter, Loss, Record, open_log, read_log
 from ..log.opening import is_sqlite
 from ..logs import NO_EVENTS, STEP_MS, Log, UnreadableLog
@@ -216,8 +216,8 @@ def open_tape(
 
 def _as_it_is(name: str, paths: Sequence[str], protocol: str, tell: Tell) -> Tape:
     place = paths.index(name)
-    before = [(0, Log(path).state()) for path in paths[:place]]
-    after = [Log(path).state() for path in paths[place + 1 :]]
+    before = [(0, fetched(Log(path))) for path in paths[:place]]
+    after = [fetched(Log(path)) for path in paths[place + 1 :]]
     try:
         reader = read_log(name)
     except OSError as error:
@@ -239,10 +239,10 @@ def _copied(paths: Sequence[str], protocol: str, tell: Tell) -> Tape:
         with open_log(path) as copy:
             copying = _Copying(copy, protocol, tell)
             for connection in arriving(recording, tell):
-                states += [(copy.position, state.state()) for state in connection.before]
+                states += [(copy.position, fetched(state)) for state in connection.before]
                 if connection.log is not None:
                     copying.take(connection.log)
-                states += [(copy.position, state.state()) for state in connection.after]
+                states += [(copy.position, fetched(state)) for state in connection.after]
         reader = read_log(path)
         try:
             return Tape(recording[0].name, reader, folder, protocol, states, tell, copying.tail)
@@ -280,7 +280,9 @@ class _Copying:
         last = self._last if same else None
         self.tail = b""
         sent = Sight()
-        for event in log.judged().events():
+        for number, event in enumerate(log.judged().events()):
+            if not number and says_array(event):  # else clients would get it as one event
+                raise UnreadableLog(log.label, ARRAY)
             if event.says is None:
                 # No event, but what official clients make of it is their business.
                 if len(event.data) <= _TAIL_BYTES and event.data.lstrip()[:1] not in (b"{", b"["):

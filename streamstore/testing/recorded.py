@@ -16,7 +16,16 @@ import attrs
 
 from ..decoding import decode_json
 from ..errors import CallerError, MalformedEvent, UnknownProtocol
-from ..feeding import BREAKS_OFF, Connection, Tell, breaks_off, connections
+from ..feeding import (
+    ARRAY,
+    BREAKS_OFF,
+    Connection,
+    Tell,
+    breaks_off,
+    connections,
+    fetched,
+    is_array,
+)
 from ..logs import NO_EVENTS, TimedEvent, UnreadableLog
 from ..model import SEQUENCINGS, Sequencing
 from ..protocols import adapter_named, adapters, detect
@@ -125,6 +134,8 @@ class Log:
         try:
             return cls.of_connection(chosen, protocol=protocol, sequencing=sequencing)
         except UnknownProtocol as error:
+            if chosen.log is not None and is_array(chosen.log):
+                raise UnreadableLog(chosen.name, ARRAY) from None
             raise UnknownProtocol(f"{chosen.name}: {error}") from None
 
     @classmethod
@@ -218,7 +229,7 @@ def _read(
     framing: Framing = "lines" if not pieces or _is_json(pieces[0]) else "frames"
     for place, states in ((0, connection.before), (len(wires), connection.after)):
         for state in reversed(states):
-            wire = state.state()
+            wire = fetched(state)
             wires.insert(place, wire)
             pieces.insert(place, framed(wire, framing))
             arrivals.insert(place, arrivals[min(place, len(arrivals) - 1)] if arrivals else 0.0)

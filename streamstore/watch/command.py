@@ -146,6 +146,7 @@ def clock() -> float:
 
 
 def _playing(arguments: argparse.Namespace) -> Any:
+    from ..feeding import ARRAY, fetched, says_array
     from ..logs import NO_EVENTS, STDIN, Log, UnreadableLog
     from ..replay import AS_RECORDED
     from .app import application
@@ -158,12 +159,15 @@ def _playing(arguments: argparse.Namespace) -> Any:
         raise CallerError("standard input is the keyboard here: save the log to a file first")
     log = Log(arguments.source)
     if log.is_state:
+        fetched(log)  # tells what is none
         raise CallerError(f"{arguments.source} is a fetched state, no log of events")
     damage: list[str] = []
     events = _events_of(log.recorded(damage.append))
     first = next(events, None)
     if first is None or first.says is None:
         raise UnreadableLog(arguments.source, NO_EVENTS)
+    if says_array(first):
+        raise UnreadableLog(arguments.source, ARRAY)
     inspector = Inspector(
         arguments.protocol,
         clock=clock,

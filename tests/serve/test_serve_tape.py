@@ -184,6 +184,8 @@ def test_what_is_damaged_is_told_once_and_the_rest_is_played(tmp_path: Path) -> 
         ("a.sse", b"nothing\n", r"holds no events \(it is neither"),
         ("a.jsonl", b'{\n  "type": "x"\n}\n', "no line of it is JSON by itself"),
         ("a.sse.gz", b"\x1f\x8b\x08", "gzip"),
+        ("a.jsonl", b'[{"type": "block.delta", "messageId": "m"}]', "an array of events: a log"),
+        ("a.json", b'[{"type": "block.delta", "messageId": "m"}]', "an array of events: a log"),
     ],
 )
 def test_what_cannot_be_read_is_said_in_one_line_and_leaves_no_file(

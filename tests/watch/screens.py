@@ -18,6 +18,7 @@ from streamstore.watch.past import HistoryLimits
 from streamstore.watch.playing import LogSource
 
 OPENCODE = str(ROOT / "tests" / "data" / "opencode" / "tools" / "stream.sse")
+STATE = str(ROOT / "tests" / "data" / "opencode" / "join_late" / "initial.json")
 
 
 class Screen:

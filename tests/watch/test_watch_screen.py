@@ -13,7 +13,7 @@ import pytest
 pytest.importorskip("textual")
 
 from rich.cells import cell_len
-from screens import OPENCODE, TALK, Screen, delta, timed, watch
+from screens import OPENCODE, STATE, TALK, Screen, delta, timed, watch
 
 from streamstore.errors import CallerError, UnknownProtocol
 from streamstore.log import open_log
@@ -347,7 +347,8 @@ def test_the_command_plays_every_connection_of_a_recording(tmp_path: Any) -> Non
         (("-",), CallerError, "standard input is the keyboard"),
         (("nowhere.sse",), UnreadableLog, "nowhere.sse: No such file"),
         ((os.devnull,), UnreadableLog, "holds no events"),
-        (("state.json",), CallerError, "is a fetched state"),
+        (("nowhere.json",), UnreadableLog, "nowhere.json: No such file"),
+        ((STATE,), CallerError, "is a fetched state"),
         ((OPENCODE, "--protocol", "gopher"), UnknownProtocol, "gopher"),
         (("http://127.0.0.1:1/", "--paused"), CallerError, "for logs"),
         ((OPENCODE, "--header", "a: b"), CallerError, "for an address"),
