@@ -507,6 +507,13 @@ def test_recorded_logs_can_be_disturbed():
         assert Counter(disturbed.pieces) >= Counter(log.pieces)
 
 
+@pytest.mark.parametrize("case", ["vercel-ui/data-parts", "anthropic/citations-delta"])
+def test_what_an_adapter_would_take_for_another_event_does_not_come_again(case):
+    """A `start` without an id begins a message, and a citation is one more."""
+    log = Log.read(DATA.parent / case / "stream.sse")
+    assert all(disturb(log, seed) == log for seed in range(20))
+
+
 # -- laws ------------------------------------------------------------------------------------------
 
 

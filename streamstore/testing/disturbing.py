@@ -38,8 +38,8 @@ def disturb(
     - `reorder`: events change places within the window in which any order is promised
     - `resume`: a stretch at the end of what came is sent again whole, what has no seq too
 
-    What the protocol does not promise is left as it is, so a log without seq and without unique ids
-    comes back unchanged. Depends on the log, the seed, the kinds and the limits alone.
+    What the protocol does not promise is left as it is: of a log without seq and without unique ids
+    no text comes again. Depends on the log, the seed, the kinds and the limits alone.
 
     Raises:
         CallerError: a kind is none of these.
@@ -167,8 +167,11 @@ def _suffix(facts: Facts, arrived: Sequence[int], since: int, random: Random) ->
     """A stretch up to now that a server may send again whole; empty where it would not settle."""
     low = _reach(facts, arrived, since)
     found = list(arrived[max(low, len(arrived) - random.randint(1, _STRETCH)) :])
-    while found and not all(facts.each[place].resendable for place in found):
-        del found[0]
+    # To an adapter that remembers, an event that is not known as sent again may mean another thing.
+    each = (facts.each[place] for place in found)
+    may = [fact.provable or (facts.stateless and fact.resendable) for fact in each]
+    while not all(may):
+        del found[0], may[0]
     return found
 
 
