@@ -7,6 +7,7 @@ With `STREAMSTORE_CORPORA` set, or a folder of corpora beside the checkout, the 
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 import random
 from collections.abc import Iterable, Iterator
@@ -1237,6 +1238,32 @@ def test_a_call_runs_while_its_result_is_being_printed() -> None:
         stream.ingest_many(wires(done(whole, 1), start=4))
         tool = part(store, "0").tool
         assert tool is not None and (tool.status, tool.output) == ("completed", chunks)
+
+
+def test_a_result_is_its_calls_whichever_comes_first() -> None:
+    call = {"id": "fc", "type": "function_call", "call_id": "c", "name": "look", "arguments": ""}
+    whole_call = {**call, "status": "completed", "arguments": '{"a": 1}'}
+    result = {"id": "fo", "type": "function_call_output", "call_id": "c", "output": ""}
+    whole_result = {**result, "status": "completed", "output": "found"}
+    place = {"item_id": "fc", "output_index": 0}
+    first, *events = wires(
+        CREATED,
+        added({**call, "status": "in_progress"}),
+        ("function_call_arguments.delta", {**place, "delta": '{"a": 1}'}),
+        ("function_call_arguments.done", {**place, "arguments": '{"a": 1}'}),
+        done(whole_call),
+        added({**result, "status": "in_progress"}, 1),
+        done(whole_result, 1),
+    )
+    ended = without_counts(fed([first, *events]))
+    for order in itertools.permutations(events):
+        assert without_counts(fed([first, *order])) == ended
+    # Listed before its call, with numbers and without.
+    listed = wires(CREATED, done(whole_result), added(call, 1), done(whole_call, 1))
+    for events in (listed, unnumbered(listed)):
+        tool = part(fed(events), "1").tool
+        assert tool is not None
+        assert (tool.status, tool.input, tool.output) == ("completed", {"a": 1}, "found")
 
 
 def test_nothing_that_was_printed_first_is_no_cut() -> None:

@@ -492,6 +492,7 @@ class OpenAIResponsesAdapter:
             entry.pop(flag, None)
         for item in entry["items"].values():
             item.pop("state", None)
+            item.pop("answer", None)
         if self._focus == here.message:
             self._plain = {}
         ending, error = ending_of(response, status)

@@ -33,6 +33,7 @@ from .members import Members, a_number, a_string, an_id, an_object, are_objects,
 from .openai_responses_items import (
     ANNOTATIONS,
     WIRE,
+    answer_of,
     answered,
     commands_of,
     input_of,
@@ -108,8 +109,8 @@ class Output:
         if info:
             updated = MessageUpdated(message_id=here.message, info=info, seq=here.seq)
             events.insert(0, updated)
-        if item["type"].endswith("_output") and is_id(item.get("call_id")):
-            events += self._answer(here, item)
+        if is_id(item.get("call_id")):
+            events += self._answer(here, place, item, final)
         return events
 
     def _put_item(
@@ -254,21 +255,31 @@ class Output:
             return BlockOpened(**shared)
         return BlockReplaced(text=text, status="closed" if final else "open", **shared)
 
-    def _answer(self, here: Here, item: Members) -> list[Event]:
-        """What the result of a call of the same response says of that call."""
-        for place, memory in here.entry["items"].items():
-            state = memory.get("state")
-            if memory.get("call") == item["call_id"] and state is not None:
-                state = memory["state"] = answered(state, item)
-                return [
-                    BlockUpdated(
-                        message_id=here.message,
-                        block_index=place,
-                        fields={"state": state},
-                        seq=here.seq,
-                    )
-                ]
-        return []
+    def _answer(self, here: Here, place: int, item: Members, final: bool) -> list[Event]:
+        """What the result of a call of the same response says of that call, whichever came last.
+
+        Without a seq: it is made of two items, and neither one's place says when both are there.
+        """
+        items = here.entry["items"]
+        if item["type"].endswith("_output") and (final or not items[str(place)].get("done")):
+            items[str(place)]["answer"] = answer_of(item)
+        of_call = {
+            key: memory for key, memory in items.items() if memory.get("call") == item["call_id"]
+        }
+        answers = [memory for memory in of_call.values() if "answer" in memory]
+        asked = next((key for key, memory in of_call.items() if "state" in memory), None)
+        if not answers or asked is None:
+            return []
+        call = items[asked]
+        for memory in answers:
+            call["state"] = answered(call["state"], memory["answer"])
+            if call.get("done"):
+                del memory["answer"]  # nothing comes of the call any more that lacks it
+        return [
+            BlockUpdated(
+                message_id=here.message, block_index=asked, fields={"state": call["state"]}
+            )
+        ]
 
     # -- parts ---------------------------------------------------------------------------------
 

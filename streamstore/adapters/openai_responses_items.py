@@ -35,6 +35,8 @@ _GAVE: Mapping[str, str] = {
     "file_search_call": "results",
     "mcp_list_tools": "tools",
 }
+#: Members of the result of a call, of which it has one.
+_ANSWERS = ("output", "result", "tools")
 
 
 def order_of(place: int, name: str, index: int) -> float:
@@ -94,13 +96,18 @@ def tool_state(item: Members, final: bool, result: Members | None) -> Members:
     return state if result is None else answered(state, result)
 
 
+def answer_of(item: Members) -> Members:
+    """What of the item that is a call's result its state is made of; see `answered`."""
+    return {name: item[name] for name in ("status", *_ANSWERS) if name in item}
+
+
 def answered(state: Members, result: Members) -> Members:
     """A call's state with the item that is its result; nothing new where that is unfinished."""
     if said(result, "status") == "in_progress":
         return state
     failed = said(result, "status") in ("incomplete", "failed")
     state = {**state, "status": "error" if failed else "completed"}
-    for name in ("output", "result", "tools"):
+    for name in _ANSWERS:
         if name in result:
             return {**state, "output": result[name]}
     return state
