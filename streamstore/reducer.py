@@ -279,6 +279,7 @@ class Reducer:
         message = row.message if isinstance(row, BlockRow) else row
         if message.local:
             message.local = False
+            message.session.unconfirmed.pop(message.key.message_id, None)
             touched = message.touched
             self._touch(message)  # it shows, also where nothing else of it changes
             message.touched = touched
@@ -314,6 +315,7 @@ class Reducer:
                 for block in message.blocks.values():
                     self._undo(block)
             session.messages.clear()
+            session.unconfirmed.clear()
             session.closing.clear()  # with the rows go their texts
             session.woken.clear()
             session.withheld.clear()
@@ -615,15 +617,10 @@ class Reducer:
 
     def _adopt(self, session: SessionRow, message: MessageRow, client_id: str) -> None:
         """The server gave another id to a message that this client had added: one of them."""
-        for other in session.messages.values():
-            if (
-                other.local
-                and other is not message
-                and client_id
-                in (
-                    other.key.message_id,
-                    other.entity.values.get("clientId"),
-                )
+        for message_id, other in session.unconfirmed.items():
+            if other is not message and client_id in (
+                message_id,
+                other.entity.values.get("clientId"),
             ):
                 self._drop(session, other)
                 return
@@ -635,6 +632,7 @@ class Reducer:
         message.exists = False
         self._touch(message)
         del session.messages[message.key.message_id]
+        session.unconfirmed.pop(message.key.message_id, None)
 
     def _full(self, event: Event, row: MessageRow | BlockRow, positioned: bool) -> None:
         """Note an event that can add a removed entity again."""
@@ -652,8 +650,9 @@ class Reducer:
     def _message_opened(self, event: MessageOpened, message: MessageRow, arrival: Arrival) -> None:
         if arrival.local and event.local and not message.exists:
             message.local = True
-        elif not arrival.local:
-            message.local = False
+            arrival.session.unconfirmed[message.key.message_id] = message
+        else:
+            self._confirm(message, arrival.local)
         self._full(event, message, arrival.positioned)
         self._entity(arrival.mode, event, arrival.session, message)
         if event.info is not None:
@@ -807,6 +806,7 @@ class Reducer:
             for block in message.blocks.values():
                 self._drop_held(block)
             del session.messages[oldest[1]]
+            session.unconfirmed.pop(oldest[1], None)
 
     # -- blocks ----------------------------------------------------------------------------
 
@@ -1247,6 +1247,7 @@ class Reducer:
                     self._counts.characters["superseded"] += self._length(block)
                 self._forget_calls(message.blocks.values())
                 del session.messages[message.key.message_id]
+                session.unconfirmed.pop(message.key.message_id, None)
                 continue
             message.restart()
             message.reset_seq = message.acted = -1

@@ -593,7 +593,8 @@ class SessionRow(Marks):
     have a window, oldest first, with their `closed_at`; `woken` the blocks that the hot path
     may have brought something since the last tick; `stated` the seqs that only a block's snapshot
     named; `restarted` and `emptied` the epochs in which its counter began and it was last removed;
-    `let_go` whether this program removed it last, not the server.
+    `let_go` whether this program removed it last, not the server; `unconfirmed` the messages that
+    are local, by id.
     """
 
     id: str = attrs.field(kw_only=True)
@@ -616,6 +617,7 @@ class SessionRow(Marks):
     generations: dict[str, None] = attrs.field(factory=dict)
     waiting: list[Any] = attrs.field(factory=list)
     messages: dict[str, MessageRow] = attrs.field(factory=dict)
+    unconfirmed: dict[str, MessageRow] = attrs.field(factory=dict)
     calls: dict[str, BlockRow] = attrs.field(factory=dict)
     results: dict[str, list[Any]] = attrs.field(factory=dict)
     results_size: int = 0

@@ -28,8 +28,9 @@ VERSION = 1
 #: Attributes that are made anew, or saved in a form of their own.
 _DERIVED = frozenset(
     "key message session hots view messages_view parts_view shown_messages shown_parts blocks "
-    "messages calls call_id withheld closing woken dirty reshaped fresh fresh_field hot_key passed "
-    "room calm_to credit holes_at stood session_id message_id index text_field waiting".split()
+    "messages unconfirmed calls call_id withheld closing woken dirty reshaped fresh fresh_field "
+    "hot_key passed room calm_to credit holes_at stood session_id message_id index text_field "
+    "waiting".split()
 )
 
 
@@ -89,6 +90,8 @@ def load_session(saved: Any, ids_size: int) -> tuple[SessionRow, list[MessageRow
         for entry in saved["messages"]:
             message = _load_message(row, entry, leaving)
             row.messages[message.key.message_id] = message
+            if message.local:
+                row.unconfirmed[message.key.message_id] = message
             for block in message.blocks.values():
                 call_id = block.fields.values.get("callId")
                 if isinstance(call_id, str) and block.exists:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from streamstore import Limits, StreamStore
-from streamstore.events import MessageRemoved
+from streamstore.events import MessageOpened, MessageRemoved
 
 SEQUENCINGS = ("block", "sparse", "session", "none")
 
@@ -35,6 +35,24 @@ def calls(work: Callable[[], object]) -> int:
         work()
     finally:
         sys.setprofile(None)
+    return number
+
+
+def lines(work: Callable[[], object]) -> int:
+    """How many lines of Python a piece of work runs: a loop that calls nothing counts, too."""
+    number = 0
+
+    def count(frame: object, event: str, argument: object) -> Any:
+        nonlocal number
+        number += event == "line"
+        return count
+
+    before = sys.gettrace()
+    sys.settrace(count)
+    try:
+        work()
+    finally:
+        sys.settrace(before)
     return number
 
 
@@ -75,6 +93,21 @@ def test_a_tick_costs_the_same_however_many_streams_are_open():
         return calls(store.flush)
 
     assert cost(2_000) <= cost(1) + 3
+
+
+def test_a_message_of_the_servers_costs_the_same_however_many_it_may_be_one_of_ours_among():
+    def cost(messages: int) -> int:
+        store, stream, _ = grown("none", messages=messages)
+        mine = MessageOpened(session_id="s", message_id="mine", role="user", local=True)
+        store.apply(mine)
+        opened = {"type": "message.opened", "sessionId": "s", "role": "user"}
+        theirs = {**opened, "messageId": "theirs", "clientId": "mine"}
+        number = lines(lambda: stream.ingest(theirs))
+        store.flush()
+        assert "mine" not in {message.id for message in store.messages("s")}
+        return number
+
+    assert cost(2_000) <= cost(1) + 10
 
 
 @pytest.mark.parametrize("members", [{}, {"field": "input"}], ids=["text", "input"])

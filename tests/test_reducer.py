@@ -481,6 +481,21 @@ def test_a_server_that_gives_a_local_message_another_id_makes_one_of_them():
     assert [(m.id, m.local) for m in bench.store.messages("s")] == [("theirs", False)]
 
 
+def test_a_local_message_is_the_servers_also_in_a_store_that_was_loaded():
+    bench = Bench("none")
+    for name in ("confirmed", "mine"):
+        bench.store.apply(MessageOpened(session_id="s", message_id=name, role="user", local=True))
+    bench.take("message.updated", messageId="confirmed", info={})
+    store = StreamStore.load(bench.store.save())
+    stream = store.open("native", session_id="s", sequencing="none")
+    for name in ("confirmed", "mine"):  # what the server has confirmed stays what it is
+        opened = {"type": "message.opened", "messageId": f"their-{name}", "role": "user"}
+        stream.ingest({**opened, "clientId": name})
+    store.flush()
+    ids = [message.id for message in store.messages("s")]
+    assert ids == ["confirmed", "their-confirmed", "their-mine"]
+
+
 # -- blocks ----------------------------------------------------------------------------------------
 
 
