@@ -1113,6 +1113,13 @@ def test_calls_that_share_an_index_are_told_by_id_and_name() -> None:
     assert list(parts_of(store)) == ["tool:0", "tool:0.1", "tool:0.2", "tool:1"]
 
 
+def test_calls_that_share_an_index_and_have_no_id_are_told_by_their_names() -> None:
+    """Gemini's first versions: behind its arguments a call gets no other name."""
+    calls = [call(0, "{}", "look"), call(0, '{"p":1}', "read"), call(0, "", "read")]
+    store = fed(begin(), *map(calling, calls), chunk({}, "tool_calls"))
+    assert [made[1:] for made in calls_of(store)] == [("look", "{}"), ("read", '{"p":1}')]
+
+
 def test_one_call_under_two_indexes_is_one_call() -> None:
     """LocalAI: the id tells; the input is taken from the index that brought some first."""
     parts = [call(0, None, "exec", id="x"), call(1, '{"c', id="x"), call(1, '":1}')]

@@ -8,7 +8,8 @@
     came twice and the chunk does not open one (a role without content);
   - an id that a completion of another `created` has (servers with few ids): `{id}@{created}`;
   - a tool call's id that is known counts more than its index (servers that send one call under two
-    of them); another id *and* a name under a known index begin another call (`tool:0.1`).
+    of them); another id *and* a name under a known index begin another call (`tool:0.1`), and so
+    does another name behind arguments (servers that give all calls one index, and none an id).
 - Seq, event ids: none, so that a chunk that is sent again is text again. Nothing can be told of an
   argument fragment that came twice either.
 - Reconnect: the wire cannot resume. A new request is a new sample with a new id, a new message; the
@@ -1107,9 +1108,13 @@ def _call_of(known: Members, fragment: _Fragment) -> tuple[str, float]:
     block: str | None = ids.get(fragment.id)
     if block is None:
         block = at.get(key)
-        if block is not None and fragment.id and fragment.name:
-            if known["calls"][block]["wire"].get("id"):  # it has another id already
+        if block is not None and fragment.name:
+            call = known["calls"][block]
+            if fragment.id and call["wire"].get("id"):  # it has another id already
                 block = None
+            elif call["from"] is not None:  # no piece of a name comes behind the input
+                name = _call_fields(call["wire"]).get("tool", fragment.name)
+                block = block if name == fragment.name else None
     if block is None:
         number = sum(name.startswith(f"tool:{index}.") for name in known["calls"])
         first = f"tool:{index}"
