@@ -1232,6 +1232,25 @@ def test_a_stream_without_ids_is_one_completion_with_an_id_made_up() -> None:
     assert first["id"] == "" and first["choices"][0]["message"]["content"] == "abc"
 
 
+@pytest.mark.parametrize("role", [{"role": "assistant"}, {}])
+def test_answers_without_ids_on_one_stream_are_told_by_their_ends(role: Wire) -> None:
+    """Text Generation Inference, one request after the other; it repeats the role."""
+
+    def answer(text: str) -> list[Wire]:
+        texts = [chunk({"content": text, **role}, id=""), chunk({"content": "+", **role}, id="")]
+        ends = [chunk({"content": "", **role}, "stop", id="")] * 2
+        return [*texts, *ends, {**chunk(id="", usage={"n": 1}), "choices": []}]
+
+    store = fed(*answer("one"), *answer("two"))
+    told = [(one["choices"][0]["message"]["content"], one["usage"]) for one in encoded(store)]
+    assert told == [("one+", {"n": 1}), ("two+", {"n": 1})]
+    # The official client knows of one completion only; and a choice may begin when one has ended.
+    assert len(encoded(fed(*answer("one"), *answer("two"), policy="strict"))) == 1
+    second = [{**wire, "choices": [{**wire["choices"][0], "index": 1}]} for wire in answer("b")[:3]]
+    (completion,) = encoded(fed(*answer("a")[:3], *second))
+    assert [one["message"]["content"] for one in completion["choices"]] == ["a+", "b+"]
+
+
 def test_no_id_is_made_up_for_what_is_malformed() -> None:
     made: list[str] = []
 

@@ -3,7 +3,8 @@
 - Identity: a completion's `id`, the same on each of its chunks; a choice's `index`; inside it the
   members of its delta and the `index` of a tool call. Choice 0 is the message with the completion's
   id, the others are `{id}#1`, `{id}#2`. Where a wire says less:
-  - no id (absent, null or ""): the chunk is of the stream's completion, whose id is made up;
+  - no id (absent, null or ""): the chunk is of the stream's completion, whose id is made up; what
+    comes for a choice that has ended is of the next one;
   - another id on each chunk of a stream, as some servers do: still one completion, as long as no id
     came twice and the chunk does not open one (a role without content);
   - an id that a completion of another `created` has (servers with few ids): `{id}@{created}`;
@@ -292,7 +293,9 @@ class OpenAIChatAdapter:
         current = own.get("current")
         ids = own.get("ids", {})
         if current is not None and (not wire_id or (self._strict and wire_id not in ids)):
-            return _Place(current)
+            record = session.get("open", {}).get(current)
+            if self._strict or own["id"] or record is None or not _goes_beyond(record, choices):
+                return _Place(current)
         if wire_id in ids:
             return _Place(ids[wire_id])
         role = any(choice.role for choice in choices)
@@ -644,6 +647,22 @@ def _finished(record: Members) -> bool:
     return bool(record["choices"]) and all(
         choice["closed"] for choice in record["choices"].values()
     )
+
+
+def _goes_beyond(record: Members, choices: Sequence[_Choice]) -> bool:
+    """Whether a chunk brings something, and all of it for choices that have ended.
+
+    A role alone begins a choice, but where it ends one a second time.
+    """
+    brought = [
+        record["choices"].get(str(choice.place), {})
+        for choice in choices
+        if any(
+            not _is_empty(value) and (name != "role" or not choice.finish)
+            for name, value in choice.delta.items()
+        )
+    ]
+    return bool(brought) and all(known.get("closed") for known in brought)
 
 
 def _keys(record: Members) -> list[str]:
