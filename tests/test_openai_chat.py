@@ -1302,6 +1302,12 @@ def test_responses_with_an_id_for_each_chunk_are_told_by_their_ends() -> None:
 def test_an_answer_that_was_cut_after_its_first_chunk_is_not_gone_on_with() -> None:
     store = fed(begin("a"), begin("b"), chunk({"content": "x"}, id="b"))
     assert [one["id"] for one in encoded(store)] == ["a", "b"]
+    # Where the role is on every chunk, one with an id of its own says nothing; a second one does.
+    role = {"role": "assistant"}
+    texts = [chunk({**role, "content": text}, id=id) for id, text in ("ax", "b1", "b2", "b3")]
+    store = fed(*texts, chunk({**role, "content": ""}, "stop", id="b"))
+    told = [(one["id"], one["choices"][0]["message"]["content"]) for one in encoded(store)]
+    assert told == [("a", "x1"), ("b", "23")]
 
 
 def test_what_comes_before_a_completion_has_an_id_or_a_choice_is_no_completion() -> None:

@@ -304,7 +304,8 @@ class OpenAIChatAdapter:
             brings = any(not all(map(_is_empty, choice.delta.values())) for choice in choices)
             record = session.get("open", {}).get(current)
             unfinished = record is not None and not _finished(record)
-            if not opens and (unfinished or not brings):
+            another = brings and wire_id == own.get("passing")
+            if not opens and (unfinished or not brings) and not another:
                 return _Place(current)
         if not wire_id:
             return _Place(None, begins=True)
@@ -349,6 +350,7 @@ class OpenAIChatAdapter:
             ids[wire_id] = message_id
             _bound(ids, _STREAM_IDS)
         own["id"], own["current"] = wire_id, message_id
+        own.pop("passing", None)
         return message_id
 
     def _chunk(self, wire: Members) -> list[Event]:
@@ -384,6 +386,8 @@ class OpenAIChatAdapter:
             if record is not None and record["stream"] != own["stream"]:
                 raise RepeatedEvent("another stream delivers this completion")
             own["stable"] = own.get("stable", False) or own["ids"].get(wire_id) == message_id
+            if wire_id not in own["ids"] and any(choice.role for choice in choices):
+                own["passing"] = wire_id  # when it comes again, a completion began with it
             if own["ids"].get(wire_id) == message_id:
                 own["id"], own["current"] = wire_id, message_id
         opened = self._session["open"]
