@@ -601,6 +601,20 @@ def test_a_result_may_come_in_another_response() -> None:
     assert (tool_of(store).status, tool_of(store).output) == ("completed", 1)
 
 
+@pytest.mark.parametrize("kind", ["tool_use", "server_tool_use"])
+def test_an_input_that_comes_whole_with_its_block_is_the_tools(kind: str) -> None:
+    """Some servers that speak this protocol do not stream it."""
+    store, stream = opened()
+    result = block(1, "web_search_tool_result", tool_use_id="toolu_1", content=["r"])
+    for wire in (start(), tool(type=kind, input={"q": 1}), stop(), result, *ended()):
+        stream.ingest(wire)
+        store.flush()
+        found = store.part("s", "msg_1", 0)
+        assert found is None or (found.tool is not None and found.tool.input == {"q": 1})
+    assert found is not None and found.tool is not None
+    assert (found.tool.status, found.tool.output) == ("completed", ["r"])
+
+
 def test_a_clients_tool_waits_for_the_application() -> None:
     store = fed(start(), tool(), json_of("{}"), stop(), *ended("tool_use"))
     assert tool_of(store).status == "pending"

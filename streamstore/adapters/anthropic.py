@@ -15,7 +15,8 @@
   in as it is and replaces what was there.
 - Order: messages stand in order of arrival (1, 2, 3, ...), blocks in order of their index.
 - Tool input streams into the field `input` and is never parsed here: `Part.field_text("input")`
-  with `streamstore.partialjson` says what it holds, `encode` parses it as the SDK does.
+  with `streamstore.partialjson` says what it holds, `encode` parses it as the SDK does. One that
+  comes whole, with its block, is in the tool's state.
 - Strict is the SDK's accumulator: what it refuses stops the stream, as does what has the wrong
   type and an `error`; what it drops is dropped, and a block stands where it was started, whatever
   its `index` says. A second `message_start` counts as the start of another accumulator.
@@ -30,7 +31,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 from ..decoding import decode_json, nests_over
@@ -300,6 +301,9 @@ class AnthropicAdapter:
         citations = block.fields.get(_CITATIONS)
         if isinstance(citations, list) and citations:
             known.setdefault(_CITATIONS, freeze(citations))
+        if block.kind == "tool" and "input" in block.fields["state"]:
+            known["asked"] = freeze(block.fields["state"]["input"])
+            known["call"] = block.fields.get("callId")
         self._learn_texts(index, block.type)
 
     def _learn_texts(self, index: int, kind: str) -> None:
@@ -361,10 +365,15 @@ class AnthropicAdapter:
             ),
         ]
 
-    def _result(self, block: _Block) -> ToolResult:
+    def _result(self, block: _Block, calls: Iterable[Members] = ()) -> ToolResult:
+        """What a block says of its call; `calls`: blocks of the response, as they are known."""
         assert block.result_of is not None
+        state = block.result
+        for known in calls:
+            if known.get("call") == block.result_of:
+                state = {**state, "input": known["asked"]}
         return ToolResult(
-            session_id=self._session, call_id=block.result_of, fields={"state": block.result}
+            session_id=self._session, call_id=block.result_of, fields={"state": state}
         )
 
     def _message_delta(self, wire: Members) -> Sequence[Event]:
@@ -450,7 +459,7 @@ class AnthropicAdapter:
         if model is not None:
             events.append(self._updated(message_id, info={"model": model}))
         if block.result_of is not None:
-            events.append(self._result(block))
+            events.append(self._result(block, blocks.values()))
         return events
 
     def _block_delta(self, wire: Members) -> Sequence[Event]:
@@ -522,7 +531,10 @@ class AnthropicAdapter:
         events: list[Event] = [BlockClosed(**at)]
         if _kind_of(block["type"]) == "tool" and block["type"] != "tool_use":
             # The server runs it now; other calls wait for the application.
-            events.append(BlockUpdated(**at, fields={"state": {"status": "running"}}))
+            state = {"status": "running"}
+            if "asked" in block:
+                state["input"] = block["asked"]
+            events.append(BlockUpdated(**at, fields={"state": state}))
         return events
 
 
@@ -549,7 +561,7 @@ class _Block(NamedTuple):
     text: str | None
     fields: Members
     result_of: str | None = None
-    result: Json = None
+    result: Any = None
     served_by: str | None = None
 
 
@@ -618,6 +630,8 @@ def _read_block(block: Members, at: str) -> _Block:
         return _Block(kind, canonical, text or "", fields)
     if canonical == "tool":
         fields = {"state": {"status": "pending"}}
+        if block.get("input"):
+            fields["state"]["input"] = block["input"]
         rest = dict(block)
         for name, member in (("callId", "id"), ("tool", "name")):
             if is_id(block.get(member)):
