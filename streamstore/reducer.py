@@ -722,9 +722,9 @@ class Reducer:
         if seq is None or seq == message.entity.seqs.get("status"):
             if _ENDINGS[event.status] < _ENDINGS[message.closed_as]:
                 return
-        ended = {"status": event.status}
-        if event.error is not None:
-            ended["error"] = event.error
+        ended: dict[str, Any] = {"status": event.status}
+        if event.error is not None or event.status != "error":
+            ended["error"] = event.error  # that of an end which does not count is none
         message.entity.merge(ended, seq)
         for block in message.blocks.values():
             if arrival.positioned and block.closed_at < 0:

@@ -120,8 +120,8 @@ class Folded:
         rebuild(message)
         if name == "closed":
             message["status"] = event["status"]
-            if "error" in event:
-                message["error"] = event["error"]
+            if "error" in event or event["status"] != "error":
+                message["error"] = event.get("error")
             return
         if event.get("whole"):
             message["info"] = {}

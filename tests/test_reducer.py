@@ -469,6 +469,22 @@ def test_a_message_taken_back_leaves_no_tombstone():
     assert bench.text() == "back"
 
 
+@pytest.mark.parametrize("sequencing", ["session", "sparse"])
+@pytest.mark.parametrize("turned", [False, True])
+def test_an_end_that_does_not_count_leaves_no_error(sequencing, turned):
+    bench = Bench(sequencing)
+    bench.take("message.opened", role="assistant", seq=1)
+    ends = [
+        {"status": "error", "error": {"name": "lost", "message": ""}, "seq": 2},
+        {"status": "completed", "seq": 3},
+    ]
+    for end in reversed(ends) if turned else ends:
+        bench.take("message.closed", **end)
+    bench.store.flush()
+    message = bench.store.message("s", "m")
+    assert (message.status, message.error) == ("completed", None)
+
+
 def test_a_server_that_gives_a_local_message_another_id_makes_one_of_them():
     bench = Bench("none")
     opened = MessageOpened(
