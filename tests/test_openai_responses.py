@@ -1617,6 +1617,20 @@ def test_a_fetched_response_repairs_a_stream_that_was_cut(cut: int) -> None:
     assert verdicts(store)["duplicate"] == len(case.events) - cut
 
 
+@pytest.mark.parametrize("number", [2, None])
+def test_a_fetched_end_counts_for_more_than_an_error_in_the_stream(number: int | None) -> None:
+    store, stream = opened()
+    stream.ingest_many(wires(CREATED, added(message())))
+    stream.ingest({"type": "error", "code": None, "message": "lost", "sequence_number": number})
+    whole = response(status="completed", output=[message(output_text("a"), status="completed")])
+    for _ in range(2):
+        stream.ingest(whole)
+        store.flush()
+        found = store.message("s", "r")
+        assert found is not None and (found.status, found.error) == ("completed", None)
+        assert text(store) == "a"
+
+
 def test_a_fetched_failure_without_output_does_not_stand_for_its_stream() -> None:
     failed = response(status="failed", error={"code": "server_error", "message": "no"})
     store = fed([failed, *told("Hello")])

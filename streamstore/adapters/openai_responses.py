@@ -46,6 +46,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple
 
+import attrs
+
 from ..errors import MalformedEvent, ProtocolStopped, RepeatedEvent, UnknownEvent
 from ..events import (
     BlockEvent,
@@ -536,7 +538,15 @@ class OpenAIResponsesAdapter:
         here = Here(key, entry, None)
         self._fetched = key
         if ended:
+            failed = entry["state"] == "failed"
             events = self._finish(here, wire, output, status)
+            if failed and entry["numbered"]:
+                # It ended otherwise than the error event said, whose number lies below.
+                end = entry["base"] + STEPS * NUMBERS - 1
+                events = [
+                    attrs.evolve(event, seq=end) if isinstance(event, MessageClosed) else event
+                    for event in events
+                ]
             if not output:
                 entry["read"] = True
             elif entry["numbered"]:
