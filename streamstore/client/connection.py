@@ -411,9 +411,10 @@ class Connection:
             if not repeatable and not drop.again:
                 raise lost or StreamRefused(drop.reason, passage.status)
             return drop
-        if end.unfinished:
+        if end.unfinished and not repeatable:
             raise ConnectionLost(f"the answer ended in the middle: {end.unfinished}")
-        if end.done or (passage.clean and not repeatable):
+        answered = not repeatable or (end.received and self._asks_once() and not end.unfinished)
+        if end.done or (passage.clean and answered):
             return None
         moved = self.position != position
         place = Place(self.position, end.received, passage.size)
@@ -434,10 +435,18 @@ class Connection:
         """Whether what the server may have acted on may be asked again."""
         if self._reconnect is not None:
             return self._reconnect
+        return self._next_method() == "GET"
+
+    def _asks_once(self) -> bool:
+        """Whether a whole answer is the end: to ask again would be a new question, not a drop."""
+        follows = self._snapshot is not None or self.position is not None
+        return self._next_method() != "GET" and not follows
+
+    def _next_method(self) -> str:
         request, position = self._request, self.position
         if position is not None:
             request = self._resume.request(request, position)
-        return request.method == "GET"
+        return request.method
 
     async def _attend(
         self,
@@ -647,7 +656,7 @@ class Connection:
         ended = self._resume.done(self._store, stream, False)  # whatever the body says
         done = ended or self._resume.done(self._store, stream, passage.clean)
         unfinished = ""
-        if passage.clean and not ended and not self._may_repeat():
+        if passage.clean and not ended and (not self._may_repeat() or self._asks_once()):
             unfinished = _unfinished(stream, passage.tail)
         self._note_brought(stream)
         stream.end()
@@ -774,7 +783,8 @@ def connect(
             so does an answer that ends in the middle: in an event, in a part that was still
             streaming (`part.gap`), or before the end of its message (Anthropic). Any other end of
             the answer is no error. Attempts that the server surely did not act on are repeated
-            always.
+            always. With True, too, a whole answer to a `POST` ends the connection, where the
+            server's events have no position and there is no `snapshot`: nothing was dropped.
         live_after: what says that nothing more is missed from now on, so that a state may be
             fetched: that the stream is `open`, or the `first event`.
         policy: delays and bounds.

@@ -7,6 +7,7 @@ import itertools
 import json
 from collections import Counter
 from collections.abc import AsyncIterator
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -1187,6 +1188,31 @@ def test_an_answer_that_ends_in_the_middle_and_may_be_asked_for_again_is() -> No
         run(after(connection, 5_000))
         assert len(transport.requests) == 2 and connection.error is None
         assert connection.unrepaired == 1
+
+
+def test_a_whole_answer_to_a_post_is_not_asked_for_again() -> None:
+    """Each time would be a new question, and cost what one costs: what is repeated is a drop."""
+    sent = anthropic_events()
+    for bodies in ([sent], [sent[:5], sent]):
+        answers = [partial(Answer, body=body) for body in bodies]
+        transport = VirtualTransport(served(*answers, events(drop=False)))
+        connection = make(transport, protocol="anthropic", json={}, reconnect=True)
+        run(after(connection, 5_000))
+        assert len(transport.requests) == len(bodies)
+        assert connection.state == "ended" and connection.error is None
+
+
+def test_what_is_followed_by_a_post_goes_on_behind_a_clean_end() -> None:
+    async def state(read: Any) -> list[Any]:
+        return []
+
+    without_ids = [frame(delta(1)), frame(delta(2))]
+    for options, body in (({"snapshot": state}, without_ids), ({}, frames(1, 2))):
+        store = StreamStore()
+        transport = VirtualTransport(served(partial(Answer, body=body), events(drop=False)))
+        connection = make(transport, store, json={}, reconnect=True, **options)
+        run(after(connection, 5_000))
+        assert len(transport.requests) == 2 and connection.error is None
 
 
 def test_a_get_that_may_not_be_repeated_ends_in_the_middle_like_a_post() -> None:
