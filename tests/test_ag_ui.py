@@ -1100,6 +1100,97 @@ def test_what_comes_without_a_run_belongs_to_none_that_has_ended_or_is_another_o
         assert contents(store) == {"m": "a", "n": "x"}
 
 
+def late(events: list[Wire], cut: int, end: int, lag: int) -> StreamStore:
+    """A stream that joins a run at a cut, and goes on beside another one that brings it whole."""
+    store = a_store()
+    old, new = (store.open("ag-ui", session_id="thread-1") for _ in range(2))
+    old.ingest_many(copy.deepcopy(events[cut:end]))
+    rest = copy.deepcopy(events[end:])
+    for place, event in enumerate(events):
+        new.ingest(copy.deepcopy(event))
+        if place >= lag and rest:
+            old.ingest(rest.pop(0))
+    old.ingest_many(rest)
+    old.end()
+    new.end()
+    store.flush()
+    return store
+
+
+def rounds() -> list[Wire]:
+    """Texts, calls in messages of their own and of others, results, a thought."""
+    thought = text("t", "h", "m", role="reasoning")
+    for event in thought:
+        event["type"] = event["type"].replace("TEXT", "REASONING")
+    two = call("d", "[2", ends=False)
+    two += [{**two[-1], "delta": "]"}, {"type": "TOOL_CALL_END", "toolCallId": "d"}]
+    events = [*text("k", "0"), *thought, *text("m", "1", "2"), *call("c", parentMessageId="m")]
+    events += [result("r", "c"), *two, result("q", "d"), *call("e", parentMessageId="p")]
+    return run(*events, *call("f", parentMessageId="p"), *text("n", "3"), finished())
+
+
+def test_a_run_that_a_late_stream_joined_is_there_once_where_another_one_brings_it_whole() -> None:
+    """Nobody told the late one which run it is: what it brought is what the whole one starts."""
+    short = run(*text("m", "1", "2"), *text("n", "3"), finished())
+    assert contents(took(short[3:], short, session_id="thread-1")) == {"m": "12", "n": "3"}
+    for events in (short, rounds()):
+        whole = took(events, session_id="thread-1")
+        for cut in range(1, len(events)):
+            for end in (cut + 1, (cut + len(events)) // 2, len(events) - 1, len(events)):
+                store = took(events[cut:end], events, session_id="thread-1")
+                assert encoded(store) == encoded(whole), (cut, end)
+                assert store.state()["sessions"] == whole.state()["sessions"], (cut, end)
+                store = took(events[cut:end], events, events, session_id="thread-1")
+                assert encoded(store) == encoded(whole), (cut, end)
+                store = took(events[cut:end], events[end:], events, session_id="thread-1")
+                assert encoded(store) == encoded(whole), (cut, end)
+
+
+@given(st.data())
+def test_what_a_late_stream_still_delivers_of_a_run_that_another_one_brings_changes_nothing(
+    data: st.DataObject,
+) -> None:
+    events = rounds()
+    cut = data.draw(st.integers(1, len(events) - 1))
+    end = data.draw(st.integers(cut + 1, len(events)))
+    store = late(events, cut, end, data.draw(st.integers(0, len(events))))
+    assert encoded(store) == encoded(took(events))
+
+
+def test_a_late_stream_that_was_saved_is_known_behind_the_load() -> None:
+    events = rounds()
+    whole = encoded(took(events))
+    for cut in range(1, len(events) - 1):
+        store = a_store()
+        store.open("ag-ui", session_id="thread-1").ingest_many(copy.deepcopy(events[cut:-1]))
+        store = StreamStore.load(json.loads(json.dumps(store.save())), ticks="manual")
+        store.open("ag-ui", session_id="thread-1").ingest_many(copy.deepcopy(events))
+        assert encoded(store) == whole, cut
+
+
+def test_a_run_that_is_another_one_than_a_late_stream_joined_takes_nothing_from_it() -> None:
+    joined = run(*text("m", "1", "2"), *text("n", "3"))[3:]
+    more = run(*text("m", "!"), finished("run-2"), run_id="run-2")
+    # Its end said that it is another one: the text goes on, as behind any run.
+    store = took([*joined, finished()], more, session_id="thread-1")
+    assert contents(store) == {"m": "2!", "n": "3"}
+    # A message that came whole may be gone on with.
+    said = snapshot({"id": "m", "role": "assistant", "content": "one "})
+    assert contents(took([said], more, session_id="thread-1")) == {"m": "one !"}
+    # What brings nothing again, and what is on the stream itself, is of no late one's run.
+    assert contents(took([*joined, finished(), *more], session_id="thread-1")) == {
+        "m": "2!", "n": "3",
+    }  # fmt: skip
+    store = a_store()
+    old, new = (store.open("ag-ui", session_id="thread-1") for _ in range(2))
+    old.ingest_many(joined[:-1])
+    new.ingest_many(run(*text("x", "y"), run_id="run-2"))
+    old.ingest({"type": "TEXT_MESSAGE_CONTENT", "messageId": "n", "delta": "4"})
+    new.ingest(finished("run-2"))
+    old.ingest_many(text("o", "5"))
+    assert contents(store) == {"m": "2", "n": "34", "x": "y", "o": "5"}
+
+
 def test_a_replay_of_two_threads_on_one_stream_builds_the_messages_of_both_anew() -> None:
     both = [*run(*text("m", "a"), finished()), *run(*text("m", "b"), thread="thread-2")]
     assert encoded(took(both, both)) == encoded(took(both))

@@ -19,6 +19,10 @@
 - A stream that begins with another event than a run's start goes on with the run that its session's
   streams started last, where that has not ended: a server that resumes behind the last event. It
   must be opened for the session: no other event names its thread.
+- Where no run is known, such a stream came late. What it streams is of a run that has no name until
+  its end says one, or until a new run on another stream brings it again (the start of a message,
+  a call, a result): then that is a replay of it, before whose messages those stand that are new,
+  and the late stream changes nothing more. Messages of a snapshot are of no such run.
 - A start of an id that is known is otherwise no replay within one stream, or in a new run: as in
   the official client, text and arguments go on behind what is there.
 - Snapshots: `MESSAGES_SNAPSHOT` is an event and takes effect in its place. A history that was
@@ -156,7 +160,8 @@ class AgUiAdapter:
         if kind == "RUN_STARTED" and not self._context.bound:
             an_id(event, "threadId")
         thread, run = self._thread, None
-        if not self._flow.begun and kind not in ("RUN_STARTED", "RUN_ERROR"):
+        first = not self._flow.begun and kind not in ("RUN_STARTED", "RUN_ERROR")
+        if first:
             run = thread.joined(event)  # (an error may be that of another run, which never started)
         lanes = self._own["lanes"] if run is None else thread.lanes_of(run)
         ended, events, lanes = expand(event, lanes)
@@ -164,10 +169,12 @@ class AgUiAdapter:
         # Nothing is refused from here on.
         if run is not None:
             thread.join(run)
+        elif first:
+            thread.begin()
         note()
         thread.keep(lanes)
         found: list[Event] = []
-        if kind == "RUN_STARTED" or thread.run["start"] == thread.start:
+        if kind == "RUN_STARTED" or thread.speaks:
             found = [made for one in events for made in thread.apply(one)]
             closed = [made for one in ended for made in thread.apply(one)]
             # Behind it: the first event's verdict is that of the wire object. What it ended is of
@@ -195,7 +202,7 @@ class AgUiAdapter:
             for entity in cool:
                 for table in tables:
                     table.pop(entity, None)
-        if thread.run["start"] != thread.start:
+        if not thread.speaks:
             return  # another stream speaks for the run
         key: HotKey | None
         if lanes:

@@ -147,6 +147,14 @@ class Thread:
         now: Members = run.get("now", self._own)
         return now
 
+    @property
+    def speaks(self) -> bool:
+        """Whether what the stream delivers counts; else another one delivers its run whole."""
+        if self.start is not None:
+            return bool(self.run["start"] == self.start)
+        named = self._table("known").get("named")
+        return bool(self._own.get("nameless", named) == named)
+
     def _table(self, name: str) -> Members:
         """A table of the thread: `messages`, `calls`, `runs`, `early`, `gone`, `interrupts`, ..."""
         table: Members = self._context.of_session(self.session_id).setdefault(name, {})
@@ -357,8 +365,9 @@ class Thread:
     def _is_rebuilt(self, name: str) -> bool:
         """Whether a message or call was built anew in this replay; from now on it was."""
         now = self._now
-        rebuilt = not now["replay"] or name in now["rebuilt"]
-        if now["replay"]:
+        follows = now["replay"] or now.get("names", False)
+        rebuilt = not follows or name in now["rebuilt"]
+        if follows:
             now["rebuilt"][name] = None
         return rebuilt
 
@@ -413,8 +422,26 @@ class Thread:
 
     def apply(self, event: Members) -> list[Event]:
         """What an event comes to. The first one is the principal."""
+        if self.start is None and self._repeats(event):
+            self._table("known")["named"] += 1
+            self._cool_all()
+            return []
         events = _HANDLERS[event["type"]](self, event)
         return [*events, *self._forget_done()] if self._full else events
+
+    def _repeats(self, event: Members) -> bool:
+        """Whether a stream that came late comes to what another one has brought of its run, which
+        that one started since."""
+        since = self._own.get("since")
+        if since is None:
+            return False
+        runs, made = self._table("runs"), []
+        for table, name in ((self._messages, "messageId"), (self._calls, "toolCallId")):
+            if event.get(name) in table:
+                made.append(table[event[name]]["run"])
+        if event["type"] == "RUN_FINISHED":
+            made.append(event["runId"])
+        return any(runs.get(run, {}).get("first", -1) >= since for run in made)
 
     def _block(self, cls: type[B], message_id: str, index: BlockIndex, **members: Any) -> B:
         return cls(session_id=self.session_id, message_id=message_id, block_index=index, **members)
@@ -491,6 +518,44 @@ class Thread:
         record.pop("added", None)
         return [MessageReset(session_id=self.session_id, message_id=message_id)]
 
+    def _named(self, name: str, record: Members | None) -> list[MessageUpdated]:
+        """What it means that a run which is new brings a message or call again that was streamed
+        outside any run: that it is that run, of which a stream that came late brought the rest.
+
+        It is a replay from here on. What the late stream brought stands behind what came before.
+        """
+        now, run = self._now, self._own["run"]
+        if record is None or not now.get("names") or name in now["rebuilt"]:
+            return []
+        if record["run"] == "":
+            self._name(run)
+            now["names"] = False
+            self._table("known")["named"] += 1
+            self._cool_all()
+        elif record["run"] != run or now["replay"]:
+            return []
+        now["replay"] = True
+        order, messages, brought = self._order, self._messages, now["rebuilt"]
+        late = [
+            one
+            for one in order
+            if one in messages and messages[one]["run"] == run and one not in brought
+        ]
+        if not late or brought.keys().isdisjoint(order[order.index(late[0]) :]):
+            return []
+        moved = set(late)
+        order[:] = [one for one in order if one not in moved]
+        for one in late:
+            messages[one]["order"] = _between(self._place(order[-1]), None)
+            order.append(one)
+        return [self._updated(one, messages[one]) for one in late]
+
+    def _name(self, run: str) -> None:
+        """Say which run what was streamed outside any was of."""
+        for one in (*self._messages.values(), *self._calls.values()):
+            if one["run"] == "":
+                one["run"] = run
+
     def _start(self, event: Members, role: str) -> list[Event]:
         message_id, opened = event["messageId"], self._now["opened"]
         record = self._messages.get(message_id)
@@ -503,15 +568,18 @@ class Thread:
         if record["role"] == "activity":
             return self._refused(message_id)
         opened[message_id] = None
+        moved = self._named(message_id, record)
+        events = self._rebuilt(message_id, record)
         if not record["role"]:  # its deltas came first
             record["role"] = role
-            record["info"].update(picked(event, "name", "subagentRunId"))
-            self._merged(message_id, record, event)
-            return [self._opening(message_id, record)]
-        events = self._rebuilt(message_id, record)
+            if not events:
+                record["info"].update(picked(event, "name", "subagentRunId"))
+                self._merged(message_id, record, event)
+                return [self._opening(message_id, record)]
         if events:
             record["info"] = picked(event, "name", "subagentRunId")
             events += [self._updated(message_id, record), *self._open_text(message_id, record)]
+            events += moved
         self._new(message_id, record, 0)
         return events + self._merged(message_id, record, event)
 
@@ -625,21 +693,39 @@ class Thread:
 
     def _tool_start(self, event: Members) -> list[Event]:
         call_id, name = event["toolCallId"], event["toolCallName"]
-        call = self._calls.get(call_id)
+        call, parent = self._calls.get(call_id), event.get("parentMessageId")
+        within: str = (parent or call_id) if call is None else call["in"]
+        moved = self._named(within, self._messages.get(within))
+        moved += self._named(f"call {call_id}", call)
+        events: list[Event] = []
+        if call is not None and parent and self._misplaced(call_id, call):
+            events.append(self._remove(call_id))
+            call = None
         if call is None:
-            message_id, events = self._owner(event)
+            message_id, made = self._owner(event)
         else:
             message_id = call["in"]
             self._now["opened"][message_id] = None
-            events = self._rebuilt_for(event, message_id)
+            made = self._rebuilt_for(event, message_id)
+        events += made
         if call_id in self._calls:
             fields = {"tool": name, **self._call_metadata(call_id, event)}
             again = self._call_rebuilt(call_id, fields)
-            return [*events, *(again or [self._call_updated(call_id, fields)])]
+            return [*events, *(again or [self._call_updated(call_id, fields)]), *moved]
         self._is_rebuilt(f"call {call_id}")
         opened = self._call_opened(call_id, name, message_id, self._messages[message_id])
         metadata = self._call_metadata(call_id, event)
-        return [*events, opened, *self._call_changed(call_id, metadata)]
+        moved = [one for one in moved if one.message_id in self._messages]  # one was removed
+        return [*events, opened, *self._call_changed(call_id, metadata), *moved]
+
+    def _misplaced(self, call_id: str, call: Members) -> bool:
+        """Whether a call whose start was not seen has a message of its own until a replay says,
+        with the start, whose it is."""
+        if "implicit" not in call or call["in"] != call_id or call["run"] != self._own["run"]:
+            return False
+        now, record = self._now, self._messages[call_id]
+        alone = record["calls"] == [call_id] and not record["text"]
+        return bool(alone and now["replay"] and call_id not in now["rebuilt"])
 
     def _call_rebuilt(self, call_id: str, fields: Members) -> list[Event]:
         """As `_rebuilt`, of a call: its message is another run's, it is this one's and comes
@@ -665,7 +751,8 @@ class Thread:
             return message_id, self._added(message_id, "assistant", picked(event, "subagentRunId"))
         if not record["role"]:
             record["role"] = "assistant"
-            return message_id, [self._updated(message_id, record)]
+            anew = self._rebuilt_for(event, message_id)
+            return message_id, anew or [self._updated(message_id, record)]
         return message_id, self._rebuilt_for(event, message_id)
 
     def _rebuilt_for(self, event: Members, message_id: str) -> list[Event]:
@@ -727,10 +814,11 @@ class Thread:
             record = self._add(message_id, "tool", info, None if again else self._behind(call_id))
         if record["role"] == "tool":
             record["info"] = info
+            moved = self._named(message_id, record)
             self._is_rebuilt(message_id)
             events += [self._updated(message_id, record), *anew]
             events += self._set_content(message_id, record, event[CONTENT])
-            events.append(self._closing(message_id))
+            events += [self._closing(message_id), *moved]
         # Else the id is another message's: the call's own output is all that can hold it.
         state = {"status": "completed", "output": event[CONTENT]}
         return events + self._answer(call_id, state)
@@ -819,7 +907,8 @@ class Thread:
             state = call_state(call_id, results)
             if call_id in self._flow.open("tool") and state["status"] == "running":
                 state = {"status": "pending"}
-            self._know_call(message_id, record, call, state, self._own["run"])
+            run = None if self._own["start"] is None else self._own["run"]
+            self._know_call(message_id, record, call, state, run)
             self._is_rebuilt(f"call {call_id}")
             events.append(
                 self._block(
@@ -867,6 +956,8 @@ class Thread:
         if record is None:
             record = self._add(message_id, role, {}, at)
         record["role"], record["info"] = role, info_of(message)
+        if self._own["start"] is None:  # a run that is new may go on with it
+            record["run"] = None
         self._is_rebuilt(message_id)  # what follows goes on behind this
         record.pop("added", None)  # all of it may be in there, or none
         self._cool_all()
@@ -1049,13 +1140,20 @@ class Thread:
         self.start = self._own["runs"][run] = self.run["start"]
         self._own.update(run=run, start=self.start)
 
+    def begin(self) -> None:
+        """Deliver what belongs to no run that is known: until another stream starts that one."""
+        known = self._table("known")
+        self._own["nameless"] = known.setdefault("named", 0)
+        self._own["since"] = known.get("starts", 0)
+
     def keep(self, lanes: Members) -> None:
         """Chunks that are assembled, for a stream that goes on with the run."""
         self._own["lanes"] = self._now["lanes"] = lanes
 
     def _run_started(self, event: Members) -> list[Event]:
         own, run = self._own, event["runId"]
-        goes_on = own["start"] is not None and not own.get("ended", False)
+        ended = own.get("ended", False)
+        goes_on = own["start"] is not None and not ended
         before = self._now
         if not self._context.bound:
             if own["session"] != event["threadId"]:
@@ -1067,6 +1165,9 @@ class Thread:
         # On the stream that started it, too, where it had not ended: one that was saved and loaded.
         anew = goes_on and own["run"] == run
         replay = record is not None and (anew or own["runs"].get(run) != record["start"])
+        # It may be the one that a stream which came late brought the rest of, before it had a name.
+        ours = ended and own.get("nameless") == known.get("named")
+        names = record is None and "named" in known and not ours
         if record is None:
             record = {"thoughts": [], "first": known.get("starts", 0)}
         if not replay:
@@ -1081,6 +1182,8 @@ class Thread:
         own.update(run=run, start=self.start, ended=False)
         now = record["now"] = _nothing_yet()
         now.update(replay=replay, skip=record["deltas"] if replay else 0)
+        if names:
+            now["names"] = True
         if replay and not anew:  # of what this stream brings again
             now["rebuilt"] = before.get("rebuilt", {})
             before["rebuilt"] = {}
@@ -1119,6 +1222,8 @@ class Thread:
     def _run_finished(self, event: Members) -> list[Event]:
         outcome = event.get("outcome", {})
         status = "aborted" if outcome.get("type") == "cancelled" else "completed"
+        if self._own["start"] is None:
+            self._name(event["runId"])
         events = self._run_ended(event, "finished")
         events += self._close_all(lambda record, message_id: status)
         if self._is_latest():
