@@ -1002,11 +1002,91 @@ def test_halves_of_a_surrogate_pair_come_together_and_a_lone_one_comes_back() ->
     assert parts["tool:0"].field_text("input") == '{"\U0001f600"}'
 
 
-def test_content_as_a_list_of_typed_pieces_is_data() -> None:
-    pieces = [{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}]
-    store = fed(begin(), chunk({"content": pieces}), chunk({"content": [{"type": "text"}]}))
-    assert parts_of(store)["delta:content"].kind == "data"
-    assert message_of(store)["content"] == [*pieces, {"type": "text"}]
+def said(text: str) -> Wire:
+    return {"type": "text", "text": text}
+
+
+def thought(text: str, **members: Any) -> Wire:
+    return {"type": "thinking", "thinking": [said(text)], **members}
+
+
+MISTRAL = [  # what its thinking models stream
+    chunk({"role": "assistant", "content": ""}),
+    chunk({"content": [thought("Let ")]}),
+    chunk({"content": [thought("me see.", closed=True), said("It ")]}),
+    chunk({"content": [said("is ")]}),
+    chunk({"content": "42"}),
+    chunk({"content": "."}),
+    chunk({"content": ""}, "stop"),
+]
+
+
+def test_typed_pieces_of_a_content_are_text_and_reasoning() -> None:
+    store = fed(*MISTRAL)
+    shown = [(part.kind, part.text) for part in store.parts("s", "c")]
+    assert shown == [("reasoning", "Let me see."), ("text", "It is 42.")]
+    pieces = [thought("Let me see.", closed=True), said("It is 42.")]
+    assert message_of(store)["content"] == pieces
+
+
+@pytest.mark.parametrize("cut", range(1, len(MISTRAL)))
+def test_typed_pieces_are_taken_on_from_a_saved_state(cut: int) -> None:
+    store = StreamStore.load(json.loads(json.dumps(fed(*MISTRAL[:cut]).save())))
+    store.open("openai-chat", session_id="s").ingest_many(MISTRAL[cut:])
+    assert encoded(store) == encoded(fed(*MISTRAL))
+    store.open("openai-chat", session_id="s").ingest_many(MISTRAL)  # a replay
+    assert encoded(store) == encoded(fed(*MISTRAL))
+
+
+def test_a_whole_completion_with_typed_pieces_reads_like_a_streamed_one() -> None:
+    whole = fed(encoded(fed(*MISTRAL)))
+    shown = [(part.kind, part.text) for part in whole.parts("s", "c")]
+    assert shown == [("reasoning", "Let me see."), ("text", "It is 42.")]
+    assert encoded(whole) == encoded(fed(*MISTRAL))
+
+
+def test_a_text_behind_thinking_pieces_is_a_piece_and_takes_the_short_way() -> None:
+    store, stream = opened()
+    stream.ingest_many([begin(), chunk({"content": [thought("hm")]}), chunk({"content": "a"})])
+    adapter = stream._adapter
+    assert adapter.plain(chunk({"content": "b"})) == (("s", "c", "content"), "b", None)
+    assert message_of(store)["content"] == [thought("hm"), said("a")]
+
+
+def test_pieces_that_are_no_text_are_data_beside_the_text() -> None:
+    image = {"type": "image_url", "image_url": {"url": "u"}}
+    reference = {"type": "reference", "reference_ids": [1]}
+    mixed = {"type": "thinking", "thinking": [said("as in "), reference]}
+    store = fed(begin(), chunk({"content": [said("see"), image, mixed, {"type": "text"}]}))
+    parts = parts_of(store)
+    assert (parts["content"].text, parts["content:thinking"].text) == ("see", "as in ")
+    assert parts["delta:content"].kind == "data"
+    others = [image, {"type": "thinking", "thinking": [reference]}, {"type": "text"}]
+    assert message_of(store)["content"] == [thought("as in "), said("see"), *others]
+    store = fed(begin(), chunk({"content": "a"}), chunk({"content": [image]}))
+    assert message_of(store)["content"] == [said("a"), image]
+
+
+def test_a_thinking_piece_may_hold_a_string_and_empty_pieces_are_no_part() -> None:
+    plain = {"type": "thinking", "thinking": "hm"}
+    store = fed(begin(), chunk({"content": [plain]}), chunk({"content": [said("")]}))
+    assert [part.text for part in store.parts("s", "c")] == ["hm"]
+    assert message_of(store)["content"] == [plain]
+    store = fed(chunk({"role": "assistant", "content": [said(""), thought("")]}))
+    assert store.parts("s", "c") == () and message_of(store)["content"] == ""
+
+
+def test_typed_pieces_are_data_in_a_strict_stream() -> None:
+    pieces = [thought("hm"), said("a")]
+    for wires in ([begin(), chunk({"content": pieces})], [whole_with(pieces)]):
+        store = fed(*wires, policy="strict")
+        assert list(parts_of(store)) == ["delta:content"]
+        assert message_of(store)["content"] == pieces
+
+
+def whole_with(content: Any) -> Wire:
+    choice = {"index": 0, "finish_reason": "stop", "message": {"content": content}}
+    return {"id": "c", "object": "chat.completion", "choices": [choice]}
 
 
 def test_the_old_function_call_is_a_tool() -> None:
@@ -1953,6 +2033,8 @@ PIECES: list[Any] = [
     calling(without(call(0, "1"), "index")),
     calling(without(call(0, "1", "f"), "index")),
     chunk({"function_call": {"name": "f", "arguments": "1"}}),
+    chunk({"content": [{"type": "text", "text": "p"}]}),
+    chunk({"content": [{"type": "thinking", "thinking": "q"}, {"type": "other"}]}),
     chunk({"tool_calls": [call(0, "1")]}, index=1),
     chunk({"tool_calls": [call(0, "1", "f", id="w")]}, index=1),
     calling(call(0, "1"), id="d"),

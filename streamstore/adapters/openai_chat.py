@@ -32,11 +32,18 @@ What is kept where, for a completion with the id `c`:
   part: the role, and what was null or empty), `choiceEnd`, `completionId` (of choices but the
   first), `wire` (what `encode` needs besides);
 - parts `content` and `refusal` (text), `reasoning_content`, `reasoning` and `thinking` (reasoning),
+  `content:thinking` (reasoning: thinking pieces of a content that is a list, see below),
   `tool:{index}` and `function_call` (tool; arguments stream into the field `input`, the call as it
   came is the field `wire`), `annotation:{n}` (source), `logprobs:content`, `logprobs:refusal` and
   `delta:{name}` (data: a member that is unknown, as text, or as JSON, one value a line, in the
   field `json`; for log probabilities one token a line). Servers that rename a reasoning member
   send its text under both names: the one that began second is data, so that it is shown once.
+
+A content may be a list of typed pieces, as Mistral's thinking models stream it. The texts of its
+pieces `text` and `thinking` go on the part `content` and the part `content:thinking`, whose field
+`wire` is the piece but for its text; other pieces are data (`delta:content`), and so is the whole
+list in a strict stream, since the official client joins no pieces. `encode` gives one piece of
+each, the thinking first, unless the content only ever came as text.
 
 Ids, names and roles are never joined: the first that is not empty holds, also where the official
 client would write `call_1call_1`. A call is `pending` until its choice is finished, then `running`:
@@ -99,6 +106,8 @@ _READ = frozenset(("object", "choices", "usage", "system_fingerprint", "obfuscat
 _KNOWN = _READ | {"id", "created", "model", "service_tier"}
 _CHOICE_READ = frozenset(("index", "delta", "message", "logprobs", "finish_reason"))
 _CALLS = frozenset(("tool_calls", "function_call"))
+#: The part of the thinking pieces of a content that is a list.
+_THOUGHT = "content:thinking"
 _ANNOTATIONS = "annotations"
 
 #: Text members of a delta: the kind of their part and its place.
@@ -356,7 +365,7 @@ class OpenAIChatAdapter:
     def _chunk(self, wire: Members) -> list[Event]:
         wire_id = _maybe_text(wire, "id", "")
         choices = [
-            _read_choice(choice, f"choices.{number}", number, False, self._strict)
+            _read_choice(choice, f"choices.{number}", number, False, self._strict, not self._strict)
             for number, choice in enumerate(objects(wire, "choices"))
         ]
         if not (wire_id or choices or self._strict or "current" in self._own):
@@ -410,8 +419,9 @@ class OpenAIChatAdapter:
             if value.get("object") not in (None, _WHOLE):
                 raise wrong(value, "object", place, f'"{_WHOLE}"')
             wire_id = _maybe_text(value, "id", place)
+            choices_at = path_to(place, "choices")
             choices = [
-                _read_choice(choice, f"{path_to(place, 'choices')}.{spot}", spot, True, False)
+                _read_choice(choice, f"{choices_at}.{spot}", spot, True, False, not self._strict)
                 for spot, choice in enumerate(objects(value, "choices", place))
             ]
             read.append((value, wire_id, choices))
@@ -579,6 +589,14 @@ class _Fragment(NamedTuple):
     wire: Members
 
 
+class _Piece(NamedTuple):
+    """A typed piece of a content: its block, its text, and all of it but the text."""
+
+    block: str
+    text: str
+    wire: Members
+
+
 class _Choice(NamedTuple):
     """A choice of a chunk, read: what is not here is in `wire`, as it came."""
 
@@ -588,6 +606,7 @@ class _Choice(NamedTuple):
     delta: Members
     calls: list[_Fragment]
     function: _Fragment | None
+    pieces: list[_Piece]
     lines: dict[str, str]
     logprobs: Members | None
     tokens: dict[str, str]
@@ -626,7 +645,8 @@ def _new_choice(choice: Members) -> Members:
     `texts` names the block of each text member; `blocks` says which are open; `calls` holds each
     call as it came but for its input, with the index that brings it, `at` and `ids` which call an
     index and an id stand for; `merged`, `parsed`, `fresh`, `done` and `tool` follow the official
-    client, which dresses its snapshot in nulls: see `_follow`.
+    client, which dresses its snapshot in nulls: see `_follow`. There may be `pieces`: by block, the
+    field `wire` of a text that came in typed pieces.
     """
     return {
         "choice": choice,
@@ -721,7 +741,10 @@ def _is_whole(wire: Members) -> bool:
     )
 
 
-def _read_choice(choice: Members, at: str, number: int, whole: bool, strict: bool) -> _Choice:
+def _read_choice(
+    choice: Members, at: str, number: int, whole: bool, strict: bool, apart: bool
+) -> _Choice:
+    """A choice of a chunk or of a whole completion; `apart`: its typed pieces of content, too."""
     index = number if whole else 0
     if strict or choice.get("index") is not None:
         index = a_number(choice, "index", at)
@@ -734,6 +757,7 @@ def _read_choice(choice: Members, at: str, number: int, whole: bool, strict: boo
     body_at = path_to(at, body)
     calls: list[_Fragment] = []
     function = None
+    pieces: list[_Piece] = []
     lines: dict[str, str] = {}
     if delta.get("tool_calls") is not None:
         calls_at = path_to(body_at, "tool_calls")
@@ -749,6 +773,13 @@ def _read_choice(choice: Members, at: str, number: int, whole: bool, strict: boo
             if not are_objects(value):  # a list of typed pieces, as some servers send
                 raise wrong(delta, name, body_at, "a string")
         if name in _CALLS or name == "role" or type(value) is str or _is_empty(value):
+            continue
+        if name == "content" and apart and isinstance(value, list):
+            pieces, others = _read_pieces(value)
+            if others:
+                lines[name] = _line(others, path_to(body_at, name))
+            elif not pieces:
+                delta = {**delta, name: ""}
             continue
         if name != _ANNOTATIONS or not are_objects(value):
             lines[name] = _line(value, path_to(body_at, name))
@@ -768,10 +799,39 @@ def _read_choice(choice: Members, at: str, number: int, whole: bool, strict: boo
         delta=delta,
         calls=calls,
         function=function,
+        pieces=pieces,
         lines=lines,
         logprobs=logprobs,
         tokens=tokens,
         wire=choice,
+    )
+
+
+def _read_pieces(values: list[Members]) -> tuple[list[_Piece], list[Members]]:
+    """A content that is a list: its pieces of text and thinking, and those that are neither."""
+    pieces: list[_Piece] = []
+    others: list[Members] = []
+    for piece in values:
+        kind = piece.get("type")
+        told: Any = piece.get(kind) if kind in ("text", "thinking") else None
+        rest: Json = ""
+        if kind == "thinking" and isinstance(told, list):
+            said = [one["text"] for one in told if _is_text(one)]
+            if len(said) < len(told):  # references, say
+                others.append({**piece, kind: [one for one in told if not _is_text(one)]})
+                piece = {"type": kind}
+            told, rest = "".join(said), []
+        if type(told) is not str:
+            others.append(piece)
+        elif told or len(piece) > 2:
+            block = "content" if kind == "text" else _THOUGHT
+            pieces.append(_Piece(block, told, thaw({**piece, kind: rest})))
+    return pieces, others
+
+
+def _is_text(piece: Any) -> bool:
+    return (
+        isinstance(piece, dict) and piece.get("type") == "text" and type(piece.get("text")) is str
     )
 
 
@@ -1032,6 +1092,11 @@ def _parts(
     events: list[Event] = []
     empty: Members = {}
     for name, value in choice.delta.items():
+        if name == "content":
+            for piece in choice.pieces:
+                events += _piece(known, message_id, piece)
+            if choice.pieces and name not in choice.lines:
+                continue
         if name == "role":
             if value is None and "role" not in known["delta"]:
                 empty[name] = None
@@ -1077,6 +1142,24 @@ def _parts(
         events += _call(known, message_id, block, fragment, order)
         called.append(block)
     return events, called
+
+
+def _piece(known: Members, message_id: str, piece: _Piece) -> list[Event]:
+    """The events of a typed piece of content: it opens its part, says what is new, adds a text."""
+    block = piece.block
+    if block == "content":
+        known["texts"][block] = block
+    kind, order = _TEXTS.get(block, _TEXTS["thinking"])
+    pieces: dict[str, Members] = known.setdefault("pieces", {})
+    before = pieces.get(block)
+    wire = pieces[block] = {**(before or {}), **piece.wire}
+    fields = {"wire": thaw(wire)} if wire != before else {}
+    events = _open(known, message_id, block, kind, order, fields)
+    if fields and not events:
+        events.append(BlockUpdated(message_id=message_id, block_index=block, fields=fields))
+    if piece.text:
+        events.append(_delta(message_id, block, piece.text))
+    return events
 
 
 def _mirrors(known: Members, delta: Members, name: str) -> bool:
@@ -1273,6 +1356,8 @@ def _wire_choice(message: Message, parts: Sequence[Part]) -> Members:
     flags = flags if isinstance(flags, dict) else {}
     fresh = flags.get("fresh", ())
     calls: list[Members] = []
+    pieces: list[Json] = []
+    listed = False
     for part in parts:
         block = str(part.block_index)
         kind, _, rest = block.partition(":")
@@ -1287,11 +1372,19 @@ def _wire_choice(message: Message, parts: Sequence[Part]) -> Members:
             body[_ANNOTATIONS] = [*(body.get(_ANNOTATIONS) or ()), thaw(part.fields.get("wire"))]
         elif kind == "logprobs" and isinstance(choice.get("logprobs"), dict):
             choice["logprobs"][rest] = _values(part)
+        elif block in ("content", _THOUGHT):
+            body["content"] = part.view.raw()
+            pieces.append(_wire_piece(part))
+            listed = listed or block == _THOUGHT or "wire" in part.fields
         elif block in _TEXTS:
             body[block] = part.view.raw()
         elif kind == "delta":
             values = _values(part)
-            body[rest] = _fold(values) if values else part.view.raw()
+            body[rest] = value = _fold(values) if values else part.view.raw()
+            if rest == "content" and isinstance(value, list):
+                pieces, listed = [*pieces, *value], True
+    if listed:
+        body["content"] = pieces
     if calls:
         body["tool_calls"] = calls
     if flags.get("merged"):
@@ -1299,6 +1392,17 @@ def _wire_choice(message: Message, parts: Sequence[Part]) -> Members:
     if flags.get("parsed"):
         body.setdefault("parsed", None)
     return {**choice, "message": body}
+
+
+def _wire_piece(part: Part) -> Members:
+    """A text as the one piece of a content that is a list."""
+    wire = part.fields.get("wire")
+    piece: Members = thaw(wire) if isinstance(wire, dict) else {}
+    text = part.view.raw()
+    if part.block_index != _THOUGHT:
+        return {"type": "text", **piece, "text": text}
+    thinking = text if piece.get("thinking") == "" else [{"type": "text", "text": text}]
+    return {"type": "thinking", **piece, "thinking": thinking}
 
 
 def _wire_call(part: Part, legacy: bool, told: bool, merged: bool) -> Members:
