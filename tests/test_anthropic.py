@@ -823,6 +823,60 @@ def test_a_block_that_starts_twice_keeps_its_text() -> None:
     assert store.health.counts["verdicts"]["refused:conflict"] == 1
 
 
+THINKS = block(0, "thinking", thinking="", signature="")
+ALL_ZERO = [  # what a proxy sends that gives every block the index 0
+    *(start(), THINKS, delta(0, "thinking", thinking="a"), stop()),
+    *(block(), text("b"), text("c"), stop()),
+    *(tool(), json_of('{"n": 1}'), stop()),
+    *(tool(id="toolu_2"), json_of('{"n": '), json_of("2}"), stop()),
+    *(THINKS, delta(0, "thinking", thinking="d"), stop()),
+    *ended(),
+]
+
+
+@pytest.mark.parametrize("cut", [None, *range(1, len(ALL_ZERO))])
+def test_blocks_that_all_have_one_index_are_parts_of_their_own(cut: int | None) -> None:
+    store, stream = opened()
+    stream.ingest_many(ALL_ZERO[:cut])
+    if cut is not None:  # a saved state goes on
+        store = StreamStore.load(json.loads(json.dumps(store.save())))
+        store.open("anthropic", session_id="s").ingest_many(ALL_ZERO[cut:])
+    for _ in range(2):
+        parts = [(part.kind, part.text) for part in store.parts("s", "msg_1")]
+        assert parts == [
+            *(("reasoning", "a"), ("text", "bc"), ("tool", ""), ("tool", ""), ("reasoning", "d"))
+        ]
+        assert [tool_of(store, n).call_id for n in (2, 3)] == ["toolu_1", "toolu_2"]
+        content = encoded(store)[0]["content"]
+        assert [content[n]["input"] for n in (2, 3)] == [{"n": 1}, {"n": 2}]
+        assert all(part.status == "closed" for part in store.parts("s", "msg_1"))
+        assert set(store.health.counts["verdicts"]) == {"accepted"}
+        store.open("anthropic", session_id="s").ingest_many(ALL_ZERO)  # a replay, then the same
+
+
+def test_an_index_of_its_own_behind_blocks_that_shared_one_is_another_block() -> None:
+    wires = [*ALL_ZERO[:8], tool(1), json_of("{}", 1), stop(1), block(2), text("e", 2), text("f")]
+    store = fed(*wires)
+    parts = [(part.kind, part.text) for part in store.parts("s", "msg_1")]
+    assert parts == [("reasoning", "a"), ("text", "bcf"), ("tool", ""), ("text", "e")]
+    store = fed(*ALL_ZERO[:8], text("e", 1))  # its start is missing
+    assert texts(store) == ["a", "bc", "e"]
+
+
+def test_a_block_that_starts_again_behind_its_stop_is_the_same() -> None:
+    store = fed(start(), block(), text("a"), stop(), block(), tool(1), stop(1), tool(1), text("b"))
+    assert [part.kind for part in store.parts("s", "msg_1")] == ["text", "tool"]
+    assert texts(store)[0] == "ab"
+
+
+def test_there_is_no_place_behind_the_last_number() -> None:
+    last = 2**63 - 1
+    store = fed(start(), block(last), text("a", last), stop(last), tool(last))
+    assert texts(store) == ["a"]
+    assert store.health.counts["verdicts"]["refused:conflict"] == 1
+    assert StreamStore.load(json.loads(json.dumps(store.save()))).parts("s", "msg_1")
+
+
 def test_a_delta_that_does_not_fit_its_block_is_malformed_and_dropped_when_strict() -> None:
     events = [start(), block(), json_of("{"), delta(0, "thinking", thinking="x"), text("a")]
     store = fed(*events)

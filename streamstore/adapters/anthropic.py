@@ -14,6 +14,9 @@
 - Snapshots: none to fetch. A whole message, the answer to a request that is not streamed, is taken
   in as it is and replaces what was there.
 - Order: messages stand in order of arrival (1, 2, 3, ...), blocks in order of their index.
+  Some proxies give every block the index 0. So what starts at an index whose block was stopped, as
+  another type or another call, is a block of its own behind all others, and the index means that
+  one from there on. (A replay begins with its `message_start`, so this is none.)
 - Tool input streams into the field `input` and is never parsed here: `Part.field_text("input")`
   with `streamstore.partialjson` says what it holds, `encode` parses it as the SDK does. One that
   comes whole, with its block, is in the tool's state.
@@ -49,7 +52,7 @@ from ..events import (
     SessionError,
     ToolResult,
 )
-from ..keys import HotKey, MessageKey, PartKey, is_id
+from ..keys import HotKey, MessageKey, PartKey, is_id, is_number
 from ..model import Json, Message, Part, freeze, thaw
 from ..partialjson import partial_json
 from ..text import has_surrogate
@@ -148,7 +151,13 @@ class AnthropicAdapter:
             known = self._shared.get("responses", {})
             self._latest = known.get(self._own["message"], [delivery, delivery])
             for index, block in self._own["blocks"].items():
-                self._learn_texts(int(index), block["type"])
+                if not block.get("moved"):
+                    self._learn_texts(int(index), int(index), block["type"])
+            for index, place in self._own.get("moved", {}).items():
+                known = self._own["blocks"].get(str(place))
+                self._plain.pop(int(index), None)
+                if known is not None:
+                    self._learn_texts(int(index), place, known["type"])
 
     @classmethod
     def detects(cls, wire: Any) -> bool:
@@ -249,6 +258,8 @@ class AnthropicAdapter:
             blocks={},
             ended=False,
         )
+        for name in ("moved", "behind"):
+            self._own.pop(name, None)
 
     def _current(self) -> str | None:
         """The message that the stream is in, None for none.
@@ -293,29 +304,61 @@ class AnthropicAdapter:
     def _at(self, message_id: str, index: int) -> dict[str, Any]:
         return {"session_id": self._session, "message_id": message_id, "block_index": index}
 
-    def _remember(self, index: int, block: _Block) -> None:
+    def _place(self, index: int, starts: _Block | None = None) -> int:
+        """Where the block stands that an index means, or the one that starts there."""
+        if self._strict:
+            return index
+        own = self._own
+        blocks: dict[str, Members] = own.get("blocks", {})
+        place: int = own.get("moved", {}).get(str(index), index)
+        known = blocks.get(str(place))
+        if known is None:
+            return place
+        taken = place == index and known.get("moved")  # by a block of another index
+        again = starts is not None and known.get("stopped") and _other(known, starts)
+        if not (taken or again):
+            return place
+        behind: int = own["behind"] if "behind" in own else max(map(int, blocks)) + 1
+        return behind if is_number(behind) else place
+
+    def _new_block(self, index: int, place: int) -> Members:
+        """Note a block that is there from now on, and that its index means it."""
+        own = self._own
+        known: Members = {}
+        own["blocks"][str(place)] = known
+        if place != index:
+            known["moved"] = True
+            own.setdefault("moved", {})[str(index)] = place
+        if place != index or "behind" in own:
+            own["behind"] = max(own.get("behind", 0), place + 1)
+        return known
+
+    def _remember(self, index: int, place: int, block: _Block) -> None:
         """Note a block that was started."""
-        known = self._own["blocks"].setdefault(str(index), {})
+        known = self._own["blocks"].get(str(place))
+        if known is None:
+            known = self._new_block(index, place)
         known["type"] = block.type
         known.pop("implied", None)
         citations = block.fields.get(_CITATIONS)
         if isinstance(citations, list) and citations:
             known.setdefault(_CITATIONS, freeze(citations))
-        if block.kind == "tool" and "input" in block.fields["state"]:
-            known["asked"] = freeze(block.fields["state"]["input"])
+        if block.kind == "tool":
             known["call"] = block.fields.get("callId")
-        self._learn_texts(index, block.type)
+            if "input" in block.fields["state"]:
+                known["asked"] = freeze(block.fields["state"]["input"])
+        self._learn_texts(index, place, block.type)
 
-    def _learn_texts(self, index: int, kind: str) -> None:
+    def _learn_texts(self, index: int, place: int, kind: str) -> None:
         """Have the short way take the text deltas of a block, and those of a tool's input."""
         self._plain.pop(index, None)
         if self._own.get("failed"):
             return
         session_id, message_id = self._session, self._own["message"]
         if kind in _TEXTS:
-            self._plain[index] = (*_TEXTS[kind], PartKey(session_id, message_id, index))
+            self._plain[index] = (*_TEXTS[kind], PartKey(session_id, message_id, place))
         elif _is_tool(kind) and not self._strict:  # a strict stream follows what it parses to
-            key = (session_id, message_id, index, "input")
+            key = (session_id, message_id, place, "input")
             self._plain[index] = ("input_json_delta", "partial_json", key)
 
     # -- messages ------------------------------------------------------------------------------
@@ -326,7 +369,7 @@ class AnthropicAdapter:
         known = self._enter(message_id)
         self._follow(message_id, known, message.info.get("usage"))
         for index, block in enumerate(message.blocks):
-            self._remember(index, block)
+            self._remember(index, index, block)
         return self._whole(message_id, known, message, "open")
 
     def _message(self, wire: Members) -> Sequence[Event]:
@@ -370,7 +413,7 @@ class AnthropicAdapter:
         assert block.result_of is not None
         state = block.result
         for known in calls:
-            if known.get("call") == block.result_of:
+            if known.get("call") == block.result_of and "asked" in known:
                 state = {**state, "input": known["asked"]}
         return ToolResult(
             session_id=self._session, call_id=block.result_of, fields={"state": state}
@@ -435,8 +478,9 @@ class AnthropicAdapter:
         blocks: dict[str, Members] = self._own["blocks"]
         if self._strict:
             index = len(blocks)
-        known = blocks.get(str(index))
-        at = self._at(message_id, index)
+        place = self._place(index, block)
+        known = blocks.get(str(place))
+        at = self._at(message_id, place)
         if known is None:
             if block.text:
                 events.append(
@@ -454,7 +498,7 @@ class AnthropicAdapter:
             events.append(BlockOpened(**at, kind=block.kind, fields=fields))
         else:
             return (*events, BlockOpened(**at, kind=block.kind))
-        self._remember(index, block)
+        self._remember(index, place, block)
         model = block.served_by
         if model is not None:
             events.append(self._updated(message_id, info={"model": model}))
@@ -470,7 +514,8 @@ class AnthropicAdapter:
             raise wrong(delta, "type", "delta", "a string")
         self._current()
         blocks: dict[str, Members] = self._own.get("blocks", {})
-        block = blocks.get(str(index))
+        place = self._place(index)
+        block = blocks.get(str(place))
         if block is None and self._strict:
             raise ProtocolStopped(f"block {index} was never started")
         if kind not in _DELTAS:
@@ -491,9 +536,10 @@ class AnthropicAdapter:
         message_id, events = self._within()
         implied = block is None
         if block is None:
-            block = self._own["blocks"][str(index)] = {"type": needs, "implied": True}
-            self._learn_texts(index, needs)
-        at = self._at(message_id, index)
+            block = self._new_block(index, place)
+            block.update(type=needs, implied=True)
+            self._learn_texts(index, place, needs)
+        at = self._at(message_id, place)
         canonical = _kind_of(needs)
         if kind in ("text_delta", "thinking_delta", "input_json_delta"):
             field = "input" if canonical == "tool" else "text"
@@ -522,12 +568,15 @@ class AnthropicAdapter:
     def _block_stop(self, wire: Members) -> Sequence[Event]:
         index = a_number(wire, "index")
         message_id = self._current()
-        block = self._own.get("blocks", {}).get(str(index))
+        place = self._place(index)
+        block = self._own.get("blocks", {}).get(str(place))
         if message_id is None or block is None:
             if self._strict:
                 raise ProtocolStopped(f"block {index} was never started")
             return ()
-        at = self._at(message_id, index)
+        if not self._strict:
+            block["stopped"] = True
+        at = self._at(message_id, place)
         events: list[Event] = [BlockClosed(**at)]
         if _kind_of(block["type"]) == "tool" and block["type"] != "tool_use":
             # The server runs it now; other calls wait for the application.
@@ -586,6 +635,14 @@ def _kind_of(kind: str) -> str:
 def _fits(needs: str, kind: str) -> bool:
     """Whether a delta that needs one block type may come to another."""
     return needs == kind or (needs == "tool_use" and _is_tool(kind))
+
+
+def _other(known: Members, block: _Block) -> bool:
+    """Whether what starts at the index of a block is another one: of another type, or call."""
+    if known.get("implied"):
+        return _kind_of(known["type"]) != block.kind
+    call, told = known.get("call"), block.fields.get("callId")
+    return known["type"] != block.type or (None not in (call, told) and call != told)
 
 
 def _read_message(message: Members, at: str) -> _Message:
