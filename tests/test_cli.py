@@ -613,15 +613,25 @@ def test_a_signal_that_ends_a_command_leaves_the_terminal_as_it_was(
 
     ours, theirs = pty.openpty()
     words = [sys.executable, "-m", "streamstore", *command.split(), write(answer("Hel", "lo"))]
+    sent = getattr(signal, number)
+
+    def heeds() -> None:
+        signal.signal(sent, signal.SIG_DFL)  # tests in the background, or under nohup, ignore it
+
     process = subprocess.Popen(
-        words, stdin=theirs, stdout=theirs, stderr=theirs, env={**os.environ, "TERM": "xterm"}
+        words,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env={**os.environ, "TERM": "xterm"},
+        preexec_fn=heeds,  # noqa: PLW1509 (it takes no lock that a thread may hold)
     )
     os.close(theirs)
     shown = b""
     try:
         while taken not in shown:
             shown += os.read(ours, 65_536)
-        process.send_signal(getattr(signal, number))
+        process.send_signal(sent)
         while piece := os.read(ours, 65_536):
             shown += piece
     except OSError:
