@@ -344,6 +344,127 @@ def test_a_committed_revert_removes_what_lies_behind_its_target() -> None:
     assert store.session("ses_1").info["revert"] is None  # type: ignore[union-attr]
 
 
+class Timed(V2):
+    """Events with ids as a server makes them, by its clock; a prompt has the time it came at."""
+
+    def at(self, now: int, kind: str, *, admitted: int | None = None, **data: Any) -> Wire:
+        wire = self.emit(kind, **data)
+        made = (1_795_774_000_000 + now) * 4096 + self.made
+        wire["id"] = f"evt_{made % 2**48:012x}xxxxxxxxxxxxxx"
+        wire["data"]["timestamp"] = 1_795_774_000_000 + (now if admitted is None else admitted)
+        return wire
+
+    def prompt(self, now: int, name: str, admitted: int | None = None) -> None:
+        self.at(now, "prompt.admitted" if admitted is None else "prompted", admitted=admitted,
+                messageID=name, prompt={"text": name}, delivery="queue")  # fmt: skip
+
+    def step(self, now: int, name: str) -> None:  # type: ignore[override]
+        self.at(now, "step.started", assistantMessageID=name, agent="build", model={})
+        self.at(now + 9, "step.ended", assistantMessageID=name, finish="stop", cost=0, tokens={})
+
+
+def queued() -> list[Wire]:
+    """As recorded of a real server: what waits is delivered one by one, behind all steps of the
+    turn before; a prompt's id is of its admission, and so sorts before those of the steps."""
+    v2 = Timed()
+    v2.prompt(100, "msg_1")
+    v2.prompt(101, "msg_1", admitted=100)
+    v2.at(200, "step.started", assistantMessageID="msg_2", agent="build", model={})
+    v2.prompt(210, "msg_3")
+    v2.prompt(220, "msg_4")
+    v2.at(300, "step.ended", assistantMessageID="msg_2", finish="stop", cost=0, tokens={})
+    v2.step(400, "msg_5")
+    v2.prompt(410, "msg_3", admitted=210)
+    v2.step(500, "msg_6")
+    v2.prompt(510, "msg_4", admitted=220)
+    v2.step(600, "msg_7")
+    return v2.sent
+
+
+QUEUED = ["msg_1", "msg_2", "msg_5", "msg_3", "msg_6", "msg_4", "msg_7"]
+
+
+def ids(store: StreamStore) -> list[str]:
+    return [message.id for message in store.messages("ses_1")]
+
+
+def test_a_prompt_stands_where_it_was_delivered() -> None:
+    wires = queued()
+    store = StreamStore(ticks="each")
+    stream = store.open(PROTOCOL)
+    stream.ingest_many(wires[:8])
+    # What waits stands behind all others, and has no time.
+    assert ids(store) == ["msg_1", "msg_2", "msg_5", "msg_3", "msg_4"]
+    assert "time" not in store.message("ses_1", "msg_3").info  # type: ignore[union-attr]
+    stream.ingest_many(wires[8:])
+    assert ids(store) == QUEUED
+    (read,) = encoded(store, PROTOCOL)
+    assert read["data"][3]["time"] == {"created": 1_795_774_000_210}
+    for seed in range(20):
+        random.Random(seed).shuffle(wires)
+        assert ids(fold(PROTOCOL, wires)) == QUEUED
+
+
+def test_a_prompt_of_the_next_dialect_stands_where_it_was_promoted() -> None:
+    told = Next()
+    for name in ("msg_1", "msg_3"):
+        told.emit("prompt.admitted", inputID=name, prompt={"text": name}, delivery="queue")
+    told.emit("prompt.promoted", inputID="msg_1")
+    told.emit("step.started", assistantMessageID="msg_4", agent="build", model={})
+    assert ids(fold(PROTOCOL, told.sent)) == ["msg_1", "msg_4", "msg_3"]
+    told.emit("prompt.promoted", inputID="msg_3")
+    told.emit("step.started", assistantMessageID="msg_5", agent="build", model={})
+    for wires in (told.sent, told.sent[::-1]):
+        assert ids(fold(PROTOCOL, wires)) == ["msg_1", "msg_4", "msg_3", "msg_5"]
+    assert [part.text for part in parts(fold(PROTOCOL, told.sent), "msg_3")] == ["msg_3"]
+
+
+@pytest.mark.parametrize("latest_first", [False, True])
+def test_a_prompt_that_was_read_stands_where_it_stood_in_the_read(latest_first: bool) -> None:
+    wires = queued()
+    (read,) = encoded(fold(PROTOCOL, wires), PROTOCOL)
+    data = read["data"][::-1] if latest_first else read["data"]
+    for cut in range(len(data)):
+        pages = [{**read, "data": page} for page in (data[:cut], data[cut:])]
+        for order in (pages, pages[::-1]):
+            assert ids(fold(PROTOCOL, order)) == QUEUED
+            # Read again, and streamed again, nothing moves.
+            assert ids(fold(PROTOCOL, [*order, *pages, *wires])) == QUEUED
+    store = fold(PROTOCOL, wires)
+    before = store.messages("ses_1")
+    for complete in (False, True):
+        token = store.begin_read("ses_1")
+        page = {**read, "data": data, "complete": complete, "readFrom": token}
+        store.open(PROTOCOL).ingest(page)
+        store.flush()
+        assert ids(store) == QUEUED
+        assert [one.order for one in store.messages("ses_1")] == [one.order for one in before]
+
+
+@pytest.mark.parametrize("read", [False, True])
+@pytest.mark.parametrize("target", QUEUED)
+def test_a_revert_goes_by_the_place_of_its_target(target: str, read: bool) -> None:
+    """Also of what was read and never streamed."""
+    wires = queued()
+    committed = Timed()
+    committed.seq = wires[-1]["durable"]["seq"]
+    revert = committed.at(700, "revert.committed", messageID=target)
+    if read:
+        wires = encoded(fold(PROTOCOL, wires), PROTOCOL)
+    assert ids(fold(PROTOCOL, [*wires, revert])) == QUEUED[: QUEUED.index(target) + 1]
+
+
+def test_a_revert_takes_what_waits_and_was_admitted_behind_its_target() -> None:
+    wires = queued()[:8]  # msg_3 and msg_4 wait, and were admitted behind msg_2
+    committed = Timed()
+    committed.seq = wires[-1]["durable"]["seq"]
+    for target, left in (("msg_1", []), ("msg_2", ["msg_2"]), ("msg_5", QUEUED[1:3])):
+        revert = committed.at(700, "revert.committed", messageID=target)
+        waits = ["msg_3", "msg_4"] if target == "msg_5" else []
+        assert ids(fold(PROTOCOL, [*wires, revert])) == ["msg_1", *left, *waits]
+        committed.seq -= 1
+
+
 def test_requests_wait_for_their_answer() -> None:
     v2 = V2()
     at = {"type": "tool", "messageID": "msg_1", "callID": "c"}

@@ -13,9 +13,12 @@
 - Resume: `after` is the last `durable.seq`. Where it cannot be had (`/api/event`), fetch: first
   the session's messages without `seq`, which marks the texts whose beginning nobody streamed and
   takes nothing away, then the rows of its log behind `health.resume` (`.../history?after=`).
-- Order: messages by their created time, parts by the seq that began them.
-- `revert.committed` removes the messages behind its target, of those that were seen; in the next
-  dialect the target, too.
+- Order: messages as the server has them, by when they entered the conversation; parts by the seq
+  that began them. A prompt enters when it is delivered (`prompted`, `prompt.promoted`), which may
+  be long after its created time, that of its admission: when that was, the id of the event says,
+  and in a read its neighbours. One that is admitted only waits behind all others; a read lacks it.
+- `revert.committed` removes the messages behind its target, of those that were seen or read; in the
+  next dialect the target, too.
 
 Sources: the types of opencode's published SDK (1.19.3), and the schemas of its 2.0 betas for the
 next dialect. V1 is `opencode`.
@@ -23,6 +26,7 @@ next dialect. V1 is `opencode`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar, TypeAlias
@@ -55,7 +59,7 @@ from ..events import (
     TodoUpdated,
     ToolResult,
 )
-from ..keys import BlockIndex, is_id, is_order
+from ..keys import BlockIndex, is_id, is_order, message_order
 from ..model import Json, Message, Part, thaw
 from .base import Context, Declaration, DeltaShape, PlainDelta, Reads
 from .members import (
@@ -77,6 +81,10 @@ from .members import (
 
 #: How many running calls, and how many messages, of a session are remembered.
 _CALLS, _MESSAGES = 256, 4096
+
+#: An event's id: 12 digits of its time, in ms times 4096 plus a counter, cut to 48 bits.
+_EVENT_ID = re.compile("evt_([0-9a-f]{12})")
+_PER_MS, _IDS_MS = 4096, 2**36
 
 _SILENT = frozenset(
     "server.connected server.heartbeat log.hint log.sweep_required plugin.added catalog.updated "
@@ -222,7 +230,7 @@ class OpencodeV2Adapter:
         """The events of one wire object; the first takes its number or its id."""
         wire = an_event(wire)
         if "type" not in wire:
-            return (_read_messages(wire),)
+            return (self._read(wire),)
         kind = an_id(wire, "type")
         if kind in _SILENT:
             return ()
@@ -269,7 +277,8 @@ class OpencodeV2Adapter:
     # -- what is remembered ----------------------------------------------------------------------
 
     def _memory(self, session: str) -> dict[str, Any]:
-        """`calls`: state of each running call; `messages`: ids seen; `retry`: one is waited for.
+        """`calls`: state of each running call; `messages`: the order of those seen; `waiting`: when
+        prompts were admitted that are not delivered; `retry`: one is waited for.
 
         A call's id is its own in its message alone: servers count `call_1` anew in each.
         """
@@ -277,8 +286,20 @@ class OpencodeV2Adapter:
             return {}
         return self._context.of_session(session)
 
-    def _saw(self, told: _Told, message_id: str) -> None:
-        _remember(self._memory(told.session).setdefault("messages", {}), message_id, 1, _MESSAGES)
+    def _saw(self, session: str, message_id: str, order: float | None) -> None:
+        memory = self._memory(session)
+        memory.get("waiting", {}).pop(message_id, None)
+        _remember(memory.setdefault("messages", {}), message_id, order, _MESSAGES)
+
+    def _read(self, wire: Members) -> Snapshot:
+        snapshot = _read_messages(wire)
+        session = an_id(wire, "sessionID")
+        known = self._memory(session).get("messages", {})
+        whole = snapshot.complete and snapshot.before is None
+        _in_place(snapshot.messages, known, whole)
+        for message in snapshot.messages:
+            self._saw(session, message["id"], message.get("order"))
+        return snapshot
 
     # -- sessions ----------------------------------------------------------------------------------
 
@@ -333,11 +354,20 @@ class OpencodeV2Adapter:
 
     def _reverted(self, told: _Told) -> Sequence[Event]:
         target = told.id("messageID")
-        seen = self._memory(told.session).get("messages", {})
-        # The dialect of 1.x keeps the target; in the next one it goes as well.
-        gone = sorted(one for one in seen if one > target or (told.next and one == target))
+        memory = self._memory(told.session)
+        seen, waiting = memory.get("messages", {}), memory.get("waiting", {})
+        # The id of a prompt is as old as its admission: all that is known of an unknown target.
+        places = {**seen, **waiting} if target in seen else {}
+        edge = message_order(places.get(target), target)
+        gone = sorted(
+            one
+            for one in (*seen, *waiting)
+            # The dialect of 1.x keeps the target; in the next one it goes as well.
+            if message_order(places.get(one), one) > edge or (told.next and one == target)
+        )
         for message_id in gone:
-            del seen[message_id]
+            seen.pop(message_id, None)
+            waiting.pop(message_id, None)
         removed = (MessageRemoved(session_id=told.session, message_id=one) for one in gone)
         return (SessionUpdated(**told.first, info={"revert": None}), *removed)
 
@@ -364,15 +394,20 @@ class OpencodeV2Adapter:
     # -- messages that come at once --------------------------------------------------------------
 
     def _message(
-        self, told: _Told, message_id: str, role: str, info: Members, closed: bool = True
+        self,
+        told: _Told,
+        message_id: str,
+        role: str,
+        info: Members,
+        closed: bool = True,
+        order: float | None = None,
     ) -> list[Event]:
-        self._saw(told, message_id)
+        order = told.time if order is None else order
+        self._saw(told.session, message_id, order)
         if told.time is not None:
             info = {"time": {"created": told.time}, **info}
         events: list[Event] = [
-            MessageOpened(
-                **told.first, message_id=message_id, role=role, order=told.time, info=info
-            )
+            MessageOpened(**told.first, message_id=message_id, role=role, order=order, info=info)
         ]
         if closed:
             events.append(MessageClosed(session_id=told.session, message_id=message_id))
@@ -390,15 +425,39 @@ class OpencodeV2Adapter:
             status="closed",
         )
 
-    def _prompted(self, told: _Told) -> Sequence[Event]:
+    def _admitted(self, told: _Told, message_id: str, info: Members) -> Sequence[Event]:
+        """It has no place and no time yet: the server has not made a message of it."""
+        memory = self._memory(told.session)
+        if message_id not in memory.get("messages", {}):
+            _remember(memory.setdefault("waiting", {}), message_id, told.time, _MESSAGES)
+        opened = MessageOpened(**told.first, message_id=message_id, role="user", info=info)
+        return (opened, MessageClosed(session_id=told.session, message_id=message_id))
+
+    def _delivered(self, told: _Told, message_id: str, info: Members) -> Sequence[Event]:
+        return self._message(told, message_id, "user", info, order=_made(told))
+
+    def _promoted(self, told: _Told) -> Sequence[Event]:
+        """The next dialect says only which one is delivered."""
+        message_id = told.id("inputID")
+        self._saw(told.session, message_id, told.time)
+        info = {} if told.time is None else {"time": {"created": told.time}}
+        return (
+            MessageUpdated(
+                **told.first, message_id=message_id, role="user", order=told.time, info=info
+            ),
+        )
+
+    def _prompted(self, told: _Told, admitted: bool = False) -> Sequence[Event]:
         prompt, at = an_object(told.body, "prompt", told.at), f"{told.at}.prompt"
         message_id = maybe_id(told.body, "messageID", told.at) or told.id("inputID")
         text = a_string(prompt, "text", at)
         files = objects(prompt, "files", at) if prompt.get("files") is not None else []
         info = {name: value for name, value in prompt.items() if name not in ("text", "files")}
+        info |= told.given("delivery")
         block = self._whole_text(told, message_id, text)
+        message = self._admitted if admitted else self._delivered
         return (
-            *self._message(told, message_id, "user", {**info, **told.given("delivery")}),
+            *message(told, message_id, info),
             block,
             *(
                 BlockReplaced(
@@ -701,7 +760,8 @@ _HANDLERS: Mapping[str, _Handler] = {
     "revert.cleared": OpencodeV2Adapter._revert,
     "revert.committed": OpencodeV2Adapter._reverted,
     "prompted": OpencodeV2Adapter._prompted,
-    "prompt.admitted": OpencodeV2Adapter._prompted,
+    "prompt.admitted": lambda adapter, told: adapter._prompted(told, admitted=True),
+    "prompt.promoted": OpencodeV2Adapter._promoted,
     "agent.switched": lambda adapter, told: adapter._switched("agent", told),
     "model.switched": lambda adapter, told: adapter._switched("model", told),
     "synthetic": lambda adapter, told: adapter._text_message("synthetic", told),
@@ -754,6 +814,17 @@ def _remember(table: dict[str, Any], key: str, value: Any, bound: int) -> None:
         del table[next(iter(table))]
 
 
+def _made(told: _Told) -> float | None:
+    """When the server made an event, whose own time may be that of something before it."""
+    found = _EVENT_ID.match(told.first["id"] or "")
+    if found is None or told.time is None:
+        return told.time
+    ms, count = divmod(int(found[1], 16), _PER_MS)
+    after = (ms - int(told.time)) % _IDS_MS
+    # Else the clock went back between the two.
+    return int(told.time) + after + count / _PER_MS if after < _IDS_MS // 2 else told.time
+
+
 def _began(told: _Told) -> Members:
     return {} if told.time is None else {"began": told.time}
 
@@ -789,6 +860,35 @@ def _read_messages(wire: Members) -> Snapshot:
         before=maybe_id(wire, "before"),
         read_from=maybe_id(wire, "readFrom"),
     )
+
+
+def _in_place(messages: Sequence[Members], known: Mapping[str, float | None], whole: bool) -> None:
+    """Give each message of a read its order; `known`: those that have one; `whole`: from the first.
+
+    All but a prompt entered the conversation at its created time. A prompt may have waited: it
+    stands behind what it follows in the read, and where nothing is before it, before what follows.
+    """
+    for message in messages:
+        if known.get(message["id"]) is not None:
+            message["order"] = known[message["id"]]
+    timed = [message for message in messages if "order" in message]
+    others = [message["order"] for message in timed if message["role"] != "user"]
+    if not others:
+        return
+    times = others if len(others) > 1 else [message["order"] for message in timed]
+    if times[0] > times[-1]:  # the latest stands first
+        timed.reverse()
+    step, place = 1 / _PER_MS, None
+    for message in timed:
+        new = message["role"] == "user" and message["id"] not in known
+        if new and place is not None and message["order"] <= place:
+            message["order"] = place + step
+        place = message["order"]
+    if not whole:
+        ahead = next(at for at, message in enumerate(timed) if message["role"] != "user")
+        for back, message in enumerate(reversed(timed[:ahead]), 1):
+            if message["id"] not in known:
+                message["order"] = timed[ahead]["order"] - back * step
 
 
 #: Members of a wire message that its parts and status hold.
