@@ -199,6 +199,44 @@ def _message_steps(session: SessionRow, fetched: FetchedMessage, seq: int | None
     return steps
 
 
+def _is_unopened(live: MessageRow, fetched: FetchedMessage) -> bool:
+    if live.order is None and _fetched_order(fetched) is not None:
+        return True
+    return not live.info.values and "role" not in live.entity.values
+
+
+def _filling(session: SessionRow, fetched: FetchedMessage, live: MessageRow) -> Step:
+    """What a message lacks that is live and whose opening nobody saw: no event may bring it."""
+    known, own = live.info.values, live.entity.values
+    return Step(
+        MessageUpdated(
+            session_id=session.id,
+            message_id=fetched.id,
+            info={name: value for name, value in fetched.info.items() if name not in known},
+            role=None if "role" in own else fetched.role,
+            parent_id=None if "parentId" in own else fetched.parent_id,
+            order=None if "order" in own else fetched.order,
+        )
+    )
+
+
+def _opening(
+    session: SessionRow, fetched: FetchedMessage, part: FetchedPart, block: BlockRow
+) -> Step:
+    """What a live part lacks whose opening nobody saw: its kind, its place and fields."""
+    known = block.fields.values
+    return Step(
+        BlockUpdated(
+            session_id=session.id,
+            message_id=fetched.id,
+            block_index=part.index,
+            kind=None if block.declared else part.kind,
+            order=part.order if block.order is None else None,
+            fields={name: value for name, value in part.fields.items() if name not in known},
+        )
+    )
+
+
 def _block(
     cls: type[BlockReplaced],
     session: SessionRow,
@@ -335,6 +373,8 @@ def _unpositioned(
             continue  # it began anew during the read, or will with its next event
         if live is None or live.local or not touched_since(live, epoch):
             steps += _message_steps(session, fetched, None)
+        elif _is_unopened(live, fetched):
+            steps.append(_filling(session, fetched, live))
         indexes = {part.index for part in fetched.parts}
         for part in fetched.parts:
             block = None if message is None else message.blocks.get(part.index)
@@ -387,7 +427,8 @@ def _part(
         (text, *(part.fields.get(field) for field in block.others))
     )
     if touched and not (repairs or takes_place):
-        return []
+        unseen = not block.declared or (block.order is None and part.order is not None)
+        return [_opening(session, fetched, part, block)] if unseen else []
     keeps = not (repairs or takes_place) and (text is None or _keeps(live, text, block.gap))
     if keeps:
         steps = [

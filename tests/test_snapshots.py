@@ -682,6 +682,34 @@ def test_without_seq_a_part_that_the_state_lacks_is_gone_unless_it_was_touched()
     assert [p["blockIndex"] for p in bench.session()["messages"][0]["parts"]] == [0, 2]
 
 
+@pytest.mark.parametrize("sequencing", ["none", "session"])
+def test_without_seq_what_no_opening_said_of_live_text_is_taken_from_the_read(sequencing: str):
+    """Joined in the middle of reasoning, whose next delta comes before the read does."""
+    bench = Bench(sequencing)
+    token = bench.store.begin_read("s")
+    bench.take("block.delta", text="think")
+    bench.take("block.opened", blockIndex=1, kind="tool", fields={})
+    bench.take("message.updated", info={"a": "live"})
+    given = message(
+        "m",
+        part("", kind="reasoning", order=2, time={"start": 3}),
+        part(None, 1, kind="tool", order=1, tool="bash"),
+        order=5,
+        parentId="p",
+    )
+    given["info"].update(a="fetched", b="fetched")
+    bench.snapshot(given, message("later", order=6), readFrom=token)
+    bench.deltas("ing")
+    (found, _) = bench.session()["messages"]
+    assert (found["id"], found["role"], found["parentId"]) == ("m", "assistant", "p")
+    assert found["info"] == {"a": "live", "b": "fetched", "id": "m", "role": "assistant"}
+    assert [(one["blockIndex"], one["kind"]) for one in found["parts"]] == [
+        (1, "tool"), (0, "reasoning")
+    ]  # fmt: skip
+    assert (bench.text(), bench.part().gap, bench.part().time) == ("thinking", True, {"start": 3})
+    assert bench.part(1).fields["tool"] == "bash"
+
+
 def test_without_seq_fields_that_events_set_since_the_read_began_stay():
     bench = Bench("none")
     bench.take("session.updated", info={"title": "old"})
