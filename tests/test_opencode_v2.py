@@ -465,6 +465,66 @@ def test_a_revert_takes_what_waits_and_was_admitted_behind_its_target() -> None:
         committed.seq -= 1
 
 
+def joined_with_two_calls() -> tuple[list[Wire], Wire]:
+    """A step with a text and two calls that run, and the server's read of it then."""
+    v2 = V2()
+    v2.emit("step.started", assistantMessageID="m", agent="build", model={})
+    v2.text("m", "text", 0, ["go"])
+    for call in ("a", "b"):
+        at = {"assistantMessageID": "m", "callID": call}
+        v2.emit("tool.input.started", **at, name="bash")
+        v2.emit("tool.input.ended", **at, text='{"x": 1}')
+        v2.emit("tool.called", **at, tool="bash", input={"x": 1}, provider={"executed": False})
+    (read,) = encoded(fold(PROTOCOL, v2.sent), PROTOCOL)
+    for call in ("a", "b"):
+        v2.emit("tool.success", assistantMessageID="m", callID=call, structured={}, content=[],
+                provider={"executed": False})  # fmt: skip
+    return v2.sent, read
+
+
+@pytest.mark.parametrize("seen", range(11))
+@pytest.mark.parametrize("missed", range(11))
+def test_parts_stand_in_their_order_whatever_a_read_had_to_bring(seen: int, missed: int) -> None:
+    """Some were streamed before a drop, some never; one is touched while the read is made."""
+    wires, read = joined_with_two_calls()
+    (whole,) = encoded(fold(PROTOCOL, wires), PROTOCOL)
+    back = min(10, seen + missed)
+    store = StreamStore()
+    store.open(PROTOCOL).ingest_many(wires[:seen])
+    token = store.begin_read("ses_1")
+    stream = store.open(PROTOCOL)
+    stream.ingest_many(wires[back:10])
+    stream.ingest({**read, "readFrom": token})
+    stream.ingest_many(wires[10:])
+    v2 = V2()
+    v2.seq = wires[-1]["durable"]["seq"]
+    v2.text("m", "text", 1, ["done"])
+    stream.ingest_many(v2.sent)
+    store.flush()
+    found = [part.block_index for part in parts(store, "m")]
+    assert found == ["text-0", "tool/a", "tool/b", "text-1"]
+    content = encoded(store, PROTOCOL)[0]["data"][0]["content"]
+    assert [item.get("text") for item in content] == ["go", None, None, "done"]
+    assert [item["state"] for item in content[1:3]] == [
+        item["state"] for item in whole["data"][0]["content"][1:]
+    ]
+
+
+def test_a_call_that_was_read_while_it_ran_keeps_its_input() -> None:
+    wires, read = joined_with_two_calls()
+    store = fold(PROTOCOL, [read, *wires[-2:]])
+    tools = [part.tool for part in parts(store, "m")[1:]]
+    assert [(tool.status, tool.input) for tool in tools if tool] == [("completed", {"x": 1})] * 2
+    shell = {"id": "m", "type": "shell", "callID": "sh", "command": "ls", "output": "",
+             "time": {"created": 1}}  # fmt: skip
+    v2 = V2()
+    v2.emit("shell.ended", callID="sh", output="a b")
+    store = fold(PROTOCOL, [{"sessionID": "ses_1", "data": [shell]}, *v2.sent])
+    (ended,) = encoded(store, PROTOCOL)[0]["data"]
+    assert (ended["command"], ended["output"], ended["time"]["completed"]) == ("ls", "a b", 1001)
+    assert store.messages("ses_1")[0].status == "completed"
+
+
 def test_requests_wait_for_their_answer() -> None:
     v2 = V2()
     at = {"type": "tool", "messageID": "msg_1", "callID": "c"}

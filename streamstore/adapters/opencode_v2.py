@@ -79,8 +79,8 @@ from .members import (
     wrong,
 )
 
-#: How many running calls, and how many messages, of a session are remembered.
-_CALLS, _MESSAGES = 256, 4096
+#: How many running calls, parts and messages of a session are remembered.
+_CALLS, _PARTS, _MESSAGES = 256, 1024, 4096
 
 #: An event's id: 12 digits of its time, in ms times 4096 plus a counter, cut to 48 bits.
 _EVENT_ID = re.compile("evt_([0-9a-f]{12})")
@@ -138,11 +138,6 @@ class _Told:
     first: dict[str, Any]
     time: float | None
     next: bool = False
-
-    @property
-    def order(self) -> float | None:
-        """What a part sorts by that it begins."""
-        return self.time if self.seq is None else self.seq
 
     def id(self, name: str) -> str:
         return an_id(self.body, name, self.at)
@@ -277,14 +272,18 @@ class OpencodeV2Adapter:
     # -- what is remembered ----------------------------------------------------------------------
 
     def _memory(self, session: str) -> dict[str, Any]:
-        """`calls`: state of each running call; `messages`: the order of those seen; `waiting`: when
-        prompts were admitted that are not delivered; `retry`: one is waited for.
+        """`calls`: state of each running call; `messages`, `parts`: the order of those seen;
+        `waiting`: when prompts were admitted that are not delivered; `retry`: one is waited for.
 
         A call's id is its own in its message alone: servers count `call_1` anew in each.
         """
         if self._context.bound and session != self._context.session_id:
             return {}
         return self._context.of_session(session)
+
+    def _table(self, session: str, name: str) -> dict[str, Any]:
+        found: dict[str, Any] = self._memory(session).setdefault(name, {})
+        return found
 
     def _saw(self, session: str, message_id: str, order: float | None) -> None:
         memory = self._memory(session)
@@ -297,8 +296,27 @@ class OpencodeV2Adapter:
         known = self._memory(session).get("messages", {})
         whole = snapshot.complete and snapshot.before is None
         _in_place(snapshot.messages, known, whole)
+        calls, parts = self._table(session, "calls"), self._table(session, "parts")
         for message in snapshot.messages:
             self._saw(session, message["id"], message.get("order"))
+            place = -1.0
+            for part in message["parts"]:
+                # Its number in the message is less than any seq that a part of it begins with.
+                key = f"{message['id']}\n{part['blockIndex']}"
+                if key in parts:
+                    part["order"] = parts[key]
+                elif part.get("order", place + 1) <= place:
+                    part["order"] = place + 1 / _PER_MS
+                place = part.get("order", place)
+                # What ends a call says its end alone.
+                state = part.get("state", {})
+                if state.get("status") == "running":
+                    if message["role"] == "shell":
+                        key, state = part["callId"], {**state, "message": message["id"]}
+                    else:
+                        key = f"{message['id']}\n{part['callId']}"
+                    if key not in calls:
+                        _remember(calls, key, state, _CALLS)
         return snapshot
 
     # -- sessions ----------------------------------------------------------------------------------
@@ -586,6 +604,14 @@ class OpencodeV2Adapter:
         message_id = told.id("assistantMessageID")
         return MessageUpdated(**told.first, message_id=message_id, role="assistant"), message_id
 
+    def _order(self, told: _Told, message_id: str, index: BlockIndex) -> float | None:
+        """What a part sorts by that an event begins."""
+        order = told.time if told.seq is None else told.seq
+        if order is not None:
+            parts = self._table(told.session, "parts")
+            _remember(parts, f"{message_id}\n{index}", order, _PARTS)
+        return order
+
     # -- texts -----------------------------------------------------------------------------------
 
     def _index(self, told: _Told, kind: str) -> tuple[BlockIndex, Members]:
@@ -605,7 +631,7 @@ class OpencodeV2Adapter:
             message_id=message_id,
             block_index=index,
             kind=kind,
-            order=told.order,
+            order=self._order(told, message_id, index),
             fields={**named, **told.given("providerMetadata"), **_began(told)},
         )
         return (counted, opened)
@@ -653,16 +679,16 @@ class OpencodeV2Adapter:
 
     def _input_started(self, told: _Told) -> Sequence[Event]:
         counted, message_id = self._counted(told)
-        call_id = told.id("callID")
+        call_id, name = told.id("callID"), told.id("name")
         opened = BlockOpened(
             session_id=told.session,
             message_id=message_id,
             block_index=f"tool/{call_id}",
             kind="tool",
-            order=told.order,
+            order=self._order(told, message_id, f"tool/{call_id}"),
             fields={
                 "callId": call_id,
-                "tool": told.id("name"),
+                "tool": name,
                 "state": {"status": "pending"},
                 **_began(told),
             },
