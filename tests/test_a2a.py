@@ -263,6 +263,21 @@ def test_a_task_that_is_fetched_with_a_part_of_its_history_keeps_the_rest() -> N
     assert list(texts(store)) == ["m1", "m2", "m3"]
 
 
+def test_what_a_fetched_history_has_before_what_is_there_stands_before_it() -> None:
+    history = [{"messageId": f"m{number}", "role": "ROLE_AGENT"} for number in range(8)]
+    earlier = {"message": {"messageId": "s0", "contextId": "c1", "role": "ROLE_USER"}}
+    made = [artifact("a", id="a0"), artifact("b")]
+    store = fed(earlier, made[0], status("WORKING", "m2"), made[1], status("WORKING", "m5"))
+    stream = store.open(PROTOCOL)
+    for _ in range(2):
+        stream.ingest(task("WORKING", *made, history=history))
+        stood = ["s0", "m0", "m1", "t1/a0", "m2", "m3", "m4", "t1/a1", "m5", "m6", "m7"]
+        assert list(texts(store)) == stood
+    # One that the store has in another order than the history stays where it is.
+    stream.ingest(task("WORKING", *made, history=[history[5], {"messageId": "n"}, history[2]]))
+    assert [name for name in texts(store) if name != "n"] == stood
+
+
 def test_the_session_is_the_context_unless_the_stream_is_for_one() -> None:
     other = {"message": {"messageId": "m", "role": "ROLE_AGENT", "parts": [], "contextId": "c2"}}
     assert set(fed(artifact("a"), other).session_ids()) == {"c1", "c2"}

@@ -8,7 +8,9 @@
   there (a rewrite that shows nothing where nothing differs); what was sent in between is in it.
 - Snapshots: a task, streamed or fetched. Artifacts that it lacks are gone; messages that it lacks
   stay, as a task is often fetched with a part of its history.
-- Order: messages and artifacts stand in order of arrival (1, 2, 3, ...), parts in theirs.
+- Order: messages and artifacts stand in order of arrival (1, 2, 3, ...), parts in theirs. What a
+  task's history has before a message that is there stands before it, too (fractions): a stream may
+  begin with a status, and only the fetched task has the question.
 - Each message and each artifact is a message here; an artifact's id is `task/artifact`. An update
   with `append` adds parts, and never text inside a part; without it the artifact is replaced.
   `lastChunk`, or the end of the task, closes it.
@@ -255,14 +257,46 @@ class A2aAdapter:
     def _opened(self, session_id: str, message_id: str, role: str) -> MessageOpened:
         """A message where it arrived; one that is known keeps its place."""
         memory = self._of_session(session_id)
-        places: dict[str, int] = memory.setdefault("places", {})
-        place = places.get(message_id)
+        place = memory.get("places", {}).get(message_id)
         if place is None:
             memory["count"] = place = memory.get("count", 0) + 1
-            places[message_id] = place
-            if len(places) > _ARTIFACTS:
-                del places[next(iter(places))]
+            self._stand(session_id, message_id, place)
         return MessageOpened(session_id=session_id, message_id=message_id, role=role, order=place)
+
+    def _stand(self, session_id: str, message_id: str, place: float) -> None:
+        places: dict[str, float] = self._of_session(session_id).setdefault("places", {})
+        places[message_id] = place
+        if len(places) > _ARTIFACTS:
+            del places[next(iter(places))]
+
+    def _stand_before(
+        self, session_id: str, message_ids: Sequence[str | None], others: Sequence[str]
+    ) -> None:
+        """Places for the messages of a task that are new and that its history has before others:
+        behind the one before them there, else before all that is known of the task (`others`: its
+        artifacts). What is new behind all others stands where it arrives."""
+        places: dict[str, float] = dict(self._of_session(session_id).get("places", {}))
+        known = [places[name] for name in (*message_ids, *others) if name in places]
+        last: float | None = None
+        new: list[str] = []
+        for message_id in message_ids:
+            if message_id is None:
+                continue
+            if message_id not in places:
+                new.append(message_id)
+                continue
+            if new:
+                if last is None:
+                    end = min(known)
+                    low = max((each for each in places.values() if each < end), default=end - 1)
+                else:
+                    low = last
+                    end = min((each for each in places.values() if each > low), default=low + 1)
+                for number, each in enumerate(new, start=1):
+                    place = low + (end - low) * number / (len(new) + 1)
+                    self._stand(session_id, each, place)
+                new = []
+            last = places[message_id]
 
     def _parts(
         self, session_id: str, message_id: str, parts: Sequence[_Part], start: int
@@ -326,6 +360,12 @@ class A2aAdapter:
             for name, value in wire.items()
             if name not in ("status", "history", "artifacts")
         }
+        in_order = [*history, *([] if status.message is None else [status.message])]
+        self._stand_before(
+            session_id,
+            [said.id for said in in_order],
+            [f"{task_id}/{name}" for name in known["artifacts"]],
+        )
         events: list[Event] = []
         for said in history:
             events += self._said(session_id, said, task_id)[1]
