@@ -254,7 +254,7 @@ def test_a_message_ends_where_the_role_changes_or_a_prompt_comes() -> None:
     kinds = [part.kind for part in store.parts("s1", "local-2")]
     assert kinds == ["reasoning", "text", "tool", "text"]
     statuses = [part.status for part in store.parts("s1", "local-2")]
-    assert statuses == ["closed", "closed", "open", "open"]
+    assert statuses == ["closed"] * 4
 
 
 def test_chunks_that_name_their_message_find_it() -> None:
@@ -484,6 +484,50 @@ def test_a_turn_from_its_prompt_to_its_answer() -> None:
         statuses.append(store.messages("s1")[0].status)
     assert statuses == ["completed", "aborted", "error"]
     assert session.errors[0]["message"] == "why"
+
+
+@pytest.mark.parametrize("end", ["cancelled", "error"])
+def test_a_turn_that_says_nothing_ends_no_message_of_the_one_before(end: str) -> None:
+    failed = {"jsonrpc": "2.0", "id": 2, "error": {"code": -1, "message": "no more credit"}}
+    store = fed(
+        *(request(1, "prompt", prompt=[]), chunk("a"), answer(1, stopReason="end_turn")),
+        *(request(2, "prompt", prompt=[]), chunk("more", "user_message")),
+        failed if end == "error" else answer(2, stopReason="cancelled"),
+    )
+    store.flush()
+    ended = [(message.status, message.error) for message in store.messages("s1")]
+    assert ended == [("completed", None), ("completed", None)]
+
+
+def test_every_message_of_a_turn_ends_with_it() -> None:
+    store = StreamStore()
+    stream = store.open(PROTOCOL)
+    stream.ingest_many(
+        [
+            *(request(1, "prompt", prompt=[]), chunk("hi", "user_message", messageId="u1")),
+            *(chunk("a", messageId="m1"), chunk("b", messageId="m2"), call(status="in_progress")),
+            *(chunk("c", messageId="m3"), answer(1, stopReason="cancelled")),
+        ]
+    )
+    stream.end()
+    store.flush()
+    ended = {message.id: message.status for message in store.messages("s1")}
+    assert ended == {"u1": "completed", "m1": "completed", "m2": "aborted", "m3": "aborted"}
+    assert tool_of(store).status == "error"
+    assert not any(part.gap for name in ended for part in store.parts("s1", name))
+
+
+def test_a_replay_ends_with_the_answer_to_session_load() -> None:
+    store = StreamStore()
+    stream = store.open(PROTOCOL)
+    stream.ingest_many([request(1, "load"), chunk("hi", "user_message"), chunk("a")])
+    store.flush()
+    assert [message.status for message in store.messages("s1")] == ["completed", "open"]
+    stream.ingest(answer(1))
+    stream.end()
+    store.flush()
+    assert [message.status for message in store.messages("s1")] == ["completed", "completed"]
+    assert not any(part.gap for name in ("local-1", "local-2") for part in store.parts("s1", name))
 
 
 def test_a_turn_is_held_back_where_delivery_is_buffered() -> None:

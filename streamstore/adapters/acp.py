@@ -21,6 +21,9 @@
   in each connection: one that is used again for something else has spaces behind it, one for each
   time, which are nothing to JSON.
 - A prompt itself is no message: agents that echo it send it as `user_message_chunk`.
+- Nothing ends a message: the answer to the prompt does, and to `session/load`, the next prompt, and
+  what the other role says next. A turn that was cancelled or failed ended so where it was: in the
+  last message, and in those whose tools still ran.
 
 Sources: the schema and `SessionAccumulator` of the published Python package
 (agent-client-protocol 0.12.1), and sessions folded by it.
@@ -32,6 +35,8 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, TypeAlias
+
+import attrs
 
 from ..errors import UnknownEvent
 from ..events import (
@@ -274,10 +279,13 @@ class AcpAdapter:
         memory["count"] = order = memory.get("count", 0) + 1
         memory["current"], memory["bounded"] = message_id, False
         self._move(memory)
-        known = {"role": role, "named": given, "parts": 0, "open": None}
+        ended = self._ended(session_id, {"user": "assistant", "assistant": "user"}[role])
+        known = {"role": role, "named": given, "parts": 0, "open": None, "closed": False}
         messages[message_id] = known
         if len(messages) > _MESSAGES:
-            del messages[next(iter(messages))]
+            oldest = next(iter(messages))
+            if not messages.pop(oldest).get("closed", True):
+                ended.append(MessageClosed(session_id=session_id, message_id=oldest))
         opened = MessageOpened(
             session_id=session_id,
             message_id=message_id,
@@ -285,7 +293,35 @@ class AcpAdapter:
             order=order,
             info=None if given is None else {"messageId": given},
         )
-        return message_id, known, [opened]
+        return message_id, known, [opened, *ended]
+
+    def _ended(
+        self,
+        session_id: str,
+        role: str = "",
+        status: str = "completed",
+        error: Members | None = None,
+    ) -> list[Event]:
+        """The messages that are open, of one role or of both, have ended; the agent's as said."""
+        memory = self._of_session(session_id)
+        running = {
+            call["message"]
+            for call in memory.get("calls", {}).values()
+            if TOOL_RANKS[_STATUSES.get(call["said"].get("status", ""), "pending")]
+            < TOOL_RANKS["completed"]
+        }
+        events: list[Event] = []
+        for message_id, known in memory.get("messages", {}).items():
+            if known.get("closed") or role not in ("", known["role"]):
+                continue
+            known["closed"] = True
+            closed = MessageClosed(session_id=session_id, message_id=message_id)
+            if known["role"] == "assistant" and message_id == memory["current"]:
+                closed = attrs.evolve(closed, status=status, error=error)
+            elif message_id in running and status != "completed":
+                closed = attrs.evolve(closed, status="aborted")
+            events.append(closed)
+        return events
 
     @staticmethod
     def _move(memory: Members) -> None:
@@ -451,6 +487,8 @@ class AcpAdapter:
     def _load(self, wire: Members) -> Sequence[Event]:
         """The agent will send its whole history: what is there goes first."""
         session_id = an_id(an_object(wire, "params"), "sessionId", "params")
+        if "id" in wire:
+            self._await("requests", _request_name(wire), ["load", session_id])
         memory = self._of_session(session_id)
         kept = {"moves": memory.get("moves", 0) + 1, "named": memory.get("named", {})}
         memory.clear()
@@ -470,6 +508,7 @@ class AcpAdapter:
         return (
             TurnStarted(session_id=session_id),
             SessionStatus(session_id=session_id, status="busy"),
+            *self._ended(session_id),
         )
 
     def _await(self, table: str, name: str, what: list[str]) -> None:
@@ -573,6 +612,8 @@ class AcpAdapter:
         if what == "question":
             replied = QuestionReplied if result.get("action") == "accept" else QuestionRejected
             return (replied(session_id=session_id, request_id=request_id, payload=result),)
+        if what == "load":
+            return self._ended(session_id)
         if what != "prompt":
             return ()
         memory = self._of_session(session_id)
@@ -580,20 +621,13 @@ class AcpAdapter:
         self._move(memory)
         said: Members | None = None
         events: list[Event] = []
+        status = "aborted" if result.get("stopReason") == "cancelled" else "completed"
         if error is not None:
             text = error.get("message")
             said = {"name": "error", "message": text if type(text) is str else "", "data": error}
             events.append(SessionError(session_id=session_id, error=said))
-        known = memory.get("messages", {}).get(memory.get("current", ""))
-        if known is not None and known["role"] == "assistant":
-            stopped = "aborted" if result.get("stopReason") == "cancelled" else "completed"
-            closed = MessageClosed(
-                session_id=session_id,
-                message_id=memory["current"],
-                status="error" if said is not None else stopped,
-                error=said,
-            )
-            events.append(closed)
+            status = "error"
+        events += self._ended(session_id, status=status, error=said)
         idle = SessionStatus(session_id=session_id, status="idle")
         return [*events, TurnCompleted(session_id=session_id), idle]
 
