@@ -446,6 +446,15 @@ def test_a_response_begins_at_a_part_that_was_ended() -> None:
     assert texts(fed(*answer, again, text("d"))) == [["cd"]]
 
 
+@pytest.mark.parametrize("told", [end(1, following="text"), {"event_kind": "final_result"}])
+def test_a_response_that_broke_off_stays_when_the_next_run_begins(told: Any) -> None:
+    store = fed(
+        start(0, content="hal"), start(1), told, text("f"), start(0, content="c"), text("d")
+    )
+    assert [found[0] for found in texts(store)] == ["half", "cd"]
+    assert [message.status for message in store.messages("s")] == ["aborted", "open"]
+
+
 def test_a_response_begins_after_its_tools_were_called() -> None:
     store = fed(call(0, "{}"), result(1), start(0, content="done"))
     assert texts(store) == [[""], ["done"]]

@@ -5,7 +5,9 @@ Each event is the JSON dump of one of the agent's stream events, told apart by `
 - Identity: `index` names a part inside its response, `tool_call_id` a call; nothing names a
   response or a run, so each response gets an id of ours. A response begins at a start whose index
   was ended before, or after a tool was called, and only where the start names no previous part;
-  any other second start at an index is the same part anew, which it replaces.
+  any other second start at an index is the same part anew, which it replaces. Where ends are sent,
+  such a start begins a response, too: the one before broke off (`aborted`), as in a run that
+  failed before the next one on the stream.
 - Seq: none, and no event ids. A single event that is sent twice counts twice, and a full replay
   stands as further messages.
 - Resume: none. After a drop the text of what was open may be cut (`part.gap`).
@@ -251,14 +253,16 @@ class PydanticAIAdapter:
         self._plain = {}
         return events
 
-    def _close(self) -> list[Event]:
+    def _close(self, status: str = "completed") -> list[Event]:
         """The response has ended, if there is one."""
         if self._own.get("closed", True):
             return []
         self._own["closed"] = True
         for block in self._own["blocks"].values():
             block.pop("whole", None)
-        return [MessageClosed(session_id=self._session, message_id=self._own["message"])]
+        return [
+            MessageClosed(session_id=self._session, message_id=self._own["message"], status=status)
+        ]
 
     def _over(self) -> list[Event]:
         """The response has ended, and what starts next is another's."""
@@ -318,11 +322,12 @@ class PydanticAIAdapter:
         known = self._known(index)
         events: list[Event] = []
         ended: list[Event] = []
+        again = known is not None and (known["ended"] or self._own.get("ends", False))
         if "message" not in self._own or (
-            wire.get("previous_part_kind") is None
-            and (self._own["over"] or (known is not None and known["ended"]))
+            wire.get("previous_part_kind") is None and (self._own["over"] or again)
         ):
-            ended = self._close()
+            broken = known is not None and not known["ended"]
+            ended = self._close("aborted" if broken else "completed")
             known, events = None, self._respond()
         at = self._at(index)
         if known is None:
@@ -386,6 +391,7 @@ class PydanticAIAdapter:
         index = a_number(wire, "index")
         part = _read_part(an_object(wire, "part"), "part")
         events = [] if "message" in self._own else self._respond()
+        self._own["ends"] = True
         at, known = self._at(index), self._known(index)
         if part.kind == "tool" and (known is None or _kind_of(known["kind"]) == "tool"):
             # Not whole: a result of the call may be there already.
@@ -474,6 +480,7 @@ class PydanticAIAdapter:
             return ()
         said = {name: value for name, value in wire.items() if name != "event_kind"}
         only_json(said, "")
+        self._own["ends"] = True  # what sends it ends parts
         return (
             MessageUpdated(
                 session_id=self._session,
