@@ -195,6 +195,17 @@ def feed_bytes(stream: Stream, log: Log) -> None:
         stream.feed(chunk)
 
 
+def takes_any(protocol: str, frames: Iterable[bytes]) -> bool:
+    """Whether any of some frames is an event that a protocol knows; reads no further."""
+    store = StreamStore(ticks="manual")
+    stream = store.open(protocol)
+    for frame in frames:
+        stream.feed(frame)
+        if not _UNUSABLE.issuperset(_verdicts(store)):
+            return True
+    return False
+
+
 def breaks_off(last: TimedEvent | None, protocol: str) -> bool:
     """Whether the last piece of a log is an event that has begun and not ended."""
     if last is None or (last.says is not None and last.data.endswith(b"\n")):

@@ -55,7 +55,8 @@ def serving(
         log: a file as `streamstore fold` reads it, or several: connections of one recording, and
             for opencode the states (`*.json`) that were fetched beside them.
         host, port: where to listen; port 0 is any that is free.
-        protocol: of the log; by default it is found. One that nobody knows is served as it is.
+        protocol: of the log; by default it is found. One that nobody knows is served as it is, and
+            so is one that looks like another's than the one that is named: `tell` hears of it.
         speed: so many times as fast as recorded; `math.inf` as fast as the client takes it.
         loop: begin anew after the end.
         faults: what goes wrong; names such as `"dup,disconnect"` are `Faults.of(names, seed=seed)`.
@@ -65,7 +66,8 @@ def serving(
             answers to one request end (those of `anthropic`, `openai-chat`, `ag-ui`, ...), and
             streams that are followed stay.
         cors: the origin whose pages may read it, `*` for all; None: no page of another origin.
-        tell: hears, from any thread, of places where the log is damaged.
+        tell: hears, from any thread, of what may be wrong with the log: places where it is
+            damaged, events that are too long, another protocol than was named.
 
     Raises:
         CallerError: the address is in use or none, an argument is wrong, a fault that no client of

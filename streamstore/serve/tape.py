@@ -14,12 +14,13 @@ import shutil
 import tempfile
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
-from ..adapters.base import Declaration
+from ..adapters.base import Adapter, Declaration
 from ..decoding import decode_json
 from ..errors import CallerError, LimitError, MalformedEvent
-from ..feeding import ARRAY, arriving, connections, fetched, says_array
+from ..feeding import ARRAY, arriving, connections, fetched, says_array, takes_any
 from ..log import LogReader, LogWriter, Loss, Record, open_log, read_log
 from ..log.opening import is_sqlite
 from ..logs import NO_EVENTS, STEP_MS, Log, UnreadableLog
@@ -189,8 +190,9 @@ def open_tape(
 ) -> Tape:
     """Open a log, or the logs and fetched states of one recording in their order.
 
-    `tell` hears of damage, and of events that are too long to be sent or for the store of who
-    follows them. Copying costs one pass over the log, and its size on the disk.
+    `tell` hears of damage, of events that are too long to be sent or for the store of who follows
+    them, and where the events are none of the protocol that was named. Copying costs one pass over
+    the log, and its size on the disk.
 
     Raises:
         UnreadableLog: it cannot be read, or holds no event.
@@ -211,7 +213,27 @@ def open_tape(
         raise CallerError(
             f"{tape.name}: fetched states (*.json) are served beside opencode logs alone"
         )
+    if protocol != "auto":
+        _tell_of_another(tape, protocol, tell)
     return tape
+
+
+def _tell_of_another(tape: Tape, protocol: str, tell: Tell) -> None:
+    """Where a log is not of the protocol that was named: it is served, but not as what it is."""
+    named = adapter_named(protocol)
+    other, number = None, 0
+    for event in islice(tape.events(), _LOOK):
+        number += 1
+        if _recognised(event.body, lambda wire: named if named.detects(wire) else None):
+            return
+        other = other or _recognised(event.body)
+    if other is not None:
+        said = f"its events look like those of {other.name}"
+    elif takes_any(protocol, (event.body for event in islice(tape.events(), number))):
+        return  # what is of a protocol need not show it
+    else:
+        said = f"none of its first events ({number}) is one that {protocol} knows"
+    tell(f"{tape.name}: {said}; it is served as a log of {protocol} all the same")
 
 
 def _as_it_is(name: str, paths: Sequence[str], protocol: str, tell: Tell) -> Tape:
@@ -335,15 +357,17 @@ def _line_framed(says: bytes, named: bool) -> bytes:
     return b"data: " + says + b"\n\n"
 
 
-def _recognised(body: bytes) -> Declaration | None:
+def _recognised(
+    body: bytes, known: Callable[[Any], type[Adapter] | None] = detect
+) -> Declaration | None:
     for frame in EventStreamParser().feed(body):
         try:
             wire = decode_json(frame.data)
         except MalformedEvent:
             continue
-        found = detect(wire)
+        found = known(wire)
         if found is None:
-            found = detect({"event": frame.event, "data": wire})
+            found = known({"event": frame.event, "data": wire})
             if found is not None and not found.declaration.event_names:
                 found = None
         if found is not None:

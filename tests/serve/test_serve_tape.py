@@ -74,6 +74,31 @@ def test_every_kind_of_log_gives_the_same_events(kind: str, tmp_path: Path) -> N
         tape.close()
 
 
+def test_a_log_of_another_protocol_than_was_named_is_served_and_told(tmp_path: Path) -> None:
+    log = written(tmp_path, "jsonl")
+    odd = tmp_path / "odd.jsonl"
+    odd.write_bytes(b'{"type": "odd"}\n' * 3)
+    untold = tmp_path / "untold.jsonl"  # one that no event of shows, and the protocol takes
+    untold.write_bytes(b'{"type": "ping"}\n')
+
+    def told(path: Path, protocol: str) -> list[str]:
+        said: list[str] = []
+        tape = open_tape([path], protocol, said.append)
+        assert tape.declaration.name == protocol and played(tape)
+        tape.close()
+        return said
+
+    assert told(log, "anthropic") == [
+        f"{log}: its events look like those of native; it is served as a log of anthropic all the "
+        "same"
+    ]
+    assert told(odd, "native") == [
+        f"{odd}: none of its first events (3) is one that native knows; it is served as a log of "
+        "native all the same"
+    ]
+    assert told(log, "native") == told(untold, "anthropic") == []
+
+
 def test_what_a_stream_declares_of_itself_holds_behind_it(tmp_path: Path) -> None:
     tape = open_tape([written(tmp_path, "sqlite")])
     assert tape.opening(0) == b"" and b"stream.opened" in tape.opening(1) == tape.opening(3)
