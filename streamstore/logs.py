@@ -52,8 +52,10 @@ _GZIP = b"\x1f\x8b"
 _BOM = b"\xef\xbb\xbf"
 # `stream.2.sse` is the second connection.
 _NUMBERED = re.compile(r"\.([1-9][0-9]{0,3})\.[^.]+(?:\.gz)?$")
-# What a browser takes without its scheme: `localhost:4096/event`.
-_ADDRESS = re.compile(r"(?:localhost|(?:[\w.-]+|\[[\da-fA-F:]+\]):\d{1,5})(?:[/?]|$)")
+# What a browser takes without its scheme: `localhost:4096/event`, `example.com/event`.
+_ADDRESS = re.compile(
+    r"(?:localhost|(?:[\w.-]+|\[[\da-fA-F:]+\]):\d{1,5})(?:[/?]|$)|([\w-]+(?:\.[\w-]+)+)[/?]"
+)
 
 
 class UnreadableLog(CallerError):
@@ -340,7 +342,7 @@ class Log:
             problem = _problem(error)
             if isinstance(error, FileNotFoundError) and "://" in self.name:
                 problem = "no such file; http(s) addresses are for streamstore watch and record"
-            elif isinstance(error, FileNotFoundError) and _ADDRESS.match(self.name):
+            elif isinstance(error, FileNotFoundError) and _is_address(self.name):
                 problem = (
                     "no such file; an address begins with http:// or https://, and is for "
                     "streamstore watch and record"
@@ -460,6 +462,13 @@ def _read(name: str) -> Iterator[bytes]:
         while head:
             yield head
             head = file.read1(_CHUNK)
+
+
+def _is_address(name: str) -> bool:
+    """Whether what is no file may be an address without its scheme."""
+    found = _ADDRESS.match(name)
+    # A host without a port looks like a folder, and is one where there is one.
+    return found is not None and not (found[1] and os.path.isdir(found[1]))
 
 
 def _peek(chunks: Iterator[bytes], size: int) -> tuple[bytes, Iterator[bytes]]:

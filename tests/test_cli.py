@@ -310,7 +310,7 @@ def test_a_last_event_counts_behind_its_blank_line_a_last_line_without_its_end(
 
 @pytest.mark.parametrize("words", ["fold", "replay", "check", "watch", "serve --port 0"])
 def test_an_address_where_a_log_belongs_is_told_where_it_belongs(
-    run: Callable[..., Ran], words: str
+    run: Callable[..., Ran], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     command, *options = words.split()
     _needed_by(command)
@@ -323,6 +323,8 @@ def test_an_address_where_a_log_belongs_is_told_where_it_belongs(
         "127.0.0.1:1",
         "a-b.example:80/?x",
         "[::1]:1",
+        "example.com/x",
+        "192.168.0.1/event?x=1",
     ):
         ran = run(command, bare, *options)
         assert (ran.code, ran.out) == (2, "")
@@ -330,7 +332,10 @@ def test_an_address_where_a_log_belongs_is_told_where_it_belongs(
             f"streamstore: {bare}: no such file; an address begins with http:// or https://, "
             "and is for streamstore watch and record\n"
         )
-    assert run(command, "C:/talk.sse", *options).err.endswith(": No such file or directory\n")
+    (tmp_path / "talks.v1").mkdir()
+    monkeypatch.chdir(tmp_path)
+    for path in ("C:/talk.sse", "talks.v1/talk.sse", "talks/talk.sse", "../a.b/talk.sse"):
+        assert run(command, path, *options).err.endswith(": No such file or directory\n")
 
 
 def test_fold_of_hostile_text_is_harmless_and_true(
