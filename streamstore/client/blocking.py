@@ -148,10 +148,12 @@ class BlockingConnection:
         """Poll until it has ended, or for `timeout` seconds; whether it has ended.
 
         Raises:
-            `error`, if there is one.
+            `error`, if there is one; `CallerError` where it was not entered.
         """
         import time
 
+        if self._thread is None:
+            raise CallerError("the connection was not entered: with connect_blocking(...) as it")
         until = None if timeout is None else time.monotonic() + timeout
         while self._thread is not None and self._thread.is_alive():
             if until is not None and time.monotonic() >= until:

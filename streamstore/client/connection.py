@@ -223,9 +223,16 @@ class Connection:
             self._set(synced=not resync.owed, resync_error=resync.error)
 
     async def changed(self) -> None:
-        """Come back at the next change of the status."""
+        """Come back at the next change of the status.
+
+        Raises:
+            CallerError: it was not entered, so that nothing will ever change; so do `wait`,
+                `opened` and the iteration.
+        """
         import asyncio
 
+        if self._task is None:
+            raise CallerError("the connection was not entered: async with connect(...) as it")
         if self._changed is None:
             self._changed = asyncio.Event()
         await self._changed.wait()

@@ -433,6 +433,18 @@ def test_with_a_way_in_the_owner_need_not_poll(ticks: Any) -> None:
         asyncio.run(main(server.url, ticks))
 
 
+def test_who_waits_for_a_connection_that_was_never_entered_is_told() -> None:
+    async def main() -> None:
+        connection = connect("http://127.0.0.1:1/", store=StreamStore())
+        for wait in (connection.wait, connection.opened, connection.changed):
+            with pytest.raises(CallerError, match="not entered"):
+                await wait()
+
+    asyncio.run(main())
+    with pytest.raises(CallerError, match="not entered"):
+        connect_blocking("http://127.0.0.1:1/", store=StreamStore()).wait(1)
+
+
 def test_wrong_arguments_are_said_where_they_are_given() -> None:
     with pytest.raises(CallerError):
         connect_blocking("nowhere", store=StreamStore())
