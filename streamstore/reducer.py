@@ -877,13 +877,12 @@ class Reducer:
                 return verdicts.CONFLICT
             known = kind if kind in PART_KINDS else "unknown"
             if not block.declared:
-                block.declared_kind = known
+                block.declared_kind = kind
                 if not undone:
                     block.kind, block.declared = known, True
-                if known != kind:
-                    block.fields.merge({"originalKind": kind})
             if not (block.declared and undone):
                 block.declared_seq = max(block.declared_seq, seq)
+            block.name_kind()
         replaces = isinstance(event, BlockSnapshot) and arrival.positioned and event.whole
         if (order is not None or replaces) and (seq >= block.order_seq or event.seq is None):
             block.placed, block.order_seq = order, max(seq, block.order_seq)
@@ -917,6 +916,8 @@ class Reducer:
         if mode == "block" and type(event) is BlockUpdated:
             said = dict(block.fields.seqs)  # what streamed since then goes on from there
         changed = block.fields.merge(given, seq, whole)
+        if given is not fields:
+            block.name_kind()  # kept, not said: it is as old as its kind
         if block.old:
             left = () if whole else block.old
             block.old = {name: None for name in left if name not in fields}

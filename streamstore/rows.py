@@ -18,7 +18,7 @@ from .cells import TextCell
 from .changes import TextField
 from .keys import MAX_NUMBER, HotKey, MessageKey, PartKey, hot_key, is_order
 from .marks import EventIds, FieldMarks, Intervals, Marks, trim
-from .model import TOOL_RANKS, Json, Request
+from .model import PART_KINDS, TOOL_RANKS, Json, Request
 
 #: Kinds whose text arrives in deltas: what a cut connection can lose.
 STREAMED_KINDS = frozenset(("text", "reasoning"))
@@ -66,7 +66,8 @@ class BlockRow(Marks):
             the stream that brought it and that stream's position before it.
         hots: the hot tables of streams that hold this row, to take it out.
         kind, declared: the kind, and whether an event said so; `declared_seq`: which.
-        declared_kind, placed: the kind and order of before, which a removal may have undone.
+        declared_kind, placed: the kind, as it was named, and order of before, which a removal may
+            have undone.
         closed, close_seq: the block was closed, in a `block` stream after that operation.
         refused_seq: the highest operation that was refused for the bound of `held`.
         closed_seq: the last close in a stream with positions; a removal above it undoes it.
@@ -429,9 +430,16 @@ class BlockRow(Marks):
         if not self.closed:
             self.closed_at = -1
         self.declared = self.declared_seq > bound
-        self.kind = self.declared_kind if self.declared else "text"
+        known = self.declared_kind if self.declared_kind in PART_KINDS else "unknown"
+        self.kind = known if self.declared else "text"
+        self.name_kind()
         self.order = self.placed if self.order_seq > bound else None
         return before
+
+    def name_kind(self) -> None:
+        """Keep the name of a kind that is not known, whatever was removed or came whole since."""
+        if self.declared and self.declared_kind not in PART_KINDS:
+            self.fields.put("originalKind", self.declared_kind, self.declared_seq)
 
     def settle_state(self) -> bool:
         """Make the tool state the last one of the highest rank; whether that changed it."""

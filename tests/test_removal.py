@@ -644,3 +644,32 @@ def test_what_a_late_event_finds_in_the_window_depends_on_no_tick(event: Wire) -
                 bench.take(seq=seq, **OPENS[level])
         found.append((bench.sessions(), bench.store.health.gaps, dict(bench.store.resync)))
     assert found[0] == found[1]
+
+
+@numbered
+@pytest.mark.parametrize("whole_at", [None, 5, 20])
+@pytest.mark.parametrize("late", ["opening", "removal", "whole update"])
+def test_a_kind_that_nobody_knows_keeps_its_name_in_every_order(sequencing, late, whole_at) -> None:
+    bench = Bench(sequencing)
+    events = {
+        "removal": ("block.removed", 8, {}),
+        "opening": ("block.opened", 10, {"kind": "hologram"}),
+        "whole update": ("block.updated", whole_at, {"whole": True}),
+    }
+    if whole_at is None:
+        del events["whole update"]
+    for name in sorted(events, key=lambda name: (name == late, events[name][1])):
+        type_, seq, members = events[name]
+        bench.take(type_, seq, **members)
+    assert [(part["kind"], part.get("originalKind")) for part in bench.parts()] == [
+        ("unknown", "hologram")
+    ]
+
+
+@numbered
+def test_the_name_of_a_kind_goes_with_what_said_it(sequencing: str) -> None:
+    bench = Bench(sequencing)
+    bench.take("message.reset", 2)
+    bench.take("block.delta", 3, text="new")
+    bench.take("block.opened", 1, kind="hologram")
+    assert bench.parts() == [{"blockIndex": 0, "kind": "text", "status": "open", "text": "new"}]
