@@ -212,14 +212,15 @@ class Gate:
         message: MessageRow | None,
         block: BlockRow | None,
     ) -> tuple[Verdict, int]:
-        if message is not None and seq <= session.fetched_at:
+        removal = isinstance(event, _REMOVALS)
+        if message is not None and seq <= session.fetched_at and not removal:
             return verdicts.DUPLICATE, NOWHERE
         if isinstance(event, BlockSnapshot) and block is not None:
             return self._positioned_snapshot(seq, session, message, block), NOWHERE
         late = mode == "session" and seq < session.intervals.top
-        if message is not None and seq <= message.covered:
+        # That something is not in a fetched state does not say that a delta may not begin it.
+        if message is not None and seq <= (row if removal else message).covered:
             return verdicts.DUPLICATE, NOWHERE
-        removal = isinstance(event, _REMOVALS)
         above = self._above(session, message, row)
         if removal:
             if seq == row.removed:

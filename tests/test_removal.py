@@ -673,3 +673,44 @@ def test_the_name_of_a_kind_goes_with_what_said_it(sequencing: str) -> None:
     bench.take("block.delta", 3, text="new")
     bench.take("block.opened", 1, kind="hologram")
     assert bench.parts() == [{"blockIndex": 0, "kind": "text", "status": "open", "text": "new"}]
+
+
+@numbered
+@pytest.mark.parametrize("level", ["block", "message"])
+@pytest.mark.parametrize("order", ["read first", "delta first", "removal last"])
+def test_a_removal_that_a_fetched_state_stands_for_still_leaves_its_tombstone(
+    sequencing: str, level: str, order: str
+) -> None:
+    bench = Bench(sequencing)
+    held = [{"id": "m", "role": "user", "parts": []}] if level == "block" else []
+    read = {"type": "snapshot", "sessionId": "s", "seq": 3, "complete": True, "messages": held}
+    steps = {
+        "read": lambda: bench.stream.ingest(read),
+        "removal": lambda: bench.take(f"{level}.removed", 2),
+        "delta": lambda: bench.take("block.delta", 5, text="straggler"),
+    }
+    orders = {
+        "read first": ("read", "removal", "delta"),
+        "delta first": ("delta", "read", "removal"),
+        "removal last": ("read", "delta", "removal"),
+    }
+    for name in orders[order]:
+        steps[name]()
+    assert bench.text() is None
+    assert bench.take(f"{level}.removed", 2) == "duplicate"
+    bench.take(seq=4, **OPENS[level])
+    assert bench.text() == "straggler"
+
+
+@numbered
+def test_a_removal_before_what_a_fetched_state_holds_takes_nothing_of_it(sequencing: str) -> None:
+    bench = Bench(sequencing)
+    part = {"blockIndex": 0, "kind": "text", "text": "there", "status": "open"}
+    messages = [{"id": "m", "role": "user", "parts": [part]}]
+    bench.stream.ingest(
+        {"type": "snapshot", "sessionId": "s", "seq": 3, "complete": True, "messages": messages}
+    )
+    assert bench.take("block.removed", 2) == "duplicate"
+    assert bench.take("message.removed", 1) == "duplicate"
+    bench.take("block.delta", 5, text=" still")
+    assert bench.text() == "there still"
