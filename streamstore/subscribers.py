@@ -7,7 +7,7 @@ timers come from whoever schedules.
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, TypeAlias
@@ -133,7 +133,7 @@ class Subscribers:
         locate: Locate,
         call_later: CallLater,
         on_error: Callable[[BaseException, Subscription], object],
-        work: Counter[str],
+        work: defaultdict[str, int],
     ) -> None:
         self._bound = bound
         self.locate = locate
