@@ -8,7 +8,7 @@ timers come from whoever schedules.
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
@@ -256,38 +256,49 @@ class Subscribers:
                 subscription.hear(scoped, self._bound)
 
 
-def _by_scope(changes: ChangeSet, scopes: Iterable[Scope]) -> dict[Scope, ChangeSet]:
-    """The part of a change set that each scope concerns, for those that it concerns at all."""
-    wanted = dict.fromkeys(scopes)  # in order of subscribing: the same at every run
-    drafts: dict[Scope, _Draft] = {}
+def _by_scope(changes: ChangeSet, scopes: Mapping[Scope, object]) -> dict[Scope, ChangeSet]:
+    """The part of a change set that each scope concerns, for those that it concerns at all.
+
+    Costs what changed, however many scopes there are; where something was removed, those too.
+    """
+    concerned = {(): changes} if () in scopes else {}
+    added, changed, removed, moved = changes.added, changes.changed, changes.removed, changes.moved
+    if len(changes.text) == 1 and not (added or changed or removed or moved):
+        (field,) = changes.text  # nearly every tick of an answer: all of it is in each scope
+        concerned |= {scope: changes for scope in _above(field.key) if scope in scopes}
+        return concerned
+    drafts: defaultdict[Scope, _Draft] = defaultdict(_Draft)
 
     def into(key: Key) -> list[_Draft]:
-        found = []
-        for depth in range(len(key) + 1):
-            scope = tuple(key[:depth])
-            if scope in wanted:
-                found.append(drafts.setdefault(scope, _Draft()))
-        return found
+        return [drafts[scope] for scope in _above(key) if scope in scopes]
 
-    for key in changes.removed:
+    for key in removed:
         for draft in into(key):
             draft.removed.append(key)
-        for scope in wanted:  # what lies below a removed key hears of it, too
-            if len(scope) > len(key) and scope[: len(key)] == key:
-                drafts.setdefault(scope, _Draft()).removed.append(key)
-    for place in changes.added:
+    gone: dict[Scope, Key] = {key: key for key in removed}
+    for scope in scopes if gone else ():  # what lies below a removed key hears of it, too
+        for depth in range(1, len(scope)):
+            if scope[:depth] in gone:
+                drafts[scope].removed.append(gone[scope[:depth]])
+    for place in added:
         for draft in into(place.key):
             draft.added.append(place)
-    for place in changes.moved:
+    for place in moved:
         for draft in into(place.key):
             draft.moved.append(place)
-    for key in changes.changed:
+    for key in changed:
         for draft in into(key):
             draft.changed.append(key)
     for field, edit in changes.text.items():
         for draft in into(field.key):
             draft.text[field] = edit
-    return {scope: draft.finish(changes) for scope, draft in drafts.items()}
+    concerned |= {scope: draft.finish(changes) for scope, draft in drafts.items()}
+    return concerned
+
+
+def _above(key: Key) -> list[Scope]:
+    """The scopes that a key is in, the widest first, but for that of everything."""
+    return [tuple(key[:depth]) for depth in range(1, len(key) + 1)]
 
 
 class _Draft:

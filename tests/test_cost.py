@@ -202,6 +202,27 @@ def test_ten_deltas_in_a_tick_are_one_write_and_one_notification_and_each_are_te
         )
 
 
+def test_a_tick_costs_the_same_however_many_subscribers_listen_to_other_parts():
+    class Scopes(dict[Any, Any]):
+        def __iter__(self) -> Any:  # copied or walked
+            raise AssertionError("a tick looks at every scope")
+
+    store, stream, at = grown("none", messages=3)
+    heard: dict[str, list[Any]] = {}
+    for name in ("m", "m1", "m2"):
+        heard[name] = []
+        store.subscribe(heard[name].append, "s", name)
+    store._subscribers._by_scope = Scopes(store._subscribers._by_scope)
+    stream.ingest(delta(at + 1))
+    store.flush()
+    stream.ingest(delta(at + 2))
+    stream.ingest(
+        {"type": "message.updated", "sessionId": "s", "messageId": "m1", "info": {"a": 1}}
+    )
+    store.flush()
+    assert [len(changes) for changes in heard.values()] == [2, 1, 0]
+
+
 def test_a_tools_delta_of_langchain_costs_the_same_however_many_tools_its_message_has():
     def chunk(index: int, args: str, call_id: str | None = None) -> dict[str, Any]:
         tool = {"name": None, "args": args, "id": call_id, "index": index}
