@@ -25,6 +25,7 @@ import attrs
 import pytest
 from conftest import ROOT
 from pages import Reader, blocks
+from rich.console import Console
 
 from streamstore import ChangeSet, Limits, StreamStore, verdicts
 from streamstore.events import EVENT_TYPES, Event
@@ -196,20 +197,41 @@ def test_the_view_of_pieces_follows_a_replay(made: dict[str, Any]) -> None:
 class Screen:
     """Where the tutorial's view draws."""
 
-    def update(self, group: Any, refresh: bool) -> None:
+    def __init__(self, height: int) -> None:
+        self.console = Console(width=20, height=height)
+
+    def update(self, group: Any, refresh: bool = False) -> None:
         self.lines = [str(line) for line in group.renderables]
 
 
-def test_the_view_of_the_tutorial_follows_a_replay() -> None:
+def view_of_the_tutorial() -> Any:
     page = PAGES["tutorial.md"].read_text("utf-8")
     [live] = [found.text for found in blocks(page) if "file: live.py" in found.notes]
     names: dict[str, Any] = {}
     exec(live.partition("async def main")[0], names)
-    store, screen = Gated(), Screen()
-    store.subscribe(names["View"](store, screen).hear)
+    return names["View"]
+
+
+def test_the_view_of_the_tutorial_follows_a_replay() -> None:
+    store, screen = Gated(), Screen(height=40)
+    store.subscribe(view_of_the_tutorial()(store, screen).hear)
     for _ in replayed(store):
         lines = [line for line in screen.lines if line != "assistant"]
         assert lines == escaped([text for text in texts_of(store) if text])
+
+
+def test_the_view_of_the_tutorial_shows_the_end_of_what_is_taller_than_the_screen() -> None:
+    store, screen = StreamStore("native"), Screen(height=4)
+    view = view_of_the_tutorial()(store, screen)
+    store.subscribe(view.hear)
+    for number in range(100):
+        delta = event("block.delta", messageId="m", blockIndex=number // 50, text=f"{number}\n")
+        store.ingest_many([delta])
+        assert screen.lines[-1] == str(number)
+        assert len(screen.lines) <= 4
+    assert screen.lines == ["96", "97", "98", "99"]
+    view.finish()
+    assert "\n".join(screen.lines).split() == [str(number) for number in range(100)]
 
 
 def test_the_view_of_tk_follows_a_replay(made: dict[str, Any]) -> None:
