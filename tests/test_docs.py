@@ -13,12 +13,13 @@ import importlib.util
 import inspect
 import json
 import re
+import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import cache
 from itertools import islice
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import attrs
@@ -28,6 +29,7 @@ from pages import Reader, blocks
 from rich.console import Console
 
 from streamstore import ChangeSet, Limits, StreamStore, verdicts
+from streamstore.errors import CallerError
 from streamstore.events import EVENT_TYPES, Event
 from streamstore.testing import ManualTicks, disturb, sample
 
@@ -416,6 +418,114 @@ def test_a_row_costs_a_piece_for_each_tick(shared: dict[str, Any]) -> None:
         wire = event("block.delta", messageId="m", blockIndex=0, text="line\n")
         store.ingest_many([wire])
     assert column[0].painted <= 500 * 2 * len("line\n")
+
+
+class Chainlit(ModuleType):
+    """As much of Chainlit as the page's program uses; `page` is what a visitor sees, by id."""
+
+    def __init__(self) -> None:
+        super().__init__("chainlit")
+        self.page: dict[int, str] = {}
+        self.kept: dict[int, str] = {}  # by its data layer
+        self.connected = True
+        session = SimpleNamespace(id="s", socket_id="first")
+        self.sessions = {"s": session}
+        self.context = SimpleNamespace(session=session)
+        self.WebsocketSession = SimpleNamespace(get_by_id=self.sessions.get)
+        values: dict[str, Any] = {}
+        self.user_session = SimpleNamespace(get=values.get, set=values.__setitem__)
+        self.on_chat_start = self.on_chat_end = self.on_message = lambda function: function
+        chainlit = self
+
+        class Message:
+            def __init__(self, content: str) -> None:
+                self.content = content
+
+            def draw(self) -> None:
+                if chainlit.connected:
+                    chainlit.page[id(self)] = self.content
+
+            async def send(self) -> None:
+                chainlit.kept.setdefault(id(self), self.content)
+                self.draw()
+
+            async def update(self) -> None:
+                chainlit.kept[id(self)] = self.content
+                self.draw()
+
+            async def stream_token(self, token: str) -> None:
+                self.content += token
+                if chainlit.connected:
+                    chainlit.page[id(self)] += token
+
+            async def remove(self) -> None:
+                chainlit.page.pop(id(self), None)
+
+        self.Message = Message
+
+
+def test_a_visitor_of_chainlit_comes_back_on_another_connection(
+    shared: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chainlit = Chainlit()
+    following: list[StreamStore] = []
+    rows = ModuleType("rows")
+    rows.__dict__.update(shared)
+    talk = ModuleType("talk")
+
+    async def follow(store: StreamStore) -> None:
+        following.append(store)
+        await asyncio.Event().wait()
+
+    talk.__dict__["follow"] = follow
+    for name, module in {
+        "chainlit": chainlit,
+        "chainlit.session": chainlit,
+        "rows": rows,
+        "talk": talk,
+    }.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    names: dict[str, Any] = {}
+    exec(dict(FRONTENDS)["chat_chainlit.py"], names)
+
+    async def turn(_: float = 0) -> None:
+        await asyncio.tasks.sleep(0)
+
+    names["asyncio"] = SimpleNamespace(sleep=turn, create_task=asyncio.create_task)
+
+    async def turns() -> None:
+        for _ in range(20):
+            await turn()
+
+    async def visit() -> None:
+        names["start"]()
+        asked = asyncio.create_task(names["ask"](chainlit.Message("?")))
+        await turns()
+        [store] = following
+
+        async def say(text: str) -> None:
+            store.ingest_many([event("block.delta", messageId="m", blockIndex=0, text=text)])
+            store.flush()
+            await turns()
+
+        await say("Once ")
+        chainlit.connected = False
+        names.get("leave", lambda: None)()
+        await say("upon ")
+        chainlit.connected, chainlit.context.session.socket_id = True, "second"
+        await say("a time.")
+        assert list(chainlit.page.values()) == ["Once upon a time."]
+        store.ingest_many([event("message.closed", messageId="m", status="completed")])
+        store.flush()
+        await turns()
+        assert list(chainlit.kept.values()) == ["Once upon a time."]
+        del chainlit.sessions["s"]  # for good
+        await turns()
+        assert asked.cancelled()
+        with pytest.raises(CallerError, match="closed"):
+            store.flush()
+
+    asyncio.run(visit())
 
 
 # -- laws ------------------------------------------------------------------------------------------
