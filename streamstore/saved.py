@@ -85,6 +85,7 @@ def load_session(saved: Any, ids_size: int) -> tuple[SessionRow, list[MessageRow
     with refusing("saved session"):
         row = SessionRow(id=_checked(is_id, saved["id"]), ids=EventIds(ids_size))
         _load(row, saved)
+        row.ids.size = ids_size  # the bound of the store that loads, whatever the saving one had
         row.waiting = [(token, _undump(event), None) for token, event in saved["waiting"]]
         leaving: list[MessageRow | BlockRow] = []
         for entry in saved["messages"]:

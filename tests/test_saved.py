@@ -266,6 +266,21 @@ class TestOptions:
         loaded.flush()
         assert len(reported) == 1
 
+    @pytest.mark.parametrize(("before", "after"), [(100, 4), (4, 100)])
+    def test_as_many_ids_are_remembered_as_the_new_limits_say(
+        self, before: int, after: int
+    ) -> None:
+        store = StreamStore("native", ticks="manual", limits=Limits(event_ids=before))
+        store.open("native", sequencing="none").ingest_many(
+            [delta("a", id=f"e{number:03}") for number in range(50)]
+        )
+        loaded = reload(store, limits=Limits(event_ids=after))
+        stream = loaded.open("native", sequencing="none")
+        wires = [delta("a", id=f"e{number:03}") for number in range(50, 100)]
+        stream.ingest_many(wires)
+        repeated = [stream.ingest(wire).kind for wire in wires]
+        assert repeated.count("duplicate") == (50 if after == 100 else 0)
+
     def test_delivery_and_version_are_the_saved_ones(self) -> None:
         store = full_store()
         loaded = reload(store)
