@@ -1223,6 +1223,22 @@ def test_what_a_command_printed_is_whole_when_its_end_says_so(end: str) -> None:
     assert part(store, "0").field_text("stdout/0") == "ab"
 
 
+@pytest.mark.parametrize("end", ["item", "response", "read"])
+def test_the_end_of_a_shell_call_brings_the_commands_whose_events_are_lost(end: str) -> None:
+    call = {"id": "sh", "type": "shell_call", "call_id": "c", "action": {"commands": []}}
+    command = {"output_index": 0, "command_index": 0, "command": "l"}
+    store, stream = opened()
+    stream.ingest_many(wires(CREATED, added(call), ("shell_call_command.added", command)))
+    whole = {**call, "status": "completed", "action": {"commands": ["ls", "pwd"]}}
+    if end == "read":
+        stream.ingest(response(status="completed", output=[whole]))
+    else:
+        stream.ingest_many(wires(done(whole) if end == "item" else completed(whole), start=9))
+    fields = part(store, "0").fields
+    assert (fields.get("command/0"), fields.get("command/1")) == ("ls", "pwd")
+    assert encoded(store)[0]["output"] == [whole]
+
+
 def test_a_call_runs_while_its_result_is_being_printed() -> None:
     call = {"id": "sh", "type": "shell_call", "call_id": "c", "status": "completed"}
     result = {"id": "so", "type": "shell_call_output", "call_id": "c", "output": []}

@@ -180,7 +180,8 @@ class Output:
                 memory["state"] = state
             fields["state"] = state
         if final and memory.get("commands"):
-            for index, command in enumerate(commands_of(item)[: memory["commands"]]):
+            # All of them: where one was streamed, the others' events may be lost.
+            for index, command in enumerate(commands_of(item)):
                 fields[f"command/{index}"] = command
         if final and memory.get("printed"):
             chunks: Any = item.get("output")
