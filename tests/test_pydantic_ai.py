@@ -132,7 +132,7 @@ def tool_of(store: StreamStore, index: int = 0, message_id: str = "local-1") -> 
 
 
 def test_no_case_is_lost() -> None:
-    assert NAMES == ["all-parts", "approval", "replaced-part", "run-with-tools"]
+    assert NAMES == ["all-parts", "approval", "realtime", "replaced-part", "run-with-tools"]
 
 
 @each_case
@@ -597,6 +597,182 @@ def test_the_transcript_of_speech() -> None:
     assert made(store)[0]["parts"] == [
         {"transcript": "Ho!", "timestamps": [{"n": 1}, {"n": 2}], "part_kind": "speech"}
     ]
+
+
+# --- realtime sessions ----------------------------------------------------------------------------
+
+
+def says(index: int, speaker: str, said: str | None = "", **part: Any) -> Wire:
+    return start(index, "speech", speaker=speaker, transcript=said, **part)
+
+
+def more(index: int, speaker: str, added: str) -> Wire:
+    return delta(index, "speech", speaker=speaker, transcript_delta=added)
+
+
+def said(index: int, speaker: str, whole: str, **part: Any) -> Wire:
+    return end(index, "speech", speaker=speaker, transcript=whole, **part)
+
+
+def utterance(index: int, speaker: str, whole: str, **part: Any) -> list[Wire]:
+    begun, ended = says(index, speaker, **part), said(index, speaker, whole, **part)
+    return [begun, more(index, speaker, whole), ended]
+
+
+def called(index: int, call_id: str) -> list[Wire]:
+    whole = {"tool_name": "read", "args": "{}", "tool_call_id": call_id}
+    asked = {"part": {**whole, "part_kind": "tool-call"}, "event_kind": "function_tool_call"}
+    return [call(index, "{}", call_id), end(index, "tool-call", **whole), asked]
+
+
+TURN_COMPLETE: Wire = {"event_kind": "realtime_turn_complete"}
+SPEECH_START: Wire = {"event_kind": "realtime_input_speech_start", "item_id": None}
+
+
+def turns(*wires: Wire) -> list[tuple[str, str, list[str]]]:
+    store = fed(*wires)
+    assert set(store.health.counts["verdicts"]) == {"accepted"}
+    return [
+        (message.role, message.status, [part.text for part in store.parts("s", message.id)])
+        for message in store.messages("s")
+    ]
+
+
+@pytest.mark.parametrize("told", [[], [TURN_COMPLETE]], ids=["nothing", "the turn's end"])
+def test_each_side_of_a_session_has_messages_of_its_own(told: list[Wire]) -> None:
+    assert turns(
+        *utterance(0, "user", "hi"),
+        *utterance(1, "assistant", "hello"),
+        *told,
+        *utterance(2, "user", "bye"),
+        *utterance(3, "assistant", "ciao"),
+        *told,
+    ) == [
+        ("user", "completed", ["hi"]),
+        ("assistant", "completed", ["hello"]),
+        ("user", "completed", ["bye"]),
+        ("assistant", "completed", ["ciao"]),
+    ]
+
+
+@pytest.mark.parametrize("heard", [True, False], ids=["speech start", "no speech start"])
+def test_what_was_asked_stands_before_its_answer_though_it_is_transcribed_later(
+    heard: bool,
+) -> None:
+    wires = [SPEECH_START] if heard else []
+    wires += [says(0, "assistant"), more(0, "assistant", "hel"), says(1, "user")]
+    wires += [more(1, "user", "hi"), more(0, "assistant", "lo")]
+    wires += [said(0, "assistant", "hello"), TURN_COMPLETE, said(1, "user", "hi")]
+    assert turns(*wires) == [("user", "completed", ["hi"]), ("assistant", "completed", ["hello"])]
+
+
+@pytest.mark.parametrize("heard", [True, False], ids=["speech start", "no speech start"])
+def test_what_is_said_over_an_answer_stands_behind_it(heard: bool) -> None:
+    before, start_ = utterance(0, "user", "hi"), [SPEECH_START] if heard else []
+    wires = [*start_, *before, says(1, "assistant"), more(1, "assistant", "long "), *start_]
+    wires += [says(2, "user"), more(2, "user", "stop"), more(1, "assistant", "story")]
+    wires += [said(1, "assistant", "long story"), said(2, "user", "stop")]
+    assert turns(*wires, *utterance(3, "assistant", "ok")) == [
+        ("user", "completed", ["hi"]),
+        ("assistant", "completed", ["long story"]),
+        ("user", "completed", ["stop"]),
+        ("assistant", "completed", ["ok"]),
+    ]
+
+
+def test_a_part_of_a_session_that_streams_again_is_the_same_part() -> None:
+    wires = [*utterance(0, "assistant", "one", id="i1"), *utterance(1, "assistant", "two", id="i2")]
+    wires += [says(0, "assistant", "one", id="i1"), more(0, "assistant", " more")]
+    wires += [said(0, "assistant", "one more", id="i1"), TURN_COMPLETE]
+    assert turns(*wires) == [("assistant", "completed", ["one more", "two"])]
+    # The text of a session whose model writes.
+    first = [start(1), text("one", 1), end(1, content="one"), start(2), end(2, content="two")]
+    again = [start(1, content="one"), text(" more", 1), end(1, content="one more")]
+    assert turns(*utterance(0, "user", "hi"), *first, *again) == [
+        ("user", "completed", ["hi"]),
+        ("assistant", "completed", ["one more", "two"]),
+    ]
+
+
+def test_another_session_on_the_stream_begins_anew() -> None:
+    one = [*utterance(0, "user", "hi"), *utterance(1, "assistant", "hello", id="i1")]
+    other = [*utterance(0, "user", "you"), *utterance(1, "assistant", "me", id="i2")]
+    shown = [["hi"], ["hello"], ["you"], ["me"]]
+    assert [texts for _, _, texts in turns(*one, *other)] == shown
+    assert [texts for _, _, texts in turns(*one, TURN_COMPLETE, *other)] == shown
+    # One that broke off, and has another speaker at the index.
+    cut = [says(0, "assistant"), more(0, "assistant", "hel"), says(1, "user"), more(1, "user", "h")]
+    assert turns(*cut, *other) == [
+        ("user", "aborted", ["h"]),
+        ("assistant", "aborted", ["hel"]),
+        ("user", "completed", ["you"]),
+        ("assistant", "completed", ["me"]),
+    ]
+
+
+def test_a_lost_connection_ends_the_response() -> None:
+    lost = {"event_kind": "realtime_session_reconnect", "state_restored": False}
+    wires = [*utterance(0, "assistant", "ha", id="i1"), lost]
+    after = utterance(1, "assistant", "again", id="i2")
+    assert [texts for _, _, texts in turns(*wires, *after)] == [["ha"], ["again"]]
+    kept = {**lost, "state_restored": True}
+    assert [texts for _, _, texts in turns(wires[0], wires[2], kept, *after)] == [["ha", "again"]]
+
+
+def test_a_response_of_a_session_ends_when_its_calls_are_answered() -> None:
+    first = [*utterance(0, "assistant", "wait"), *called(1, "c1"), *called(2, "c2")]
+    rest = utterance(3, "assistant", "on it")
+    assert [texts for _, _, texts in turns(*first, result("a", "c2"), *rest)] == [
+        ["wait", "", "", "on it"]
+    ]
+    answered = [result("a", "c2"), result("b", "c1")]
+    assert [texts for _, _, texts in turns(*first, *answered, *rest)] == [
+        ["wait", "", ""],
+        ["on it"],
+    ]
+
+
+def test_a_result_that_comes_during_a_later_response_does_not_end_it() -> None:
+    wires = [*called(0, "c1"), SPEECH_START, *utterance(1, "user", "and?"), says(2, "assistant")]
+    wires += [more(2, "assistant", "still"), result("a", "c1"), more(2, "assistant", " here")]
+    wires += [said(2, "assistant", "still here"), *utterance(3, "assistant", "done")]
+    assert turns(*wires)[-2:] == [
+        ("assistant", "completed", ["still here"]),
+        ("assistant", "completed", ["done"]),
+    ]
+
+
+def test_what_the_user_said_before_the_stream_was_read_is_the_users() -> None:
+    wires = [
+        more(4, "user", "there"),
+        *utterance(5, "assistant", "yes"),
+        said(4, "user", "hi there"),
+    ]
+    assert turns(*wires) == [
+        ("user", "completed", ["hi there"]),
+        ("assistant", "completed", ["yes"]),
+    ]
+    assert turns(said(4, "user", "hi")) == [("user", "completed", ["hi"])]
+
+
+def test_memory_does_not_grow_with_a_session() -> None:
+    context = Context()
+    adapter = PydanticAIAdapter(context)
+
+    def size(numbers: range) -> int:
+        for number in numbers:
+            for wire in utterance(1000 + number, "user", "hi"):
+                adapter.decode(wire)
+            for wire in utterance(2000 + number, "assistant", "ho"):
+                adapter.decode(wire)
+        return len(json.dumps([context.own, context.shared]))
+
+    assert size(range(100, 200)) == size(range(200, 300))
+    for number in range(300):
+        adapter.decode(says(number, "user"))
+    before = len(context.own["said"])
+    adapter.decode(says(300, "user"))
+    assert len(context.own["said"]) == before == 256
 
 
 # --- tools ----------------------------------------------------------------------------------------

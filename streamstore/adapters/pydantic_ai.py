@@ -8,13 +8,20 @@ Each event is the JSON dump of one of the agent's stream events, told apart by `
   any other second start at an index is the same part anew, which it replaces. Where ends are sent,
   such a start begins a response, too: the one before broke off (`aborted`), as in a run that
   failed before the next one on the stream.
+- A realtime session counts `index` through and names no neighbours of a part. What the user says is
+  a message of the user's, both sides at once; the model's parts are one response until
+  `realtime_turn_complete`, a lost connection, the results of its calls, or what it says after the
+  user spoke again. Replies with nothing of this between them stand as one message, and what was
+  typed is no event. A part that ended in the response may start again, and goes on from there.
 - Seq: none, and no event ids. A single event that is sent twice counts twice, and a full replay
   stands as further messages.
 - Resume: none. After a drop the text of what was open may be cut (`part.gap`).
 - Snapshots: none to merge. A whole `ModelResponse` or `ModelRequest`, or a list of them, is taken
   in as further messages: nothing says which are there already. A response that names its
   `provider_response_id` stands once, and what was enqueued by its `enqueue_id`.
-- Order: messages stand in order of arrival (1, 2, 3, ...), parts in order of their index.
+- Order: messages stand in order of arrival (1, 2, 3, ...), parts in order of their index. What the
+  user says stands where `realtime_input_speech_start` came, as its transcript may come during the
+  reply; without that event, one that starts during a reply to nothing stands before it.
 - The end of a part carries all of it: its text takes the place of what was streamed (no rewrite
   where it is the same). The package sends it when the next part starts, also where more of the text
   follows: that is shown, too. The last end of a response, which names no next part, closes
@@ -123,13 +130,14 @@ class PydanticAIAdapter:
     - `{"event_kind", ...}`: an event of a response (`part_start`, `part_delta`, `part_end`,
       `final_result`) or of a run (`function_tool_call`, `function_tool_result`, their output
       twins, `deferred_tool_requests`, `deferred_tool_results`, `enqueued_messages`,
-      `agent_run_result`);
+      `agent_run_result`), or of a realtime session (`realtime_turn_complete`, ...);
     - `{"kind": "response" or "request", "parts": [...], ...}`, or a list of them: whole messages.
 
     Remembers the parts of one response per stream (of each its kind and what it has beside its
     text, the id of a call, arguments while they are an object that grows, and until the response
-    ends the text of a part that ended before it), and per session the number of messages, which
-    calls wait for an approval, and the last 256 ids of what was enqueued.
+    ends, in a realtime session until the next begins, the text of a part that ended before it), the
+    last 256 utterances of the user that have not ended, and per session the number of messages,
+    which calls wait for an approval, and the last 256 ids of what was enqueued.
     """
 
     declaration: ClassVar[Declaration] = Declaration(
@@ -239,30 +247,79 @@ class PydanticAIAdapter:
 
     # -- the response that a stream is in ------------------------------------------------------
 
-    def _open(self, role: str, message_id: str) -> MessageOpened:
-        self._shared["count"] = count = self._shared.get("count", 0) + 1
+    def _place(self) -> int:
+        count: int = self._shared.get("count", 0) + 1
+        self._shared["count"] = count
+        return count
+
+    def _open(self, role: str, message_id: str, order: float | None = None) -> MessageOpened:
+        order = self._place() if order is None else order
         return MessageOpened(
-            session_id=self._session, message_id=message_id, role=role, order=count
+            session_id=self._session, message_id=message_id, role=role, order=order
         )
 
     def _respond(self) -> list[Event]:
         """Begin a response; the one before, where it is open, has ended."""
-        message_id = self._new_id()
-        events: list[Event] = [self._open("assistant", message_id)]
+        message_id, place = self._new_id(), self._place()
+        events: list[Event] = [self._open("assistant", message_id, place)]
         self._own.update(message=message_id, blocks={}, over=False, closed=False)
+        if self._own.get("live"):
+            answers = self._own.pop("spoke", False)
+            self._own.update(calls=[], place=place, answers=answers)
         self._plain = {}
         return events
+
+    def _hear(self, index: int) -> list[Event]:
+        """Begin an utterance of the user, which goes on beside what the model says."""
+        said: Members = self._own.setdefault("said", {})
+        broken = said.pop(str(index), None)
+        order = self._own.pop("heard", None)
+        if order is None and self._speaking() and not self._own.get("answers", True):
+            # The user's words came after the model had begun to answer them.
+            self._own["answers"] = True
+            order = self._own["place"] - 0.5
+        elif order is None:
+            self._own["spoke"] = True
+        message_id = self._new_id()
+        said[str(index)] = {"message": message_id, _INPUT: False}
+        while len(said) > _SAID:
+            del said[next(iter(said))]
+        events: list[Event] = [self._open("user", message_id, order)]
+        if broken is not None:
+            events.append(self._closed(broken["message"], "aborted"))
+        return events
+
+    def _speaking(self) -> bool:
+        """Whether a part of the response that says something is open."""
+        blocks: Members = self._own.get("blocks", {})
+        return any(block["kind"] in _SAYS and not block["ended"] for block in blocks.values())
+
+    def _is_next(self, part: _Part, known: Members | None) -> bool:
+        """Whether a part that starts after none is of another response."""
+        over: bool = self._own["over"]
+        if not self._own.get("live"):
+            return over or (known is not None and (known["ended"] or self._own.get("ends", False)))
+        if known is not None:
+            # A part streams again from where it ended; speech is told by the id of its item.
+            same = known["ended"] and known["kind"] == part.type
+            if part.type == "speech":
+                named = part.wire.get("id")
+                return not (same and is_id(named) and named == known[_WIRE].get("id"))
+            return not (same and part.text and part.text == known.get("whole"))
+        return over or (part.type in _SAYS and (self._own.get("spoke", False) or self._speaking()))
+
+    def _closed(self, message_id: str, status: str = "completed") -> MessageClosed:
+        return MessageClosed(session_id=self._session, message_id=message_id, status=status)
 
     def _close(self, status: str = "completed") -> list[Event]:
         """The response has ended, if there is one."""
         if self._own.get("closed", True):
             return []
         self._own["closed"] = True
-        for block in self._own["blocks"].values():
-            block.pop("whole", None)
-        return [
-            MessageClosed(session_id=self._session, message_id=self._own["message"], status=status)
-        ]
+        if not self._own.get("live"):  # a part of a session may stream again
+            for block in self._own["blocks"].values():
+                block.pop("whole", None)
+        return [self._closed(self._own["message"], status)]
 
     def _over(self) -> list[Event]:
         """The response has ended, and what starts next is another's."""
@@ -270,17 +327,24 @@ class PydanticAIAdapter:
             self._own["over"] = True
         return self._close()
 
+    def _blocks(self, index: int) -> Members:
+        """What is known of the parts beside the one at an index: the user's, or the response's."""
+        said: Members = self._own.get("said", {})
+        blocks: Members = said if str(index) in said else self._own["blocks"]
+        return blocks
+
     def _at(self, index: int) -> dict[str, Any]:
+        said = self._own.get("said", {}).get(str(index))
         return {
             "session_id": self._session,
-            "message_id": self._own["message"],
+            "message_id": self._own["message"] if said is None else said["message"],
             "block_index": index,
         }
 
     def _learn_deltas(self, index: int, block: Members) -> None:
         """Have the short way take the deltas of a part, while it is open."""
         self._plain.pop(index, None)
-        if block["ended"]:
+        if block["ended"] or "message" in block:  # those of the user are speech
             return
         kind, wire = block["kind"], block[_WIRE]
         key = PartKey(self._session, self._own["message"], index)
@@ -298,11 +362,12 @@ class PydanticAIAdapter:
             )
 
     def _known(self, index: int) -> Members | None:
-        known: Members | None = self._own.get("blocks", {}).get(str(index))
+        said = self._own.get("said", {}).get(str(index))
+        known: Members | None = said or self._own.get("blocks", {}).get(str(index))
         return known
 
     def _remember(self, index: int, part: _Part, ended: bool) -> Members:
-        known: Members = self._own["blocks"].setdefault(str(index), {_INPUT: False})
+        known: Members = self._blocks(index).setdefault(str(index), {_INPUT: False})
         known.update({"kind": part.type, _WIRE: part.wire, "ended": ended})
         known["name"] = part.name
         for name in ("args", "implied", "call", "whole"):
@@ -319,16 +384,24 @@ class PydanticAIAdapter:
     def _part_start(self, wire: Members) -> Sequence[Event]:
         index = a_number(wire, "index")
         part = _read_part(an_object(wire, "part"), "part")
-        known = self._known(index)
         events: list[Event] = []
         ended: list[Event] = []
-        again = known is not None and (known["ended"] or self._own.get("ends", False))
-        if "message" not in self._own or (
-            wire.get("previous_part_kind") is None and (self._own["over"] or again)
-        ):
-            broken = known is not None and not known["ended"]
-            ended = self._close("aborted" if broken else "completed")
-            known, events = None, self._respond()
+        if part.type == "speech":
+            self._own["live"] = True
+        if _is_users(part.wire):
+            known, events = None, self._hear(index)
+        else:
+            lost = self._own.get("said", {}).pop(str(index), None)
+            known = self._known(index)
+            if "message" not in self._own or (
+                wire.get("previous_part_kind") is None and self._is_next(part, known)
+            ):
+                broken = known is not None and not known["ended"]
+                broken = broken or (self._own.get("live", False) and self._speaking())
+                ended = self._close("aborted" if broken else "completed")
+                known, events = None, self._respond()
+            if lost is not None:
+                ended.append(self._closed(lost["message"], "aborted"))
         at = self._at(index)
         if known is None:
             if part.text:
@@ -390,7 +463,7 @@ class PydanticAIAdapter:
     def _part_end(self, wire: Members) -> Sequence[Event]:
         index = a_number(wire, "index")
         part = _read_part(an_object(wire, "part"), "part")
-        events = [] if "message" in self._own else self._respond()
+        events = self._come_to(index, _is_users(part.wire))
         self._own["ends"] = True
         at, known = self._at(index), self._known(index)
         if part.kind == "tool" and (known is None or _kind_of(known["kind"]) == "tool"):
@@ -402,14 +475,24 @@ class PydanticAIAdapter:
             events += self._input(at, self._remember(index, part, ended=True), part.args)
             events.append(BlockClosed(**at))
         else:
-            events += self._anew(at, known or {"kind": part.type}, part, "closed")
+            events += self._anew(at, {"kind": part.type, **(known or {})}, part, "closed")
             known = self._remember(index, part, ended=True)
             events += self._input(at, known, part.args)
             if part.text is not None:
                 known["whole"] = part.text
-        if wire.get("next_part_kind") is None:
+        said = self._own.get("said", {}).pop(str(index), None)
+        if said is not None:
+            events.append(self._closed(said["message"]))
+        elif wire.get("next_part_kind") is None:
             events += self._close()
         return events
+
+    def _come_to(self, index: int, users: bool) -> list[Event]:
+        """Begin the message of a part whose start never came, where there is none."""
+        if users:
+            said = str(index) in self._own.get("said", {})
+            return [] if said else self._hear(index)
+        return [] if "message" in self._own else self._respond()
 
     def _part_delta(self, wire: Members) -> Sequence[Event]:
         index = a_number(wire, "index")
@@ -447,9 +530,10 @@ class PydanticAIAdapter:
             new["provider_details"] = {**before, **(details or {})} or None
         new.update(change.wire)
 
-        events = [] if "message" in self._own else self._respond()
+        events = self._come_to(index, _is_users(delta)) if implied else []
         at = self._at(index)
-        known = self._own["blocks"].setdefault(str(index), known)
+        known.update(self._blocks(index).get(str(index), {}))
+        self._blocks(index)[str(index)] = known
         known["name"] = change.fields.get("tool", known["name"])
         if "callId" in change.fields:
             known["call"] = change.fields["callId"]
@@ -494,7 +578,15 @@ class PydanticAIAdapter:
         events: list[Event] = []
         if "args_valid" not in wire or wire["args_valid"] is not None:  # else it is not executed
             events.append(self._result(call_id, {"state": {"status": "running"}}))
-        return [*events, *self._over()]
+        return [*events, *self._called([call_id])]
+
+    def _called(self, call_ids: Sequence[str]) -> list[Event]:
+        """Calls of the response are under way: it has ended, unless it is a session's."""
+        if not self._own.get("live"):
+            return self._over()
+        calls: list[str] = self._own.setdefault("calls", [])
+        calls += [call_id for call_id in call_ids if call_id not in calls]
+        return []
 
     def _tool_result(self, wire: Members) -> Sequence[Event]:
         name = "result" if "part" not in wire and "result" in wire else "part"  # before 2.0
@@ -506,6 +598,16 @@ class PydanticAIAdapter:
             fields[_SHOWN] = wire["content"]
         events: list[Event] = [self._result(call_id, fields)]
         events += self._answered(call_id, {})
+        if self._own.get("live"):
+            # What comes next answers the results, but while others of its calls are under way.
+            calls: list[str] = self._own.get("calls", [])
+            if call_id in calls:
+                calls.remove(call_id)
+            if calls:
+                return events
+            if self._speaking():  # the result of an earlier response's call: this one goes on
+                self._own["over"] = True
+                return events
         return [*events, *self._over()]
 
     def _result(self, call_id: str, fields: Members) -> ToolResult:
@@ -542,7 +644,7 @@ class PydanticAIAdapter:
                     payload=part,
                 ),
             ]
-        return [*events, *self._over()]
+        return [*events, *self._called(ids)]
 
     def _resolved(self, wire: Members) -> Sequence[Event]:
         approvals = maybe_object(an_object(wire, "results"), "approvals", "results") or {}
@@ -566,6 +668,21 @@ class PydanticAIAdapter:
             )
         idle = SessionStatus(session_id=self._session, status="idle")
         return [*events, *self._over(), idle]
+
+    # -- a realtime session --------------------------------------------------------------------
+
+    def _turn_complete(self, wire: Members) -> Sequence[Event]:
+        self._own["live"] = True
+        return self._over()
+
+    def _reconnected(self, wire: Members) -> Sequence[Event]:
+        self._own["live"] = True
+        return () if wire.get("state_restored") is True else self._over()
+
+    def _speech_started(self, wire: Members) -> Sequence[Event]:
+        """The user speaks: what they say stands here, whenever its transcript comes."""
+        self._own.update(live=True, spoke=True, heard=self._place())
+        return ()
 
     # -- whole messages ------------------------------------------------------------------------
 
@@ -651,17 +768,24 @@ _HANDLERS: Mapping[str, Handler] = {
     "deferred_tool_results": PydanticAIAdapter._resolved,
     "agent_run_result": PydanticAIAdapter._run_result,
     "enqueued_messages": PydanticAIAdapter._enqueued,
+    "realtime_turn_complete": PydanticAIAdapter._turn_complete,
+    "realtime_session_reconnect": PydanticAIAdapter._reconnected,
+    "realtime_input_speech_start": PydanticAIAdapter._speech_started,
 }
 #: Events that say nothing about a response or its tools.
 _IGNORED = frozenset(
     "tool_availability_delta capability_load_delta model_settings_delta "
     "builtin_tool_call builtin_tool_result custom capability "
-    "realtime_turn_complete realtime_input_speech_start realtime_input_speech_end "
-    "realtime_output_speech_start realtime_output_speech_end realtime_response_interrupted "
-    "realtime_input_transcription_error realtime_session_reconnect realtime_session_error".split()
+    "realtime_input_speech_end realtime_output_speech_start realtime_output_speech_end "
+    "realtime_response_interrupted realtime_input_transcription_error "
+    "realtime_session_error".split()
 )
 #: Calls of a session that wait for an approval, and ids of what was enqueued, at most.
 _ASKED, _ENQUEUED = 256, 256
+#: Utterances of the user that have not ended, at most.
+_SAID = 256
+#: Parts of a response that say something.
+_SAYS = frozenset(("speech", "text"))
 _TOOLS = frozenset(("tool-call", "builtin-tool-call"))
 #: What a text delta of the short way may carry beside its text and must not, by its kind.
 _BESIDE: Mapping[str, str] = {"text": "citations_delta", "thinking": "signature_delta"}
@@ -680,6 +804,12 @@ class _Part(NamedTuple):
     fields: Members
     name: str = ""
     args: Json = None
+
+
+def _is_users(speech: Members) -> bool:
+    """Whether a part or a delta is of what the user said."""
+    names = (speech.get("part_kind"), speech.get("part_delta_kind"))
+    return "speech" in names and speech.get("speaker") == "user"
 
 
 def _kind_of(type_: str) -> str:
