@@ -1512,6 +1512,33 @@ def test_chunks_that_a_node_added_up_are_the_whole_message(name: str) -> None:
     assert not any(each.text for each in changes)
 
 
+@pytest.mark.parametrize("first", ["events", "other"])
+@pytest.mark.parametrize("beside", ["", "messages", "messages|sub:1", "messages/partial"])
+def test_a_server_asked_for_events_shows_each_piece_once_whatever_it_was_asked_for_beside(
+    beside: str, first: str
+) -> None:
+    store, stream = opened(ticks="each")
+    words = ["Hel", "lo", ", ", "you"]
+    for number in range(1, len(words) + 1):
+        said = "".join(words[:number])
+        pair: Any = [chunk(words[number - 1]), {"langgraph_checkpoint_ns": "n:1"}]
+        if beside == "messages/partial":
+            pair = [{"type": "ai", "content": said, "id": "m1"}]
+        wires = [{"event": "events", "data": streamed(chunk(words[number - 1]))}]
+        if beside:
+            wires.append({"event": beside, "data": pair})
+        for wire in wires if first == "events" else reversed(wires):
+            assert stream.ingest(wire).kind == "accepted"
+            assert texts(store) == [[said]]
+    for odd in (None, [], {"event": "on_odd"}, {"event": 1}):
+        assert stream.ingest({"event": "events", "data": odd}).kind == "accepted"
+    whole = traced("on_chat_model_end", {"output": {"type": "ai", "content": "Hi", "id": "m1"}})
+    stream.ingest({"event": "events", "data": whole})
+    assert texts(store) == [["Hi"]]
+    for number in range(600):
+        stream.ingest({"event": "events", "data": streamed(chunk("x", f"x{number}"))})
+
+
 @pytest.mark.parametrize("named", [True, False])
 @pytest.mark.parametrize("scope", ["", "|sub:1"])
 def test_what_an_update_brings_without_an_id_stands_once_in_the_states_behind_it(

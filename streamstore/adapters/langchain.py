@@ -161,7 +161,7 @@ _NAMED_BY_ID = _NAMED | {"id"}
 #: Members of a chunk's `additional_kwargs` that change nothing but a reasoning's text.
 _BESIDE = frozenset(("tool_calls", REASONING))
 #: Events of a graph that change no message.
-_SILENT = frozenset("custom debug checkpoints tasks events feedback heartbeat".split())
+_SILENT = frozenset("custom debug checkpoints tasks feedback heartbeat".split())
 #: Events of `astream_events`.
 _CALLBACKS = frozenset(
     f"on_{what}_{when}"
@@ -181,7 +181,8 @@ class LangChainAdapter:
     - what a graph yields with its mode, its namespace or both: `[mode, data]`, `[namespace, [chunk,
       metadata]]`, `[namespace, mode, data]`, `{"type": mode, "ns": namespace, "data": ...}`;
     - `{"event": name, "data": ...}`: an event of a graph's event stream, by its name: `messages`,
-      `messages/partial`, `messages/complete`, `values`, `updates`, `metadata`, `error`, `end`;
+      `messages/partial`, `messages/complete`, `values`, `updates`, `metadata`, `error`, `end`, and
+      `events`, whose data is one of those below;
     - `{"event": "on_chat_model_stream", "run_id", "data": {"chunk"}, "metadata", ...}`: an event of
       `astream_events` (v2), of which those of models, and the results of tools, bring messages;
     - `{"type": "event", "method", "params": {"namespace", "data"}, "seq"?}` and the bare data of
@@ -301,6 +302,12 @@ class LangChainAdapter:
                 return None
         if wire["type"] == "AIMessageChunk":
             message_id = wire["id"]
+            if (
+                event is not None
+                and event != "on_chat_model_stream"
+                and self._own["begun"].get(message_id) != "messages"
+            ):
+                return None  # its pieces may come in `events` as well
             found = self._plain.get(message_id)
             if found is None:  # the run's id, for one, which stands for the provider's
                 message_id = self._alias(message_id) or ""
@@ -548,11 +555,19 @@ class LangChainAdapter:
             if not isinstance(data, list):
                 raise MalformedEvent("data", f"must be an array, not {describe(data)}")
             found = [message_of(value, f"data.{place}") for place, value in enumerate(data)]
-            return self._so_far(found, scope, final=name == "messages/complete")
+            if name == "messages/complete":
+                return self._so_far(found, scope, final=True)
+            read = partial(self._so_far, found, scope, final=False)
+            return self._in_mode("messages", data[0] if data else None, read)
         if name == "messages/metadata":
             return self._named_tasks(data)
         if name == "messages" and isinstance(data, list):
-            return self._list(data, scope)
+            said = data[0] if data else None
+            if not isinstance(said, dict) or said.get("type") != "AIMessageChunk":
+                return self._list(data, scope)
+            return self._in_mode("messages", said, partial(self._list, data, scope))
+        if name == "events":
+            return self._callback(data)
         if name == "message" or name == "messages":
             return self.decode(data)
         if name == "values":
@@ -568,6 +583,35 @@ class LangChainAdapter:
         if name in _SILENT:
             return ()
         raise UnknownEvent(name)
+
+    def _callback(self, data: Any) -> Sequence[Event]:
+        """An event of `astream_events`, as a server sends it that was asked for `events`."""
+        event = data.get("event") if isinstance(data, dict) else None
+        if type(event) is not str or event not in _CALLBACKS:
+            return ()
+        read = partial(self._called_back, event, data)
+        if event != "on_chat_model_stream":
+            return read()
+        inner = data.get("data")
+        chunk = inner.get("chunk") if isinstance(inner, dict) else None
+        return self._in_mode("events", chunk, read)
+
+    def _in_mode(
+        self, mode: str, chunk: Any, read: Callable[[], Sequence[Event]]
+    ) -> Sequence[Event]:
+        """A piece of a message in one of the modes of a server. Where two were asked for, each has
+        all of its pieces: those of the mode that began it are taken in."""
+        given = chunk.get("id") if isinstance(chunk, dict) else None
+        if not is_id(given):
+            return read()
+        if self._own.get("begun", {}).get(given, mode) != mode:
+            return ()
+        events = read()
+        begun: dict[str, str] = self._own.setdefault("begun", {})
+        begun[given] = mode
+        if len(begun) > _MESSAGES:
+            del begun[next(iter(begun))]
+        return events
 
     def _values(self, data: Any, scope: str) -> Sequence[Event]:
         if not isinstance(data, dict):
