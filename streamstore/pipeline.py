@@ -305,11 +305,13 @@ class StreamStore:
                 stream.end()
         for session in self._sessions.values():
             self._coalescer.release(session)
-        self._commit()
-        self._closed = True
         if self._ticks is not None:
-            self._ticks.stop()
-        self._subscribers.close()
+            self._ticks.stop()  # before the last tick: whom it tells needs no timer for the next
+        try:
+            self._commit()
+        finally:
+            self._closed = True
+            self._subscribers.close()
 
     def _usable(self) -> None:
         if self._closed:

@@ -728,6 +728,23 @@ def test_a_loop_that_ends_while_a_tick_waits_does_not_end_the_ticks(
     store.close()
 
 
+def test_closing_after_the_loop_needs_no_timer_for_a_throttle() -> None:
+    store = StreamStore("native", ticks=AsyncioTicks(interval_ms=HOUR))
+    ears = Ear(), Ear()
+    event = {"type": "block.delta", "messageId": "m", "blockIndex": 0}
+
+    async def work() -> None:
+        store.ingest({**event, "text": "a"})
+        await asyncio.sleep(0)  # shown, and the interval begins
+        for ear in ears:  # they owe nothing to a throttle
+            store.subscribe(ear, throttle=HOUR)
+        store.ingest({**event, "text": "b"})
+
+    asyncio.run(work())
+    store.close()
+    assert [ear.texts for ear in ears] == [["b"], ["b"]]
+
+
 class Listener:
     """A task that listens to `changes()` and keeps what it hears."""
 
