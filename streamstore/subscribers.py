@@ -179,10 +179,18 @@ class Subscribers:
         if self._passing:
             self._closing = True
             return
-        for subscriptions in list(self._by_scope.values()):
-            for subscription in list(subscriptions):
-                subscription.deliver_rest()
-                subscription.close()
+        self._passing = True
+        try:
+            for subscriptions in list(self._by_scope.values()):
+                for subscription in list(subscriptions):
+                    subscription.deliver_rest()
+                    try:
+                        subscription.close()
+                    except BaseException as error:  # of `on_close`, which may wake a dead loop
+                        self.failed(subscription, error)
+        finally:
+            self._passing = False
+        self._raise()
 
     def notify(self, changes: ChangeSet) -> None:
         """One pass over the subscribers whose scope the change set concerns.
@@ -218,9 +226,7 @@ class Subscribers:
             self._passing = False
         if self._closing:
             self.close()
-        if self._raised is not None:
-            error, self._raised = self._raised, None
-            raise error
+        self._raise()
 
     def failed(self, subscription: Subscription, error: BaseException) -> None:
         """Report what one subscriber raised; the others still hear.
@@ -228,17 +234,17 @@ class Subscribers:
         What the report raises, or what is no `Exception`, is raised when all have heard.
         """
         if not isinstance(error, Exception):
-            self._keep(error)
+            self._raised = self._raised or error
             return
         try:
             self._on_error(error, subscription)
         except BaseException as other:
-            self._keep(other)
+            self._raised = self._raised or other
 
-    def _keep(self, error: BaseException) -> None:
-        if not self._passing:
+    def _raise(self) -> None:
+        if self._raised is not None:
+            error, self._raised = self._raised, None
             raise error
-        self._raised = self._raised or error
 
     def _pass(self, changes: ChangeSet) -> None:
         self._work["notifications"] += 1

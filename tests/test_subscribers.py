@@ -350,6 +350,52 @@ class TestRaising:
         assert reported == []
         assert feed.store.health.counts["work"]["notifications"] == 1
 
+    @pytest.mark.parametrize("work", ["", "c"])
+    def test_at_the_stores_close_the_others_hear_the_last_and_all_are_closed(
+        self, work: str
+    ) -> None:
+        def stop(changes: ChangeSet) -> None:
+            if changes.version > 1:
+                raise KeyboardInterrupt
+
+        feed = Feeder()
+        ears = Ear(), Ear()
+        stopped = feed.store.subscribe(stop, throttle=100)
+        others = [feed.store.subscribe(ear, throttle=100) for ear in ears]
+        feed.tick("a")
+        feed.tick("b")
+        if work:
+            feed.store.subscribe(stop)
+            feed.delta(work)
+        with pytest.raises(KeyboardInterrupt):
+            feed.store.close()
+        assert [ear.texts for ear in ears] == [["a", "b" + work]] * 2
+        assert all(subscription.closed for subscription in (stopped, *others))
+        assert feed.ticks.pending == 0
+        feed.store.close()
+
+    def test_one_that_cannot_be_told_of_the_stores_close_does_not_keep_the_others_open(
+        self,
+    ) -> None:
+        reported: list[BaseException] = []
+        feed = Feeder(on_error=lambda error, who: reported.append(error))
+        changes = feed.store.changes("t")
+        ear = Ear()
+        other = feed.store.subscribe(ear, throttle=100)
+        loop = asyncio.new_event_loop()
+        task = loop.create_task(changes.__anext__())
+        loop.call_soon(loop.stop)
+        loop.run_forever()
+        loop.close()  # the task waits for ever
+        feed.tick("a")
+        feed.tick("b")
+        feed.store.close()
+        assert ear.texts == ["a", "b"]
+        assert other.closed
+        assert [str(error) for error in reported] == ["Event loop is closed"]
+        with pytest.raises(StopAsyncIteration):  # as a loop would go on with it
+            task.get_coro().send(None)
+
 
 class TestReentrant:
     def once(
