@@ -75,7 +75,8 @@ class Changes:
             self._subscription.close()
 
     def __del__(self) -> None:
-        self.close()
+        if self._subscription is not None and not self._subscription.closed:
+            self._subscription.abandon()
 
     def __enter__(self) -> Changes:
         return self

@@ -69,6 +69,11 @@ class Subscription:
             if self.on_close is not None:
                 self.on_close()
 
+    def abandon(self) -> None:
+        """`close`, from a finalizer: it may run at any moment, and in any thread."""
+        self.closed = True
+        self._owner.abandoned.append(self)
+
     def __enter__(self) -> Subscription:
         return self
 
@@ -145,20 +150,27 @@ class Subscribers:
         # Throttled ones that may hear at once, after every pass: the places that they are told
         # are those of now, and now must be what they have heard of.
         self.due: dict[Subscription, None] = {}
+        self.abandoned: deque[Subscription] = deque()  # closed, and to be taken out
         self._passing = False
         self._closing = False
         self._raised: BaseException | None = None
 
     def __len__(self) -> int:
+        self._sweep()
         return sum(len(subscriptions) for subscriptions in self._by_scope.values())
 
     def add(
         self, callback: Callback, scope: Scope, throttle: float, state: Present
     ) -> Subscription:
         """Subscribe a callback to a scope; `throttle` in ms, 0 for every tick."""
+        self._sweep()
         subscription = Subscription(self, callback, scope, throttle, state)
         self._by_scope.setdefault(scope, []).append(subscription)
         return subscription
+
+    def _sweep(self) -> None:
+        while self.abandoned:
+            self.forget(self.abandoned.popleft())
 
     def forget(self, subscription: Subscription) -> None:
         """Take a subscription out."""
@@ -198,6 +210,8 @@ class Subscribers:
         A subscriber that commits from inside its callback queues the next pass behind this one,
         so that all hear all change sets in order.
         """
+        if self.abandoned:
+            self._sweep()
         if self._by_scope:
             self._outbox.append(changes)
             self.hand_on()

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import gc
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -977,6 +977,28 @@ class TestAsyncIterator:
             assert len(feed.store._subscribers) == 0
 
         asyncio.run(main())
+
+    def test_one_that_is_collected_in_the_middle_of_a_pass_does_not_break_it(
+        self, feed: Feeder
+    ) -> None:
+        class Scopes(dict[Any, Any]):
+            def __iter__(self) -> Iterator[Any]:
+                for scope in super().__iter__():
+                    yield scope
+                    held.clear()  # what the collector does, whenever something is made
+
+        held = [feed.store.changes("s", f"m{number}") for number in range(3)]
+        ear = Ear()
+        feed.store.subscribe(ear, "s", "m")
+        feed.tick("a")
+        feed.store._subscribers._by_scope = Scopes(feed.store._subscribers._by_scope)
+        feed.ingest("message.removed", messageId="m")
+        feed.store.flush()
+        assert not held
+        assert [changes.removed for changes in ear] == [(), (MessageKey("s", "m"),)]
+        feed.ingest("message.opened", messageId="m2", role="user")
+        feed.store.flush()
+        assert list(feed.store._subscribers._by_scope.keys()) == [("s", "m")]
 
     def test_two_consumers_do_not_take_from_each_other(self) -> None:
         async def check(feed: Feeder, listener: Listener) -> None:
