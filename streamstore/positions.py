@@ -277,8 +277,8 @@ class Positions:
         self._speaker_known = True
         # Others of the same server, whose holes a resume is to bring as well.
         self._kin: list[Progress | Entry] = []
-        # What `_first_held` found, by stream, since the holes last changed.
-        self._found: dict[Progress, Position] = {}
+        # What `_first_held` found since the holes last changed, by stream; None: of `_kin`.
+        self._found: dict[Progress | None, Position] = {}
         self._sweep_at = 64
         self.left: list[Entry] = []
         self._left_speaker: Entry | None = None
@@ -375,6 +375,10 @@ class Positions:
             self.blocks = {key: row for key, row in self.blocks.items() if row.holes_at}
             self._sweep_at = 2 * len(self.blocks) + 64
 
+    def look_again(self) -> None:
+        """Holes may have changed by something that came on no stream."""
+        self._found.clear()
+
     def drop(self, block: BlockRow) -> None:
         """A block's holes are of a counter that ended."""
         self.blocks.pop(block.key, None)
@@ -444,6 +448,7 @@ class Positions:
     def _look_for_speaker(self) -> None:
         """Find who says the event id, and the others of its server. Linear in the streams."""
         named = (progress for progress in reversed(self._open) if progress.event_id)
+        self._found.pop(None, None)
         speaker = self._speaker = next(named, None)
         self._speaker_known = True
         if speaker is not None:
@@ -459,7 +464,9 @@ class Positions:
         """The event id before all that the streams of one server miss; `taken`: the last one's."""
         if len(self._kin) < 2:
             return taken.event_id
-        first = self._first_held(self._kin)
+        first = self._found.get(None)
+        if first is None:
+            first = self._found[None] = self._first_held(self._kin)
         return (first if first._age < taken._age else taken).event_id
 
     # -- saved states --------------------------------------------------------------------------

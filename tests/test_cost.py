@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -221,6 +222,31 @@ def test_a_tick_costs_the_same_however_many_subscribers_listen_to_other_parts():
     )
     store.flush()
     assert [len(changes) for changes in heard.values()] == [2, 1, 0]
+
+
+def test_a_tick_costs_the_same_however_many_sessions_lack_something():
+    def figure(sessions: int) -> int:
+        store = StreamStore("native", ticks="manual")
+        streams = [store.open("native", sequencing="session") for _ in range(2)]
+
+        def feed(name: str, seq: int) -> None:
+            wire = json.dumps(delta(seq) | {"sessionId": name})
+            streams[seq % 2].feed(f"id: {name}{seq}\ndata: {wire}\n\n".encode())
+
+        for number in range(sessions):
+            for seq in (1, 2, 4):
+                feed(f"s{number}", seq)
+        for seq in (6, 8):
+            feed("s0", seq)
+        store.flush()
+
+        def tick() -> None:
+            feed("s0", 9)
+            assert store.flush().resume["eventId"]
+
+        return calls(tick)
+
+    assert figure(50) == figure(5)
 
 
 def test_a_tools_delta_of_langchain_costs_the_same_however_many_tools_its_message_has():
