@@ -10,11 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import CallerError
 from .answers import CREDENTIALS
-from .faults import ConnectionLost
+from .faults import ConnectionLost, StreamRefused
 from .transport import Request
 
 if TYPE_CHECKING:
     import httpx
+
+#: Encodings of a body that httpx takes apart only with a further package, or never: it would give
+#: the packed bytes as they are, and so it does with a name that is none, which is nothing packed.
+_PACKED = {
+    "br": "pip install 'httpx[brotli]'",
+    "zstd": "pip install 'httpx[zstd]'",
+    **dict.fromkeys(("compress", "x-compress", "x-gzip", "dcb", "dcz"), ""),
+}
 
 
 class HttpxTransport:
@@ -58,7 +66,17 @@ class HttpxTransport:
         except httpx.HTTPError as error:
             unsent = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
             raise ConnectionLost(_said(error), sent=not unsent) from error
-        return HttpxResponse(response)
+        packed = _packed(response)
+        if packed and 200 <= response.status_code < 300 and response.status_code != 204:
+            await response.aclose()
+            raise StreamRefused(
+                f"the server answered in the encoding {packed!r}, though asked for "
+                f"{headers['accept-encoding']!r:.80}, and httpx cannot decode it here: have the "
+                "server, or the proxy before it, send plain or gzip"
+                + (f", or {_PACKED[packed]}" if _PACKED[packed] else ""),
+                response.status_code,
+            )
+        return HttpxResponse(response, readable=not packed)
 
     async def aclose(self) -> None:
         """Close the own client; one that was given stays open."""
@@ -67,10 +85,11 @@ class HttpxTransport:
 
 
 class HttpxResponse:
-    """An answer of httpx; see `Response`."""
+    """An answer of httpx; see `Response`. One that is not `readable` has no body for anybody."""
 
-    def __init__(self, response: httpx.Response) -> None:
+    def __init__(self, response: httpx.Response, *, readable: bool = True) -> None:
         self._response = response
+        self._readable = readable
 
     @property
     def status(self) -> int:
@@ -85,6 +104,8 @@ class HttpxResponse:
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         """The body as it comes."""
         httpx = _httpx()
+        if not self._readable:
+            return  # of an error, whose status says what to do
         try:
             async for chunk in self._response.aiter_bytes():
                 yield chunk
@@ -94,6 +115,26 @@ class HttpxResponse:
     async def aclose(self) -> None:
         """Give it up."""
         await self._response.aclose()
+
+
+def _packed(response: httpx.Response) -> str:
+    """The encoding of an answer's body that nothing here decodes; "" for none."""
+    named: str = response.headers.get("content-encoding", "")
+    for encoding in map(str.strip, named.lower().split(",")):
+        if encoding in _PACKED and not _decodes(encoding):
+            return encoding
+    return ""
+
+
+def _decodes(encoding: str) -> bool:
+    """Whether httpx takes an encoding apart: it depends on its version and on what is installed."""
+    httpx = _httpx()
+    packed = b"nothing of the kind"
+    try:
+        answer = httpx.Response(200, headers={"content-encoding": encoding}, content=packed)
+    except httpx.DecodingError:
+        return True
+    return bool(answer.content != packed)
 
 
 def _said(error: Exception) -> str:

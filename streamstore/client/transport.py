@@ -100,6 +100,7 @@ class Transport(Protocol):
 
         Raises:
             ConnectionLost: there is no answer; `sent` says whether the server may have seen it.
+            StreamRefused: the body of a good answer is in an encoding that cannot be decoded.
             CallerError: the request itself is wrong.
         """
         ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -215,6 +216,54 @@ def test_a_refusal_ends_it(status: str) -> None:
                 with pytest.raises(StreamRefused, match=status[:3]):
                     await connection.wait()
             assert len(server.asked) == 1
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("encoding", "install"),
+    [("br", "httpx[brotli]"), ("gzip, ZSTD", "httpx[zstd]"), ("x-gzip", "plain or gzip")],
+)
+def test_an_encoding_that_cannot_be_decoded_is_named_and_a_503_in_it_is_asked_again(
+    monkeypatch: pytest.MonkeyPatch, encoding: str, install: str
+) -> None:
+    for name in ("br", "zstd"):  # as where the packages for them are missing
+        monkeypatch.delitem(httpx._decoders.SUPPORTED_DECODERS, name, raising=False)
+    packed = f"content-encoding: {encoding}\r\n\r\n".encode()
+    body = [packed, chunk(b"\x8b\x01\x80"), b"0\r\n\r\n"]
+    kind = b"content-type: text/plain\r\ntransfer-encoding: chunked\r\n"
+    busy = [b"HTTP/1.1 503 Busy\r\n" + kind, *body]
+
+    async def main() -> None:
+        seen: list[Any] = []
+        async with Server(busy, [HEAD[:-2], *body]) as server:
+            async with connect(server.url, store=StreamStore(), policy=QUICK) as connection:
+                async with asyncio.timeout(10):
+                    async for status in connection:
+                        seen.append(status)
+            assert [headers["accept-encoding"] for _, headers in server.asked] == ["identity"] * 2
+        assert "open" not in [one.state for one in seen]
+        assert any(one.reason.endswith("answered 503") for one in seen)
+        error = connection.error
+        assert isinstance(error, StreamRefused) and error.status == 200
+        assert repr(encoding.lower().split()[-1]) in str(error) and install in str(error)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "gzip", "identity"])
+def test_an_encoding_that_is_none_or_known_is_read(encoding: str) -> None:
+    async def main() -> None:
+        store = StreamStore()
+        data = b"".join(frames(1, 2))
+        if encoding == "gzip":
+            data = gzip.compress(data)
+        answer = [HEAD[:-2] + f"content-encoding: {encoding}\r\n\r\n".encode(), chunk(data), None]
+        async with (
+            Server(answer) as server,
+            connect(server.url, store=store, protocol="native", policy=QUICK),
+        ):
+            await until(lambda: text_of(store) == "1 2 ")
 
     asyncio.run(main())
 
