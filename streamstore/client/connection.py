@@ -809,6 +809,8 @@ def connect(
         adapter_named(protocol)
     if json is not None and body is not None:
         raise CallerError("give json= or body=, not both")
+    if snapshot is not None and not callable(snapshot):
+        raise CallerError(f"snapshot= takes a function, not {type(snapshot).__name__!r:.80}")
     given = headers_of(headers)
     sent = {"accept": "text/event-stream", "cache-control": "no-store"}
     if json is not None:

@@ -251,7 +251,7 @@ class Resync:
         deadline = Silence(
             self._clock, self._policy.snapshot_ms, "fetching the state did not come to an end"
         )
-        wires = list(await watched(self._fetch(read), deadline))
+        wires = list(_wires(await watched(_awaited(self._fetch(read)), deadline)))
         for place, wire in enumerate(wires):
             # One at a time: the loop has a turn between two, so that a large state is no freeze.
             await asyncio.sleep(0)
@@ -279,3 +279,27 @@ class Resync:
                     f"the store refused {part} of the fetched state: {verdict.kind}: {said}"
                 )
         return True
+
+
+def _awaited(fetching: Any) -> Coroutine[Any, Any, Any]:
+    """What a function that fetches gave, if it can be waited for.
+
+    What it is does not show before: a lambda may well give a coroutine.
+    """
+    from inspect import isawaitable
+
+    if not isawaitable(fetching):
+        raise CallerError(
+            "the snapshot= function must be `async def`, and return the wire objects: it gave "
+            f"{type(fetching).__name__!r:.80}, which cannot be awaited"
+        )
+    return fetching  # type: ignore[return-value]  # any awaitable makes a task
+
+
+def _wires(fetched: Any) -> Iterable[Any]:
+    if not isinstance(fetched, Iterable) or isinstance(fetched, Mapping | str | bytes):
+        raise CallerError(
+            "the snapshot= function must return a list of wire objects, not "
+            f"{type(fetched).__name__!r:.80}"
+        )
+    return fetched

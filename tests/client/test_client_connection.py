@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import re
 from collections import Counter
 from collections.abc import AsyncIterator
 from functools import partial
@@ -688,6 +689,52 @@ def test_states_that_the_store_refuses_again_and_again_end_with_a_reason() -> No
     error = run(ended(make(transport, snapshot=fetch)))
     assert isinstance(error, PoisonedStream) and "messages" in str(error)
     assert transport.open_now == 0
+
+
+async def _nothing(read: Read) -> Any:
+    return None
+
+
+async def _one(read: Read) -> Any:
+    return {"type": "snapshot"}
+
+
+async def _yields(read: Read) -> Any:
+    yield {"type": "snapshot"}
+
+
+@pytest.mark.parametrize(
+    ("fetch", "says"),
+    [
+        (lambda read: [], "`async def`.*'list'"),
+        (lambda read: None, "`async def`.*'NoneType'"),
+        (_yields, "`async def`.*'async_generator'"),
+        (_nothing, "list of wire objects, not 'NoneType'"),
+        (_one, "list of wire objects, not 'dict'"),
+    ],
+)
+def test_a_snapshot_function_that_never_gives_a_state_ends_it(fetch: Any, says: str) -> None:
+    transport = VirtualTransport(served(events(*frames(1, 3), drop=False)))
+    connection = make(transport, snapshot=fetch)
+
+    async def main() -> None:
+        async with connection:
+            await asyncio.sleep(10)
+            assert connection.state == "ended"
+
+    run(main())
+    assert isinstance(connection.error, CallerError)
+    assert re.search(says, str(connection.error))
+
+
+def test_a_snapshot_function_may_be_anything_that_gives_a_coroutine() -> None:
+    store = StreamStore()
+    good = snapshot_of(5)
+    transport = VirtualTransport(served(events(100, *frames(5, 6), drop=False)))
+    run(after(make(transport, store, snapshot=lambda read: good(read)), 3_000))
+    assert text_of(store) == "1 2 3 4 5 6 "
+    with pytest.raises(CallerError, match="snapshot= takes a function, not 'list'"):
+        make(transport, store, snapshot=[])
 
 
 def test_resync_comes_back_when_the_state_is_merged() -> None:
