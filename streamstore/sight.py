@@ -14,6 +14,16 @@ _LIMITS = Limits()
 _NAME_ROOM = 8  # so many bytes of a line tell which field of an event stream it is
 _BOM = b"\xef\xbb\xbf"
 _HEAD_ROOM = 64  # so many bytes of a log tell what else it is
+#: How packed files begin, and what unpacks each. Of gzip, one inside the other.
+_PACKED = {
+    b"\x1f\x8b": ("gzip twice", "gunzip"),
+    b"\xfd7zXZ\x00": ("xz", "xz -dc"),
+    b"\x28\xb5\x2f\xfd": ("zstd", "zstd -dc"),
+    b"BZh": ("bzip2", "bzip2 -dc"),
+    b"PK\x03\x04": ("zip", "unzip -p"),
+    b"\x04\x22\x4d\x18": ("lz4", "lz4 -dc"),
+    b"7z\xbc\xaf\x27\x1c": ("7z", "7z x -so"),
+}
 
 
 class Sight:
@@ -50,13 +60,17 @@ class Sight:
     @property
     def kind(self) -> str:
         """What a log that is none seems to be."""
+        for start, (name, unpack) in _PACKED.items():
+            if self._head.startswith(start):
+                known = "plain logs and gzip are read"
+                return f"it is packed with {name}: {known}, {unpack} unpacks it"
         if is_utf16(self._head):
             return "it is text in UTF-16: save it as UTF-8"
         if self._is_one_line:
             return "its lines end with CR alone: tr '\\r' '\\n' makes them lines"
-        start = self._head.removeprefix(_BOM).lstrip()[:1]
-        if start in (b"{", b"["):
-            each = "jq -c '.[]' writes each of an array" if start == b"[" else "jq -c . writes it"
+        first = self._head.removeprefix(_BOM).lstrip()[:1]
+        if first in (b"{", b"["):
+            each = "jq -c '.[]' writes each of an array" if first == b"[" else "jq -c . writes it"
             return (
                 f"no line of it is JSON by itself: where a value takes several lines, {each} on one"
             )

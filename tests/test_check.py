@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import bz2
+import gzip
 import io
 import json
+import lzma
 import re
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -397,6 +401,31 @@ WRONG = {
     "of another protocol": (["other.jsonl", "--protocol", "native"], "one that native knows"),
     "an unknown protocol": (["other.jsonl", "--protocol", "odd"], "no protocol is named"),
 }
+
+
+def _zipped(data):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("log.jsonl", data)
+    return file.getvalue()
+
+
+PACKED = {
+    "xz": lzma.compress,
+    "bzip2": bz2.compress,
+    "zip": _zipped,
+    "gzip twice": lambda data: gzip.compress(gzip.compress(data)),
+    "zstd": lambda data: b"\x28\xb5\x2f\xfd\x04\x48\x81\x00\x00" + data.replace(b"{", b"("),
+}
+
+
+@pytest.mark.parametrize(("name", "pack"), PACKED.items(), ids=PACKED)
+def test_a_log_that_is_packed_is_told_by_its_first_bytes(tmp_path, name, pack):
+    log = tmp_path / "log"
+    log.write_bytes(pack(b'{"type": "x"}\n' * 100))
+    code, out, err = run(str(log))
+    assert (code, out) == (2, "") and err.count("\n") == 1
+    assert f"packed with {name}: plain logs and gzip are read" in err
 
 
 @pytest.mark.parametrize(("words", "problem"), WRONG.values(), ids=WRONG)
