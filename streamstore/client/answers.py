@@ -33,6 +33,12 @@ _PASSING = frozenset((408, 425, 429))
 _UNTOUCHED = frozenset((408, 425, 429, 503))
 #: The server no longer has what came after the position that was sent.
 _TOO_OLD = frozenset((409, 410, 412))
+#: JSON lines by any of their names: a store takes them, and nothing here says where to go on.
+_LINES = frozenset(
+    f"application/{name}"
+    for name in ("x-ndjson", "ndjson", "jsonl", "x-jsonl", "jsonlines", "x-jsonlines", "json-lines")
+)
+_RECORDS = "application/json-seq"  # RFC 7464: each behind a record separator
 _OF_BODY = ("content-type", "content-length", "content-encoding", "content-language")
 _PORTS = {"http": 80, "https": 443}
 #: Of the body of an answer that is no stream: bytes that are looked at, characters that are shown.
@@ -83,6 +89,15 @@ def judge(
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind == "text/event-stream":
             return Opened()
+        if kind in _LINES or kind == _RECORDS:
+            bare = "" if kind in _LINES else " without its record separators (0x1e)"
+            raise StreamRefused(
+                f"{_where(request)} answered with {kind}, and only event streams "
+                "(text/event-stream) can be followed: ask the server for one, or read the answer "
+                f"with your HTTP client and give each chunk{bare} to `Stream.feed`, which takes "
+                "JSON lines",
+                status,
+            )
         raise StreamRefused(
             f"{_where(request)} answered with {_shown(kind) or 'no content type'} where an event "
             "stream (text/event-stream) was asked for: check the address",

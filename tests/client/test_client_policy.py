@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from random import Random
 
 import pytest
 
-from streamstore import CallerError
+from streamstore import CallerError, StreamStore
 from streamstore.client import Policy, Request, StreamRefused
 from streamstore.client.answers import (
     CREDENTIALS,
@@ -155,6 +156,30 @@ def test_200_with_anything_else_ends_and_says_what_it_was(kind: str) -> None:
     with pytest.raises(StreamRefused, match=kind or "no content type") as caught:
         answer(200, {"content-type": kind})
     assert caught.value.status == 200
+
+
+@pytest.mark.parametrize(
+    ("kind", "chunk"),
+    [
+        ("application/x-ndjson", "each chunk to `Stream.feed`"),
+        ("application/jsonl; charset=utf-8", "each chunk to `Stream.feed`"),
+        ("application/json-seq", "each chunk without its record separators .0x1e. to `Stream.feed"),
+    ],
+)
+def test_200_with_json_lines_says_how_they_are_read(kind: str, chunk: str) -> None:
+    with pytest.raises(StreamRefused, match=chunk) as caught:
+        answer(200, {"content-type": kind})
+    assert "check the address" not in str(caught.value)
+    store = StreamStore()
+    stream = store.open("native")
+    event = {"type": "block.delta", "sessionId": "s", "messageId": "m", "blockIndex": 0}
+    for seq, text in enumerate("ab", 1):
+        line = json.dumps({**event, "seq": seq, "text": text}).encode() + b"\n"
+        separator = b"\x1e" if "seq" in kind else b""
+        stream.feed((separator + line).replace(b"\x1e", b""))
+    stream.end()
+    part = store.part("s", "m", 0)
+    assert part is not None and part.text == "ab"
 
 
 @pytest.mark.parametrize("status", [201, 202, 204, 205, 206, 300, 304, 305, 306, 399])
