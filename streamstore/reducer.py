@@ -900,6 +900,10 @@ class Reducer:
     ) -> Verdict | None:
         """Merge part fields under the law of tool ranks; `rank` when only that was refused."""
         seq = event.seq if mode != "none" else None
+        if seq == block.snapshot_seq and mode in ("session", "sparse"):
+            if not isinstance(event, BlockSnapshot):  # which says what was after this one
+                known = block.fields.seqs
+                fields = {n: value for n, value in fields.items() if known.get(n) != seq}
         given = fields
         original = block.fields.values.get("originalKind")
         if whole and original is not None:
@@ -1075,6 +1079,8 @@ class Reducer:
         streams = any(event.fields.get(field) for field in block.others)
         if block.previous and (text is not None or streams or arrival.mode == "block"):
             self._renew(block)  # in a block stream it is the first operation of the new counter
+        if arrival.positioned and event.seq == block.snapshot_seq == block.cell.replaced:
+            text = None  # the snapshot says what was after this one
         if text is not None:
             self._reopen(block)
             if arrival.positioned and event.seq is not None:
@@ -1145,7 +1151,9 @@ class Reducer:
                 if arrival.mode == "none":
                     block.gap = False
         if arrival.positioned:
-            block.covered = max(block.covered, seq)
+            if event.whole or event.status == "open":
+                # Else what it does not say may still come from below.
+                block.covered = max(block.covered, seq)
             block.mark = max(block.mark, seq)
         if event.whole and (arrival.positioned or arrival.verdict is verdicts.ACCEPTED):
             self._clear_others(block, seq if arrival.positioned else None)

@@ -250,6 +250,8 @@ class Gate:
         known = row.knows(seq)
         if known and row is session and seq == session.fetched_at:
             known = seq in row.seqs  # a read holds not all that the event at its position said
+        if block is not None and block.covered < seq <= block.snapshot_seq:
+            known = self._below_snapshot(event, seq, known, block)
         if known:
             return verdicts.DUPLICATE, NOWHERE
         if known is None:
@@ -266,6 +268,15 @@ class Gate:
         if block is not None:
             block.ops.insert(at, None)
         return verdicts.LATE, at
+
+    @staticmethod
+    def _below_snapshot(event: Event, seq: int, known: bool | None, block: BlockRow) -> bool | None:
+        # Of a snapshot that does not say everything: the rest may still come.
+        text = isinstance(event, BlockDelta) and event.field == "text"
+        if (text and seq <= block.cell.replaced) or (known is None and _has_text(event)):
+            return True
+        # The mark is that of the snapshot, perhaps, and not of the operation before it.
+        return seq in block.seqs if known and seq > block.floor else known
 
     def _positioned_snapshot(
         self, seq: int, session: SessionRow, message: MessageRow | None, block: BlockRow

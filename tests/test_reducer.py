@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -817,6 +818,26 @@ def test_a_block_snapshot_stands_for_every_operation_up_to_its_seq(sequencing):
         assert bench.take("block.delta", text=text, seq=seq) == "duplicate"
     bench.take("block.delta", text="d", seq=4)
     assert bench.text() == "abcd"
+
+
+@pytest.mark.parametrize("sequencing", ["session", "sparse"])
+def test_what_a_block_snapshot_does_not_say_comes_from_below_it_in_any_order(sequencing):
+    events: list[tuple[str, int, dict[str, Any]]] = [
+        ("block.opened", 1, {"kind": "tool", "title": "t"}),
+        ("block.delta", 2, {"text": "{", "field": "input"}),
+        ("block.delta", 3, {"text": "?"}),
+        ("block.replaced", 4, {"text": "said", "title": "u", "done": True}),
+        ("block.snapshot", 4, {"text": "said", "title": "u"}),
+        ("block.delta", 5, {"text": "}", "field": "input"}),
+    ]
+    for order in itertools.permutations(events):
+        bench = Bench(sequencing)
+        for type_, seq, members in (*order, *order):
+            bench.take(type_, seq=seq, **members)
+        part = bench.part()
+        assert (part.kind, part.text) == ("tool", "said"), order
+        assert part.fields == {"title": "u", "done": True}, order
+        assert str(part.others["input"]) == "{}", order
 
 
 @pytest.mark.parametrize("sequencing", ["session", "sparse", "block"])
