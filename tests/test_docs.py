@@ -21,6 +21,7 @@ from itertools import islice
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock
 
 import attrs
 import pytest
@@ -420,6 +421,37 @@ def test_a_row_costs_a_piece_for_each_tick(shared: dict[str, Any]) -> None:
     assert column[0].painted <= 500 * 2 * len("line\n")
 
 
+def run_program(
+    shared: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    modules: dict[str, Any],
+    **talk: Any,
+) -> dict[str, Any]:
+    """The names that a program of the page makes, with modules that stand for its framework."""
+    names: dict[str, Any] = {}
+    exec(dict(FRONTENDS)["talk.py"], names)
+    beside = {"rows": SimpleNamespace(**shared), "talk": SimpleNamespace(**{**names, **talk})}
+    for module, stand_in in (modules | beside).items():
+        monkeypatch.setitem(sys.modules, module, stand_in)
+    names = {"__name__": "page"}
+    exec(dict(FRONTENDS)[name], names)
+    return names
+
+
+def test_visitors_of_gradio_do_not_wait_for_each_other(
+    shared: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gradio, submitted = MagicMock(), []
+
+    def submit(handler: Any, *_: Any, concurrency_limit: int | None = 1) -> None:  # its default
+        submitted.append((handler, concurrency_limit))
+
+    gradio.Textbox.return_value.submit = submit
+    names = run_program(shared, monkeypatch, "chat_gradio.py", {"gradio": gradio})
+    assert submitted == [(names["ask"], None)]
+
+
 class Chainlit(ModuleType):
     """As much of Chainlit as the page's program uses; `page` is what a visitor sees, by id."""
 
@@ -469,24 +501,13 @@ def test_a_visitor_of_chainlit_comes_back_on_another_connection(
 ) -> None:
     chainlit = Chainlit()
     following: list[StreamStore] = []
-    rows = ModuleType("rows")
-    rows.__dict__.update(shared)
-    talk = ModuleType("talk")
 
     async def follow(store: StreamStore) -> None:
         following.append(store)
         await asyncio.Event().wait()
 
-    talk.__dict__["follow"] = follow
-    for name, module in {
-        "chainlit": chainlit,
-        "chainlit.session": chainlit,
-        "rows": rows,
-        "talk": talk,
-    }.items():
-        monkeypatch.setitem(sys.modules, name, module)
-    names: dict[str, Any] = {}
-    exec(dict(FRONTENDS)["chat_chainlit.py"], names)
+    modules = {"chainlit": chainlit, "chainlit.session": chainlit}
+    names = run_program(shared, monkeypatch, "chat_chainlit.py", modules, follow=follow)
 
     async def turn(_: float = 0) -> None:
         await asyncio.tasks.sleep(0)
