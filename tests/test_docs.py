@@ -303,7 +303,7 @@ def shared() -> dict[str, Any]:
     return names
 
 
-def drawn_rows(shared: dict[str, Any], store: StreamStore) -> tuple[Any, list[Any]]:
+def drawn_rows(shared: dict[str, Any], store: StreamStore, *of: str) -> tuple[Any, list[Any]]:
     """A view of rows, and its rows as they stand; `painted` counts the characters drawn."""
     column: list[Any] = []
 
@@ -327,12 +327,12 @@ def drawn_rows(shared: dict[str, Any], store: StreamStore) -> tuple[Any, list[An
         def remove(self) -> None:
             column.remove(self)
 
-    return shared["Rows"](store, Drawn), column
+    return shared["Rows"](store, Drawn, *of), column
 
 
-def assert_rows(shared: dict[str, Any], store: StreamStore, column: list[Any]) -> None:
+def assert_rows(shared: dict[str, Any], store: StreamStore, column: list[Any], *of: str) -> None:
     """The rows are those of a view that was made just now."""
-    _, anew = drawn_rows(shared, store)
+    _, anew = drawn_rows(shared, store, *of)
     found, wanted = (
         [
             (row.key, row.title, re.sub(r"\\ud[89a-f]..", "\ufffd", "".join(row.shown)))
@@ -409,6 +409,45 @@ def test_the_rows_of_every_framework_follow_a_store_that_others_flush(
             store.flush()
             assert_rows(shared, store, column_before)
             assert_rows(shared, store, column_after)
+
+
+@pytest.mark.parametrize("throttle", [0, 3])
+def test_rows_of_one_session_follow_it_while_others_stream(
+    shared: dict[str, Any], throttle: int
+) -> None:
+    for seed in range(10):
+        ticks = ManualTicks(interval_ms=1)
+        store = StreamStore("native", ticks=ticks)
+        rows, column = drawn_rows(shared, store, "s1")
+        store.subscribe(rows.hear, throttle=throttle)
+        log = disturb(sample("sparse", seed=seed, sessions=3), seed)
+        for wire in log.wires:
+            store.ingest(wire)
+            ticks.advance(0.4)
+            if not throttle:
+                assert_rows(shared, store, column, "s1")
+        ticks.run()
+        assert_rows(shared, store, column, "s1")
+        assert {row.key[0] for row in column} == {"s1"} < set(store.session_ids())
+
+
+def test_rows_of_one_session_are_not_drawn_anew_for_another(shared: dict[str, Any]) -> None:
+    ticks = ManualTicks(interval_ms=1)
+    store = StreamStore("native", ticks=ticks)
+    rows, column = drawn_rows(shared, store, "a")
+    store.subscribe(rows.hear, throttle=3)
+
+    def say(session_id: str) -> None:
+        place = {"sessionId": session_id, "messageId": "m", "blockIndex": 0}
+        store.ingest(event("block.delta", **place, text="line\n"))
+        ticks.advance(2)
+
+    say("a")
+    [row] = column
+    for session_id in "babbabbb":
+        say(session_id)
+    ticks.run()
+    assert column == [row] and "".join(row.shown) == "line\n" * 3
 
 
 def test_a_row_costs_a_piece_for_each_tick(shared: dict[str, Any]) -> None:
