@@ -450,6 +450,30 @@ def test_rows_of_one_session_are_not_drawn_anew_for_another(shared: dict[str, An
     assert column == [row] and "".join(row.shown) == "line\n" * 3
 
 
+def test_headings_of_a_message_are_made_once_for_each_tick(shared: dict[str, Any]) -> None:
+    store, heading = StreamStore("native"), shared["heading"]
+    made: list[str] = []
+
+    def counted(*of: Any) -> str:
+        made.append(heading(*of))
+        return made[-1]
+
+    shared["heading"] = counted
+    rows, column = drawn_rows(shared, store)
+    store.subscribe(rows.hear)
+
+    def all_tools(type_: str, **fields: Any) -> None:
+        store.ingest_many(
+            {"type": type_, "messageId": "m", "blockIndex": number, **fields}
+            for number in range(50)
+        )
+
+    all_tools("block.opened", kind="tool", tool="read")
+    made.clear()
+    all_tools("block.updated", state={"status": "running"})
+    assert made == [row.title for row in column] == ["read running"] * 50
+
+
 def test_a_row_costs_a_piece_for_each_tick(shared: dict[str, Any]) -> None:
     store = StreamStore("native")
     rows, column = drawn_rows(shared, store)
