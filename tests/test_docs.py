@@ -308,9 +308,9 @@ def drawn_rows(shared: dict[str, Any], store: StreamStore, *of: str) -> tuple[An
     column: list[Any] = []
 
     class Drawn(shared["Row"]):  # type: ignore[misc, name-defined]
-        def __init__(self, index: int, part: Any) -> None:
+        def __init__(self, index: int, shown: Any) -> None:
             super().__init__()
-            self.key, self.shown, self.painted = part.key, [], 0
+            self.key, self.shown, self.painted = shown.key, [], 0
             column.insert(index, self)
 
         def head(self, text: str) -> None:
@@ -409,6 +409,49 @@ def test_the_rows_of_every_framework_follow_a_store_that_others_flush(
             store.flush()
             assert_rows(shared, store, column_before)
             assert_rows(shared, store, column_after)
+
+
+def test_rows_of_every_framework_show_what_failed(shared: dict[str, Any]) -> None:
+    store = StreamStore("native")
+    rows, column = drawn_rows(shared, store)
+    store.subscribe(rows.hear)
+
+    def tell(kind: str, **members: Any) -> list[tuple[str, str]]:
+        store.ingest_many([event(kind, **members)])
+        assert_rows(shared, store, column)
+        return [(row.title, "".join(row.shown)) for row in column]
+
+    tell("message.opened", messageId="a", role="assistant", order=1)
+    tell("block.delta", messageId="a", blockIndex=0, text="Once")
+    tell("message.opened", messageId="b", role="assistant", order=2)
+    error = {"name": "Overloaded", "message": "later\x1b"}
+    failed = tell("message.closed", messageId="b", status="error", error=error)  # without a part
+    assert failed == [("assistant text", "Once"), ("assistant error", "Overloaded: later\\x1b")]
+    failed = tell("message.closed", messageId="a", status="aborted")
+    assert failed[:2] == [("assistant text", "Once"), ("assistant aborted", "")]
+    assert tell("session.error", error=error)[3:] == [("errors so far", "Overloaded: later\\x1b")]
+    last = tell("session.error", error={"name": "Lost", "data": {}})[-1]
+    assert last == ("errors so far", "Overloaded: later\\x1b\n{'name': 'Lost', 'data': {}}")
+    [text, aborted, *_] = column
+    tell("block.delta", messageId="c", blockIndex=0, text="upon")
+    assert column[:2] == [text, aborted] and [row.title for row in column[2:]] == [
+        "assistant error",
+        "text",
+        "errors so far",
+    ]
+    tell("message.removed", messageId="b")
+    tell("session.removed")
+    assert column == []
+
+
+def test_rows_of_every_framework_take_back_what_did_not_fail(shared: dict[str, Any]) -> None:
+    store = StreamStore("native")
+    rows, column = drawn_rows(shared, store)
+    store.subscribe(rows.hear)
+    for seq, status in enumerate(("error", "completed"), start=1):
+        store.ingest_many([event("message.closed", messageId="a", status=status, seq=seq)])
+        assert_rows(shared, store, column)
+    assert column == [] and store.message("main", "a").status == "completed"
 
 
 @pytest.mark.parametrize("throttle", [0, 3])
