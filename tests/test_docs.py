@@ -558,6 +558,30 @@ def test_visitors_of_gradio_do_not_wait_for_each_other(
     assert submitted == [(names["ask"], None)]
 
 
+def test_a_visitor_of_streamlit_leaves_while_the_script_runs(
+    shared: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[StreamStore] = []
+
+    def cache_resource(on_release: Callable[[StreamStore], None], **_: Any) -> Any:
+        def cached(function: Callable[[], StreamStore]) -> Callable[[], StreamStore]:
+            made.append(function())
+            return lambda: made[0]
+
+        return cached
+
+    def events() -> Iterator[list[dict[str, Any]]]:
+        yield [event("block.delta", messageId="m", blockIndex=0, text="Once")]
+        made[0].close()
+        yield [event("block.delta", messageId="m", blockIndex=0, text=" upon")]
+        raise AssertionError("nobody is there to see it")
+
+    streamlit = MagicMock(cache_resource=cache_resource)
+    modules = {"streamlit": streamlit}
+    run_program(shared, monkeypatch, "chat_streamlit.py", modules, EVENTS=events())
+    assert texts_of(made[0]) == ["Once"]
+
+
 class Chainlit(ModuleType):
     """As much of Chainlit as the page's program uses; `page` is what a visitor sees, by id."""
 
