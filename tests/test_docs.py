@@ -33,6 +33,7 @@ from streamstore import ChangeSet, Limits, StreamStore, verdicts
 from streamstore.errors import CallerError
 from streamstore.events import EVENT_TYPES, Event
 from streamstore.testing import ManualTicks, disturb, sample
+from streamstore.ticks import TimerTicks
 
 DOCS = ROOT / "docs"
 PAGES = {
@@ -580,6 +581,31 @@ def test_a_visitor_of_streamlit_leaves_while_the_script_runs(
     modules = {"streamlit": streamlit}
     run_program(shared, monkeypatch, "chat_streamlit.py", modules, EVENTS=events())
     assert texts_of(made[0]) == ["Once"]
+
+
+@pytest.mark.parametrize("fed", [0, 1, 99])
+def test_the_thread_of_qt_ends_quietly_with_the_program(
+    shared: dict[str, Any], monkeypatch: pytest.MonkeyPatch, fed: int
+) -> None:
+    left: list[Callable[[], object]] = []
+
+    def emit(call: Callable[[], object]) -> None:
+        if len(left) >= fed:
+            raise RuntimeError("Signal source has been deleted")  # as PySide says it
+        left.append(call)
+
+    core = MagicMock(QObject=object)
+    widgets = MagicMock(QScrollArea=object)
+    modules = {"PySide6": MagicMock(), "PySide6.QtCore": core, "PySide6.QtWidgets": widgets}
+    names = run_program(shared, monkeypatch, "chat_qt.py", modules)
+    store = StreamStore("native", ticks=TimerTicks(lambda *_: None, post=emit))
+    stream = store.open("native", sequencing="none")
+    window = SimpleNamespace(post=SimpleNamespace(posted=SimpleNamespace(emit=emit)))
+    names["Chat"].read(window, stream)
+    if fed == 99:
+        for call in left:
+            call()
+        assert stream.ended
 
 
 class Chainlit(ModuleType):
