@@ -608,6 +608,53 @@ def test_the_thread_of_qt_ends_quietly_with_the_program(
         assert stream.ended
 
 
+def test_a_cell_of_jupyter_that_is_run_again_leaves_no_widgets(
+    shared: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models: set[Any] = set()  # what the kernel keeps
+
+    class Model:
+        def __init__(self, children: Any = ()) -> None:
+            self.children = tuple(children)
+            models.add(self)
+
+        def close(self) -> None:
+            models.discard(self)
+
+    class VBox(Model):
+        def __init__(self, children: Any = ()) -> None:
+            super().__init__(children)
+            self.layout = Model()
+
+    class HTML(VBox):
+        def __init__(self) -> None:
+            super().__init__()
+            self.style = Model()
+
+    async def follow(store: StreamStore) -> None:
+        text = event("block.delta", messageId="m", blockIndex=0, text="Once")
+        store.ingest_many([text])
+
+    modules = {"ipywidgets": MagicMock(HTML=HTML, VBox=VBox), "IPython.display": MagicMock()}
+    modules["IPython"] = MagicMock()
+
+    async def run() -> None:
+        names = run_program(shared, monkeypatch, "chat_jupyter.py", modules, follow=follow)
+        kept: list[int] = []
+        for _ in range(3):
+            await names["task"]
+            names["store"].flush()
+            [card] = names["column"].children
+            assert "Once" in card.children[1].value
+            kept.append(len(models))
+            exec(dict(FRONTENDS)["chat_jupyter.py"], names)
+        names["task"].cancel()
+        names["store"].close()
+        assert kept == kept[:1] * 3
+
+    asyncio.run(run())
+
+
 class Chainlit(ModuleType):
     """As much of Chainlit as the page's program uses; `page` is what a visitor sees, by id."""
 
