@@ -279,6 +279,36 @@ def test_the_view_of_textual_follows_a_replay(made: dict[str, Any]) -> None:
     asyncio.run(follow())
 
 
+def test_the_view_of_textual_begins_with_what_is_there_and_closes_its_store(
+    made: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raised: list[BaseException] = []
+
+    def loaded(*_: Any, ticks: Any) -> StreamStore:
+        store = StreamStore("native", ticks=ticks, on_error=lambda error, _: raised.append(error))
+        say(store, "Once ")
+        store.flush()
+        return store
+
+    def say(store: StreamStore, text: str, index: int = 0) -> None:
+        store.ingest(event("block.delta", messageId="m", blockIndex=index, text=text))
+
+    async def follow() -> None:
+        app = made["Chat"]()
+        async with app.run_test() as pilot:
+            await pilot.pause()
+            assert [str(text) for _, text in app.parts.values()] == ["Once "]
+            say(app.store, "upon ")
+            app.store.flush()
+            say(app.store, "a time.", 1)  # nobody waits for it
+        with pytest.raises(CallerError, match="closed"):
+            app.store.flush()
+
+    monkeypatch.setitem(made, "StreamStore", loaded)
+    asyncio.run(follow())
+    assert raised == []
+
+
 # -- frontends -------------------------------------------------------------------------------------
 
 
