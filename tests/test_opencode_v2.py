@@ -525,6 +525,44 @@ def test_a_call_that_was_read_while_it_ran_keeps_its_input() -> None:
     assert store.messages("ses_1")[0].status == "completed"
 
 
+@each_log
+def test_a_call_that_comes_after_its_end_brings_its_input(wires: list[Wire]) -> None:
+    whole = shown(fold(PROTOCOL, wires))
+    for place, wire in enumerate(wires):
+        if not wire["type"].endswith("tool.called"):
+            continue
+        store = StreamStore(PROTOCOL, ticks="manual")
+        for piece in (wires[:place], wires[place + 1 :], wires[place:], wires):
+            store.open().ingest_many(piece)
+        store.flush()
+        assert shown(store) == whole
+
+
+def test_a_call_that_comes_after_its_end_keeps_what_its_progress_said() -> None:
+    v2 = V2()
+    at = {"assistantMessageID": "m", "callID": "c"}
+    v2.emit("step.started", assistantMessageID="m", agent="build", model={})
+    v2.emit("tool.called", **at, tool="bash", input={"x": 1})
+    v2.emit("tool.progress", **at, structured={"lines": 2}, content=[])
+    v2.emit("tool.failed", **at, error={"type": "unknown", "message": "bad"})
+    start, called, progress, failed = v2.sent
+    whole = shown(fold(PROTOCOL, v2.sent))
+    assert shown(fold(PROTOCOL, [start, progress, failed, called])) == whole
+    assert shown(fold(PROTOCOL, [start, progress, called, failed])) == whole
+
+
+def test_a_shell_that_starts_after_its_end_is_over_and_has_its_command() -> None:
+    v2 = V2()
+    started = v2.emit("shell.started", messageID="m", callID="sh", command="ls")
+    ended = v2.emit("shell.ended", callID="sh", output="a b")
+    store = fold(PROTOCOL, [ended, started])
+    assert shown(store) == shown(fold(PROTOCOL, [started, ended]))
+    (message,) = store.messages("ses_1")
+    (tool,) = [part.tool for part in parts(store, "m")]
+    assert message.status == "completed" and tool is not None
+    assert (tool.status, tool.input, tool.output) == ("completed", {"command": "ls"}, "a b")
+
+
 def test_requests_wait_for_their_answer() -> None:
     v2 = V2()
     at = {"type": "tool", "messageID": "msg_1", "callID": "c"}

@@ -138,6 +138,30 @@ def test_a_turn_of_two_calls() -> None:
 
 
 @each_log
+@pytest.mark.parametrize("named", [True, False])
+def test_a_call_that_comes_after_its_result_brings_its_input(
+    wires: list[Wire], named: bool
+) -> None:
+    if not named:  # of calls that are known
+        cut = {"messageId", "blockIndex"}
+        wires = [
+            {name: value for name, value in wire.items() if name not in cut}
+            if wire["type"] == "tool_result"
+            else wire
+            for wire in wires
+        ]
+    whole = shown(fold("vellum", wires))
+    for place, wire in enumerate(wires):
+        if wire["type"] != "tool_use_start":
+            continue
+        store = StreamStore("vellum", ticks="manual")
+        for piece in (wires[:place], wires[place + 1 :], wires[place:], wires):
+            store.open().ingest_many(piece)
+        store.flush()
+        assert shown(store) == whole
+
+
+@each_log
 def test_a_fetched_conversation_is_what_was_streamed(wires: list[Wire]) -> None:
     store = fold("vellum", wires)
     (conversation,) = encoded(store, "vellum")

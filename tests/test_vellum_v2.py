@@ -190,6 +190,17 @@ def test_a_delta_that_comes_late_goes_to_its_place() -> None:
         assert [b for b in blocks(fold(PROTOCOL, order)) if type(b) is str] == ["abc", "def"]
 
 
+def test_a_call_that_comes_after_its_result_brings_its_input() -> None:
+    wires = turn()
+    place = next(n for n, w in enumerate(wires) if w["message"]["type"] == "tool_use_start")
+    for end in (len(wires) - 1, len(wires)):
+        store = StreamStore(PROTOCOL, ticks="manual")
+        for piece in (wires[:place], wires[place + 1 : end], wires[place:]):
+            store.open().ingest_many(piece)
+        store.flush()
+        assert shown(store) == shown(fold(PROTOCOL, wires))
+
+
 def test_one_counter_runs_over_all_conversations() -> None:
     daemon = Daemon()
     for piece in "abc":

@@ -272,8 +272,9 @@ class OpencodeV2Adapter:
     # -- what is remembered ----------------------------------------------------------------------
 
     def _memory(self, session: str) -> dict[str, Any]:
-        """`calls`: state of each running call; `messages`, `parts`: the order of those seen;
-        `waiting`: when prompts were admitted that are not delivered; `retry`: one is waited for.
+        """`calls`: state of each running call; `ended`: of those that ended before they began;
+        `messages`, `parts`: the order of those seen; `waiting`: when prompts were admitted that
+        are not delivered; `retry`: one is waited for.
 
         A call's id is its own in its message alone: servers count `call_1` anew in each.
         """
@@ -510,8 +511,19 @@ class OpencodeV2Adapter:
         message_id, call_id = told.id("messageID"), told.id("callID")
         state = {"status": "running", "input": {"command": told.string("command")}}
         events = self._message(told, message_id, "shell", {}, closed=False)
-        self._runs(told, call_id, {**state, "message": message_id})
-        return (*events, self._tool(told, message_id, call_id, {"tool": "shell", "state": state}))
+        tool = self._tool(told, message_id, call_id, {"tool": "shell", "state": state})
+        ended = self._table(told.session, "ended").pop(call_id, None)
+        if ended is None:
+            self._runs(told, call_id, {**state, "message": message_id})
+            return (*events, tool)
+        state = {**ended["state"], "input": state["input"]}
+        return (
+            *events,
+            MessageClosed(session_id=told.session, message_id=message_id),
+            MessageUpdated(session_id=told.session, message_id=message_id, info=ended["info"]),
+            tool,
+            self._tool(told, message_id, call_id, {"state": state}, "closed"),
+        )
 
     def _shell_ended(self, told: _Told) -> Sequence[Event]:
         call_id, output = told.id("callID"), told.string("output")
@@ -522,6 +534,8 @@ class OpencodeV2Adapter:
         info = {} if told.time is None else {"completed": told.time}
         message_id = call.get("message")
         if message_id is None:
+            ended = {"state": state, "info": info}
+            _remember(self._table(told.session, "ended"), call_id, ended, _CALLS)
             return (
                 SessionUpdated(**told.first),
                 ToolResult(session_id=told.session, call_id=call_id, fields={"state": state}),
@@ -718,10 +732,16 @@ class OpencodeV2Adapter:
         tool = maybe_id(told.body, "tool", told.at)
         fields: Members = {} if tool is None else {"tool": tool}
         fields |= told.given("provider")
-        fields["state"] = {"status": "running", "input": an_object(told.body, "input", told.at)}
+        given, key = an_object(told.body, "input", told.at), f"{message_id}\n{call_id}"
         if told.time is not None:
             fields["ran"] = told.time
-        self._runs(told, f"{message_id}\n{call_id}", fields["state"])
+        ended = self._table(told.session, "ended").pop(key, None)
+        if ended is not None:  # a state that runs says nothing beside that of the end
+            fields["state"] = {**ended, "input": given}
+            return (counted, self._tool(told, message_id, call_id, fields, "closed"))
+        known = self._memory(told.session).get("calls", {}).get(key, {})
+        fields["state"] = {**known, "status": "running", "input": given}
+        self._runs(told, key, fields["state"])
         return (counted, self._tool(told, message_id, call_id, fields))
 
     def _progress(self, told: _Told) -> Sequence[Event]:
@@ -731,8 +751,7 @@ class OpencodeV2Adapter:
         given = told.given("structured", "content")
         key = f"{message_id}\n{call_id}"
         state = {"status": "running", **calls.get(key, {}), **given}
-        if key in calls:
-            calls[key] = state
+        self._runs(told, key, state)
         updated = BlockUpdated(
             session_id=told.session,
             message_id=message_id,
@@ -750,8 +769,8 @@ class OpencodeV2Adapter:
         content = told.body.get("content")
         if content is not None:
             objects(told.body, "content", told.at)
-        calls = self._memory(told.session).get("calls", {})
-        state: Members = {**calls.pop(f"{message_id}\n{call_id}", {})}
+        calls, key = self._memory(told.session).get("calls", {}), f"{message_id}\n{call_id}"
+        state: Members = {**calls.pop(key, {})}
         state |= told.given("structured", "content", "outputPaths", "result")
         if failed:
             error = told.body["error"]
@@ -759,6 +778,8 @@ class OpencodeV2Adapter:
             state |= {"status": "error", "error": message if type(message) is str else error}
         else:
             state |= {"status": "completed", "output": _text_of(content or [])}
+        if "input" not in state:
+            _remember(self._table(told.session, "ended"), key, state, _CALLS)
         fields: Members = {"state": state}
         if failed:
             fields["failure"] = told.body["error"]

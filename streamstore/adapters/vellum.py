@@ -186,7 +186,7 @@ class VellumAdapter:
         return (MessageClosed(session_id=session, message_id=message_id, seq=seq),)
 
     def _memory(self, session: str | None) -> dict[str, Any]:
-        """What is remembered of a conversation: `open`, `latest`, `inputs`, `own`.
+        """What is remembered of a conversation: `open`, `latest`, `inputs`, `ended`, `own`.
 
         Of a conversation that the stream does not take in, nothing is.
         """
@@ -331,8 +331,9 @@ class VellumAdapter:
         given = an_object(wire, "input")
         state = {"status": "running", "input": given}
         events = self._tool_event(wire, session, seq, {"state": state, "toolInput": given})
-        inputs = self._memory(session).setdefault("inputs", {})
-        remember(inputs, _call_key(wire), given)
+        ended = _call_started(self._memory(session), _call_key(wire), given)
+        if ended is not None:
+            events = (*events, *self._tool_event(wire, session, None, {"state": ended}))
         return events
 
     def _tool_input_delta(
@@ -341,10 +342,10 @@ class VellumAdapter:
         return self._tool_event(wire, session, seq, {"input": a_string(wire, "content")})
 
     def _tool_result(self, wire: Members, session: str | None, seq: int | None) -> Sequence[Event]:
-        inputs = self._memory(session).get("inputs", {})
-        state = _ended_state(wire, inputs.get(_call_key(wire)), "")
+        memory, key = self._memory(session), _call_key(wire)
+        state = _ended_state(wire, memory.get("inputs", {}).get(key), "")
         events = self._tool_event(wire, session, seq, {"state": state})
-        inputs.pop(_call_key(wire), None)
+        _call_ended(memory, key, state)
         return events
 
 
@@ -405,6 +406,23 @@ def _ended_state(wire: Members, given: Any, at: str) -> Members:
     if strange:
         state["wire"] = strange
     return state
+
+
+def _call_started(memory: dict[str, Any], key: str, given: Members) -> Members | None:
+    """Remember the input of a call. The state of one that ended before, which has it now: a state
+    that runs says nothing beside that of the end."""
+    ended: Members | None = memory.get("ended", {}).pop(key, None)
+    if ended is not None:
+        return {**ended, "input": given}
+    remember(memory.setdefault("inputs", {}), key, given)
+    return None
+
+
+def _call_ended(memory: dict[str, Any], key: str, state: Members) -> None:
+    """Forget the input of a call; remember the state that it ended with where that lacks it."""
+    memory.get("inputs", {}).pop(key, None)
+    if "input" not in state:
+        remember(memory.setdefault("ended", {}), key, state)
 
 
 def _tool(wire: Members, at: str = "") -> Members:
@@ -509,8 +527,8 @@ class VellumV2Adapter:
         """What is remembered of a conversation, to be changed once an event is known to be good.
 
         `blocks`: by open message, `[first seq, kind, index]` of each; `calls`: message and block
-        of a tool call; `inputs` of those that run; `tail`: the message that streams; `done`: seq
-        of the last turn's end.
+        of a tool call; `inputs` of those that run; `ended`: states of those that ended before
+        they began; `tail`: the message that streams; `done`: seq of the last turn's end.
         """
         if self._context.bound and session not in (None, self._context.session_id):
             return {}
@@ -695,8 +713,9 @@ class VellumV2Adapter:
         state = {"status": "running", "input": given}
         events = self._tool(body, session, seq, {"state": state, "toolInput": given}, True)
         if body.get("toolUseId") is not None:
-            inputs = self._memory(session).setdefault("inputs", {})
-            remember(inputs, body["toolUseId"], given)
+            ended = _call_started(self._memory(session), body["toolUseId"], given)
+            if ended is not None:
+                events = (*events, *self._tool(body, session, None, {"state": ended}, True))
         return events
 
     def _tool_input(self, body: Members, session: str | None, seq: int | None) -> Sequence[Event]:
@@ -721,12 +740,12 @@ class VellumV2Adapter:
         )
 
     def _tool_end(self, body: Members, session: str | None, seq: int | None) -> Sequence[Event]:
-        inputs = self._known(session).get("inputs", {})
-        call_id = maybe_id(body, "toolUseId", "message")
-        state = _ended_state(body, inputs.get(call_id), "message")
+        call_id = an_id(body, "toolUseId", "message")
+        given = self._known(session).get("inputs", {}).get(call_id)
+        state = _ended_state(body, given, "message")
         # What was streamed of the output is all in the result.
         events = self._tool(body, session, seq, {"state": state, "output": ""}, False)
-        inputs.pop(call_id, None)
+        _call_ended(self._memory(session), call_id, state)
         return events
 
 
