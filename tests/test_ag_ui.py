@@ -1726,6 +1726,22 @@ def test_a_snapshot_takes_calls_away_and_what_follows_for_them_is_lost() -> None
         assert encoded(store)["messages"] == [assistant("m", "d")]
 
 
+@pytest.mark.parametrize("left", [[], [assistant("m", "d")]])
+def test_a_call_that_a_snapshot_took_away_stays_away_on_a_stream_that_goes_on(
+    left: list[Wire],
+) -> None:
+    begun = run(*call("c", "{", ends=False, parentMessageId="m"), *call("d", parentMessageId="m"))
+    _, *late = call("c", "}")
+    events = [*begun, snapshot(*left), *late]
+    for cut in range(1, len(events)):
+        store = took(events[:cut], events[cut:], session_id="thread-1")
+        assert encoded(store)["messages"] == left, cut
+    again = [*events, *call("c")]  # it is started anew
+    for cut in range(1, len(events)):
+        store = took(events[:cut], again[cut:], session_id="thread-1")
+        assert tool_of(store, "c").tool.name == "f", cut
+
+
 def test_a_call_that_is_streaming_goes_on_behind_a_snapshot() -> None:
     begun = run(*call("c", "{", ends=False))
     rest = [

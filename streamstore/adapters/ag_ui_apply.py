@@ -679,6 +679,7 @@ class Thread:
     def _call_opened(
         self, call_id: str, name: str | None, message_id: str, record: Members
     ) -> BlockOpened:
+        self._now.get("dropped", {}).pop(call_id, None)
         status = self._table("early").pop(call_id, "pending")
         self._calls[call_id] = {"in": message_id, "status": status, "run": self._own["run"]}
         record["calls"].append(call_id)
@@ -774,7 +775,7 @@ class Thread:
             if call_id in self._calls:
                 events += self._call_rebuilt(call_id, {})
         if call_id not in self._calls:
-            if call_id in self._flow.open("tool"):
+            if call_id in self._flow.open("tool") or call_id in self._now.get("dropped", ()):
                 return []  # a snapshot dropped the call
             message_id, made = self._owner(event)
             record = self._messages[message_id]
@@ -981,6 +982,13 @@ class Thread:
         roles = {message["role"] for message in event["messages"]}
         owned = _owned_activities(event)
         results = results_of(given.values())
+        now = self._now
+        streaming = [  # but for what a replay has yet to bring
+            call_id
+            for call_id, call in self._calls.items()
+            if call["status"] == "pending"
+            and (not now["replay"] or f"call {call_id}" in now["rebuilt"])
+        ]
         events: list[Event] = []
         old = []
         for message_id in [name for name in self._order if name not in given]:
@@ -1005,6 +1013,9 @@ class Thread:
         self._calls.clear()
         for message_id in (*known, *new):
             events += self._whole(given[message_id], results, done)
+        dropped = now.setdefault("dropped", {})
+        dropped.update((call_id, None) for call_id in streaming if call_id not in self._calls)
+        _bound(dropped, _SHOWN)
         return events
 
     def _comes_again(self, message_id: str, record: Members | None) -> bool:
@@ -1483,6 +1494,8 @@ def _nothing_yet() -> Members:
         "skip": 0,
         # How much came for what another run made (characters, patches).
         "came": {},
+        # Calls that a snapshot took away before their end, for a stream that goes on with them.
+        "dropped": {},
         # Messages to close at the end, subagents, thoughts without an id.
         "opened": {},
         "subagents": {},
