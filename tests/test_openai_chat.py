@@ -1076,6 +1076,41 @@ def test_a_thinking_piece_may_hold_a_string_and_empty_pieces_are_no_part() -> No
     assert store.parts("s", "c") == () and message_of(store)["content"] == ""
 
 
+def reasoned(text: str, **members: Any) -> Wire:
+    return {"type": "reasoning", "summary": [{"type": "summary_text", "text": text, **members}]}
+
+
+DATABRICKS = [  # what its reasoning models stream
+    chunk({"role": "assistant", "content": [reasoned("Let ")]}),
+    chunk({"content": [reasoned("me see.")]}),
+    chunk({"content": [reasoned("", signature="sig")]}),
+    chunk({"content": [reasoned("")]}),
+    chunk({"content": "It "}),
+    chunk({"content": [said("is 42.")]}),
+    chunk({"content": ""}, "stop"),
+]
+
+
+@pytest.mark.parametrize("cut", range(1, len(DATABRICKS)))
+def test_a_piece_of_reasoning_is_the_text_of_its_summary(cut: int) -> None:
+    pieces = [reasoned("Let me see.", signature="sig"), said("It is 42.")]
+    store = StreamStore.load(json.loads(json.dumps(fed(*DATABRICKS[:cut]).save())))
+    store.open("openai-chat", session_id="s").ingest_many(DATABRICKS[cut:])
+    for told in (fed(*DATABRICKS), store, fed(whole_with(pieces))):
+        shown = [(part.kind, part.text) for part in told.parts("s", "c")]
+        assert shown == [("reasoning", "Let me see."), ("text", "It is 42.")]
+        assert message_of(told)["content"] == pieces
+
+
+def test_a_summary_of_other_things_than_text_is_data() -> None:
+    odd = {"type": "reasoning", "summary": [{"type": "other"}]}
+    store = fed(begin(), chunk({"content": [odd, reasoned("hm")]}))
+    assert parts_of(store)["content:reasoning"].text == "hm"
+    assert message_of(store)["content"] == [reasoned("hm"), odd]
+    store = fed(begin(), chunk({"content": [reasoned(""), {"type": "reasoning", "summary": []}]}))
+    assert store.parts("s", "c") == () and message_of(store)["content"] == ""
+
+
 def test_typed_pieces_are_data_in_a_strict_stream() -> None:
     pieces = [thought("hm"), said("a")]
     for wires in ([begin(), chunk({"content": pieces})], [whole_with(pieces)]):

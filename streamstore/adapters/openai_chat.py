@@ -32,18 +32,19 @@ What is kept where, for a completion with the id `c`:
   part: the role, and what was null or empty), `choiceEnd`, `completionId` (of choices but the
   first), `wire` (what `encode` needs besides);
 - parts `content` and `refusal` (text), `reasoning_content`, `reasoning` and `thinking` (reasoning),
-  `content:thinking` (reasoning: thinking pieces of a content that is a list, see below),
+  `content:thinking` and `content:reasoning` (reasoning: pieces of a content that is a list, below),
   `tool:{index}` and `function_call` (tool; arguments stream into the field `input`, the call as it
   came is the field `wire`), `annotation:{n}` (source), `logprobs:content`, `logprobs:refusal` and
   `delta:{name}` (data: a member that is unknown, as text, or as JSON, one value a line, in the
   field `json`; for log probabilities one token a line). Servers that rename a reasoning member
   send its text under both names: the one that began second is data, so that it is shown once.
 
-A content may be a list of typed pieces, as Mistral's thinking models stream it. The texts of its
-pieces `text` and `thinking` go on the part `content` and the part `content:thinking`, whose field
-`wire` is the piece but for its text; other pieces are data (`delta:content`), and so is the whole
-list in a strict stream, since the official client joins no pieces. `encode` gives one piece of
-each, the thinking first, unless the content only ever came as text.
+A content may be a list of typed pieces, as Mistral's thinking models and Databricks stream it. The
+texts of its pieces `text`, `thinking` and `reasoning` (its summary) go on the parts `content`,
+`content:thinking` and `content:reasoning`, whose field `wire` is the piece but for its text; other
+pieces are data (`delta:content`), and so is the whole list in a strict stream, since the official
+client joins no pieces. `encode` gives one piece of each, the text last, unless the content only
+ever came as text.
 
 Ids, names and roles are never joined: the first that is not empty holds, also where the official
 client would write `call_1call_1`. A call is `pending` until its choice is finished, then `running`:
@@ -106,8 +107,8 @@ _READ = frozenset(("object", "choices", "usage", "system_fingerprint", "obfuscat
 _KNOWN = _READ | {"id", "created", "model", "service_tier"}
 _CHOICE_READ = frozenset(("index", "delta", "message", "logprobs", "finish_reason"))
 _CALLS = frozenset(("tool_calls", "function_call"))
-#: The part of the thinking pieces of a content that is a list.
-_THOUGHT = "content:thinking"
+#: The parts of the thinking pieces of a content that is a list, and of those of its reasoning.
+_THOUGHT, _REASONED = "content:thinking", "content:reasoning"
 _ANNOTATIONS = "annotations"
 
 #: Text members of a delta: the kind of their part and its place.
@@ -821,6 +822,13 @@ def _read_pieces(values: list[Members]) -> tuple[list[_Piece], list[Members]]:
                 others.append({**piece, kind: [one for one in told if not _is_text(one)]})
                 piece = {"type": kind}
             told, rest = "".join(said), []
+        if kind == "reasoning" and isinstance(piece.get("summary"), list):
+            summary = [one for one in piece["summary"] if _is_text(one, "summary_text")]
+            if len(summary) == len(piece["summary"]):
+                found = _read_summary(piece, summary)
+                if found.text or len(found.wire["summary"][0]) > 1 or len(piece) > 2:
+                    pieces.append(found)
+                continue
         if type(told) is not str:
             others.append(piece)
         elif told or len(piece) > 2:
@@ -829,10 +837,17 @@ def _read_pieces(values: list[Members]) -> tuple[list[_Piece], list[Members]]:
     return pieces, others
 
 
-def _is_text(piece: Any) -> bool:
-    return (
-        isinstance(piece, dict) and piece.get("type") == "text" and type(piece.get("text")) is str
-    )
+def _read_summary(piece: Members, summary: Sequence[Any]) -> _Piece:
+    """A piece of reasoning: the texts of its summary are one, and so is what they have beside."""
+    beside: Members = {"type": "summary_text"}
+    for one in summary:
+        beside.update((name, value) for name, value in one.items() if name != "text")
+    text = "".join(one["text"] for one in summary)
+    return _Piece(_REASONED, text, thaw({**piece, "summary": [beside]}))
+
+
+def _is_text(piece: Any, kind: str = "text") -> bool:
+    return isinstance(piece, dict) and piece.get("type") == kind and type(piece.get("text")) is str
 
 
 def _read_call(call: Members, at: str, place: int | None) -> _Fragment:
@@ -1152,7 +1167,10 @@ def _piece(known: Members, message_id: str, piece: _Piece) -> list[Event]:
     kind, order = _TEXTS.get(block, _TEXTS["thinking"])
     pieces: dict[str, Members] = known.setdefault("pieces", {})
     before = pieces.get(block)
-    wire = pieces[block] = {**(before or {}), **piece.wire}
+    wire = {**(before or {}), **piece.wire}
+    if before is not None and block == _REASONED:
+        wire["summary"] = [{**before["summary"][0], **wire["summary"][0]}]
+    pieces[block] = wire
     fields = {"wire": thaw(wire)} if wire != before else {}
     events = _open(known, message_id, block, kind, order, fields)
     if fields and not events:
@@ -1372,10 +1390,10 @@ def _wire_choice(message: Message, parts: Sequence[Part]) -> Members:
             body[_ANNOTATIONS] = [*(body.get(_ANNOTATIONS) or ()), thaw(part.fields.get("wire"))]
         elif kind == "logprobs" and isinstance(choice.get("logprobs"), dict):
             choice["logprobs"][rest] = _values(part)
-        elif block in ("content", _THOUGHT):
+        elif block in ("content", _THOUGHT, _REASONED):
             body["content"] = part.view.raw()
             pieces.append(_wire_piece(part))
-            listed = listed or block == _THOUGHT or "wire" in part.fields
+            listed = listed or block != "content" or "wire" in part.fields
         elif block in _TEXTS:
             body[block] = part.view.raw()
         elif kind == "delta":
@@ -1399,6 +1417,10 @@ def _wire_piece(part: Part) -> Members:
     wire = part.fields.get("wire")
     piece: Members = thaw(wire) if isinstance(wire, dict) else {}
     text = part.view.raw()
+    if part.block_index == _REASONED:
+        summary = piece.get("summary")
+        beside = summary[0] if are_objects(summary) and summary else {"type": "summary_text"}
+        return {"type": "reasoning", **piece, "summary": [{**beside, "text": text}]}
     if part.block_index != _THOUGHT:
         return {"type": "text", **piece, "text": text}
     thinking = text if piece.get("thinking") == "" else [{"type": "text", "text": text}]
