@@ -84,9 +84,9 @@ _TURNS = (TurnStarted, TurnCompleted)
 
 #: More deltas than anybody sends lie above it, all of them numbers.
 _NEAR_THE_END = MAX_NUMBER - 2**48
-#: Refused for what they say: sent again they are the same events, whatever was removed since. What
-#: there was no room or place for may come again.
-_JUDGED = (verdicts.RANK, verdicts.CONFLICT, verdicts.SEALED)
+#: Refused for what they say or belong to: sent again they are the same events, whatever was removed
+#: or opened anew since (L1). What there was no room or place for may come again.
+_JUDGED = (verdicts.RANK, verdicts.CONFLICT, verdicts.SEALED, verdicts.REMOVED)
 
 
 class Ingress:

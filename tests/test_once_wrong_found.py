@@ -598,3 +598,22 @@ def test_a_part_that_a_read_listed_below_its_first_event_goes_when_the_next_read
     stream.ingest({**KEY, "type": "block.opened", "blockIndex": 0, "kind": "text", "seq": 11})
     store.flush()
     assert store.part("s", "m", 0).text == "c"
+
+
+@pytest.mark.parametrize(
+    ("kind", "members"),
+    [("block.delta", {"text": "old"}), ("block.closed", {}), ("block.updated", {"tag": "old"})],
+)
+def test_what_was_refused_as_removed_stays_so_when_its_part_was_opened_anew(
+    kind: str, members: dict[str, object]
+) -> None:
+    bench = Bench("none")
+    bench.take("block.delta", text="gone", id="e1")
+    bench.take("block.removed", id="e2")
+    assert bench.take(kind, **members, id="e3") == "refused:removed"
+    bench.take("block.opened", kind="text", id="e4")
+    bench.take("block.delta", text="new", id="e5")
+    before = bench.part()
+    assert bench.take(kind, **members, id="e3") == "duplicate"
+    assert bench.part() is before
+    assert before.text == "new"
