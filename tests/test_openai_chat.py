@@ -946,6 +946,21 @@ def test_members_that_are_unknown_are_kept() -> None:
     assert parts_of(store)["annotation:0"].fields["url"] == "u"
 
 
+def test_the_last_moderation_of_a_completion_is_a_member_of_it() -> None:
+    """It comes on a chunk of its own, or beside a text, and the official client keeps the last."""
+    first, last = {"input": {"flagged": False}}, {"input": {"flagged": True}}
+    opening = [begin(), chunk({"content": "a"}), chunk({"content": "b"})]
+    text = {**chunk({"content": "c"}), "moderation": first}
+    alone = {**chunk({}), "choices": [], "moderation": last}
+    end = [chunk({}, "stop"), {**chunk({}), "choices": [], "usage": {"total_tokens": 1}}]
+    for said, last_one in (([text], first), ([alone], last), ([text, alone], last)):
+        store = fed(*opening, *said, *end)
+        assert encoded(store)[0]["moderation"] == last_one
+        assert "completionEnd" not in store.messages("s")[0].info
+    whole = fed(*encoded(fed(*opening, text, *end)))
+    assert encoded(whole)[0]["moderation"] == first
+
+
 @pytest.mark.parametrize("names", [("reasoning", "reasoning_content"), ("thinking", "reasoning")])
 def test_reasoning_that_comes_under_two_names_is_shown_once(names: tuple[str, str]) -> None:
     pieces = ("The", " user", " asks", ".")

@@ -137,6 +137,7 @@ CASES = {
         {
             "usage": [None, {"total_tokens": 2}],
             "error": [None, "x"],
+            "moderation": [None, {"input": {}}],
             "system_fingerprint": [None, "fp"],
             "logprobs": [None, {"content": []}],
             "role": ["assistant", "", None],

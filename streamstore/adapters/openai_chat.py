@@ -26,8 +26,9 @@
 What is kept where, for a completion with the id `c`:
 
 - message `c`: info `completion` (members of the first chunk), `usage` and `system_fingerprint` (of
-  the last one, also null, as the official client has them), `completionEnd` (what a chunk that ends
-  something says beside them);
+  the last one, also null, as the official client has them), `moderation` (of the last chunk that
+  has one, where it is not the first), `completionEnd` (what a chunk that ends something says beside
+  them);
 - each choice's message: info `choice` (index, finish_reason, ...), `delta` (its members that are no
   part: the role, and what was null or empty), `choiceEnd`, `completionId` (of choices but the
   first), `wire` (what `encode` needs besides);
@@ -104,7 +105,7 @@ _WHOLE = "chat.completion"
 #: Members of a chunk that are read or mean nothing (`obfuscation` is padding).
 _READ = frozenset(("object", "choices", "usage", "system_fingerprint", "obfuscation", "error"))
 #: Members that every completion has, which the last chunk does not say anew.
-_KNOWN = _READ | {"id", "created", "model", "service_tier"}
+_KNOWN = _READ | {"id", "created", "model", "service_tier", "moderation"}
 _CHOICE_READ = frozenset(("index", "delta", "message", "logprobs", "finish_reason"))
 _CALLS = frozenset(("tool_calls", "function_call"))
 #: The parts of the thinking pieces of a content that is a list, and of those of its reasoning.
@@ -168,6 +169,7 @@ class OpenAIChatAdapter:
             (("choices", ONLY, "logprobs"), "null"),
             (("usage",), "null"),
             (("error",), "empty"),
+            (("moderation",), "null"),
             (("system_fingerprint",), "same"),
         ),
         repeated=("choices", ONLY, "delta"),
@@ -483,6 +485,7 @@ class OpenAIChatAdapter:
             (finish is not None and finish != "")
             or choice.get("logprobs") is not None
             or get("usage") is not None
+            or get("moderation") is not None
             or get("system_fingerprint") != record["fingerprint"]
             or get("error")
             or index.__class__ is not int
@@ -1018,7 +1021,7 @@ def _apply(
 def _head(
     record: Members, wire: Members, choices: Sequence[_Choice], begins: bool, whole: bool
 ) -> Members:
-    """Info of the completion itself: what its first chunk says, and the last usage."""
+    """Info of the completion itself: what its first chunk says, the last usage and moderation."""
     info: Members = {}
     usage, fingerprint = wire.get("usage"), wire.get("system_fingerprint")
     if begins:
@@ -1033,6 +1036,8 @@ def _head(
         if fingerprint != record["fingerprint"] or not record["more"]:
             info["system_fingerprint"] = thaw(fingerprint)
         record["more"] = True
+        if wire.get("moderation") is not None:
+            info["moderation"] = thaw(wire["moderation"])
         if not choices or usage is not None or any(choice.finish for choice in choices):
             rest = {
                 name: thaw(v) for name, v in wire.items() if name not in _KNOWN and v is not None
@@ -1361,7 +1366,8 @@ def _index_of(choice: Members) -> int:
 def _wire_head(message: Message) -> Members:
     info = message.info
     head: Members = thaw(info["completion"])
-    head.update({n: thaw(info[n]) for n in ("usage", "system_fingerprint") if n in info})
+    later = ("usage", "system_fingerprint", "moderation")
+    head.update({name: thaw(info[name]) for name in later if name in info})
     return head
 
 
