@@ -1593,6 +1593,53 @@ def test_a_stray_repetition_does_not_take_a_stream_to_another_response() -> None
     assert (text(store), text(store, message="other")) == ("abcd", "xy")
 
 
+def another(*texts: str) -> list[Wire]:
+    """A response with the id `other` whose item is `n`."""
+    found = told(*texts)
+    found[0]["response"]["id"] = "other"
+    found[1]["item"]["id"] = "n"
+    for wire in found[2:]:
+        wire["item_id"] = "n"
+    return found
+
+
+@pytest.mark.parametrize("cuts", [(4, 5), (5, 4), (5, 5)])
+@pytest.mark.parametrize("swapped", [False, True])
+def test_saved_streams_go_on_with_whichever_response_they_are_given(
+    cuts: tuple[int, int], swapped: bool
+) -> None:
+    store, first = opened()
+    mine, theirs = told(*"abcd"), another(*"wxyz")
+    first.ingest_many(mine[: cuts[0]])
+    store.open(PROTOCOL, session_id="s").ingest_many(theirs[: cuts[1]])
+    store = StreamStore.load(json.loads(json.dumps(store.save())))
+    streams = [store.open(PROTOCOL, session_id="s") for _ in range(2)]
+    if swapped:
+        streams.reverse()
+    for stream, rest in zip(streams, (mine[cuts[0] :], theirs[cuts[1] :]), strict=True):
+        stream.ingest_many(rest)
+    assert (text(store), text(store, message="other")) == ("abcd", "wxyz")
+    assert verdicts(store) == {"accepted": len(mine) + len(theirs)}
+
+
+@pytest.mark.parametrize("known", [1, 2, 3, 4])
+def test_a_replay_that_goes_on_is_its_response_on_a_stream_that_was_in_another(known: int) -> None:
+    store, stream = opened()
+    stream.ingest_many(told(*"abcdef"))
+    again(store, another("x", "y")[:known])
+    stream.ingest_many(another("x", "y"))
+    assert (text(store), text(store, message="other")) == ("abcdef", "xy")
+
+
+def test_an_item_id_that_two_responses_have_does_not_take_a_stream_to_the_older_one() -> None:
+    """Servers that count the items of each response anew, and send no event of an item."""
+    store = fed(told("a", "b"))
+    bare = wires(("created", {"response": response("new")}), delta("x"), delta("y"))
+    again(store, bare)
+    again(store, [{k: v for k, v in wire.items() if k != "sequence_number"} for wire in bare])
+    assert (text(store), text(store, message="new")) == ("ab", "xy")
+
+
 def test_other_peoples_messages_are_no_responses() -> None:
     store = fed(told("answer"))
     store.apply(MessageOpened(session_id="s", message_id="u", role="user", local=True))

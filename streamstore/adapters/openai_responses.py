@@ -1,9 +1,10 @@
 """OpenAI Responses: the events of a streamed response to canonical events and back.
 
 - Identity: `response.id` is the message; only lifecycle events name it, so a stream remembers its
-  response (one per lane, `stream_id`). What comes on a stream without a lifecycle event belongs to
-  the response that has its item, else to the latest one that has not ended, else to a new one with
-  an id of ours, which a later lifecycle event gives its name (the message keeps the id it had).
+  response (one per lane, `stream_id`), until an item of another one shows that it is in that. What
+  comes on a stream without a lifecycle event belongs to the response that has its item, else to the
+  latest one that has not ended, else to a new one with an id of ours, which a later lifecycle event
+  gives its name (the message keeps the id it had).
 - Parts: `"{output_index}/content/{content_index}"` and `"{output_index}/summary/{summary_index}"`
   for the parts of messages and reasoning, `"{output_index}"` for every other item, in that order.
   A refusal is a text with the field `refusal`. What else an item of parts has stands in the
@@ -156,11 +157,12 @@ class OpenAIResponsesAdapter:
         self._responses = self._known.entries
         # Of this object alone, lost without harm. The number that `plain` took in last, for the
         # `decode` that may follow it; numbers in order of what raised, which count as received
-        # once something else is; the response that repeated events are of, by lane; the one that
-        # came whole.
+        # once something else is; the response that repeated events are of, by lane; the lane and
+        # number of the last of them; the response that came whole.
         self._offered = -1
         self._passed: tuple[str, int] = ("", -1)
         self._hints: dict[str, str] = {}
+        self._repeated: tuple[str, int] = ("", -1)
         self._fetched = ""
         # Made of the memory: the response of the usual lane, and where its plain deltas go.
         self._focus = ""
@@ -234,7 +236,7 @@ class OpenAIResponsesAdapter:
             return ()
         if self._strict and self._following(lane) is None:
             raise ProtocolStopped(f"expected response.created before {kind[:80]}")
-        key = self._current(wire, lane)
+        key = self._current(wire, lane, number)
         if kind == "error":
             return self._error(wire, key, number, lane)
         handle = HANDLERS.get(kind)
@@ -309,20 +311,50 @@ class OpenAIResponsesAdapter:
         """The response that a lane of this stream is in, as far as its events say."""
         return self._own.get("lanes", {}).get(lane) or self._hints.get(lane)
 
-    def _current(self, wire: Members, lane: str) -> str | None:
+    def _current(self, wire: Members, lane: str, number: int | None = None) -> str | None:
         """The response that an event without its id belongs to; None for a new one."""
         item = wire.get("item")
         item_id = wire.get("item_id", item.get("id") if isinstance(item, dict) else None)
         key, hint = self._following(lane), self._hints.get(lane)
-        if key in self._responses:
+        if key is not None and key in self._responses:
             # What was repeated does not take the stream to another response, unless it goes on.
             if hint in self._responses and not has_item(self._responses[key], item_id):
-                return hint if has_item(self._responses[hint], item_id) else key
-            return key
+                follows = number is not None and self._repeated == (lane, number - 1)
+                goes_on = follows and not self._is_next(key, number)
+                return hint if goes_on or has_item(self._responses[hint], item_id) else key
+            return self._owner(key, wire.get("output_index"), item_id, number)
         for key, entry in self._responses.items():
             if has_item(entry, item_id):
                 return key
         return self._known.latest()
+
+    def _owner(self, key: str, place: Any, item_id: Any, number: int | None) -> str:
+        """The response of an item: that of the lane, unless it is known to be one of another.
+
+        A stream that was saved in one response may be given the rest of another. An id alone
+        proves nothing, as some servers count the items of each response anew: in the lane's there
+        must be another item in its place, or the number must not be the next one.
+        """
+        entry = self._responses[key]
+        there = entry["items"].get(str(place), {}).get("id")
+        if there == item_id or not is_id(item_id):
+            return key
+        if there is None and (
+            number is None or not entry["numbered"] or self._is_next(key, number)
+        ):
+            return key
+        if not has_item(entry, item_id):
+            for other, known in self._responses.items():
+                if known["state"] != "ended" and has_item(known, item_id):
+                    return other
+        return key
+
+    def _is_next(self, key: str, number: int | None) -> bool:
+        """Whether a number is the next one of a response."""
+        entry = self._responses[key]
+        passed = self._passed[1] if self._passed[0] == key else -1
+        last = max(passed, entry["ends"][-1] if entry["ends"] else -1)
+        return bool(entry["numbered"]) and number == last + 1
 
     def _here(self, key: str, number: int | None, kind: str, lane: str, offered: int = -1) -> Here:
         """Where an event of a response belongs.
@@ -336,7 +368,7 @@ class OpenAIResponsesAdapter:
             if number != offered and number in intervals_of(entry):
                 if len(self._hints) > DETAILED:
                     self._hints.clear()
-                self._hints[lane] = key
+                self._hints[lane], self._repeated = key, (lane, number)
                 if lane == "" and key != self._focus:
                     self._plain = {}
                 raise RepeatedEvent(f"event {number} of this response")
