@@ -23,6 +23,7 @@ from .text import TextView
 AnyRow: TypeAlias = SessionRow | MessageRow | BlockRow
 
 _STATUS_FIELDS = ("type", "attempt", "message", "next")
+_ENTITY_FIELDS = ("role", "parentId", "clientId")
 
 _changes = filled(ChangeSet)
 _new_part = filled(Part)
@@ -416,7 +417,10 @@ def _by_id(requests: tuple[Request, ...]) -> Mapping[str, Request]:
 
 
 def _shown_message(row: MessageRow) -> tuple[Any, ...]:
-    return (row.entity.values, row.info.values, row.closed_as, row.error, row.local, row.order)
+    values = row.entity.values
+    # Not what reads the same in another form: `error` is a member also where it is None.
+    entity = {name: values[name] for name in _ENTITY_FIELDS if name in values}
+    return (entity, row.info.values, row.closed_as, row.error, row.local, row.order)
 
 
 def _message(row: MessageRow) -> Message:

@@ -200,6 +200,17 @@ class TestSameObject:
         full.flush()
         assert part.text == "text"
 
+    def test_an_end_that_does_not_count_leaves_the_message_the_same_object(self) -> None:
+        feed = Feeder("sparse")
+        feed.delta("text")
+        feed.ingest("message.closed", messageId="m", status="error", seq=5)
+        feed.flush()
+        before = self.reads(feed.store)
+        feed.ingest("message.closed", messageId="m", status="aborted", seq=3)
+        assert not feed.flush()
+        after = self.reads(feed.store)
+        assert [name for name in before if before[name] is not after[name]] == []
+
     def test_true_is_not_one_where_values_are_compared(self, full: Feeder) -> None:
         full.ingest("message.updated", messageId="m", info={"a": [True]})
         assert full.flush().changed == (MessageKey("s", "m"),)
