@@ -278,7 +278,7 @@ def _dump(value: Any) -> Any:
                 "pending": [pair_surrogates(piece) for piece in value.pending],
                 **{
                     name: getattr(value, name)
-                    for name in ("cut", "length", "base", "carry", "replaced", "streams")
+                    for name in ("cut", "length", "base", "carry", "replaced", "ready", "streams")
                 },
             }
         }
@@ -317,7 +317,9 @@ def _undump(value: Any) -> Any:
         cell.cut = _typed(inner["cut"], int, NoneType)
         for name in ("length", "base", "carry", "replaced"):
             setattr(cell, name, _typed(inner[name], type(getattr(cell, name))))
-        cell.streams = _typed(inner.get("streams", True), bool)  # which older states do not say
+        # Which older states do not say.
+        cell.streams = _typed(inner.get("streams", True), bool)
+        cell.ready = _typed(inner.get("ready", -1), int)
         return cell
     if kind == "~fields":
         values, seqs, whole, bound, hidden = inner

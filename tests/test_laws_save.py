@@ -178,6 +178,27 @@ def test_buffered_text_still_waits_after_a_load(data):
     assert everything(loaded)["sessions"] == fold(log, "none")
 
 
+@pytest.mark.parametrize("release", ["turn.completed", "session.status", "permission.asked", ""])
+def test_what_was_released_and_waits_for_a_tick_is_shown_after_a_load_and_no_more(release):
+    place = {"sessionId": "s", "messageId": "m", "blockIndex": 0}
+    store, stream = fresh("none", delivery="buffered")
+    stream.ingest({"type": "block.delta", **place, "text": "shown"})
+    stream.ingest({"type": "block.delta", **place, "field": "input", "text": "too"})
+    if release:
+        stream.ingest({"type": release, "sessionId": "s", "id": "r", "status": "idle"})
+    else:
+        store.release("s")
+    stream.ingest({"type": "block.delta", **place, "text": ", and this waits"})
+    loaded, _ = reloaded(store, "none")
+    assert loaded.part("s", "m", 0) is None  # nothing early
+    for each in (store, loaded):
+        changes = each.flush()
+        assert {name: edit.text for (_, name), edit in changes.text.items()} == {
+            "text": "shown",
+            "input": "too",
+        }
+
+
 @given(st.data())
 def test_held_operations_are_saved_and_the_hole_is_filled_after_a_load(data):
     log = data.draw(disturbed(data.draw(logs("block"))))
