@@ -540,6 +540,7 @@ class MessageRow(Marks):
             or self.gone
             or self.closed_as != "open"
             or self.resetting
+            or self.local
             or self.shown is not None
         )
 

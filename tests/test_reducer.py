@@ -498,6 +498,20 @@ def test_a_server_that_gives_a_local_message_another_id_makes_one_of_them():
     assert [(m.id, m.local) for m in bench.store.messages("s")] == [("theirs", False)]
 
 
+def test_the_server_names_a_local_message_whose_session_it_removed_before():
+    bench = Bench("session")
+    opened = MessageOpened(session_id="s", message_id="mine", role="user", local=True)
+    bench.store.apply(opened)
+    bench.take("session.removed", seq=3)
+    bench.store.flush()
+    assert bench.store.apply(opened).reason == "removed"  # as a program does that tries again
+    theirs = {"messageId": "theirs", "role": "user", "clientId": "mine"}
+    assert bench.take("message.opened", seq=5, **theirs) == "held"  # for the session
+    bench.take("session.updated", seq=4, whole=True)
+    bench.store.flush()
+    assert [message.id for message in bench.store.messages("s")] == ["theirs"]
+
+
 def test_a_local_message_is_the_servers_also_in_a_store_that_was_loaded():
     bench = Bench("none")
     for name in ("confirmed", "mine"):
