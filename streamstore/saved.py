@@ -70,8 +70,13 @@ def _save_message(message: MessageRow) -> dict[str, Any]:
 
 
 def _save_block(block: BlockRow) -> dict[str, Any]:
-    held_back = block.exists and block.message.session.withheld.get(block.key) is block
-    return {**_save(block), "index": block.key.block_index, "held_back": held_back}
+    session = block.message.session
+    return {
+        **_save(block),
+        "index": block.key.block_index,
+        "held_back": block.exists and session.withheld.get(block.key) is block,
+        "call": block.call_id if session.calls.get(block.call_id) is block else "",
+    }
 
 
 def load_session(saved: Any, ids_size: int) -> tuple[SessionRow, list[MessageRow | BlockRow]]:
@@ -93,11 +98,6 @@ def load_session(saved: Any, ids_size: int) -> tuple[SessionRow, list[MessageRow
             row.messages[message.key.message_id] = message
             if message.local:
                 row.unconfirmed[message.key.message_id] = message
-            for block in message.blocks.values():
-                call_id = block.fields.values.get("callId")
-                if isinstance(call_id, str) and block.exists:
-                    row.calls[call_id] = block
-                    block.call_id = call_id
         leaving += [_load_message(row, entry, leaving) for entry in saved["leaving"]]
         blocks = [block for message in row.messages.values() for block in message.blocks.values()]
         closing = [block for block in blocks if block.closed_at >= 0 and block.seqs]
@@ -117,6 +117,14 @@ def _load_message(
         message.blocks[block.key.block_index] = block
         if part["held_back"]:
             session.withheld[block.key] = block
+        call_id = part.get("call")
+        if call_id is not None:
+            _typed(call_id, str)
+        elif block.exists:  # an older state, which does not say
+            call_id = block.fields.values.get("callId")
+        if call_id and isinstance(call_id, str):
+            session.calls[call_id] = block
+            block.call_id = call_id
     leaving += [_load_block(message, part) for part in entry["leaving"]]
     return message
 

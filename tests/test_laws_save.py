@@ -178,6 +178,43 @@ def test_buffered_text_still_waits_after_a_load(data):
     assert everything(loaded)["sessions"] == fold(log, "none")
 
 
+CALL = {"sessionId": "s", "messageId": "m", "blockIndex": 1, "callId": "c", "kind": "tool"}
+
+
+@pytest.mark.parametrize("cut", range(5))
+@pytest.mark.parametrize(
+    "sequencing, log",
+    [
+        (
+            "sparse",  # a part that waits for the opening of its message, which was removed
+            [
+                {"type": "block.opened", **CALL, "seq": 1},
+                {"type": "message.removed", **CALL, "seq": 2},
+                {"type": "block.opened", **CALL, "seq": 4},
+                {"type": "message.opened", **CALL, "seq": 3, "role": "assistant"},
+            ],
+        ),
+        (
+            "none",  # two parts that name one call: it is that of the last to name it
+            [
+                {"type": "block.opened", **CALL, "callId": None},
+                {"type": "block.opened", **CALL, "blockIndex": 2},
+                {"type": "block.updated", **CALL},
+            ],
+        ),
+    ],
+)
+def test_a_result_finds_the_part_of_its_call_in_a_loaded_store_too(sequencing, log, cut):
+    store, stream = fresh(sequencing)
+    stream.ingest_many(log[:cut])
+    store, stream = reloaded(store, sequencing)
+    stream.ingest_many(log[cut:])
+    result = {"type": "tool.result", "sessionId": "s", "callId": "c", "fields": {"output": "done"}}
+    assert stream.ingest(result).kind == "accepted"
+    store.flush()
+    assert [part.block_index for part in store.parts("s", "m") if part.fields.get("output")] == [1]
+
+
 @pytest.mark.parametrize("release", ["turn.completed", "session.status", "permission.asked", ""])
 def test_what_was_released_and_waits_for_a_tick_is_shown_after_a_load_and_no_more(release):
     place = {"sessionId": "s", "messageId": "m", "blockIndex": 0}
