@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from .changes import ChangeSet, Edit, Gap, Place, TextField
 from .errors import (
     CallerError,
@@ -25,6 +27,9 @@ from .pipeline import Health, Stream, StreamStore
 from .positions import Position
 from .subscribers import Present, Subscription
 from .verdicts import Verdict
+
+#: The version that is installed; `0+unknown` where the package is imported and not installed.
+__version__: str
 
 __all__ = [
     "CallerError",
@@ -59,3 +64,16 @@ __all__ = [
     "Verdict",
     "Limits",
 ]
+
+if not TYPE_CHECKING:  # whose module has all names, so that a wrong one is none of the package's
+
+    def __getattr__(name: str) -> object:
+        # Read when asked for: it takes a search for a file.
+        if name != "__version__":
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import metadata
+
+        try:
+            return metadata.version("chat-streamstore")
+        except metadata.PackageNotFoundError:
+            return "0+unknown"

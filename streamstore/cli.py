@@ -148,11 +148,13 @@ class _Parser(argparse.ArgumentParser):
 
 def parser() -> argparse.ArgumentParser:
     """The command line of `streamstore`."""
+    from . import __version__
+
     command = _Parser(
         prog="streamstore",
         description="Recorded chat and agent streams: their final state, or how they grew.",
     )
-    command.add_argument("--version", action="version", version=f"%(prog)s {_version()}")
+    command.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = command.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     fold = commands.add_parser(
@@ -268,15 +270,6 @@ def _runs(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"must be an integer from 1, not {text!r}")
     return number
-
-
-def _version() -> str:
-    from importlib import metadata
-
-    try:
-        return metadata.version("chat-streamstore")
-    except metadata.PackageNotFoundError:
-        return "(not installed)"
 
 
 # --- the standard streams -------------------------------------------------------------------------

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Iterator
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -693,7 +694,25 @@ def test_help_and_version(run: Callable[..., Ran]) -> None:
     assert run("--help").out.startswith("usage: streamstore ")
     assert re.search(r"native,\s.*opencode", run("fold", "--help").out, re.DOTALL)
     assert "--speed N|max" in run("replay", "--help").out
-    assert re.fullmatch(r"streamstore \S+\n", run("--version").out)
+    assert run("--version").out == f"streamstore {metadata.version('chat-streamstore')}\n"
+
+
+def test_the_version_is_read_when_it_is_asked_for() -> None:
+    code = (
+        "from importlib import metadata\n"
+        "asked = []\n"
+        "def version(name):\n"
+        "    asked.append(name)\n"
+        "    raise metadata.PackageNotFoundError\n"
+        "metadata.version = version\n"
+        "import streamstore\n"
+        "assert not asked\n"
+        "assert streamstore.__version__ == '0+unknown'\n"
+        "assert asked == ['chat-streamstore']"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    with pytest.raises(AttributeError, match="no attribute 'no_such_name'"):
+        _ = streamstore.no_such_name  # type: ignore[attr-defined]
 
 
 def test_the_command_needs_no_extra() -> None:

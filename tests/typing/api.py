@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import assert_type
 
+import streamstore
 from streamstore import ChangeSet, Part, Stream, StreamStore, Subscription, Verdict
 from streamstore.events import MessageOpened
 from streamstore.ticks import AsyncioTicks, ManualTicks, TimerTicks
@@ -56,3 +57,8 @@ def scheduling(after: Callable[[int, Callable[[], object]], object]) -> list[Str
         StreamStore(ticks=AsyncioTicks(interval_ms=33)),
         StreamStore.load(StreamStore().save()),
     ]
+
+
+def telling() -> None:
+    assert_type(streamstore.__version__, str)
+    print(streamstore.no_such_name)  # type: ignore[attr-defined]  # pyright: ignore
