@@ -12,7 +12,7 @@ the removal of a session its messages.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from itertools import islice
+from itertools import count, islice
 from typing import Any, Literal, Protocol, TypeAlias
 
 import attrs
@@ -74,10 +74,11 @@ class Transcript:
 
     def __init__(self, reads: Reads) -> None:
         self._reads = reads
-        self._places: dict[str, int] = {}  # sessions in order of appearance
+        self._places: dict[str, int] = {}  # sessions in order of appearance, while they are there
+        self._numbers = count()
         self._waiting: dict[str, dict[_Below, None]] = {}  # by session: what is not handed out yet
-        # What was handed out, by message, each with its tool's status.
-        self._done: dict[MessageKey, dict[PartKey, str]] = {}
+        # What was handed out, by session and message id, each with its tool's status.
+        self._done: dict[str, dict[str, dict[PartKey, str]]] = {}
         self._sessions: dict[str, Session] = {}  # as they were when last looked at
         self._changed_sessions: dict[str, None] = {}
         self._notes: list[Entry] = []
@@ -103,7 +104,8 @@ class Transcript:
 
     def _touch(self, key: Key) -> None:
         session_id = key[0]
-        self._places.setdefault(session_id, len(self._places))
+        if session_id not in self._places:
+            self._places[session_id] = next(self._numbers)
         if isinstance(key, SessionKey):
             self._changed_sessions[session_id] = None
         else:
@@ -116,23 +118,28 @@ class Transcript:
             del waiting[other]
         # What comes again under the same key is new.
         if isinstance(key, SessionKey):
-            for message in [message for message in self._done if message.session_id == key[0]]:
-                del self._done[message]
+            for of_session in (self._done, self._waiting, self._places):
+                of_session.pop(key.session_id, None)
+            if key.session_id == self._session:
+                self._session = None
             self._notes.append(Entry("note", f"session removed: {one_line(key.session_id, 60)}"))
             self._sessions.pop(key.session_id, None)
             self._changed_sessions.pop(key.session_id, None)
         elif isinstance(key, MessageKey):
-            self._done.pop(key, None)
+            self._done.get(key.session_id, {}).pop(key.message_id, None)
             if key == self._message:
                 self._message = None
             self._notes.append(Entry("note", "message removed"))
         else:
-            self._done.get(MessageKey(*key[:2]), {}).pop(key, None)
+            self._done_of(key).pop(key, None)
             self._notes.append(Entry("note", "part removed"))
 
     def _status(self, key: PartKey) -> str | None:
         """What was said of a part's tool ("" for others), None when it was not handed out."""
-        return self._done.get(MessageKey(*key[:2]), {}).get(key)
+        return self._done_of(key).get(key)
+
+    def _done_of(self, key: PartKey) -> dict[PartKey, str]:
+        return self._done.get(key.session_id, {}).get(key.message_id, {})
 
     # -- take --------------------------------------------------------------------------------
 
@@ -212,7 +219,8 @@ class Transcript:
         tool = part.tool
         status = tool.status if tool is not None else ""
         before = self._status(part.key)
-        self._done.setdefault(MessageKey(*part.key[:2]), {})[part.key] = status
+        done = self._done.setdefault(part.session_id, {})
+        done.setdefault(part.message_id, {})[part.key] = status
         if part.kind in _SILENT or before == status or (before is not None and tool is None):
             return
         if part.kind in _STREAMED and not len(part.view) and not part.gap:

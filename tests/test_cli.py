@@ -30,7 +30,7 @@ from streamstore.log.sealing import seal
 from streamstore.logs import UnreadableLog
 from streamstore.replay import AS_RECORDED, AT_ONCE, LiveView, PlainView, Speed, replay
 from streamstore.text import TextView
-from streamstore.transcript import summary
+from streamstore.transcript import Transcript, summary
 
 RECORDED = Path(__file__).parent / "data" / "opencode" / "tools" / "stream.sse"
 
@@ -957,6 +957,27 @@ def test_what_comes_again_after_its_removal_is_shown_again(write: WriteLog) -> N
     out = plain(write(wires))
     assert "first life\n* part removed\n" in out
     assert "\nsecond life\n" in out
+
+    wires[3:4] = [
+        event("session.removed", seq=4),
+        event("session.updated", info={}, whole=True, seq=5),
+    ]
+    write(json.dumps([0, 0, 0, 100, *[200] * 5]).encode(), "arrival_ms.json")
+    out = plain(write(wires))
+    assert "first life\n* session removed: s\n\n== s\n\n-- assistant\nsecond life\n" in out
+
+
+def test_a_transcript_holds_what_there_is() -> None:
+    store = StreamStore("native", ticks="each")
+    told = Transcript(store)
+    store.subscribe(told.hear)
+    for number in range(20):
+        store.ingest_many({**wire, "sessionId": f"s{number}"} for wire in answer("text"))
+        if number % 2:
+            assert [entry.style for entry in told.done()][-1] == "text"
+        store.ingest({"type": "session.removed", "sessionId": f"s{number}"})
+    assert [entry.style for entry in told.finish()] == ["note"]
+    assert not any(held for held in vars(told).values() if isinstance(held, dict))
 
 
 def test_what_is_never_closed_is_shown_at_the_end(write: WriteLog) -> None:
