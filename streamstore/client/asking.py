@@ -53,7 +53,7 @@ async def ask(transport: Transport, request: Request, policy: Policy, clock: Clo
     Raises:
         ConnectionLost: there is none, or it broke off, or took longer than `policy.reply_ms`.
         RequestFailed: it is larger than `policy.reply_bytes`.
-        StreamRefused: it redirects to nowhere, or for ever, or nobody decodes its encoding.
+        StreamRefused: it redirects to nowhere, or for ever, or nobody decodes its body.
     """
     deadline = Silence(clock, policy.reply_ms, f"no whole answer to {request.method}")
     return await watched(_ask(transport, request, policy), deadline)

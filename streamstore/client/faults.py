@@ -30,7 +30,7 @@ class StreamRefused(RemoteError):
     """The server answered, and what it said ends the connection: asking again cannot help.
 
     `status` is the HTTP status. Where it was 200, the answer was no event stream, or
-    in an encoding that cannot be decoded.
+    in an encoding that cannot be decoded, or not in the one that it names.
     """
 
     def __init__(self, message: str, status: int) -> None:

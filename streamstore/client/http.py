@@ -106,9 +106,20 @@ class HttpxResponse:
         httpx = _httpx()
         if not self._readable:
             return  # of an error, whose status says what to do
+        begun = False
         try:
             async for chunk in self._response.aiter_bytes():
+                begun = begun or bool(chunk)
                 yield chunk
+        except httpx.DecodingError as error:
+            named = self._response.headers.get("content-encoding", "")
+            problem = (
+                f"the answer is not in the encoding {named!r:.80} that it names: have the server, "
+                f"or the proxy before it, send plain ({_said(error)})"
+            )
+            if begun or not self._response.is_success:
+                raise ConnectionLost(problem) from error  # damaged on its way, or no stream anyhow
+            raise StreamRefused(problem, self._response.status_code) from error
         except (httpx.HTTPError, httpx.StreamError) as error:
             raise ConnectionLost(_said(error)) from error
 

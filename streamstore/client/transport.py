@@ -82,6 +82,7 @@ class Response(Protocol):
 
         Raises:
             ConnectionLost: it broke off.
+            StreamRefused: the body of a good answer is not in the encoding that its head names.
         """
         ...
 

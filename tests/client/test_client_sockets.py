@@ -251,6 +251,47 @@ def test_an_encoding_that_cannot_be_decoded_is_named_and_a_503_in_it_is_asked_ag
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("named", ["gzip", "deflate"])
+def test_a_body_that_is_not_in_the_encoding_that_it_names_ends_it(named: str) -> None:
+    packed = f"content-encoding: {named}\r\n\r\n".encode()
+    plain = [packed, chunk(b"\xff".join(frames(1, 2))), b"0\r\n\r\n"]
+    kind = b"content-type: text/plain\r\ntransfer-encoding: chunked\r\n"
+    busy = [b"HTTP/1.1 503 Busy\r\n" + kind, *plain]
+
+    async def main() -> None:
+        async with Server(busy, [HEAD[:-2], *plain]) as server:
+            async with connect(server.url, store=StreamStore(), policy=QUICK) as connection:
+                async with asyncio.timeout(10):
+                    with pytest.raises(StreamRefused, match=f"encoding '{named}' that it names"):
+                        await connection.wait()
+            assert len(server.asked) == 2
+
+    asyncio.run(main())
+
+
+def test_a_body_that_is_damaged_behind_its_start_is_asked_for_again() -> None:
+    packed = gzip.compress(b"".join(frames(1, 2)))
+    head = HEAD[:-2] + b"content-encoding: gzip\r\n\r\n"
+    cut = gzip.compress(b"".join(frames(1, 1)))[:-8]  # without its check
+
+    damaged = [head, chunk(cut), chunk(b"\0" * 8)]
+
+    async def main() -> None:
+        store = StreamStore()
+        async with (
+            Server(damaged, [head, chunk(packed), None]) as server,
+            connect(server.url, store=store, protocol="native", policy=QUICK) as connection,
+        ):
+            async for status in connection:
+                if status.state == "waiting":
+                    assert "encoding 'gzip' that it names" in status.reason
+                    break
+            await until(lambda: text_of(store) == "1 2 ")
+            assert len(server.asked) == 2
+
+    asyncio.run(main())
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "gzip", "identity"])
 def test_an_encoding_that_is_none_or_known_is_read(encoding: str) -> None:
     async def main() -> None:
