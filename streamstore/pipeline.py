@@ -297,14 +297,23 @@ class StreamStore:
             self._woke()
 
     def close(self) -> None:
-        """End every stream, show everything that waits, and close the subscriptions."""
+        """End every stream, show everything that waits, and close the subscriptions.
+
+        Who hears of that finds a closed store: what it feeds is refused by a `CallerError`.
+        """
         if self._closed:
             return
+        # First: a stream that a subscriber opens from here on, or feeds implicitly, nobody ends.
+        self._closed = True
         self._asked_tick = True  # the last tick is below: a loop that is gone is not asked for one
-        self._inbox.drain()
-        for stream in list(self._streams):
-            if not stream.ended:
-                stream.end()
+        try:
+            self._inbox.drain()
+            for stream in list(self._streams):
+                if not stream.ended:
+                    stream.end()
+        except BaseException:
+            self._closed = False  # it goes on when it is called again
+            raise
         for session in self._sessions.values():
             self._coalescer.release(session)
         if self._ticks is not None:
@@ -312,7 +321,6 @@ class StreamStore:
         try:
             self._commit()
         finally:
-            self._closed = True
             self._subscribers.close()
 
     def _usable(self) -> None:

@@ -191,6 +191,47 @@ def test_a_store_that_a_subscriber_closes_still_tells_the_others():
         store.flush()
 
 
+@pytest.mark.parametrize("ticks", [None, "manual"])
+@pytest.mark.parametrize(
+    "feed",
+    [
+        lambda store: store.ingest(delta("late")),
+        lambda store: store.feed(line(delta("late"))),
+        lambda store: store.open("native"),
+        lambda store: store.apply(MessageOpened(session_id="s", message_id="u", role="user")),
+    ],
+    ids=["ingest", "feed", "open", "apply"],
+)
+def test_what_a_subscriber_feeds_while_its_store_is_closed_is_refused(
+    ticks: Any, feed: Callable[[StreamStore], object]
+):
+    reported: list[BaseException] = []
+    store = StreamStore("native", ticks=ticks, on_error=lambda error, _: reported.append(error))
+    store.open("native", sequencing="none").ingest(delta("first"))
+    store.subscribe(lambda changes: feed(store) if changes.version == 1 else None)
+    store.close()
+    assert [str(error) for error in reported] == ["this store is closed"]
+    assert text_of(store) == "first" and not store.message("s", "u")
+    assert all(stream["ended"] for stream in store.save()["streams"])
+
+
+def test_a_close_that_was_interrupted_may_be_tried_again():
+    store = StreamStore("native")
+    streams = [store.open("native", sequencing="none") for _ in range(2)]
+    streams[0].ingest(delta("first"))
+
+    def interrupt(changes: ChangeSet) -> None:
+        if changes.version == 1:
+            raise KeyboardInterrupt
+
+    heard = store.subscribe(interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        store.close()
+    assert not heard.closed and [stream.ended for stream in streams] == [True, False]
+    store.close()
+    assert heard.closed and streams[1].ended
+
+
 def test_a_report_that_raises_reaches_the_caller_when_all_have_heard():
     def report(error: BaseException, _: object) -> None:
         raise error
