@@ -9,6 +9,7 @@ committed, told of and read, and a whole store is saved and loaded.
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 import traceback
@@ -536,7 +537,7 @@ class StreamStore:
         self._usable()
         self._inbox.meet()
         scope = _scope(session_id, message_id, block_index)
-        if not throttle >= 0:
+        if not 0 <= throttle < math.inf:
             raise CallerError("a throttle is a number of ms from 0")
         if throttle > 0 and (self._ticks is None):
             raise CallerError("a throttle needs timers: use ticks='asyncio' or a scheduler")
@@ -604,9 +605,12 @@ class StreamStore:
         rows_at = self._tables.rows_at
         return self._tables.places(rows_at(keys), rows_at(over))
 
-    def _call_later(self, delay: float, callback: Callable[[], None]) -> Callable[[], None]:
+    def _call_later(self, delay: float, callback: Callable[[], None]) -> Callable[[], None] | None:
         assert self._ticks is not None
-        return self._ticks.call_later(delay, callback)
+        try:
+            return self._ticks.call_later(delay, callback)
+        except (CallerError, RuntimeError):  # the latter of a loop that was given and is closed
+            return None  # a flush where no loop runs: there is no timer, and nobody it would spare
 
     # -- fetching and resuming -------------------------------------------------------------------
 

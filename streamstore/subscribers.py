@@ -19,7 +19,7 @@ from .keys import Key
 
 Scope: TypeAlias = tuple[Any, ...]
 Callback: TypeAlias = Callable[[ChangeSet], object]
-CallLater: TypeAlias = Callable[[float, Callable[[], None]], Callable[[], None]]
+CallLater: TypeAlias = Callable[[float, Callable[[], None]], Callable[[], None] | None]
 
 
 @attrs.frozen(eq=False)
@@ -97,7 +97,10 @@ class Subscription:
             self._owner.due[self] = None
 
     def deliver(self) -> None:
-        """Hand on what waits; the next time is a throttle's length from now."""
+        """Hand on what waits; the next time is a throttle's length from now.
+
+        Where there is no timer now, what comes next is handed on at once as well.
+        """
         if not self.closed and self._pending.last is not None:
             self._cancel = self._owner.call_later(self._throttle, self._waited)
             self._hand_on()
@@ -127,7 +130,7 @@ class Subscribers:
     Args:
         bound: entries in one subscriber's pending change set before it becomes a reset.
         locate: places of keys in the published order, for change sets that waited.
-        call_later: `(ms, callback) -> cancel`, for throttles.
+        call_later: `(ms, callback) -> cancel`, for throttles; None where no timer can run now.
         on_error: told of an exception that a subscriber raised.
         work: where the passes are counted, as `notifications`.
     """

@@ -615,6 +615,37 @@ class TestThrottle:
         feed.tick("b")
         assert ear.texts == ["a", "b"]
 
+    @pytest.mark.parametrize("given", [False, True])
+    def test_a_flush_where_no_loop_runs_tells_it(self, given: bool) -> None:
+        ear = Ear()
+        loop = asyncio.new_event_loop()
+        loop.close()
+        store = StreamStore("native", ticks=AsyncioTicks(loop=loop) if given else "asyncio")
+        store.subscribe(ear, throttle=HOUR)
+        wire = {"type": "block.delta", "sessionId": "s", "messageId": "m", "blockIndex": 0}
+        for text in "ab":
+            with contextlib.suppress(CallerError, RuntimeError):  # what is not flushed has no tick
+                store.ingest({**wire, "text": text})
+            assert store.flush().text[TEXT].text == text
+        assert ear.texts == ["a", "b"]
+
+        async def run() -> None:
+            store.ingest({**wire, "text": "c"})
+            store.flush()
+            store.ingest({**wire, "text": "d"})
+            store.flush()
+            assert ear.texts == ["a", "b", "c"]
+
+        if not given:
+            asyncio.run(run())
+            store.close()
+            assert ear.texts == ["a", "b", "c", "d"]
+
+    @pytest.mark.parametrize("throttle", [-1, float("nan"), float("inf")])
+    def test_what_is_no_time_is_no_throttle(self, feed: Feeder, throttle: float) -> None:
+        with pytest.raises(CallerError, match="a throttle is a number of ms"):
+            feed.store.subscribe(lambda _: None, throttle=throttle)
+
     def test_others_hear_every_tick(self, feed: Feeder) -> None:
         slow, fast = Ear(), Ear()
         feed.store.subscribe(slow, throttle=100)
