@@ -38,6 +38,7 @@ from .rows import BlockRow, MessageRow, SessionRow
 from .saved import (
     VERSION,
     check_head,
+    check_shown,
     load_gaps,
     load_session,
     refusing,
@@ -718,6 +719,7 @@ class StreamStore:
                 (row.id, None) for row in rows if row.removed_now or not row.exists
             )
             gaps = load_gaps(saved["gaps"])
+            check_shown(saved["shown"], rows)
             store._tables.restore(rows, saved["shown"], saved["tick"], gaps, leaving)
             for row in rows:
                 store._touch_again(row)

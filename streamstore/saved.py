@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from operator import le
 from types import NoneType
 from typing import Any
 
@@ -16,10 +17,10 @@ import attrs
 from .cells import TextCell
 from .changes import Gap
 from .errors import StreamStoreError, UnsupportedState
-from .events import join_event, split_event
-from .keys import MessageKey, PartKey, is_block_index, is_id, is_number
+from .events import ToolResult, join_event, split_event
+from .keys import MAX_NUMBER, MessageKey, PartKey, is_block_index, is_id, is_number, is_order
 from .marks import EventIds, FieldMarks, Intervals
-from .model import DELIVERIES, SEQUENCINGS, FrozenDict, Request, freeze, thaw
+from .model import DELIVERIES, EMPTY, SEQUENCINGS, FrozenDict, Request, freeze, thaw
 from .rows import BlockRow, MessageRow, SessionRow
 from .text import GrowingText, pair_surrogates
 
@@ -40,6 +41,129 @@ _NULLABLE: Mapping[str, tuple[type, ...]] = {
     "shown": (tuple,),
     "generation": (str,),
     "mode": (str,),
+}
+
+
+def _is_mark(value: Any) -> bool:
+    """Whether a value may be a seq, a count or an epoch, or the -1 that stands for none."""
+    return type(value) is int and -1 <= value <= MAX_NUMBER
+
+
+def _is_order(value: Any) -> bool:
+    return value is None or is_order(value)
+
+
+def _ascend(seqs: Any) -> bool:
+    return all(map(_is_mark, seqs)) and all(map(le, seqs, seqs[1:]))
+
+
+def _is_op(op: Any) -> bool:
+    if type(op) is tuple:
+        return len(op) in (2, 3) and all(type(item) is str for item in op)
+    return op is None or type(op) is str
+
+
+def _is_event(value: Any) -> bool:
+    return attrs.has(type(value)) and hasattr(value, "generation")
+
+
+def _table(
+    of_key: Callable[[Any], bool], of_value: Callable[[Any], bool]
+) -> Callable[[dict[Any, Any]], bool]:
+    return lambda table: all(map(of_key, table)) and all(map(of_value, table.values()))
+
+
+def _tuples(*members: Callable[[Any], bool]) -> Callable[[Iterable[Any]], bool]:
+    one = _tuple(*members)
+    return lambda rows: all(map(one, rows))
+
+
+def _tuple(*members: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    def accepts(row: Any) -> bool:
+        return type(row) is tuple and len(row) == len(members) and all(map(_passes, members, row))
+
+    return accepts
+
+
+def _passes(accepts: Callable[[Any], bool], value: Any) -> bool:
+    return accepts(value)
+
+
+def _is(*types: type) -> Callable[[Any], bool]:
+    return lambda value: type(value) in types
+
+
+def _any(value: Any) -> bool:
+    return True
+
+
+def _requests(requests: Iterable[Any]) -> bool:
+    return all(
+        type(request) is Request
+        and is_id(request.id)
+        and is_id(request.session_id)
+        and isinstance(request.payload, FrozenDict)
+        for request in requests
+    )
+
+
+def _results(waiting: Any) -> bool:
+    return type(waiting) is list and _tuples(SEQUENCINGS.__contains__, _is(ToolResult))(waiting)
+
+
+def _entity(fields: FieldMarks) -> bool:
+    values = fields.values
+    return (
+        type(values.get("role") or "") is str
+        and type(values.get("status") or "") is str
+        and _is_order(values.get("order"))
+    )
+
+
+def _own(fields: FieldMarks) -> bool:
+    return isinstance(fields.values.get("status", EMPTY), FrozenDict | NoneType)
+
+
+#: What attributes hold, beyond the type of their default, where something relies on it later.
+_HOLD: Mapping[str, Callable[[Any], bool]] = {
+    "seqs": _ascend,
+    "fulls": _ascend,
+    "resets": lambda seqs: all(map(_is_mark, seqs)),
+    "ops": lambda ops: all(map(_is_op, ops)),
+    "held": _table(is_number, _is_event),
+    "others": _table(_is(str), _is(TextCell)),
+    "states": _table(_is_mark, _tuple(_is_mark, _any)),
+    "old": _table(_is(str), _any),
+    "order": _is_order,
+    "placed": _is_order,
+    "entity": _entity,
+    "own": _own,
+    "errors": _tuples(lambda seq: seq is None or _is_mark(seq), _any),
+    "permissions": lambda table: all(map(is_id, table)) and _requests(table.values()),
+    "questions": lambda table: all(map(is_id, table)) and _requests(table.values()),
+    "answered": _table(is_id, _is_mark),
+    "asked_at": _table(is_id, _is_mark),
+    "fetched": _table(is_id, _is_mark),
+    "own_epochs": _table(is_id, _is_mark),
+    "patches": _tuples(_is_mark, _any),
+    "base": _tuple(_is_mark, _any),
+    "generations": _table(is_id, _any),
+    "results": _table(is_id, _results),
+    "tombstones": _table(
+        lambda key: _is(tuple, MessageKey, PartKey)(key) and len(key) in (2, 3), _is_mark
+    ),
+    "stated": _table(is_number, _any),
+}
+
+#: What is shown of each kind of row, see `store.py`.
+_SHOWN: Mapping[type, Callable[[Any], bool]] = {
+    SessionRow: _tuple(
+        _is(FrozenDict), _is(FrozenDict), _is(tuple), _requests, _requests, _is(bool)
+    ),
+    MessageRow: _tuple(_is(FrozenDict), _is(FrozenDict), _is(str), _any, _is(bool), _is_order),
+    BlockRow: _tuple(
+        _is(str), _is(FrozenDict), _is(str), _is(bool), _is(bool), _is_order, _is(str)
+    ),
 }
 
 
@@ -91,7 +215,10 @@ def load_session(saved: Any, ids_size: int) -> tuple[SessionRow, list[MessageRow
         row = SessionRow(id=_checked(is_id, saved["id"]), ids=EventIds(ids_size))
         _load(row, saved)
         row.ids.size = ids_size  # the bound of the store that loads, whatever the saving one had
-        row.waiting = [(token, _undump(event), None) for token, event in saved["waiting"]]
+        row.waiting = [
+            (_checked(is_id, token), _checked(_is_event, _undump(event)), None)
+            for token, event in saved["waiting"]
+        ]
         leaving: list[MessageRow | BlockRow] = []
         for entry in saved["messages"]:
             message = _load_message(row, entry, leaving)
@@ -99,6 +226,7 @@ def load_session(saved: Any, ids_size: int) -> tuple[SessionRow, list[MessageRow
             if message.local:
                 row.unconfirmed[message.key.message_id] = message
         leaving += [_load_message(row, entry, leaving) for entry in saved["leaving"]]
+        _below(row, row.messages.values())
         blocks = [block for message in row.messages.values() for block in message.blocks.values()]
         closing = [block for block in blocks if block.closed_at >= 0 and block.seqs]
         for block in sorted(closing, key=lambda block: block.closed_at):
@@ -126,7 +254,14 @@ def _load_message(
             session.calls[call_id] = block
             block.call_id = call_id
     leaving += [_load_block(message, part) for part in entry["leaving"]]
+    _below(message, message.blocks.values())
     return message
+
+
+def _below(row: SessionRow | MessageRow, rows: Iterable[MessageRow | BlockRow]) -> None:
+    for below in rows:
+        if below.exists > row.exists or (row.shown is None and below.shown is not None):
+            raise TypeError("something exists, or is shown, below what is not")
 
 
 def _load_block(message: MessageRow, part: Any) -> BlockRow:
@@ -134,6 +269,8 @@ def _load_block(message: MessageRow, part: Any) -> BlockRow:
         key=PartKey(*message.key, _checked(is_block_index, part["index"])), message=message
     )
     _load(block, part)
+    if len(block.ops) != len(block.seqs):
+        raise TypeError("a window whose operations are not its seqs")
     return block
 
 
@@ -152,7 +289,7 @@ def refusing(what: str) -> Iterator[None]:
 
 
 def check_head(saved: Mapping[str, Any]) -> None:
-    """Check the members of a saved store beside its sessions, all but the counts.
+    """Check the members of a saved store beside its sessions.
 
     Raises:
         TypeError: one has the wrong type or value.
@@ -170,6 +307,12 @@ def check_head(saved: Mapping[str, Any]) -> None:
         _checked(lambda age: len(age) == 2, age)
         _checked(is_number, events)
         _typed(event_id, str)
+    for kind, reason, number in saved["counts"]["verdicts"]:
+        _checked(is_id, kind)
+        _typed(reason, str)
+        _checked(is_number, number)
+    for name in ("characters", "held", "work"):
+        _checked(_table(_is(str), _is(int)), _typed(saved["counts"][name], dict))
     for item in [*saved["resync"], *saved["resync"].values()]:
         _checked(is_id, item)
     for protocol, sessions in _typed(saved["memory"], dict).items():
@@ -198,6 +341,16 @@ def check_head(saved: Mapping[str, Any]) -> None:
             _checked(is_id, session_id)
             _checked(is_id, message_id)
             _checked(is_block_index, block_index)
+
+
+def check_shown(ids: Any, rows: Iterable[SessionRow]) -> None:
+    """Check which sessions are to be shown: those that were, each once.
+
+    Raises:
+        TypeError: they are others.
+    """
+    shown = {row.id for row in rows if row.shown is not None}
+    _checked(lambda ids: set(ids) == shown and len(ids) == len(shown), _typed(ids, list))
 
 
 def save_gaps(gaps: Iterable[Gap]) -> list[Any]:
@@ -268,7 +421,15 @@ def _load(row: SessionRow | MessageRow | BlockRow, saved: dict[str, Any]) -> Non
         if name in names and name not in _DERIVED and name not in ("id", "waiting"):
             default, value = getattr(row, name), _undump(value)
             types = _NULLABLE.get(name, ()) if default is None else (type(default),)
-            setattr(row, name, _typed(value, *types) if types else value)
+            if types:
+                _typed(value, *types)
+            if type(value) is int and name not in ("order", "placed"):
+                _checked(_is_mark, value)
+            if name in _HOLD:
+                _checked(_HOLD[name], value)
+            if name == "shown":
+                _checked(_SHOWN[type(row)], value)
+            setattr(row, name, value)
     if "stood" in saved:
         token, events, event_id, seq = saved["stood"]
         for number in (token, events, 0 if seq == -1 else seq):  # -1: before its first
@@ -322,12 +483,19 @@ def _undump(value: Any) -> Any:
     if kind == "~cell":
         cell = TextCell(source=GrowingText(_typed(inner["source"], str)))
         cell.pending = [_typed(piece, str) for piece in inner["pending"]]
-        cell.cut = _typed(inner["cut"], int, NoneType)
+        cell.cut = _checked(lambda cut: cut is None or is_number(cut), inner["cut"])
         for name in ("length", "base", "carry", "replaced"):
             setattr(cell, name, _typed(inner[name], type(getattr(cell, name))))
+        _checked(is_number, cell.length)
+        _checked(is_number, cell.base)
+        _checked(_is_mark, cell.replaced)
+        if not (cell.cut or 0) <= cell.source.length or not cell.base <= cell.length:
+            raise TypeError("a text that is shorter than what is cut of it")
         # Which older states do not say.
         cell.streams = _typed(inner.get("streams", True), bool)
         cell.ready = _typed(inner.get("ready", -1), int)
+        if not -1 <= cell.ready <= len(cell.pending):
+            raise TypeError("more was let go than waits")
         return cell
     if kind == "~fields":
         values, seqs, whole, bound, hidden = inner

@@ -410,8 +410,29 @@ _WRONG: list[Json] = [
 ]  # fmt: skip
 
 
+#: What comes next for each session: something for every member that a save has.
+_NEXT: list[Json] = [
+    delta("a", 2), delta("b", 4), delta("c", 30), delta("d"), delta("e", 1, blockIndex="name"),
+    {"type": "session.state", "seq": 6, "patch": [{"op": "add", "path": "/list/0", "value": 2}]},
+    {"type": "session.state", "seq": 40, "patch": [{"op": "add", "path": "/list/0", "value": 3}]},
+    {"type": "tool.result", "callId": "c", "fields": {"state": {"status": "completed"}}},
+    {"type": "block.opened", "messageId": "m", "blockIndex": 7, "kind": "tool", "callId": "unknown"},
+    {"type": "permission.replied", "id": "r"},
+    {"type": "question.asked", "id": "q", "seq": 41},
+    {"type": "session.error", "error": {"name": "F"}},
+    {"type": "message.updated", "messageId": "m", "info": {"time": {"created": 1}}, "seq": 42},
+    {"type": "message.closed", "messageId": "ended", "status": "completed", "seq": 43},
+    {"type": "block.removed", "messageId": "m", "blockIndex": 0, "seq": 44},
+    {"type": "block.opened", "messageId": "m", "blockIndex": 0, "kind": "text", "seq": 45},
+    {"type": "message.reset", "messageId": "m", "seq": 46},
+    {"type": "message.rollback", "messageId": "local"},
+    {"type": "stream.opened", "generation": "g2"},
+    {"type": "session.removed", "seq": 47},
+]  # fmt: skip
+
+
 class TestMutations:
-    """A save with one thing wrong is refused, or is still one that can be read; nothing else."""
+    """A save with one thing wrong is refused, or is one to read and to go on with; nothing else."""
 
     def attempt(self, saved: Json) -> bool:
         try:
@@ -426,7 +447,50 @@ class TestMutations:
             for message in loaded.messages(session_id):
                 for part in loaded.parts(session_id, message.id):
                     assert isinstance(part.text, str)
+        loaded.flush()
+        for mode in ("block", "session", "sparse", "none"):
+            stream = loaded.open("native", sequencing=mode)  # type: ignore[arg-type]
+            for wire in _NEXT:
+                stream.ingest({**wire, "sessionId": mode})
+                loaded.flush()
+        loaded.state()
+        StreamStore.load(through_json(loaded.save()))
         return True
+
+    @pytest.mark.parametrize(
+        ("place", "wrong"),
+        [
+            ("sessions 2 messages 0 blocks 0 seqs 0", "x"),
+            ("sessions 2 messages 0 blocks 0 seqs", []),
+            ("sessions 2 messages 0 blocks 0 ops 0", 1.5),
+            ("sessions 2 messages 0 blocks 0 cell ~cell base", -2),
+            ("sessions 2 messages 0 blocks 0 cell ~cell cut", 1_000),
+            ("sessions 2 messages 0 exists", False),
+            ("sessions 2 messages 0 shown", None),
+            ("sessions 2 base ~tuple 0", "x"),
+            ("sessions 2 patches 0", "x"),
+            ("sessions 0 messages 0 blocks 0 held ~table 0 1", 2),
+            ("sessions 1 waiting 0 1", "x"),
+            ("sessions 3 permissions ~table 0 1", 0),
+            ("sessions 3 permissions ~table 0 1 ~request id", []),
+            ("sessions 3 answered ~table 0 1", "x"),
+            ("sessions 3 results ~table 0 1 0", True),
+            ("sessions 3 errors 0", {"~tuple": [1]}),
+            ("sessions 3 own ~fields 0 status", 1),
+            ("sessions 3 messages 0 entity ~fields 0 order", [None]),
+            ("counts verdicts 0 1", 0),
+            ("counts characters received", {}),
+            ("shown", ["block"]),
+        ],
+    )
+    def test_what_something_later_relies_on_is_refused(self, place: str, wrong: Json) -> None:
+        saved = holder = json.loads(full_save())
+        *above, last = [int(name) if name.isdigit() else name for name in place.split()]
+        for name in above:
+            holder = holder[name]
+        assert holder[last] != wrong
+        holder[last] = wrong
+        assert not self.attempt(saved)
 
     @settings(max_examples=4 * settings().max_examples)
     @given(st.data())
