@@ -160,7 +160,10 @@ _SHOWN: Mapping[type, Callable[[Any], bool]] = {
     SessionRow: _tuple(
         _is(FrozenDict), _is(FrozenDict), _is(tuple), _requests, _requests, _is(bool)
     ),
-    MessageRow: _tuple(_is(FrozenDict), _is(FrozenDict), _is(str), _any, _is(bool), _is_order),
+    # In older states the first one was frozen.
+    MessageRow: _tuple(
+        _is(dict, FrozenDict), _is(FrozenDict), _is(str), _any, _is(bool), _is_order
+    ),
     BlockRow: _tuple(
         _is(str), _is(FrozenDict), _is(str), _is(bool), _is(bool), _is_order, _is(str)
     ),

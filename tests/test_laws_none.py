@@ -176,12 +176,12 @@ def test_ids_are_forgotten_only_past_their_bound():
     assert block.text == "." * 20 + "!"
 
 
-def test_a_refused_event_does_not_use_its_id_up():
+def test_what_was_refused_as_removed_is_the_same_event_below_a_new_opening():
     block = Block()
     block.take(OPENED, {"type": "block.removed", **KEY})
     assert block.take(delta("a", id="e1")) == ["removed"]
-    assert block.take(OPENED, delta("a", id="e1")) == ["accepted", "accepted"]
-    assert block.text == "a"
+    assert block.take(OPENED, delta("a", id="e1")) == ["accepted", "duplicate"]
+    assert block.text == ""
 
 
 def test_a_part_that_is_first_seen_through_a_delta_may_lack_text():
