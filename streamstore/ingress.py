@@ -471,6 +471,7 @@ class Ingress:
             or not block.exists
             or block.local
             or message.local
+            or message.standing_in
             or message.resetting
             or block.sealed
             or block.previous

@@ -77,6 +77,9 @@ class Arrival:
 
 AnyRow: TypeAlias = SessionRow | MessageRow | BlockRow
 
+#: Events that bring a part of the server's, so that nothing of the client's has to stand for it.
+_BRINGS = (BlockOpened, BlockDelta, BlockReplaced)
+
 #: Which of two ways to end a message wins when no seq says.
 _ENDINGS = {"open": 0, "completed": 1, "aborted": 2, "error": 3}
 
@@ -192,6 +195,8 @@ class Reducer:
                 self._rebuild(message)
         if block is not None:
             assert message is not None
+            if (message.local or message.standing_in) and not local and isinstance(event, _BRINGS):
+                self._take_over(event, message, block)
             before = self._length(block)
             handle = self._block_events[type(event)]
             refusal = handle(event, block, arrival)
@@ -279,11 +284,28 @@ class Reducer:
         message = row.message if isinstance(row, BlockRow) else row
         if message.local:
             message.local = False
+            message.standing_in = any(
+                block.local for block in message.blocks.values() if block is not row
+            )
             message.session.unconfirmed.pop(message.key.message_id, None)
             touched = message.touched
             self._touch(message)  # it shows, also where nothing else of it changes
             message.touched = touched
         row.local = False
+
+    def _take_over(self, event: Event, message: MessageRow, block: BlockRow) -> None:
+        """The server brings a part of what this client said: what stood for its parts goes."""
+        message.standing_in = False
+        for own in [row for row in message.blocks.values() if row.local]:
+            if own is not block:
+                self._undo(own)
+                del message.blocks[own.key.block_index]
+                continue
+            own.declared = own.sealed = False
+            if not isinstance(event, BlockReplaced):  # which says itself what text there is
+                self._counts.characters["superseded"] += self._length(own)
+                for _, cell in own.cells():
+                    cell.replace("")
 
     # -- sessions --------------------------------------------------------------------------
 

@@ -508,7 +508,9 @@ class MessageRow(Marks):
     `entity` holds role, parentId, order, clientId, and how it ended (status, error);
     `resets` are the positions of resets whose next event has not come (`resetting`), `reset_seq`
     is the last one that counts, `acted` the last of its own events that is no reset; `emptied` is
-    the epoch in which it was last removed or reset; `shown_parts` are the published parts in order.
+    the epoch in which it was last removed or reset; `standing_in` says that the server confirmed it
+    and the client's own parts stand for the server's until one of those comes; `shown_parts` are
+    the published parts in order.
     """
 
     key: MessageKey = attrs.field(kw_only=True)
@@ -521,6 +523,7 @@ class MessageRow(Marks):
     resets: list[int] = attrs.field(factory=list)
     acted: int = -1
     emptied: int = 0
+    standing_in: bool = False
     blocks: dict[Any, BlockRow] = attrs.field(factory=dict)
     dirty: bool = False
     reshaped: bool = False

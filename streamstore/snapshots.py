@@ -408,7 +408,8 @@ def _part(
 ) -> list[Step]:
     settled = not part.open or fetched.status != "open"
     may_lack = part.kind in STREAMED_KINDS and not settled
-    if block is None or (not block.exists and not block.removed_now):
+    own = block is not None and block.local and (block.message.local or block.message.standing_in)
+    if block is None or own or (not block.exists and not block.removed_now):
         event = _block(BlockReplaced, session, fetched, part, None, part.text)
         return [Step(event, gap=may_lack)]
     touched = touched_since(block, epoch)

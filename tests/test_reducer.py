@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from streamstore import Limits, StreamStore
-from streamstore.events import BlockDelta, MessageOpened, MessageRollback
+from streamstore.events import BlockDelta, BlockReplaced, MessageOpened, MessageRollback
 from streamstore.model import PART_KINDS
 
 Wire = dict[str, Any]
@@ -448,6 +448,49 @@ def test_a_local_message_is_shown_at_once_and_confirmed_by_the_server():
     bench.store.flush()
     assert not bench.store.message("s", "m").local
     assert bench.text() == "hello"
+
+
+@every
+@pytest.mark.parametrize("index", [0, "theirs"])
+@pytest.mark.parametrize("brings", ["block.opened", "block.delta", "block.replaced", "snapshot"])
+@pytest.mark.parametrize("loaded", [False, True])
+def test_what_was_said_locally_is_shown_once_when_the_server_brings_it(
+    sequencing, index, brings, loaded
+):
+    bench = Bench(sequencing)
+    place = {"session_id": "s", "message_id": "m"}
+    bench.store.apply(MessageOpened(**place, role="user", local=True))
+    bench.store.apply(BlockReplaced(**place, block_index=0, kind="text", text="hello"))
+    bench.store.apply(BlockReplaced(**place, block_index=1, kind="file"))
+    bench.take("message.opened", role="user")
+    bench.store.flush()
+    parts = bench.store.parts("s", "m")
+    assert [part.text for part in parts] == ["hello", ""]  # until the server brings its own
+    if loaded:
+        bench.store = StreamStore.load(bench.store.save())
+        bench.stream = bench.store.open("native", sequencing=sequencing)
+    first = {"seq": 1} if sequencing == "block" else {}
+    if brings == "snapshot":
+        part = {"blockIndex": index, "kind": "text", "text": "hello", **first}
+        bench.take(brings, messages=[{"id": "m", "role": "user", "parts": [part]}])
+    else:
+        if brings == "block.opened":
+            bench.take(brings, blockIndex=index, kind="text")
+        text = "block.replaced" if brings == "block.replaced" else "block.delta"
+        bench.take(text, blockIndex=index, text="hello", **first)
+    bench.store.flush()
+    parts = bench.store.parts("s", "m")
+    assert [(part.block_index, part.text) for part in parts] == [(index, "hello")]
+
+
+def test_what_the_client_adds_to_a_message_of_the_servers_stays():
+    bench = Bench("none")
+    bench.take("message.opened", role="assistant")
+    note = BlockReplaced(session_id="s", message_id="m", block_index="note", text="try again")
+    bench.store.apply(note)
+    bench.take("block.delta", text="hello")
+    bench.store.flush()
+    assert [part.text for part in bench.store.parts("s", "m")] == ["hello", "try again"]
 
 
 def test_a_rollback_takes_back_what_is_local_and_unconfirmed():
