@@ -283,7 +283,7 @@ def _positioned(
             if absent and block.first <= seq and (block.exists or block.first >= 0):
                 steps.append(Step(_gone(session, block, seq)))
     for message in _absent(snapshot, messages, session):
-        if _known_before(message, seq):
+        if _known_before(message, seq, session.fetched_at == seq):
             # What is opened above the snapshot stays, without what lies below it.
             steps.append(
                 Step(
@@ -295,13 +295,14 @@ def _positioned(
     return steps
 
 
-def _known_before(message: MessageRow, seq: int) -> bool:
+def _known_before(message: MessageRow, seq: int, again: bool) -> bool:
     # All of it above the snapshot: its opening may still be on the way. What has no position at
-    # all is of an older counter, or came without one.
+    # all is of an older counter, or came without one. Of a message that one of the same seq, taken
+    # in before, did not hold, what lies below it is gone: what is there now came behind it.
     blocks = message.blocks.values()
     rows = (message, *blocks)
     return (
-        any(0 <= row.first <= seq for row in rows)
+        (any(0 <= row.first <= seq for row in rows) and not (again and message.covered < seq))
         or all(row.first < 0 for row in rows)
         or any(block.previous for block in blocks)
     )

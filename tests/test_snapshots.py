@@ -339,6 +339,24 @@ def test_a_complete_snapshot_keeps_what_was_opened_above_it_and_what_is_local(se
 
 
 @numbered
+@pytest.mark.parametrize("above", [{"messageId": "n"}, {"messageId": "m"}])
+def test_a_complete_snapshot_that_comes_again_takes_nothing_from_what_came_behind_it(
+    sequencing, above
+):
+    bench = Bench(sequencing)
+    bench.take("session.removed", 1)
+    bench.take("block.delta", 2, text="of the removed session")
+    bench.snapshot(seq=3, complete=True)
+    bench.take("block.delta", 4, text="behind", **above)
+    before = bench.session()
+    messages = bench.store.messages("s")
+    assert [message.id for message in messages] == [above["messageId"]]
+    bench.snapshot(seq=3, complete=True)
+    assert bench.session() == before
+    assert bench.store.messages("s") is messages
+
+
+@numbered
 def test_a_message_opened_again_above_a_complete_snapshot_keeps_only_what_follows(sequencing):
     bench = Bench(sequencing)
     bench.take("message.opened", 1, role="user")
