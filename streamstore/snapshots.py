@@ -279,6 +279,10 @@ def _positioned(
         message = session.messages.get(fetched.id)
         for block in message.blocks.values() if message is not None else ():
             absent = block.key.block_index not in indexes and not block.local
+            if _went_with_a_reset(block, seq):
+                continue  # it was not removed
+            if known is not None and known.covered == seq and block.snapshot_seq < seq:
+                continue  # one of this position lacked it before: what is there came behind it
             # Also one that a removal of the message hides: what came below tells that it was there.
             if absent and block.first <= seq and (block.exists or block.first >= 0):
                 steps.append(Step(_gone(session, block, seq)))
@@ -293,6 +297,12 @@ def _positioned(
                 )
             )
     return steps
+
+
+def _went_with_a_reset(block: BlockRow, seq: int) -> bool:
+    message = block.message
+    resets = (message.reset_seq, *message.resets)
+    return any(block.mark < reset <= seq for reset in resets)
 
 
 def _known_before(message: MessageRow, seq: int, again: bool) -> bool:
@@ -386,7 +396,8 @@ def _unpositioned(
                 steps.append(Step(event, counted=True))
             elif block is None or block.emptied < epoch:  # else it is of what was removed since
                 steps += _part(session, fetched, part, block, touched_since, epoch)
-        for block in live.blocks.values() if live is not None else ():
+        # What goes with a reset is not removed: what is rebuilt may begin with a delta.
+        for block in live.blocks.values() if live is not None and not live.resetting else ():
             if block.key.block_index not in indexes and block.exists and not block.local:
                 if not touched_since(block, epoch):
                     steps.append(Step(_gone(session, block, None)))

@@ -338,6 +338,28 @@ def test_a_complete_snapshot_keeps_what_was_opened_above_it_and_what_is_local(se
     assert sorted(bench.ids()) == ["implicit", "mine", "new"]
 
 
+@every
+@pytest.mark.parametrize("touched", [False, True])
+def test_parts_that_went_with_a_reset_are_rebuilt_also_behind_a_fetched_state(sequencing, touched):
+    bench = Bench(sequencing)
+    seqs = iter(range(1, 9)) if sequencing in ("session", "sparse") else iter([None] * 9)
+    first = (lambda: 1) if sequencing == "block" else (lambda: next(seqs))
+    bench.take("message.opened", next(seqs), role="assistant")
+    bench.take("block.delta", first(), text="before")
+    bench.take("message.reset", next(seqs))
+    if touched:
+        bench.take("message.updated", next(seqs), info={"tokens": 1})
+    token = bench.store.begin_read("s")
+    fetched = {"seq": next(seqs), "complete": True, "readFrom": token}
+    bench.snapshot(message("m"), **fetched)
+    assert bench.part() is None
+    assert bench.take("block.delta", first(), text="rebuilt") == "accepted"
+    assert bench.text() == "rebuilt"
+    if fetched["seq"] is not None:
+        bench.snapshot(message("m"), **fetched)
+        assert bench.text() == "rebuilt"
+
+
 @numbered
 @pytest.mark.parametrize("above", [{"messageId": "n"}, {"messageId": "m"}])
 def test_a_complete_snapshot_that_comes_again_takes_nothing_from_what_came_behind_it(
