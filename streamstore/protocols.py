@@ -5,6 +5,7 @@ Knows the adapters' declarations and the entry points of other packages; no stor
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from functools import cache
 from importlib import metadata
@@ -50,13 +51,36 @@ _OWN: tuple[type[Adapter], ...] = (
     A2aAdapter,
 )
 
+#: What is wrong with each entry point that adds none.
+_UNUSABLE: list[str] = []
+
 
 @cache
 def adapters() -> Mapping[str, type[Adapter]]:
-    """Every adapter class by its protocol's name; ours first, then those of other packages."""
+    """Every adapter class by its protocol's name; ours first, then those of other packages.
+
+    One that cannot be used is left out with a warning: what another package got wrong must not
+    cost those who never asked for it.
+    """
+    _UNUSABLE.clear()
     found: dict[str, type[Adapter]] = {cls.declaration.name: cls for cls in _OWN}
     for point in metadata.entry_points(group=ENTRY_POINT_GROUP):
-        found.setdefault(point.name, point.load())
+        problem = ""
+        try:
+            cls: type[Adapter] = point.load()
+            name = cls.declaration.name
+        except Exception as error:
+            problem = f"{type(error).__name__}: {error}"
+        else:
+            if name != point.name:
+                problem = f"its declaration has the name {name!r}, and both must be the same"
+            elif found.setdefault(name, cls) is not cls:
+                problem = "there is another protocol of this name"
+        if problem:
+            _UNUSABLE.append(
+                f"the adapter {point.value} of the entry point {point.name}: {problem}"
+            )
+            warnings.warn(f"streamstore cannot use {_UNUSABLE[-1]}", stacklevel=2)
     return found
 
 
@@ -64,13 +88,18 @@ def adapter_named(name: str) -> type[Adapter]:
     """The adapter class of a protocol.
 
     Raises:
-        UnknownProtocol: there is none; the error lists the names.
+        UnknownProtocol: there is none; the error lists the names, and what could not be used.
     """
-    try:
-        return adapters()[name]
-    except KeyError:
-        names = ", ".join(adapters())
-        raise UnknownProtocol(f"no protocol is named {name!r}; there are: {names}") from None
+    cls = adapters().get(name)
+    if cls is None:
+        problem = f"no protocol is named {name!r}; there are: {', '.join(adapters())}"
+        raise UnknownProtocol("; not usable is ".join([problem, *_UNUSABLE]))
+    return cls
+
+
+def is_own(cls: type[Adapter]) -> bool:
+    """Whether an adapter class comes with this package: what it makes is known to be sound."""
+    return cls in _OWN
 
 
 def detect(wire: Any) -> type[Adapter] | None:

@@ -1,0 +1,74 @@
+"""Adapters of other packages: which are used, and that theirs cannot cost what is not theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from importlib import metadata
+from typing import Any
+
+import pytest
+
+from streamstore import StreamStore, protocols
+from streamstore.adapters.base import Declaration, StatelessAdapter
+from streamstore.errors import UnknownProtocol
+
+
+class Theirs(StatelessAdapter):
+    declaration = Declaration(name="theirs", sequencing="none")
+    made: Any = ()
+
+    @classmethod
+    def detects(cls, wire: Any) -> bool:
+        return False
+
+    def decode(self, wire: Any) -> Any:
+        return self.made
+
+    def encode(self, reads: Any) -> Any:
+        return []
+
+
+class Nameless:
+    pass
+
+
+Install = Callable[[str, str], None]
+
+
+@pytest.fixture
+def install(monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
+    def installed(name: str, value: str) -> None:
+        point = metadata.EntryPoint(name, value, protocols.ENTRY_POINT_GROUP)
+        monkeypatch.setattr(protocols.metadata, "entry_points", lambda group: [point])
+        protocols.adapters.cache_clear()
+
+    yield installed
+    monkeypatch.undo()
+    protocols.adapters.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "problem"),
+    [
+        ("theirs", "no_such_module:Theirs", "ModuleNotFoundError: No module named"),
+        ("theirs", f"{__name__}:NoSuchClass", "AttributeError: "),
+        ("theirs", f"{__name__}:Nameless", "AttributeError: "),
+        ("their", f"{__name__}:Theirs", "its declaration has the name 'theirs', and both must"),
+        ("native", "test_protocols:Theirs", "its declaration has the name 'theirs'"),
+    ],
+)
+def test_an_adapter_that_cannot_be_used_costs_nobody_else(
+    install: Install, name: str, value: str, problem: str
+) -> None:
+    install(name, value)
+    with pytest.warns(UserWarning, match=f"cannot use the adapter {value} of the entry point"):
+        store = StreamStore("native")
+    store.ingest({"type": "message.opened", "messageId": "m", "role": "user"})
+    assert len(store.flush().added) == 2
+    with pytest.raises(UnknownProtocol, match=f"no protocol is named 'theirs'.*{problem}"):
+        StreamStore("theirs")
+
+
+def test_one_that_is_sound_is_there_by_its_name(install: Install) -> None:
+    install("theirs", f"{__name__}:Theirs")
+    assert StreamStore("theirs").ingest({}).kind == "accepted"
