@@ -15,7 +15,7 @@ from cattrs import Converter
 from cattrs.errors import ClassValidationError
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
-from .errors import MalformedEvent, UnknownEvent
+from .errors import CallerError, MalformedEvent, UnknownEvent
 from .keys import BlockIndex, is_block_index, is_id, is_number, is_order
 from .model import CLOSED_STATUSES, DELIVERIES, EMPTY, SEQUENCINGS, Fields, Json
 
@@ -437,19 +437,21 @@ def _hook(attribute: attrs.Attribute[Any]) -> Callable[[Any, Any], Any]:
         if not accepts(value):
             if value is None and default is not attrs.NOTHING:
                 return default
-            raise ValueError(f"must be {what}, not {_brief(value)}")
+            raise ValueError(f"must be {what}, not {_brief(value, what)}")
         return value
 
     return structure
 
 
-def _brief(value: Any) -> str:
+def _brief(value: Any, what: str = "") -> str:
     if value is None:
         return "null"
+    if isinstance(value, str) and (not value or what.startswith("one of ")):
+        return repr(value[:80]) if value else "an empty one"  # "a string" would say nothing
     if isinstance(value, bool | float) or (isinstance(value, int) and abs(value) < 2**70):
         return str(value).lower()  # a larger integer may have more digits than str() allows
     return {int: "a larger integer", str: "a string", list: "an array", dict: "an object"}.get(
-        value.__class__, "that"
+        value.__class__, type(value).__name__[:80]
     )
 
 
@@ -461,6 +463,8 @@ _converter = Converter()
 _structure: dict[str, Callable[[dict[str, Any]], Event]] = {}
 _unstructure: dict[type[Event], Callable[[Event], dict[str, Any]]] = {}
 _rest: dict[type[Event], str] = {}
+#: Of each type the attributes, their names in JSON, their defaults, and what they must be.
+_checks: dict[type[Event], list[tuple[str, str, Any, Check]]] = {}
 
 
 def _register(cls: type[Event]) -> None:
@@ -512,6 +516,10 @@ def _register(cls: type[Event]) -> None:
     _structure[cls.type] = structure
     _unstructure[cls] = unstructure
     _rest[cls] = rest
+    _checks[cls] = [
+        (attribute.name, names[attribute.name], attribute.default, attribute.metadata["check"])
+        for attribute in wire
+    ] + [(rest, rest, EMPTY, _OBJECT)]
 
 
 for _cls in EVENT_TYPES.values():
@@ -547,6 +555,37 @@ def decode_event(wire: Mapping[str, Any]) -> Event:
         return structure(wire)
     except ClassValidationError as error:
         raise _named(error, EVENT_TYPES[event_type]) from None
+
+
+def check_event(event: Event) -> None:
+    """Hold an event that a program made to what `decode_event` holds a JSON object to.
+
+    A type checker sees most of it; what is left is a number of a database as an id, say, which
+    would stand in the store until it is compared with another, or saved.
+
+    Raises:
+        MalformedEvent: a member has the wrong type; the error has its name in JSON.
+        CallerError: it is no event.
+
+    >>> check_event(MessageReset(message_id=7))
+    Traceback (most recent call last):
+      ...
+    streamstore.errors.MalformedEvent: messageId: must be a non-empty string, not 7
+    """
+    checks = _checks.get(type(event))
+    if checks is None:
+        raise CallerError(
+            f"an event must be one of streamstore.events, not {type(event).__name__[:80]}; "
+            "of a JSON object decode_event makes one"
+        )
+    for name, json_name, default, (accepts, what) in checks:
+        value = getattr(event, name)
+        if value is default:
+            continue
+        if isinstance(value, str):
+            value = str.__str__(value)  # a member of an enumeration of strings is its string
+        if not accepts(value):
+            raise MalformedEvent(json_name, f"must be {what}, not {_brief(value, what)}")
 
 
 def encode_event(event: Event) -> dict[str, Any]:

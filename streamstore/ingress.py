@@ -48,6 +48,7 @@ from .events import (
     ToolResult,
     TurnCompleted,
     TurnStarted,
+    check_event,
 )
 from .keys import MAX_NUMBER, MessageKey, PartKey
 from .model import Sequencing
@@ -106,13 +107,14 @@ class Ingress:
         numbered: its deltas have a seq where its other events have one.
         unique, ordered: event ids tell events apart, and are counted up.
         stopped: nothing is hot any more.
+        checked: its events are of the program's own making, so their members may be of any type.
         switched: told that `mode` and `hot` are others.
         malformed: says what an event is whose members are none.
     """
 
     __slots__ = (
-        "_stages", "_sweep_at", "default_session", "epoch", "hot", "local", "malformed", "mode",
-        "numbered", "ordered", "progress", "session_id", "sessions", "stopped", "switched",
+        "_stages", "_sweep_at", "checked", "default_session", "epoch", "hot", "local", "malformed",
+        "mode", "numbered", "ordered", "progress", "session_id", "sessions", "stopped", "switched",
         "touched", "unique",
     )  # fmt: skip
 
@@ -123,7 +125,7 @@ class Ingress:
         self.session_id = session_id
         self.default_session = session_id or MAIN
         self.mode: Sequencing = mode
-        self.local = local
+        self.local = self.checked = local
         self.epoch = stages.coalescer.new_epoch()
         if not local:
             stages.last_opened = self.epoch
@@ -232,6 +234,8 @@ class Ingress:
                 self._stages.counts.text(event, first)
                 continue
             try:
+                if self.checked:
+                    check_event(event)
                 verdict = self._take_one(event, first is None)
             except MalformedEvent as error:
                 verdict = self.malformed(error)

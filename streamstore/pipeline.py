@@ -262,7 +262,11 @@ class StreamStore:
         """Take in a canonical event beside any protocol, e.g. the user's own message.
 
         A message opened with `local=True` is shown at once; the server's events confirm it, a
-        `message.rollback` takes back what was not confirmed.
+        `message.rollback` takes back what was not confirmed. A member of a wrong type (ids are
+        strings, never numbers) makes it `malformed`, as it does an event that is sent.
+
+        Raises:
+            CallerError: it is no event of `streamstore.events`.
         """
         self._usable()
         if self._applied is None:

@@ -36,7 +36,7 @@ from .keys import MessageKey, PartKey
 from .model import Sequencing, thaw
 from .plainpath import plain_door
 from .positions import Position
-from .protocols import adapters, detect
+from .protocols import adapters, detect, is_own
 from .rows import HotTable
 from .runs import RUN_BYTES, scan_run, split_run
 from .sse import EventStreamParser, SseLimits
@@ -134,6 +134,7 @@ class Stream:
         self._named = declared.event_names
         self._sentinels = frozenset(declared.sentinels)
         self._shape = cls.delta
+        ingress.checked = not is_own(cls)
         ingress.unique = declared.ids_unique
         ingress.ordered = declared.ids_ordered
         ingress.numbered = self._shape is None or bool(self._shape.seq)

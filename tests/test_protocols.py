@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from importlib import metadata
 from typing import Any
@@ -10,7 +11,9 @@ import pytest
 
 from streamstore import StreamStore, protocols
 from streamstore.adapters.base import Declaration, StatelessAdapter
-from streamstore.errors import UnknownProtocol
+from streamstore.errors import CallerError, UnknownProtocol
+from streamstore.events import BlockDelta, MessageOpened
+from streamstore.keys import MAX_NUMBER
 
 
 class Theirs(StatelessAdapter):
@@ -72,3 +75,36 @@ def test_an_adapter_that_cannot_be_used_costs_nobody_else(
 def test_one_that_is_sound_is_there_by_its_name(install: Install) -> None:
     install("theirs", f"{__name__}:Theirs")
     assert StreamStore("theirs").ingest({}).kind == "accepted"
+
+
+@pytest.mark.parametrize(
+    ("event", "reason"),
+    [
+        (MessageOpened(message_id=7, role="user"), "messageId"),
+        (BlockDelta(message_id="m", block_index=0, text=None), "text"),
+        (BlockDelta(message_id="m", block_index=0, text="t", seq=MAX_NUMBER + 1), "seq"),
+    ],
+)
+def test_what_one_makes_is_held_to_the_types_of_an_event(
+    install: Install, monkeypatch: pytest.MonkeyPatch, event: Any, reason: str
+) -> None:
+    install("theirs", f"{__name__}:Theirs")
+    monkeypatch.setattr(Theirs, "made", (MessageOpened(message_id="a", role="user"), event))
+    store = StreamStore("theirs")
+    store.ingest({})
+    monkeypatch.setattr(Theirs, "made", (event,))
+    verdict = store.ingest({})
+    assert (verdict.kind, verdict.reason) == ("malformed", reason)
+    store.flush()
+    assert [message.id for message in store.messages("main")] == ["a"]
+    saved = json.loads(json.dumps(store.save()))
+    assert StreamStore.load(saved).state()["sessions"] == store.state()["sessions"]
+
+
+def test_of_one_that_makes_objects_it_is_said_what_it_should_make(
+    install: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install("theirs", f"{__name__}:Theirs")
+    monkeypatch.setattr(Theirs, "made", ({"type": "message.opened"},))
+    with pytest.raises(CallerError, match=r"one of streamstore\.events, not dict"):
+        StreamStore("theirs").ingest({})

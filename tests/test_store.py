@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from datetime import date
+from enum import StrEnum
 from typing import Any
 
 import pytest
@@ -17,7 +20,15 @@ from streamstore import (
     SessionKey,
     StreamStore,
 )
-from streamstore.events import BlockReplaced, MessageOpened, MessageRollback
+from streamstore.errors import CallerError
+from streamstore.events import (
+    BlockOpened,
+    BlockReplaced,
+    MessageClosed,
+    MessageOpened,
+    MessageRollback,
+    MessageUpdated,
+)
 from streamstore.keys import MAX_NUMBER, OrderKey
 from streamstore.ordering import Ordered
 
@@ -415,6 +426,10 @@ class TestChangeSets:
         assert feed.flush().gaps == feed.store.health.gaps == ()
 
 
+class Role(StrEnum):
+    USER = "user"
+
+
 class TestLocal:
     """What this client adds before the server has heard of it."""
 
@@ -446,6 +461,48 @@ class TestLocal:
         assert feed.ids() == ["theirs"]
         self.apply(feed)
         assert feed.part("mine").text == "hi"
+
+    @pytest.mark.parametrize(
+        ("event", "reason", "detail"),
+        [
+            (MessageOpened(message_id=7, role="user"), "messageId", "a non-empty string, not 7"),
+            (MessageOpened(message_id="", role="user"), "messageId", "string, not an empty one"),
+            (MessageOpened(message_id="m", role=None), "role", "a non-empty string, not null"),
+            (MessageOpened(message_id="m", role="user", order=date(2020, 1, 1)), "order", "date"),
+            (MessageOpened(message_id="m", role="user", session_id=7), "sessionId", "not 7"),
+            (MessageUpdated(message_id="m", info=None), "info", "an object, not null"),
+            (BlockReplaced(message_id="m", block_index=None, text="t"), "blockIndex", "not null"),
+            (BlockReplaced(message_id="m", block_index=0, text=7), "text", "a string, not 7"),
+            (BlockOpened(message_id="m", block_index=0, kind="tool", fields=[]), "fields", "array"),
+            (MessageClosed(message_id="m", status="done"), "status", "error, not 'done'"),
+        ],
+    )
+    def test_a_member_of_a_wrong_type_is_malformed_as_in_what_is_sent(
+        self, feed: Feeder, event: Any, reason: str, detail: str
+    ) -> None:
+        verdict = feed.store.apply(event)
+        assert (verdict.kind, verdict.reason) == ("malformed", reason)
+        assert verdict.detail.endswith(detail)
+        feed.opened("theirs")
+        assert feed.flush().added[-1].key == MessageKey("s", "theirs")
+        saved = json.loads(json.dumps(feed.store.save()))
+        assert StreamStore.load(saved).state()["sessions"] == feed.store.state()["sessions"]
+
+    def test_what_was_read_may_be_told_again(self, feed: Feeder) -> None:
+        feed.store.apply(MessageOpened(session_id="s", message_id="m", role=Role.USER))
+        feed.store.apply(MessageUpdated(session_id="s", message_id="m", info={"a": {"b": [1]}}))
+        feed.flush()
+        info = feed.message("m").info
+        assert feed.store.apply(MessageUpdated(session_id="s", message_id="n", info=info)).taken
+        feed.flush()
+        assert (feed.message("n").info, feed.message("m").role) == (info, "user")
+
+    def test_what_is_no_event_is_told_so(self, feed: Feeder) -> None:
+        wire: Any = {"type": "message.opened", "messageId": "m", "role": "user"}
+        with pytest.raises(
+            CallerError, match=r"one of streamstore\.events, not dict; .*decode_event"
+        ):
+            feed.store.apply(wire)
 
     def test_a_rollback_of_what_is_not_local_changes_nothing(self, feed: Feeder) -> None:
         feed.opened("theirs")
