@@ -261,9 +261,10 @@ class StreamStore:
     def apply(self, event: Event) -> Verdict:
         """Take in a canonical event beside any protocol, e.g. the user's own message.
 
-        A message opened with `local=True` is shown at once; the server's events confirm it, a
-        `message.rollback` takes back what was not confirmed. A member of a wrong type (ids are
-        strings, never numbers) makes it `malformed`, as it does an event that is sent.
+        A message opened with `local=True` is shown at once; the server's events confirm it, or,
+        where it sends none of it, an opening without `local`; a `message.rollback` takes back what
+        was not confirmed. A member of a wrong type (ids are strings, never numbers) makes the event
+        `malformed`, as it does one that is sent.
 
         Raises:
             CallerError: it is no event of `streamstore.events`.

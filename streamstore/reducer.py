@@ -295,7 +295,7 @@ class Reducer:
 
     def _take_over(self, event: Event, message: MessageRow, block: BlockRow) -> None:
         """The server brings a part of what this client said: what stood for its parts goes."""
-        message.standing_in = False
+        message.standing_in = message.vouched = False
         for own in [row for row in message.blocks.values() if row.local]:
             if own is not block:
                 self._undo(own)
@@ -670,11 +670,14 @@ class Reducer:
                     self._refold(row, book=False)
 
     def _message_opened(self, event: MessageOpened, message: MessageRow, arrival: Arrival) -> None:
-        if arrival.local and event.local and not message.exists:
-            message.local = True
-            arrival.session.unconfirmed[message.key.message_id] = message
+        if arrival.local and event.local:
+            if not message.exists:
+                message.local = True
+                arrival.session.unconfirmed[message.key.message_id] = message
         else:
-            self._confirm(message, arrival.local)
+            self._confirm(message, False)
+            # By the program, which says that the server has it whole.
+            message.vouched = message.vouched or (arrival.local and message.standing_in)
         self._full(event, message, arrival.positioned)
         self._entity(arrival.mode, event, arrival.session, message)
         if event.info is not None:
@@ -787,7 +790,7 @@ class Reducer:
         self, event: MessageRollback, message: MessageRow, arrival: Arrival
     ) -> None:
         for block in list(message.blocks.values()):
-            if block.local:
+            if block.local and not message.vouched:
                 self._undo(block)
                 del message.blocks[block.key.block_index]
         if message.local:

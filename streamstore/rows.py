@@ -509,8 +509,8 @@ class MessageRow(Marks):
     `resets` are the positions of resets whose next event has not come (`resetting`), `reset_seq`
     is the last one that counts, `acted` the last of its own events that is no reset; `emptied` is
     the epoch in which it was last removed or reset; `standing_in` says that the server confirmed it
-    and the client's own parts stand for the server's until one of those comes; `shown_parts` are
-    the published parts in order.
+    and the client's own parts stand for the server's until one of those comes, `vouched` that they
+    are not taken back meanwhile; `shown_parts` are the published parts in order.
     """
 
     key: MessageKey = attrs.field(kw_only=True)
@@ -524,6 +524,7 @@ class MessageRow(Marks):
     acted: int = -1
     emptied: int = 0
     standing_in: bool = False
+    vouched: bool = False
     blocks: dict[Any, BlockRow] = attrs.field(factory=dict)
     dirty: bool = False
     reshaped: bool = False

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from streamstore import Limits, StreamStore
+from streamstore import Limits, MessageKey, StreamStore
 from streamstore.events import BlockDelta, BlockReplaced, MessageOpened, MessageRollback
 from streamstore.model import PART_KINDS
 
@@ -503,6 +503,40 @@ def test_a_rollback_takes_back_what_is_local_and_unconfirmed():
         bench.store.apply(MessageRollback(session_id="s", message_id=message_id))
     bench.store.flush()
     assert [message.id for message in bench.store.messages("s")] == ["n"]
+
+
+def test_an_opening_that_is_not_local_says_that_the_server_has_the_message():
+    bench = Bench("none")
+    place = {"session_id": "s", "message_id": "m"}
+    for message_id in ("m", "other"):
+        opened = MessageOpened(
+            session_id="s", message_id=message_id, role="user", order=1, local=True
+        )
+        bench.store.apply(opened)
+        bench.store.apply(opened)
+    bench.store.apply(BlockReplaced(**place, block_index=0, kind="text", text="hello"))
+    bench.store.flush()
+    assert bench.store.message("s", "m").local
+    bench.store.apply(MessageOpened(**place, role="user"))
+    assert bench.store.flush().changed == (MessageKey("s", "m"),)
+    bench.store.apply(MessageRollback(**place))
+    bench.store.flush()
+    shown = [(message.id, message.local, message.order) for message in bench.store.messages("s")]
+    assert shown == [("m", False, 1), ("other", True, 1)]
+    assert bench.text() == "hello"
+    loaded = StreamStore.load(bench.store.save())
+    assert loaded.state()["sessions"] == bench.store.state()["sessions"]
+    loaded.open("native", sequencing="none").ingest(
+        {
+            "type": "block.opened",
+            "sessionId": "s",
+            "messageId": "m",
+            "blockIndex": "t",
+            "kind": "text",
+        }
+    )
+    loaded.flush()
+    assert [part.block_index for part in loaded.parts("s", "m")] == ["t"]  # shown once, as theirs
 
 
 def test_a_message_taken_back_leaves_no_tombstone():
