@@ -30,7 +30,7 @@ from .history import History
 from .inbox import Inbox
 from .ingress import Ingress
 from .iterating import Changes, weak
-from .keys import BlockIndex, Key
+from .keys import BlockIndex, Key, MessageKey
 from .limits import Limits
 from .model import DELIVERIES, SEQUENCINGS, Delivery, Message, Part, Sequencing, Session, thaw
 from .protocols import adapter_named
@@ -589,7 +589,7 @@ class StreamStore:
             session for session in (self.session(name) for name in ids) if session is not None
         )
         messages: dict[str, tuple[Message, ...]] = {}
-        parts: dict[Any, tuple[Part, ...]] = {}
+        parts: dict[MessageKey, tuple[Part, ...]] = {}
         for session in sessions:
             found = self.messages(session.id)
             if len(scope) > 1:

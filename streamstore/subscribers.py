@@ -1,8 +1,8 @@
 """Who hears of a change set, when, and how much may wait for each.
 
 Every subscriber has a scope and one pending merged change set; it is delivered when its throttle
-says so, and becomes one reset past its bound. Knows change sets and keys; no row, event or clock:
-timers come from whoever schedules.
+says so, and becomes one reset past its bound. Knows change sets, keys and values; no row, event or
+clock: timers come from whoever schedules.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import Any, TypeAlias
 import attrs
 
 from .changes import ChangeSet, Edit, Locate, MergedChanges, Place, TextField
-from .keys import Key
+from .keys import Key, MessageKey
+from .model import Message, Part, Session
 
 Scope: TypeAlias = tuple[Any, ...]
 Callback: TypeAlias = Callable[[ChangeSet], object]
@@ -31,9 +32,9 @@ class Present:
     """
 
     version: int
-    sessions: tuple[Any, ...] = ()
-    messages: Mapping[str, tuple[Any, ...]] = MappingProxyType({})
-    parts: Mapping[Any, tuple[Any, ...]] = MappingProxyType({})
+    sessions: tuple[Session, ...] = ()
+    messages: Mapping[str, tuple[Message, ...]] = MappingProxyType({})
+    parts: Mapping[MessageKey, tuple[Part, ...]] = MappingProxyType({})
 
 
 class Subscription:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import assert_type
 
 import streamstore
-from streamstore import ChangeSet, Part, Stream, StreamStore, Subscription, Verdict
+from streamstore import ChangeSet, Message, Part, Stream, StreamStore, Subscription, Verdict
 from streamstore.events import MessageOpened
 from streamstore.ticks import AsyncioTicks, ManualTicks, TimerTicks
 
@@ -42,6 +42,16 @@ def hearing(store: StreamStore) -> Subscription:
             print(place.key, place.before)
 
     return store.subscribe(hear, "s", "m", throttle=100)
+
+
+def beginning(heard: Subscription) -> list[str]:
+    """What was there when it subscribed, typed as the reads are."""
+    present = heard.state
+    for session in present.sessions:
+        assert_type(present.messages[session.id], tuple[Message, ...])
+        for message in present.messages[session.id]:
+            assert_type(present.parts[message.key], tuple[Part, ...])
+    return [part.text for parts in present.parts.values() for part in parts]
 
 
 async def iterating(store: StreamStore) -> None:
