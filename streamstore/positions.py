@@ -291,16 +291,14 @@ class Positions:
         """What an earlier stream of this protocol and session left; the default one: its own."""
         found = [e for e in self.left if protocol in (e["protocol"], "auto")]
         found = [e for e in found if e["sessionId"] == session_id]
-        found = (
-            [e for e in found if e["default"]]
-            if default
-            else sorted(found, key=lambda entry: entry["default"])
-        )
+        if default:
+            found = [e for e in found if e["default"]]
         if not found:
             return None
-        self.left.remove(found[0])
+        next_one = min(found, key=_turn)
+        self.left.remove(next_one)
         self._look_at_left()
-        return found[0]
+        return next_one
 
     def _look_at_left(self) -> None:
         """The latest of those that left an event id, as of open streams. Linear."""
@@ -537,6 +535,16 @@ def _none() -> int:
 def _token(entry: Entry) -> int:
     token: int = entry["token"]
     return token
+
+
+def _turn(entry: Entry) -> tuple[bool, bool, bool, int]:
+    """Which of several entries a new stream goes on from: the least, of equals the first.
+
+    Without seq one in which nothing was streaming is as a rule of a response that came whole, and
+    that nobody ended: what comes now is for what was streaming, else for the last one.
+    """
+    idle = entry["sequencing"] == "none" and not entry["streaming"]
+    return entry["default"], entry["ended"], idle, -_token(entry) if idle else 0
 
 
 def _whose(entry: Entry) -> Whose:

@@ -284,6 +284,7 @@ def test_a_higher_seq_that_a_read_names_moves_no_place():
 def an_entry(progress: Progress, ended: bool) -> dict[str, Any]:
     return {
         **progress.saved(), "protocol": "p", "sessionId": None, "default": False, "ended": ended,
+        "sequencing": "block", "streaming": [],
     }  # fmt: skip
 
 
@@ -326,6 +327,16 @@ def test_a_stream_of_its_own_goes_on_from_what_is_not_the_default_ones_where_the
         left = positions.take_left("p", None, default=False)
         assert left is not None
         assert left["token"] == token
+
+
+def test_without_seq_a_stream_goes_on_from_what_was_streaming_else_from_the_last_one():
+    positions = Positions(Limits())
+    streaming = [["s", "m", 0]]
+    for token, open_parts in ((1, []), (2, streaming), (3, streaming), (4, [])):
+        entry = an_entry(Bench(token, positions).progress, ended=False)
+        positions.left.append({**entry, "sequencing": "none", "streaming": open_parts})
+    order = [positions.take_left("p", None, default=False) for _ in range(4)]
+    assert [entry["token"] for entry in order if entry is not None] == [2, 3, 4, 1]
 
 
 def test_streams_that_end_one_after_the_other_leave_one_entry_and_all_their_holes():

@@ -1632,3 +1632,29 @@ def test_a_list_is_one_snapshot() -> None:
     assert event.messages[0]["parts"] == [
         {"blockIndex": 0, "kind": "text", "status": "closed", "text": "q"}
     ]
+
+
+@pytest.mark.parametrize("cut", [4, 6])
+def test_a_loaded_stream_goes_on_with_the_last_answer_though_nobody_ended_the_stream_before(
+    cut: int,
+) -> None:
+    def answer(message_id: str, word: str) -> list[Wire]:
+        return [
+            {"type": "start", "messageId": message_id},
+            {"type": "text-start", "id": "0"},
+            {"type": "text-delta", "id": "0", "delta": word},
+            {"type": "text-delta", "id": "0", "delta": "!"},
+            {"type": "text-end", "id": "0"},
+            {"type": "finish-step"},
+            {"type": "text-start", "id": "0"},
+            {"type": "text-delta", "id": "0", "delta": "end"},
+            {"type": "finish"},
+        ]
+
+    store = StreamStore()
+    store.open("vercel-ui").ingest_many(answer("m1", "one"))
+    store.open("vercel-ui").ingest_many(answer("m2", "two")[:cut])
+    store = StreamStore.load(json.loads(json.dumps(store.save())))
+    store.open("vercel-ui").ingest_many(answer("m2", "two")[cut:])
+    texts = {m.id: [p.text for p in store.parts("main", m.id)] for m in store.messages("main")}
+    assert texts == {"m1": ["one!", "end"], "m2": ["two!", "end"]}
