@@ -2050,6 +2050,25 @@ def test_what_failed_below_a_node_that_is_run_again_is_taken_back_by_what_is_abo
     assert texts(store) == [["Oth"], ["Hello"]]
 
 
+@pytest.mark.parametrize("scope", ["", "sub:1"])
+def test_what_failed_of_a_node_that_keeps_no_answer_is_taken_back_by_the_next_state(
+    scope: str,
+) -> None:
+    store, stream = opened()
+    task = f"{scope}|router:1" if scope else "router:1"
+    stream.ingest(said_in(task, "Hel", "lc_run--1"))
+    stream.ingest_many(
+        [said_in(task, "Hello", "lc_run--2"), said_in(task, "", "lc_run--2", **LAST)]
+    )
+    for text, id, members in (("Oth", "lc_run--3", {}), ("Other", "lc_run--4", LAST)):
+        stream.ingest(said_in("n:3|m:1", text, id, **members))
+    stream.ingest(state_of("updates", scope=scope))  # of whichever task of the node
+    assert texts(store) == [["Hel"], ["Hello"], ["Oth"], ["Other"]]
+    stream.ingest(state_of("values", ("Go.", "m"), scope=scope))
+    beside = [["Oth"]] if scope else []  # of a graph whose state this is not
+    assert texts(store) == [["Hello"], *beside, ["Other"], ["Go."]]
+
+
 def test_what_may_be_no_failed_attempt_stays() -> None:
     answer = [said_in("n:1", "Hello", "lc_run--2"), said_in("n:1", "", "lc_run--2", **LAST)]
     has = state_of("updates", ("Hello", "lc_run--2"))

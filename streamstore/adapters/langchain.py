@@ -15,8 +15,9 @@
   on with the messages it finds. A replay of chunks from the start cannot be told from a resume and
   doubles its text, until the graph's `values` or `messages/complete` says what it is.
 - A node that failed and is run again streams its answer again, in the namespace of the same task.
-  What the failed attempt left is removed by the next `updates` or `values` that has the answer, of
-  `astream_events` as the node starts again; `messages` alone do not tell it. An answer that had
+  What the failed attempt left is removed by the next `values` of its graph or the next `updates`
+  that has the answer, of `astream_events` as the node starts again; `messages` alone do not tell
+  it, nor do `updates` of a node that keeps its model's answer to itself. An answer that had
   ended before the attempt failed stays; of `astream_events`, one from a graph below the node.
 - So it is with a node that asked, which is run again from its start when the graph goes on: what it
   said before is removed as it says another message, where the graph was heard to ask, or where the
@@ -627,7 +628,7 @@ class LangChainAdapter:
             found = [
                 message_of(value, f"data.messages.{place}") for place, value in enumerate(messages)
             ]
-            failed = self._of_failed(scope, found)
+            failed = self._of_failed(scope, found, state=True)
             events += self._take(found, scope, final=True, whole=True, name=self._placed)
             events += self._taken_back(failed)
             self._told(found)
@@ -939,12 +940,14 @@ class LangChainAdapter:
         orders.update(places)
         return events
 
-    def _of_failed(self, scope: str, found: list[Members]) -> list[str]:
+    def _of_failed(self, scope: str, found: list[Members], state: bool = False) -> list[str]:
         """What an attempt at a task has left that failed before it was made again: what never ended
         while later messages of the same node did, once their task is over: a state or update of the
-        graph has what it said. Before, nothing tells it from one of two models that a node asks at
-        once, or that a node broke off and keeps.
+        graph has what it said, or a state stands behind it, which a graph gives between its steps.
+        Before, nothing tells it from one of two models that a node asks at once, or that a node
+        broke off and keeps.
         """
+        below = f"{scope}|" if scope else ""
         held = frozenset(
             self._alias(message["id"]) or message["id"]
             for message in found
@@ -963,7 +966,7 @@ class LangChainAdapter:
             if not known["closed"]:
                 if message_id not in held and node_of(task, scope) in over:
                     failed.append(message_id)
-            elif message_id in held and known.get("ended"):
+            elif known.get("ended") and (message_id in held or (state and task.startswith(below))):
                 over.add(node_of(task, scope))
         return failed
 
