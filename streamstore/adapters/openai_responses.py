@@ -20,6 +20,8 @@
   number, number 0 on anything but an event that begins a response), number nothing: from there on
   the response's events count as they come. When such a response is begun again on another stream
   its parts are built anew (`message.reset`) as soon as the first of them comes.
+- An error without a number (`{"error": ...}`) that follows events which were repeated, and was told
+  of this response before, is that one: a replay brings it again. Elsewhere it is another one.
 - Resume: `OpenAIResponsesAdapter.resume` says which response to ask for, and `starting_after`.
 - Snapshots: a whole response (`object: "response"`) that has ended counts as its end. One that is
   in progress is merged where its stream is not known; where it is, resuming says more.
@@ -64,7 +66,7 @@ from ..events import (
 from ..keys import MessageKey, is_id, is_number
 from ..model import Json
 from .base import NAMED, Context, Counter, Declaration, DeltaShape, PlainDelta, Reads, ShortShape
-from .members import Members, a_string, an_event, an_id, an_object
+from .members import Members, a_string, an_event, an_id, an_object, only_json
 from .openai_responses_apply import HANDLERS, Handler, Output, fetched_part
 from .openai_responses_items import wire_response
 from .openai_responses_memory import (
@@ -83,6 +85,7 @@ from .openai_responses_memory import (
     has_item,
     intervals_of,
     note_error,
+    note_unnumbered,
     number_of,
     placed,
 )
@@ -602,12 +605,15 @@ class OpenAIResponsesAdapter:
     def _error(
         self, error: Members, key: str | None, number: int | None, lane: str
     ) -> Sequence[Event]:
+        only_json(error, "")
         inner = error.get("error")
         found = error_of(inner if isinstance(inner, dict) else error, "error")
         told = SessionError(error=found)
         if key is None:
             return (told,)
         entry = self._responses[key]
+        if number is None and not note_unnumbered(entry, found, self._hints.get(lane) == key):
+            raise RepeatedEvent("an error of this response")
         if entry["state"] == "ended":
             # Its end may stand for numbers that never came: those of errors are known apart.
             if not note_error(entry, number):

@@ -9,6 +9,8 @@ Sources: the accumulator of the published Python SDK (3.52.0).
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
@@ -146,8 +148,8 @@ def blank(base: int, order: float, created: float | None) -> Entry:
     or ended. There may be `id` (its name on the wire, where its message has another), `unnamed`,
     `fetched` (it has text that no number stands for), `rebuild` (its parts go when the next one
     comes), `audio` (it has a part for that), `errors` (the numbers of its error events, as
-    intervals), `read` (its end was fetched, and had no output: no number says that its beginning is
-    older).
+    intervals), `told` (digests of those without one), `read` (its end was fetched, and had no
+    output: no number says that its beginning is older).
     """
     return {
         "base": base,
@@ -200,6 +202,18 @@ def note_error(entry: Entry, number: int | None) -> bool:
     if len(told.starts) > HOLES:
         told.close_oldest()
     return new
+
+
+def note_unnumbered(entry: Entry, error: Members, repeated: bool) -> bool:
+    """Note an error without a number that is told; False for one that was told before, where what
+    came last on its stream is `repeated`: a replay brings it again."""
+    told: list[str] = entry.setdefault("told", [])
+    digest = hashlib.sha256(json.dumps(error, sort_keys=True).encode()).hexdigest()
+    new = digest not in told
+    if new:
+        told.append(digest)
+        del told[:-HOLES]
+    return new or not repeated
 
 
 def contradicts(entry: Entry, number: int, kind: str) -> bool:
