@@ -6,6 +6,7 @@ in each dialect; one was recorded from a real server, with what it had at the en
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 from typing import Any
@@ -549,6 +550,26 @@ def test_a_call_that_comes_after_its_end_keeps_what_its_progress_said() -> None:
     whole = shown(fold(PROTOCOL, v2.sent))
     assert shown(fold(PROTOCOL, [start, progress, failed, called])) == whole
     assert shown(fold(PROTOCOL, [start, progress, called, failed])) == whole
+
+
+@pytest.mark.parametrize("failed", [True, False])
+def test_what_a_tool_had_come_to_may_be_told_in_any_order_also_behind_its_end(
+    failed: bool,
+) -> None:
+    v2 = V2()
+    at = {"assistantMessageID": "m", "callID": "c"}
+    v2.emit("step.started", assistantMessageID="m", agent="build", model={})
+    v2.emit("tool.called", **at, tool="bash", input={"x": 1})
+    v2.emit("tool.progress", **at, structured={"lines": 2}, content=[])
+    v2.emit("tool.progress", **at, structured={"lines": 3}, content=[])
+    if failed:
+        v2.emit("tool.failed", **at, error={"type": "unknown", "message": "bad"})
+    else:
+        v2.emit("tool.success", **at, structured={"exit": 0}, content=[])
+    start, *others = v2.sent
+    whole = shown(fold(PROTOCOL, v2.sent))
+    for order in itertools.permutations(others):
+        assert shown(fold(PROTOCOL, [start, *order])) == whole
 
 
 def test_a_shell_that_starts_after_its_end_is_over_and_has_its_command() -> None:

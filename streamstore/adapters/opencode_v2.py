@@ -735,13 +735,14 @@ class OpencodeV2Adapter:
         given, key = an_object(told.body, "input", told.at), f"{message_id}\n{call_id}"
         if told.time is not None:
             fields["ran"] = told.time
-        ended = self._table(told.session, "ended").pop(key, None)
-        if ended is not None:  # a state that runs says nothing beside that of the end
-            fields["state"] = {**ended, "input": given}
-            return (counted, self._tool(told, message_id, call_id, fields, "closed"))
         known = self._memory(told.session).get("calls", {}).get(key, {})
-        fields["state"] = {**known, "status": "running", "input": given}
-        self._runs(told, key, fields["state"])
+        ended = self._table(told.session, "ended").get(key)
+        state = {**known, "status": "running", "input": given}
+        self._runs(told, key, state)
+        if ended is not None:  # a state that runs says nothing beside that of the end
+            fields["state"] = {**state, **ended}
+            return (counted, self._tool(told, message_id, call_id, fields, "closed"))
+        fields["state"] = state
         return (counted, self._tool(told, message_id, call_id, fields))
 
     def _progress(self, told: _Told) -> Sequence[Event]:
@@ -750,8 +751,14 @@ class OpencodeV2Adapter:
         calls = self._memory(told.session).get("calls", {})
         given = told.given("structured", "content")
         key = f"{message_id}\n{call_id}"
-        state = {"status": "running", **calls.get(key, {}), **given}
+        state = {"status": "running", **calls.get(key, {})}
+        newest = self._table(told.session, "progress").get(key, -1)
+        late = told.seq is not None and told.seq < newest
+        state = {**given, **state} if late else {**state, **given}
         self._runs(told, key, state)
+        if told.seq is not None and not late:
+            _remember(self._table(told.session, "progress"), key, told.seq, _CALLS)
+        state = {**state, **self._table(told.session, "ended").get(key, {})}
         updated = BlockUpdated(
             session_id=told.session,
             message_id=message_id,
@@ -770,16 +777,19 @@ class OpencodeV2Adapter:
         if content is not None:
             objects(told.body, "content", told.at)
         calls, key = self._memory(told.session).get("calls", {}), f"{message_id}\n{call_id}"
-        state: Members = {**calls.pop(key, {})}
-        state |= told.given("structured", "content", "outputPaths", "result")
+        end = told.given("structured", "content", "outputPaths", "result")
         if failed:
             error = told.body["error"]
             message = error.get("message") if isinstance(error, dict) else error
-            state |= {"status": "error", "error": message if type(message) is str else error}
+            end |= {"status": "error", "error": message if type(message) is str else error}
         else:
-            state |= {"status": "completed", "output": _text_of(content or [])}
-        if "input" not in state:
-            _remember(self._table(told.session, "ended"), key, state, _CALLS)
+            end |= {"status": "completed", "output": _text_of(content or [])}
+        state = {**calls.get(key, {}), **end}
+        # What failed keeps what it had come to, which may be told late; what succeeded says it all.
+        if failed or "input" not in state:
+            _remember(self._table(told.session, "ended"), key, end, _CALLS)
+        else:
+            calls.pop(key, None)
         fields: Members = {"state": state}
         if failed:
             fields["failure"] = told.body["error"]
