@@ -47,7 +47,12 @@ ROWS = (
     Row("the state as JSON", "state", pure=True),
     Row("how a stream takes wires in", "doors", pure=True),
     Row("which sessions a store lets go of", "eviction", pure=True),
-    Row("what adapters share", "adapters.base adapters.members", pure=True, family=True),
+    Row(
+        "what adapters share",
+        "adapters.base adapters.bounded adapters.members",
+        pure=True,
+        family=True,
+    ),
     Row(
         "parts of one adapter",
         "adapters.ag_ui_* adapters.langchain_* adapters.openai_responses_* adapters.vercel_ui_*",

@@ -50,6 +50,7 @@ from ..events import (
 from ..keys import is_id
 from ..model import Json, Message, Part, thaw
 from .base import Context, Declaration, DeltaShape, PlainDelta, Reads
+from .bounded import remember
 from .members import (
     Members,
     an_event,
@@ -265,9 +266,7 @@ class A2aAdapter:
 
     def _stand(self, session_id: str, message_id: str, place: float) -> None:
         places: dict[str, float] = self._of_session(session_id).setdefault("places", {})
-        places[message_id] = place
-        if len(places) > _ARTIFACTS:
-            del places[next(iter(places))]
+        remember(places, message_id, place, _ARTIFACTS)
 
     def _stand_before(
         self, session_id: str, message_ids: Sequence[str | None], others: Sequence[str]

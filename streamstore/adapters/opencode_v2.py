@@ -62,6 +62,7 @@ from ..events import (
 from ..keys import BlockIndex, is_id, is_order, message_order
 from ..model import Json, Message, Part, thaw
 from .base import Context, Declaration, DeltaShape, PlainDelta, Reads
+from .bounded import remember
 from .members import (
     Members,
     a_list,
@@ -289,7 +290,7 @@ class OpencodeV2Adapter:
     def _saw(self, session: str, message_id: str, order: float | None) -> None:
         memory = self._memory(session)
         memory.get("waiting", {}).pop(message_id, None)
-        _remember(memory.setdefault("messages", {}), message_id, order, _MESSAGES)
+        remember(memory.setdefault("messages", {}), message_id, order, _MESSAGES)
 
     def _read(self, wire: Members) -> Snapshot:
         snapshot = _read_messages(wire)
@@ -317,7 +318,7 @@ class OpencodeV2Adapter:
                     else:
                         key = f"{message['id']}\n{part['callId']}"
                     if key not in calls:
-                        _remember(calls, key, state, _CALLS)
+                        remember(calls, key, state, _CALLS)
         return snapshot
 
     # -- sessions ----------------------------------------------------------------------------------
@@ -448,7 +449,7 @@ class OpencodeV2Adapter:
         """It has no place and no time yet: the server has not made a message of it."""
         memory = self._memory(told.session)
         if message_id not in memory.get("messages", {}):
-            _remember(memory.setdefault("waiting", {}), message_id, told.time, _MESSAGES)
+            remember(memory.setdefault("waiting", {}), message_id, told.time, _MESSAGES)
         opened = MessageOpened(**told.first, message_id=message_id, role="user", info=info)
         return (opened, MessageClosed(session_id=told.session, message_id=message_id))
 
@@ -535,7 +536,7 @@ class OpencodeV2Adapter:
         message_id = call.get("message")
         if message_id is None:
             ended = {"state": state, "info": info}
-            _remember(self._table(told.session, "ended"), call_id, ended, _CALLS)
+            remember(self._table(told.session, "ended"), call_id, ended, _CALLS)
             return (
                 SessionUpdated(**told.first),
                 ToolResult(session_id=told.session, call_id=call_id, fields={"state": state}),
@@ -623,7 +624,7 @@ class OpencodeV2Adapter:
         order = told.time if told.seq is None else told.seq
         if order is not None:
             parts = self._table(told.session, "parts")
-            _remember(parts, f"{message_id}\n{index}", order, _PARTS)
+            remember(parts, f"{message_id}\n{index}", order, _PARTS)
         return order
 
     # -- texts -----------------------------------------------------------------------------------
@@ -676,7 +677,7 @@ class OpencodeV2Adapter:
     # -- tools -----------------------------------------------------------------------------------
 
     def _runs(self, told: _Told, key: str, state: Members) -> None:
-        _remember(self._memory(told.session).setdefault("calls", {}), key, state, _CALLS)
+        remember(self._memory(told.session).setdefault("calls", {}), key, state, _CALLS)
 
     def _tool(
         self, told: _Told, message_id: str, call_id: str, fields: Members, status: str = "open"
@@ -757,7 +758,7 @@ class OpencodeV2Adapter:
         state = {**given, **state} if late else {**state, **given}
         self._runs(told, key, state)
         if told.seq is not None and not late:
-            _remember(self._table(told.session, "progress"), key, told.seq, _CALLS)
+            remember(self._table(told.session, "progress"), key, told.seq, _CALLS)
         state = {**state, **self._table(told.session, "ended").get(key, {})}
         updated = BlockUpdated(
             session_id=told.session,
@@ -787,7 +788,7 @@ class OpencodeV2Adapter:
         state = {**calls.get(key, {}), **end}
         # What failed keeps what it had come to, which may be told late; what succeeded says it all.
         if failed or "input" not in state:
-            _remember(self._table(told.session, "ended"), key, end, _CALLS)
+            remember(self._table(told.session, "ended"), key, end, _CALLS)
         else:
             calls.pop(key, None)
         fields: Members = {"state": state}
@@ -862,13 +863,6 @@ _HANDLERS: Mapping[str, _Handler] = {
         for version in ("", ".v2")
     },
 }
-
-
-def _remember(table: dict[str, Any], key: str, value: Any, bound: int) -> None:
-    table.pop(key, None)
-    table[key] = value
-    while len(table) > bound:
-        del table[next(iter(table))]
 
 
 def _made(told: _Told) -> float | None:

@@ -52,6 +52,7 @@ from ..events import (
 from ..keys import PartKey, is_id, is_number
 from ..model import DELIVERIES, Json, Message, Part, thaw
 from .base import Context, Declaration, DeltaShape, PlainDelta, Reads
+from .bounded import remember
 from .members import (
     Members,
     a_number,
@@ -212,7 +213,7 @@ class T3CodeAdapter:
         memory = self._memory(session)
         streams = memory.setdefault("streams", {})
         known = streams.get(message_id)
-        _remember(streams, message_id, streaming and known is not False)
+        remember(streams, message_id, streaming and known is not False, _REMEMBERED)
         gone = _note(memory, session, message_id, body, seq)
         block: dict[str, Any] = {
             "session_id": session,
@@ -266,7 +267,7 @@ class T3CodeAdapter:
         streams = memory.setdefault("streams", {})
         for message in snapshot.messages[-_REMEMBERED:]:
             if message["id"] not in streams:
-                _remember(streams, message["id"], message["status"] == "open")
+                remember(streams, message["id"], message["status"] == "open", _REMEMBERED)
         for name, role in _LISTS.items():
             for entry in thread.get(name) or ():
                 _note(memory, session, entry["id"], {"role": role, **entry}, seq)
@@ -426,13 +427,6 @@ _HANDLERS: Mapping[str, _Handler] = {
     "thread.activity-appended": _activity,
     "thread.proposed-plan-upserted": _plan,
 }
-
-
-def _remember(table: dict[str, Any], key: str, value: Any) -> None:
-    table.pop(key, None)
-    table[key] = value
-    while len(table) > _REMEMBERED:
-        del table[next(iter(table))]
 
 
 _ISO = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.(\d{1,3})\d*)?Z", re.ASCII)

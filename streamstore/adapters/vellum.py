@@ -59,6 +59,7 @@ from ..events import (
 from ..keys import PartKey, is_id
 from ..model import Json, Message, Part, thaw
 from .base import Context, Declaration, DeltaShape, PlainDelta, Reads
+from .bounded import remember
 from .members import (
     Members,
     a_number,
@@ -169,7 +170,7 @@ class VellumAdapter:
         memory = self._memory(session)
         seen = memory.setdefault("open", {})
         if message_id not in seen:  # one that was closed stays so when its open is sent again
-            remember(seen, message_id, True)
+            remember(seen, message_id, True, _REMEMBERED)
         if made is not None:
             memory["latest"] = max(made, memory.get("latest", 0))
         return (
@@ -182,7 +183,7 @@ class VellumAdapter:
         self, wire: Members, session: str | None, seq: int | None
     ) -> Sequence[Event]:
         message_id = an_id(wire, "messageId")
-        remember(self._memory(session).setdefault("open", {}), message_id, False)
+        remember(self._memory(session).setdefault("open", {}), message_id, False, _REMEMBERED)
         return (MessageClosed(session_id=session, message_id=message_id, seq=seq),)
 
     def _memory(self, session: str | None) -> dict[str, Any]:
@@ -218,7 +219,9 @@ class VellumAdapter:
                 )
             if not events or events[0].type != MessageClosed.type:
                 events.append(MessageClosed(session_id=session, message_id=message_id))
-                remember(self._memory(session).setdefault("open", {}), message_id, False)
+                remember(
+                    self._memory(session).setdefault("open", {}), message_id, False, _REMEMBERED
+                )
         if source != "aux":
             events.append(TurnCompleted(session_id=session))
         return events
@@ -382,14 +385,6 @@ def time_of_id(message_id: str) -> int | None:
         return None
 
 
-def remember(table: dict[str, Any], key: str, value: Any) -> None:
-    """Put an entry into a bounded table; the oldest goes first."""
-    table.pop(key, None)
-    table[key] = value
-    while len(table) > _REMEMBERED:
-        del table[next(iter(table))]
-
-
 def _ended_state(wire: Members, given: Any, at: str) -> Members:
     """The tool state of a result; `given` is the input that came with its start."""
     result, failed = a_string(wire, "result", at), wire.get("isError")
@@ -414,7 +409,7 @@ def _call_started(memory: dict[str, Any], key: str, given: Members) -> Members |
     ended: Members | None = memory.get("ended", {}).pop(key, None)
     if ended is not None:
         return {**ended, "input": given}
-    remember(memory.setdefault("inputs", {}), key, given)
+    remember(memory.setdefault("inputs", {}), key, given, _REMEMBERED)
     return None
 
 
@@ -422,7 +417,7 @@ def _call_ended(memory: dict[str, Any], key: str, state: Members) -> None:
     """Forget the input of a call; remember the state that it ended with where that lacks it."""
     memory.get("inputs", {}).pop(key, None)
     if "input" not in state:
-        remember(memory.setdefault("ended", {}), key, state)
+        remember(memory.setdefault("ended", {}), key, state, _REMEMBERED)
 
 
 def _tool(wire: Members, at: str = "") -> Members:
@@ -689,7 +684,7 @@ class VellumV2Adapter:
             index, _ = self._place(session, message_id, "tool", seq)
             if call_id is not None:
                 calls = self._memory(session).setdefault("calls", {})
-                remember(calls, call_id, [message_id, index])
+                remember(calls, call_id, [message_id, index], _REMEMBERED)
         else:
             call_id = an_id(body, "toolUseId", "message")
             return (ToolResult(session_id=session, call_id=call_id, fields=fields, seq=seq),)

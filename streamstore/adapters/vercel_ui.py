@@ -65,6 +65,7 @@ from ..events import (
 from ..keys import PartKey, is_id
 from ..model import TERMINAL_RANK, TOOL_RANKS, Json, Message, Part, thaw
 from .base import Context, Declaration, DeltaShape, PlainDelta, Reads, ShortShape
+from .bounded import remember
 from .members import (
     Members,
     a_list,
@@ -347,7 +348,7 @@ class VercelUIAdapter:
         order = shared["orders"].get(message_id)
         if order is None:
             order = shared["order"] = math.floor(shared["order"]) + 1
-            _remember(shared["orders"], message_id, order, _ORDERS)
+            remember(shared["orders"], message_id, order, _ORDERS)
         if made:
             events.append(
                 MessageOpened(message_id=message_id, role="assistant", order=order, info=info)
@@ -366,7 +367,7 @@ class VercelUIAdapter:
                 other["closed"] = True
                 events.append(MessageClosed(message_id=other["id"]))
         shared["dropped"].pop(message_id, None)
-        _remember(messages, message_id, memory, _MESSAGES)
+        remember(messages, message_id, memory, _MESSAGES)
         self._take_over(memory)
         return memory, events
 
@@ -471,7 +472,7 @@ class VercelUIAdapter:
             if shared["last"] == made["id"]:
                 shared["last"] = early["last"]
             if message_id and message_id not in shared["orders"]:
-                _remember(shared["orders"], message_id, shared["orders"][made["id"]], _ORDERS)
+                remember(shared["orders"], message_id, shared["orders"][made["id"]], _ORDERS)
         for name, first, end in early["parts"]:
             if name != message_id and name in messages:
                 events += self._take_back(messages[name], first, end)
@@ -607,7 +608,7 @@ class VercelUIAdapter:
                     ranges[-1][1] = max(high, ranges[-1][1])
                 else:
                     ranges.append([low, high])
-            _remember(dropped, memory["id"], ranges, _ORDERS)
+            remember(dropped, memory["id"], ranges, _ORDERS)
         removed = [
             BlockRemoved(message_id=memory["id"], block_index=index) for index in range(first, end)
         ]
@@ -682,7 +683,7 @@ class VercelUIAdapter:
         memory, events = self._write()
         del memory[kind][name]
         self._keys.pop(index, None)
-        _remember(memory["ended"][kind], name, index, _ENDED)
+        remember(memory["ended"][kind], name, index, _ENDED)
         fields = {"state": "done", **_given(wire, "providerMetadata")}
         if kind == "text":
             fields |= _given(wire, "citations")
@@ -1003,7 +1004,7 @@ class VercelUIAdapter:
                         memory["next"] = max(live["next"], memory["next"])
                         _cut_off(live)
                     known.pop(last.id, None)
-                    _remember(known, last.id, memory, _MESSAGES)
+                    remember(known, last.id, memory, _MESSAGES)
         return Snapshot(messages=listed, **options)
 
 
@@ -1037,14 +1038,6 @@ def _new_memory(message_id: str) -> Memory:
         "finished": False,
         "closed": False,
     }
-
-
-def _remember(table: dict[str, Any], name: str, value: Any, bound: int) -> None:
-    """Put an entry at the end of a table of at most `bound`; the first ones go."""
-    table.pop(name, None)
-    table[name] = value
-    while len(table) > bound:
-        del table[next(iter(table))]
 
 
 def _cut_off(memory: Memory) -> None:
@@ -1158,7 +1151,7 @@ def _places(shared: Memory, ids: Sequence[str], newer: bool) -> list[float]:
     else:
         found = [math.ceil(min(orders.values())) - size + at for at in range(size)]
     for name, order in zip(ids, found, strict=True):
-        _remember(orders, name, order, _ORDERS)
+        remember(orders, name, order, _ORDERS)
     shared["order"] = max(shared["order"], *found)
     return found
 
