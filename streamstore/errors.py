@@ -83,8 +83,20 @@ class UnsupportedState(RemoteError):
 
 
 class UnknownEvent(RemoteError):
-    """An event has a type that the vocabulary does not know; `type` is what it said."""
+    """An event has a type that the vocabulary does not know; `type` is what it said.
 
-    def __init__(self, type: str) -> None:
+    `session_id`, `seq` and `generation` are its place, where it says one: in a `session` stream its
+    number is received and leaves no hole, or a reconnect would bring it again for ever.
+    """
+
+    def __init__(
+        self,
+        type: str,
+        *,
+        session_id: str | None = None,
+        seq: int | None = None,
+        generation: str | None = None,
+    ) -> None:
         super().__init__(f"unknown event type {type!r}")
         self.type = type
+        self.session_id, self.seq, self.generation = session_id, seq, generation

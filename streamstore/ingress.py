@@ -257,6 +257,15 @@ class Ingress:
         assert first is not None
         return first
 
+    def pass_over(self, seq: int, session_id: str | None, generation: str | None) -> None:
+        """An event of a type that nobody knows came: in a `session` stream its number is no hole.
+
+        It makes no session: of one that nothing else spoke of, there is no number to go on from.
+        """
+        session = self._stages.sessions.get(session_id or self.default_session)
+        if self.mode == "session" and session is not None and session.exists:
+            self.take((SessionUpdated(session_id=session_id, seq=seq, generation=generation),))
+
     def _take_one(self, event: Event, principal: bool) -> Verdict:
         stages = self._stages
         session_id = event.session_id

@@ -588,6 +588,8 @@ class Stream:
         except MalformedEvent as error:
             return self._malformed(error)
         except UnknownEvent as error:
+            if error.seq is not None:
+                self._ingress.pass_over(error.seq, error.session_id, error.generation)
             return Verdict("unknown", error.type[:80])
         except RepeatedEvent:
             return DUPLICATE

@@ -617,3 +617,34 @@ def test_what_was_refused_as_removed_stays_so_when_its_part_was_opened_anew(
     assert bench.take(kind, **members, id="e3") == "duplicate"
     assert bench.part() is before
     assert before.text == "new"
+
+
+def test_an_event_of_a_type_that_nobody_knows_leaves_no_hole_in_its_session() -> None:
+    unknown = {"type": "x.new", "sessionId": "s", "seq": 2, "generation": None}
+    for order in ([0, 1, 2], [0, 2, 1], [2, 1, 0], [2, 0, 1]):
+        bench = Bench("session")
+        first, last = {**delta("a"), "seq": 1}, {**delta("b"), "seq": 3}
+        said = [bench.stream.ingest([first, unknown, last][at]).kind for at in order]
+        assert said[order.index(1)] == "unknown"
+        assert bench.store.flush().gaps == ()
+        assert bench.store.health.resume == {"sessions": {"s": 3}}
+        assert bench.text() == "ab"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"sessionId": "t", "seq": 2},
+        {"sessionId": "s", "seq": "2"},
+        {"sessionId": "s", "seq": True},
+        {"sessionId": "s", "seq": 2, "generation": 7},
+    ],
+)
+def test_one_that_says_no_place_of_the_session_changes_nothing(other: dict[str, Any]) -> None:
+    bench = Bench("session")
+    bench.stream.ingest({**delta("a"), "seq": 1})
+    bench.store.flush()
+    before = bench.store.save()
+    assert bench.stream.ingest({"type": "x.new", **other}).kind == "unknown"
+    assert not bench.store.flush()
+    assert bench.store.save()["sessions"] == before["sessions"]

@@ -6,10 +6,12 @@ Knows the canonical events alone; its final object is the state (`docs/state.md`
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+from ..errors import UnknownEvent
 from ..events import EVENT_TYPES, Event, decode_event
+from ..keys import is_id, is_number
 from ..model import Json
 from ..state import state_of
 from .base import Declaration, DeltaShape, Reads, StatelessAdapter
@@ -52,8 +54,22 @@ class NativeAdapter(StatelessAdapter):
 
     def decode(self, wire: Any) -> Sequence[Event]:
         """The one event that a canonical object stands for."""
-        return (decode_event(an_event(wire)),)
+        event = an_event(wire)
+        try:
+            return (decode_event(event),)
+        except UnknownEvent as error:
+            raise _placed(event, error.type) from None
 
     def encode(self, reads: Reads) -> Json:
         """The state (`docs/state.md`): `{"sessions": {...}}`."""
         return {"sessions": state_of(reads)}
+
+
+def _placed(event: Mapping[str, Any], kind: str) -> UnknownEvent:
+    """An event of a type that nobody knows, with its place where that is written as all have it."""
+    session, seq, generation = event.get("sessionId"), event.get("seq"), event.get("generation")
+    if not is_number(seq) or not all(
+        value is None or is_id(value) for value in (session, generation)
+    ):
+        return UnknownEvent(kind)
+    return UnknownEvent(kind, session_id=session, seq=seq, generation=generation)
