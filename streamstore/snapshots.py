@@ -287,7 +287,9 @@ def _positioned(
             if absent and block.first <= seq and (block.exists or block.first >= 0):
                 steps.append(Step(_gone(session, block, seq)))
     for message in _absent(snapshot, messages, session):
-        if _known_before(message, seq, session.fetched_at == seq):
+        if session.fetched_at == seq and message.covered < seq:
+            continue  # one of this position lacked it before: what is there came behind it
+        if _known_before(message, seq):
             # What is opened above the snapshot stays, without what lies below it.
             steps.append(
                 Step(
@@ -305,14 +307,13 @@ def _went_with_a_reset(block: BlockRow, seq: int) -> bool:
     return any(block.mark < reset <= seq for reset in resets)
 
 
-def _known_before(message: MessageRow, seq: int, again: bool) -> bool:
+def _known_before(message: MessageRow, seq: int) -> bool:
     # All of it above the snapshot: its opening may still be on the way. What has no position at
-    # all is of an older counter, or came without one. Of a message that one of the same seq, taken
-    # in before, did not hold, what lies below it is gone: what is there now came behind it.
+    # all is of an older counter, or came without one.
     blocks = message.blocks.values()
     rows = (message, *blocks)
     return (
-        (any(0 <= row.first <= seq for row in rows) and not (again and message.covered < seq))
+        any(0 <= row.first <= seq for row in rows)
         or all(row.first < 0 for row in rows)
         or any(block.previous for block in blocks)
     )

@@ -379,6 +379,19 @@ def test_a_complete_snapshot_that_comes_again_takes_nothing_from_what_came_behin
 
 
 @numbered
+def test_a_complete_snapshot_that_comes_again_leaves_what_came_without_a_position_since(sequencing):
+    bench = Bench(sequencing)
+    bench.take("message.opened", 1, messageId="before", role="user")
+    bench.snapshot(seq=3, complete=True)
+    bench.take("block.delta", messageId="n", text="behind")
+    bench.store.apply(MessageOpened(session_id="s", message_id="mine", role="user"))
+    before = bench.session()
+    assert bench.ids() == ["mine", "n"]
+    bench.snapshot(seq=3, complete=True)
+    assert bench.session() == before
+
+
+@numbered
 def test_a_message_opened_again_above_a_complete_snapshot_keeps_only_what_follows(sequencing):
     bench = Bench(sequencing)
     bench.take("message.opened", 1, role="user")
