@@ -422,6 +422,8 @@ class Ingress:
             elif isinstance(event, SessionRemoved):
                 session.emptied = stages.coalescer.epoch
             member = _OWN_MEMBERS.get(type(event))
+            if isinstance(event, SessionUpdated) and not (event.info or event.whole):
+                member = None  # it was received, and says nothing that a fetched state could undo
             if member is not None:
                 epoch = session.own_epochs[member] = stages.coalescer.epoch
                 if isinstance(event, RequestAsked) and event.request_id in getattr(session, member):

@@ -391,6 +391,16 @@ def test_a_complete_snapshot_that_comes_again_leaves_what_came_without_a_positio
     assert bench.session() == before
 
 
+@pytest.mark.parametrize("says_nothing", ["of.tomorrow", "session.updated"])
+def test_an_event_that_says_nothing_of_a_session_keeps_no_fetched_info_away(says_nothing):
+    bench = Bench("session")
+    bench.take("message.opened", 1, role="user")
+    token = bench.store.begin_read("s")
+    bench.take(says_nothing, 2)
+    bench.snapshot(message("m"), readFrom=token, info={"title": "A talk"})
+    assert bench.session()["info"] == {"title": "A talk"}
+
+
 @numbered
 def test_a_message_opened_again_above_a_complete_snapshot_keeps_only_what_follows(sequencing):
     bench = Bench(sequencing)
