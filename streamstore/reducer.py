@@ -298,11 +298,16 @@ class Reducer:
         message.standing_in = message.vouched = False
         for own in [row for row in message.blocks.values() if row.local]:
             if own is not block:
-                self._undo(own)
-                del message.blocks[own.key.block_index]
+                self._undo_shown(own)
+                own.local = False
+                if own.held:  # the server's as well, whose first operations are on their way
+                    own.exists = message.exists
+                else:
+                    del message.blocks[own.key.block_index]
                 continue
             own.declared = own.sealed = False
-            if not isinstance(event, BlockReplaced):  # which says itself what text there is
+            # One with a text says itself what there is.
+            if not isinstance(event, BlockReplaced) or event.text is None:
                 self._counts.characters["superseded"] += self._length(own)
                 for _, cell in own.cells():
                     cell.replace("")
@@ -735,11 +740,7 @@ class Reducer:
         self._touch(message)  # whose end is shown until now
         for block in list(message.blocks.values()):
             if not block.gone:
-                # Of what is rebuilt.
-                held, holes_at, refused_seq = block.held, block.holes_at, block.refused_seq
-                block.held, block.holes_at = {}, {}
-                self._undo(block)
-                block.held, block.holes_at, block.refused_seq = held, holes_at, refused_seq
+                self._undo_shown(block)  # what waits is of what is rebuilt
 
     def _message_closed(self, event: MessageClosed, message: MessageRow, arrival: Arrival) -> None:
         self._confirm(message, arrival.local)
@@ -846,6 +847,13 @@ class Reducer:
         block.wipe()
         block.exists = False
         self._touch(block)
+
+    def _undo_shown(self, block: BlockRow) -> None:
+        """`_undo`, but for what waits behind a hole."""
+        held, holes_at, refused_seq = block.held, block.holes_at, block.refused_seq
+        block.held, block.holes_at = {}, {}
+        self._undo(block)
+        block.held, block.holes_at, block.refused_seq = held, holes_at, refused_seq
 
     def _drop_held(self, block: BlockRow) -> None:
         for event in block.held.values():

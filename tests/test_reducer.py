@@ -483,6 +483,35 @@ def test_what_was_said_locally_is_shown_once_when_the_server_brings_it(
     assert [(part.block_index, part.text) for part in parts] == [(index, "hello")]
 
 
+@every
+def test_what_stood_for_the_servers_text_goes_also_where_it_first_says_what_part_it_is(sequencing):
+    bench = Bench(sequencing)
+    place = {"session_id": "s", "message_id": "m"}
+    bench.store.apply(MessageOpened(**place, role="user", local=True))
+    bench.store.apply(BlockReplaced(**place, block_index=0, kind="text", text="hello"))
+    numbers = [{"seq": 1}, {"seq": 2}] if sequencing == "block" else [{}, {}]
+    bench.take("block.replaced", kind="text", lang="en", **numbers[0])
+    bench.take("block.delta", text="hello", **numbers[1])
+    bench.store.flush()
+    assert [part.text for part in bench.store.parts("s", "m")] == ["hello"]
+
+
+def test_what_waits_for_the_servers_text_stays_where_a_local_part_stood_for_it():
+    bench = Bench("block")
+    place = {"session_id": "s", "message_id": "m"}
+    bench.store.apply(MessageOpened(**place, role="user", local=True))
+    for index in (0, 1):
+        bench.store.apply(BlockReplaced(**place, block_index=index, kind="text", text="hello"))
+    bench.take("block.delta", blockIndex=1, text="you", seq=2)
+    bench.take("block.delta", text="hello", seq=1)
+    bench.store.flush()
+    parts = bench.store.parts("s", "m")
+    assert [(part.text, part.gap) for part in parts] == [("hello", False), ("", True)]
+    bench.take("block.delta", blockIndex=1, text="to ", seq=1)
+    bench.store.flush()
+    assert [part.text for part in bench.store.parts("s", "m")] == ["hello", "to you"]
+
+
 def test_what_the_client_adds_to_a_message_of_the_servers_stays():
     bench = Bench("none")
     bench.take("message.opened", role="assistant")
