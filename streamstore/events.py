@@ -448,7 +448,8 @@ def _brief(value: Any, what: str = "") -> str:
         return "null"
     if isinstance(value, str) and (not value or what.startswith("one of ")):
         return repr(value[:80]) if value else "an empty one"  # "a string" would say nothing
-    if isinstance(value, bool | float) or (isinstance(value, int) and abs(value) < 2**70):
+    # Of a class of its own, as a member of an enumeration has, the class is what is wrong.
+    if type(value) in (bool, float) or (type(value) is int and abs(value) < 2**70):
         return str(value).lower()  # a larger integer may have more digits than str() allows
     return {int: "a larger integer", str: "a string", list: "an array", dict: "an object"}.get(
         value.__class__, type(value).__name__[:80]
@@ -557,17 +558,18 @@ def decode_event(wire: Mapping[str, Any]) -> Event:
         raise _named(error, EVENT_TYPES[event_type]) from None
 
 
-def check_event(event: Event) -> None:
+def checked_event(event: Event) -> Event:
     """Hold an event that a program made to what `decode_event` holds a JSON object to.
 
     A type checker sees most of it; what is left is a number of a database as an id, say, which
-    would stand in the store until it is compared with another, or saved.
+    would stand in the store until it is compared with another, or saved. A string of another class,
+    as a member of an enumeration is one, becomes the plain one.
 
     Raises:
         MalformedEvent: a member has the wrong type; the error has its name in JSON.
         CallerError: it is no event.
 
-    >>> check_event(MessageReset(message_id=7))
+    >>> checked_event(MessageReset(message_id=7))
     Traceback (most recent call last):
       ...
     streamstore.errors.MalformedEvent: messageId: must be a non-empty string, not 7
@@ -578,14 +580,16 @@ def check_event(event: Event) -> None:
             f"an event must be one of streamstore.events, not {type(event).__name__[:80]}; "
             "of a JSON object decode_event makes one"
         )
+    plain: dict[str, str] = {}
     for name, json_name, default, (accepts, what) in checks:
         value = getattr(event, name)
         if value is default:
             continue
-        if isinstance(value, str):
-            value = str.__str__(value)  # a member of an enumeration of strings is its string
+        if isinstance(value, str) and type(value) is not str:
+            value = plain[name] = str.__str__(value)
         if not accepts(value):
             raise MalformedEvent(json_name, f"must be {what}, not {_brief(value, what)}")
+    return attrs.evolve(event, **plain) if plain else event
 
 
 def encode_event(event: Event) -> dict[str, Any]:

@@ -48,7 +48,7 @@ from .events import (
     ToolResult,
     TurnCompleted,
     TurnStarted,
-    check_event,
+    checked_event,
 )
 from .keys import MAX_NUMBER, MessageKey, PartKey
 from .model import Sequencing
@@ -235,7 +235,7 @@ class Ingress:
                 continue
             try:
                 if self.checked:
-                    check_event(event)
+                    event = checked_event(event)
                 verdict = self._take_one(event, first is None)
             except MalformedEvent as error:
                 verdict = self.malformed(error)

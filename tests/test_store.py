@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import date
-from enum import StrEnum
+from enum import Enum, IntEnum, StrEnum
 from typing import Any
 
 import pytest
@@ -26,6 +26,7 @@ from streamstore.events import (
     BlockReplaced,
     MessageClosed,
     MessageOpened,
+    MessageReset,
     MessageRollback,
     MessageUpdated,
 )
@@ -430,6 +431,16 @@ class Role(StrEnum):
     USER = "user"
 
 
+class Name(str, Enum):  # noqa: UP042 - as many programs still have them
+    MINE = "mine"
+    USER = "user"
+    TEXT = "text"
+
+
+class Number(IntEnum):
+    FIRST = 1
+
+
 class TestLocal:
     """What this client adds before the server has heard of it."""
 
@@ -475,6 +486,7 @@ class TestLocal:
             (BlockReplaced(message_id="m", block_index=0, text=7), "text", "a string, not 7"),
             (BlockOpened(message_id="m", block_index=0, kind="tool", fields=[]), "fields", "array"),
             (MessageClosed(message_id="m", status="done"), "status", "error, not 'done'"),
+            (MessageReset(message_id="m", seq=Number.FIRST), "seq", "2**63 - 1, not Number"),
         ],
     )
     def test_a_member_of_a_wrong_type_is_malformed_as_in_what_is_sent(
@@ -496,6 +508,18 @@ class TestLocal:
         assert feed.store.apply(MessageUpdated(session_id="s", message_id="n", info=info)).taken
         feed.flush()
         assert (feed.message("n").info, feed.message("m").role) == (info, "user")
+
+    def test_a_member_of_an_enumeration_of_strings_is_its_string(self, feed: Feeder) -> None:
+        place: Any = {"session_id": Name.MINE, "message_id": Name.MINE}
+        feed.store.apply(MessageOpened(**place, role=Name.USER))
+        feed.store.apply(BlockReplaced(**place, block_index=Name.MINE, kind=Name.TEXT, text="hi"))
+        feed.flush()
+        part = feed.store.part("mine", "mine", "mine")
+        assert part is not None
+        shown = [*part.key, part.kind, feed.store.messages("mine")[0].role]
+        assert (shown, {type(name) for name in shown}) == (["mine"] * 3 + ["text", "user"], {str})
+        saved = feed.store.save()  # as it is, without JSON between
+        assert StreamStore.load(saved).state()["sessions"] == feed.store.state()["sessions"]
 
     def test_what_is_no_event_is_told_so(self, feed: Feeder) -> None:
         wire: Any = {"type": "message.opened", "messageId": "m", "role": "user"}
