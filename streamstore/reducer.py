@@ -195,7 +195,8 @@ class Reducer:
                 self._rebuild(message)
         if block is not None:
             assert message is not None
-            if (message.local or message.standing_in) and not local and isinstance(event, _BRINGS):
+            stands = block.local or message.local or message.standing_in
+            if stands and not local and isinstance(event, _BRINGS):
                 self._take_over(event, message, block)
             before = self._length(block)
             handle = self._block_events[type(event)]
@@ -284,8 +285,8 @@ class Reducer:
         message = row.message if isinstance(row, BlockRow) else row
         if message.local:
             message.local = False
-            message.standing_in = any(
-                block.local for block in message.blocks.values() if block is not row
+            message.standing_in = row is message and any(
+                block.local for block in message.blocks.values()
             )
             message.session.unconfirmed.pop(message.key.message_id, None)
             touched = message.touched
@@ -294,23 +295,28 @@ class Reducer:
         row.local = False
 
     def _take_over(self, event: Event, message: MessageRow, block: BlockRow) -> None:
-        """The server brings a part of what this client said: what stood for its parts goes."""
-        message.standing_in = message.vouched = False
-        for own in [row for row in message.blocks.values() if row.local]:
-            if own is not block:
-                self._undo_shown(own)
-                own.local = False
-                if own.held:  # the server's as well, whose first operations are on their way
-                    own.exists = message.exists
-                else:
-                    del message.blocks[own.key.block_index]
-                continue
-            own.declared = own.sealed = False
+        """The server brings a part of what this client said: its own stands there no more.
+
+        A part under an index that this client used is that one, and the others are on their way.
+        Under any other index it is one of the server's, which stand for all of this client's.
+        """
+        message.standing_in = False
+        if block.local:
+            block.declared = block.sealed = False
             # One with a text says itself what there is.
             if not isinstance(event, BlockReplaced) or event.text is None:
-                self._counts.characters["superseded"] += self._length(own)
-                for _, cell in own.cells():
+                self._counts.characters["superseded"] += self._length(block)
+                for _, cell in block.cells():
                     cell.replace("")
+            return
+        message.vouched = False
+        for own in [row for row in message.blocks.values() if row.local]:
+            self._undo_shown(own)
+            own.local = False
+            if own.held:  # the server's as well, whose first operations are on their way
+                own.exists = message.exists
+            else:
+                del message.blocks[own.key.block_index]
 
     # -- sessions --------------------------------------------------------------------------
 

@@ -421,8 +421,7 @@ def _part(
 ) -> list[Step]:
     settled = not part.open or fetched.status != "open"
     may_lack = part.kind in STREAMED_KINDS and not settled
-    own = block is not None and block.local and (block.message.local or block.message.standing_in)
-    if block is None or own or (not block.exists and not block.removed_now):
+    if block is None or block.local or (not block.exists and not block.removed_now):
         event = _block(BlockReplaced, session, fetched, part, None, part.text)
         return [Step(event, gap=may_lack)]
     touched = touched_since(block, epoch)

@@ -621,12 +621,15 @@ def test_event_ids_are_remembered_for_at_least_their_bound():
     assert all(bench.delta(None, "x", id=f"e{number}") == "duplicate" for number in (6, 7, 8))
 
 
-def test_an_event_that_was_refused_is_not_remembered_by_its_id():
-    bench = Bench("none")
-    bench.take("message.removed")
-    assert bench.delta(None, "a", id="e") == "refused:removed"
-    bench.take("message.opened", role="user")
-    assert bench.delta(None, "a", id="e") == "accepted"
+def test_what_there_was_no_room_for_is_not_remembered_by_its_id_what_was_refused_for_good_is():
+    bench = Bench("none", limits=Limits(text_fields=1))
+    bench.delta(None, "a", field="input")
+    assert bench.delta(None, "b", field="more", id="e") == "refused:over_limit"
+    bench.take("block.removed")
+    assert bench.delta(None, "c", id="f") == "refused:removed"
+    bench.take("block.opened", kind="text")
+    assert bench.delta(None, "c", id="f") == "duplicate"
+    assert bench.delta(None, "b", field="more", id="e") == "accepted"
 
 
 def test_with_a_seq_the_id_decides_nothing():
