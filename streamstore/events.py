@@ -580,7 +580,7 @@ def checked_event(event: Event) -> Event:
             f"an event must be one of streamstore.events, not {type(event).__name__[:80]}; "
             "of a JSON object decode_event makes one"
         )
-    plain: dict[str, str] = {}
+    plain: dict[str, Any] = {}
     for name, json_name, default, (accepts, what) in checks:
         value = getattr(event, name)
         if value is default:

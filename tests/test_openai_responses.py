@@ -2232,10 +2232,12 @@ def lives(draw: st.DrawFn) -> list[Any]:
 def merged(saved: Any) -> Any:
     """A saved state in which no text is in pieces: how many there are says how it came."""
     if isinstance(saved, dict):
-        return {
-            name: pair_surrogates("".join(value)) if name == "pending" else merged(value)
-            for name, value in saved.items()
-        }
+        whole = {name: merged(value) for name, value in saved.items()}
+        if "pending" in saved:
+            whole["pending"] = pair_surrogates("".join(saved["pending"]))
+            if saved["ready"] >= 0:
+                whole["ready"] = pair_surrogates("".join(saved["pending"][: saved["ready"]]))
+        return whole
     return [merged(value) for value in saved] if isinstance(saved, list) else saved
 
 
