@@ -1322,8 +1322,7 @@ class Reducer:
         block.declared_seq = block.whole_seq = block.bound = block.closed_seq = -1
         for _, cell in block.cells():
             cell.replaced = -1
-            cell.base = cell.length
-            cell.carry = ""
+            cell.settle_base()
         block.previous, block.begun = block.streamed, False
         block.old = dict.fromkeys(block.fields.values)
         block.emptied = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -600,3 +601,23 @@ def test_what_streams_into_a_field_is_not_appended_to_what_an_older_counter_set(
         bench.store.flush()
         part = bench.session()["messages"][0]["parts"][0]
         assert (part["input"], part["name"]) == ("oldab" if said_again else "ab", "n")
+
+
+@numbered
+@pytest.mark.parametrize("more", [0, 1])
+def test_a_text_with_a_split_pair_that_a_counter_left_is_saved_and_loaded(sequencing, more):
+    bench = Bench(sequencing)
+    bench.opened("one")
+    for seq, half in enumerate(("a\ud83c", "\udf89b"), start=1):
+        bench.delta(seq, half)
+    bench.opened("two")
+    assert bench.text() == "a\U0001f389b"
+    saved = json.loads(json.dumps(bench.store.save()))
+    # Versions before counted the pair twice here, as long as it was split.
+    saved["sessions"][0]["messages"][0]["blocks"][0]["cell"]["~cell"]["base"] += more
+    bench.store = StreamStore.load(saved, ticks="manual")
+    bench.stream = bench.store.open("native", sequencing=sequencing)
+    assert bench.text() == "a\U0001f389b"
+    bench.take("block.opened", 1, kind="text")
+    bench.delta(2, "new")
+    assert bench.text() == "new"
