@@ -195,8 +195,9 @@ class Reducer:
                 self._rebuild(message)
         if block is not None:
             assert message is not None
-            stands = block.local or message.local or message.standing_in
-            if stands and not local and isinstance(event, _BRINGS):
+            # Whether what this client said stands for what the server says of it here.
+            stands = not local and (block.local or message.local or message.standing_in)
+            if stands and isinstance(event, _BRINGS):
                 self._take_over(event, message, block)
             before = self._length(block)
             handle = self._block_events[type(event)]
@@ -208,7 +209,12 @@ class Reducer:
                 self._book(event, block, before)
             if refusal is not None and refusal.kind == "refused" and refusal is not verdicts.RANK:
                 return refusal
-            self._confirm(block, local)
+            if stands and block.local and not removed:
+                # It says something of a part, whose text is still the client's own.
+                self._confirm(message, local)
+                message.vouched = True
+            else:
+                self._confirm(block, local)
             self._exist(session, message, block)
             self._touch(block)
             if positioned and not removed and _hidden(message, block):
@@ -302,21 +308,27 @@ class Reducer:
         """
         message.standing_in = False
         if block.local:
-            block.declared = block.sealed = False
             # One with a text says itself what there is.
-            if not isinstance(event, BlockReplaced) or event.text is None:
-                self._counts.characters["superseded"] += self._length(block)
-                for _, cell in block.cells():
-                    cell.replace("")
+            self._give_up(block, text=not isinstance(event, BlockReplaced) or event.text is None)
             return
         message.vouched = False
         for own in [row for row in message.blocks.values() if row.local]:
-            self._undo_shown(own)
-            own.local = False
-            if own.held:  # the server's as well, whose first operations are on their way
-                own.exists = message.exists
-            else:
+            if own.mark < 0 and not own.held:
+                self._undo(own)
                 del message.blocks[own.key.block_index]
+            else:
+                self._touch(own)  # the server's as well, whose first operations are on their way
+                self._give_up(own, text=True)
+
+    def _give_up(self, block: BlockRow, text: bool) -> None:
+        """A part is the server's from here on: what the client said of it holds no more."""
+        block.local = block.declared = block.sealed = False
+        if block.closed_seq <= 0 and block.close_seq < 0:  # by the client
+            block.closed, block.closed_seq, block.closed_at = False, -1, -1
+        if text:
+            self._counts.characters["superseded"] += self._length(block)
+            for _, cell in block.cells():
+                cell.replace("")
 
     # -- sessions --------------------------------------------------------------------------
 
@@ -746,7 +758,11 @@ class Reducer:
         self._touch(message)  # whose end is shown until now
         for block in list(message.blocks.values()):
             if not block.gone:
-                self._undo_shown(block)  # what waits is of what is rebuilt
+                # Of what is rebuilt.
+                held, holes_at, refused_seq = block.held, block.holes_at, block.refused_seq
+                block.held, block.holes_at = {}, {}
+                self._undo(block)
+                block.held, block.holes_at, block.refused_seq = held, holes_at, refused_seq
 
     def _message_closed(self, event: MessageClosed, message: MessageRow, arrival: Arrival) -> None:
         self._confirm(message, arrival.local)
@@ -853,13 +869,6 @@ class Reducer:
         block.wipe()
         block.exists = False
         self._touch(block)
-
-    def _undo_shown(self, block: BlockRow) -> None:
-        """`_undo`, but for what waits behind a hole."""
-        held, holes_at, refused_seq = block.held, block.holes_at, block.refused_seq
-        block.held, block.holes_at = {}, {}
-        self._undo(block)
-        block.held, block.holes_at, block.refused_seq = held, holes_at, refused_seq
 
     def _drop_held(self, block: BlockRow) -> None:
         for event in block.held.values():

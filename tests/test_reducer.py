@@ -8,7 +8,13 @@ from typing import Any
 import pytest
 
 from streamstore import Limits, MessageKey, StreamStore
-from streamstore.events import BlockDelta, BlockReplaced, MessageOpened, MessageRollback
+from streamstore.events import (
+    BlockClosed,
+    BlockDelta,
+    BlockReplaced,
+    MessageOpened,
+    MessageRollback,
+)
 from streamstore.model import PART_KINDS
 
 Wire = dict[str, Any]
@@ -511,6 +517,43 @@ def test_what_waits_for_the_servers_text_stays_where_a_local_part_stood_for_it()
     bench.take("block.delta", blockIndex=1, text="to ", seq=1)
     bench.store.flush()
     assert [part.text for part in bench.store.parts("s", "m")] == ["hello", "to you"]
+
+
+@pytest.mark.parametrize("sequencing", ["session", "sparse"])
+@pytest.mark.parametrize("early", [("block.updated", {"lang": "en"}), ("block.closed", {})])
+@pytest.mark.parametrize("local_index", [0, 1])
+def test_what_a_late_text_of_the_servers_was_overtaken_by_leaves_no_local_text_beside_it(
+    sequencing, early, local_index
+):
+    bench = Bench(sequencing)
+    place = {"session_id": "s", "message_id": "m"}
+    bench.store.apply(MessageOpened(**place, role="user", local=True))
+    bench.store.apply(BlockReplaced(**place, block_index=local_index, kind="text", text="hello"))
+    bench.take("message.opened", role="user", seq=1)
+    bench.take(early[0], seq=4, **early[1])
+    bench.store.flush()
+    if local_index == 0:
+        assert bench.store.part("s", "m", 0).text == "hello"  # until the server brings its own
+    bench.store.apply(MessageRollback(session_id="s", message_id="m"))  # it is no local one
+    for seq, text in ((2, "hel"), (3, "lo")):
+        bench.take("block.delta", text=text, seq=seq)
+    bench.store.flush()
+    (part,) = bench.store.parts("s", "m")
+    assert (part.text, part.fields) == ("hello", early[1])
+    assert part.status == ("closed" if early[0] == "block.closed" else "open")
+
+
+def test_that_the_client_closed_its_own_part_refuses_nothing_of_the_servers():
+    bench = Bench("none")
+    place = {"session_id": "s", "message_id": "m"}
+    bench.store.apply(MessageOpened(**place, role="user", local=True))
+    bench.store.apply(BlockReplaced(**place, block_index=0, kind="text", text="hello"))
+    bench.store.apply(BlockClosed(**place, block_index=0))
+    assert bench.take("block.replaced", text="hel") == "accepted"
+    assert bench.take("block.delta", text="lo") == "accepted"
+    bench.store.flush()
+    part = bench.store.part("s", "m", 0)
+    assert (part.text, part.status) == ("hello", "open")
 
 
 def test_what_the_client_adds_to_a_message_of_the_servers_stays():
