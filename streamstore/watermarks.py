@@ -227,6 +227,9 @@ class Gate:
                 return verdicts.DUPLICATE, NOWHERE
             if any(seq <= marks.removed for marks in (row, *above)):
                 return verdicts.REMOVED, NOWHERE
+            if block is not None and seq <= session.fetched_at:
+                if message is not None and not message.exists:
+                    return verdicts.DUPLICATE, NOWHERE  # a state without its message came since
         elif (
             seq <= row.removed
             or row.gone

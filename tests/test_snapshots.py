@@ -391,6 +391,20 @@ def test_a_complete_snapshot_that_comes_again_leaves_what_came_without_a_positio
     assert bench.session() == before
 
 
+@numbered
+@pytest.mark.parametrize("again", [False, True])
+def test_a_late_removal_of_a_part_makes_no_message_that_a_complete_snapshot_lacks(
+    sequencing, again
+):
+    bench = Bench(sequencing)
+    bench.take("message.opened", 1, messageId="other", role="user")
+    bench.snapshot(message("other"), seq=9, complete=True)
+    assert bench.take("block.removed", 5) == "duplicate"
+    if again:
+        bench.snapshot(message("other"), seq=9, complete=True)
+    assert bench.ids() == ["other"]
+
+
 @pytest.mark.parametrize("says_nothing", ["of.tomorrow", "session.updated"])
 def test_an_event_that_says_nothing_of_a_session_keeps_no_fetched_info_away(says_nothing):
     bench = Bench("session")
