@@ -710,6 +710,53 @@ def test_a_stream_goes_on_behind_a_whole_part_too() -> None:
     assert shown(store) == [("m", ["one two", "searching"])]
 
 
+STEP, RESET = {"type": "start-step"}, {"type": "reset-step"}
+
+
+def drop(store: StreamStore, how: str) -> StreamStore:
+    """What a client is left with when its connection ended, or when it was closed and loaded."""
+    if how == "load":
+        return StreamStore.load(json.loads(json.dumps(store.save())))
+    return store
+
+
+@pytest.mark.parametrize("how", ["open", "load"])
+def test_a_step_that_began_on_a_stream_that_brought_nothing_else_is_the_present_one(
+    how: str,
+) -> None:
+    store, first = chat_store(START, STEP, OPEN, delta("kept"), END, AVAILABLE)
+    first.end()
+    second = store.open("vercel-ui")
+    second.ingest(STEP)
+    second.end()
+    store = drop(store, how)
+    third = store.open("vercel-ui")
+    third.ingest_many([OPEN, delta("gone"), RESET])
+    assert shown(store) == [("m", [None, "kept", None, None])]
+    again = {**AVAILABLE, "input": 2}
+    third.end()
+    fourth = store.open("vercel-ui")
+    fourth.ingest(STEP)
+    fourth.end()
+    store = drop(store, how)
+    store.open("vercel-ui").ingest_many([again, OPEN, delta("new"), END, FINISH])
+    (message,) = encoded(store)
+    told = [part.get("input", part.get("text")) for part in message["parts"]]
+    assert told == [None, "kept", {"a": 1}, None, None, 2, "new"]
+
+
+def test_a_step_that_was_another_messages_is_none_of_the_message_where_it_was_shown() -> None:
+    store, first = chat_store(START, STEP, OPEN, delta("half"))
+    other = store.open("vercel-ui")
+    other.ingest_many([STEP, {**START, "messageId": "n"}, OPEN, delta("n"), END, FINISH])
+    store.open("vercel-ui").ingest({"type": "start"})
+    other.ingest(plain_json(encoded(store))[:1])  # m is the last one of what was read
+    third = store.open("vercel-ui")
+    third.ingest_many([RESET, OPEN, delta("whole")])
+    assert shown(store) == [("m", [None, "whole"]), ("n", [None, "n"])]
+    assert first.ingest(delta("half")).kind == "duplicate"
+
+
 def test_chunks_before_a_start_wait_in_a_saved_state() -> None:
     store, _ = chat_store(STATUS, OPEN, delta("one"))
     store = StreamStore.load(json.loads(json.dumps(store.save())))

@@ -308,6 +308,8 @@ class VercelUIAdapter:
         shared["writers"] += 1
         shared["last"] = memory["id"]
         memory["writer"] = self._own["writer"] = shared["writers"]
+        memory["from"] = _step_of(memory)
+        memory.pop("visits", None)
         self._own["message"] = memory["id"]
         for table in (*_STREAMED, "inputs"):
             before = memory[table]
@@ -403,7 +405,7 @@ class VercelUIAdapter:
         visits = self._visits
         step = 0 if memory is None else memory["from"]
         if early is not None and memory is not None and not visits:
-            memory["from"] = max(step, early.get("from", 0))  # of a step that visits there
+            memory["from"] = _step_of(memory)
         try:
             events = _HANDLERS[name](self, wire)
         finally:
@@ -415,6 +417,9 @@ class VercelUIAdapter:
         if memory is None:
             memory = self._known()[own["message"]]
             memory["early"] = []
+        if visits and name == "start-step":
+            # Its response may go on in another stream, which knows nothing of this one's.
+            memory.setdefault("visits", []).append(memory["next"])
         if len(early["chunks"]) < _EARLY and (
             alone or ("early" in memory and not visits and name not in _SETTLING)
         ):
@@ -422,9 +427,7 @@ class VercelUIAdapter:
             early["chunks"].append(thaw(wire))
             if first < memory["next"]:
                 early["parts"].append([memory["id"], first, memory["next"]])
-            if visits and name == "start-step":
-                early["from"] = memory["next"]
-            elif not visits:
+            if not visits:
                 memory.get("early", []).append(early["chunks"][-1])
         else:
             own["begun"] = True  # it goes on with what is there
@@ -591,6 +594,8 @@ class VercelUIAdapter:
         """Remove the parts of a message from one to before another."""
         events: list[Event] = []
         gone = range(first, end)
+        if "visits" in memory:
+            memory["visits"] = [step for step in memory["visits"] if step - 1 not in gone]
         for tool in _all_tools(memory):
             if tool["index"] in gone:
                 events += _answers(tool["fields"].get("approval"), unanswered=True)
@@ -1022,7 +1027,8 @@ def _new_memory(message_id: str) -> Memory:
     - `data`: index of data parts that have an id, by type and id;
     - `metadata`: what further metadata is merged into;
     - `finished`: its response ended; `closed`: and it does not wait for the client;
-    - `early`: the chunks that made it, while no start said whether they are another one's.
+    - `early`: the chunks that made it, while no start said whether they are another one's;
+    - `visits`: what `from` may be by step-starts of which no start said so either.
     """
     return {
         "id": message_id,
@@ -1050,6 +1056,12 @@ def _take_index(memory: Memory) -> int:
     index: int = memory["next"]
     memory["next"] = index + 1
     return index
+
+
+def _step_of(memory: Memory) -> int:
+    """Where the step begins that a stream goes on with: that of a visiting step-start counts."""
+    step: int = max([memory["from"], *memory.get("visits", ())])
+    return step
 
 
 def _tools(memory: Memory, call_id: str) -> list[Memory]:
