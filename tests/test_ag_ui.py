@@ -1086,6 +1086,44 @@ def test_a_run_that_goes_on_on_another_stream_without_its_start_is_still_that_ru
     assert encoded(store) == encoded(whole)
 
 
+def left_open(*streams: Sequence[Wire], rest: Sequence[Wire]) -> StreamStore:
+    """A loaded store whose streams nobody had ended, and what came then, each on its own stream."""
+    store = a_store()
+    for events in streams:
+        store.open("ag-ui", session_id="thread-1").ingest_many(copy.deepcopy(events))
+    store = StreamStore.load(json.loads(json.dumps(store.save())), ticks="manual")
+    for event in rest:
+        stream = store.open("ag-ui", session_id="thread-1")
+        stream.ingest(copy.deepcopy(event))
+        stream.end()
+    store.flush()
+    return store
+
+
+def test_a_loaded_stream_never_goes_on_where_another_one_has_gone_on() -> None:
+    events = run(*text("m", *"abcdef"), finished())
+    first = [*run(*text("k", "k", ends=False)), finished()]
+    chunks: list[Wire] = [{"type": "TEXT_MESSAGE_CHUNK", "delta": delta} for delta in "abcd"]
+    chunks[0]["messageId"] = "c"
+    second = run(*text("l", "l"), *chunks, finished("run-2"), run_id="run-2")
+    for at in range(2, 8):
+        for cut in range(1, at + 1):
+            # A replay, and one that went on; and the next run, where the one before had ended.
+            assert contents(left_open(events[:cut], events[:at], rest=events[at:])) == {
+                "m": "abcdef"
+            }
+            assert contents(left_open(events[:cut], events[cut:at], rest=events[at:])) == {
+                "m": "abcdef"
+            }
+            begun = (second[:cut], second[cut:at]) if cut < at else (second[:at],)
+            store = left_open(first[:2], first[2:], *begun, rest=second[at:])
+            assert contents(store) == {"k": "k", "l": "l", "c": "abcd"}, (at, cut)
+            assert {m.status for m in store.messages("thread-1")} == {"completed"}
+    late = text("m", *"abc")
+    store = left_open(late[:2], events[:3], rest=events[3:])
+    assert contents(store) == {"m": "abcdef"}
+
+
 def test_what_comes_without_a_run_belongs_to_none_that_has_ended_or_is_another_one() -> None:
     late = text("n", "x")
     for before, first in (

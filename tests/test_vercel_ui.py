@@ -1705,3 +1705,28 @@ def test_a_loaded_stream_goes_on_with_the_last_answer_though_nobody_ended_the_st
     store.open("vercel-ui").ingest_many(answer("m2", "two")[cut:])
     texts = {m.id: [p.text for p in store.parts("main", m.id)] for m in store.messages("main")}
     assert texts == {"m1": ["one!", "end"], "m2": ["two!", "end"]}
+
+
+def test_a_loaded_stream_never_goes_on_with_what_another_one_has_gone_on_with() -> None:
+    words = [delta(word) for word in "abcdef"]
+    store = StreamStore()
+    store.open("vercel-ui").ingest_many([START, OPEN, *words[:2]])
+    store.open("vercel-ui").ingest(words[2])
+    store = StreamStore.load(json.loads(json.dumps(store.save())))
+    for word in words[3:]:
+        stream = store.open("vercel-ui")
+        assert stream.ingest(word).kind == "accepted"
+        stream.end()
+    assert shown(store) == [("m", ["abcdef"])]
+
+
+def test_a_loaded_stream_never_goes_on_with_what_was_over_before_another_answer() -> None:
+    store = StreamStore()
+    store.open("vercel-ui").ingest_many([START, OPEN, delta("one"), END, FINISH])
+    store.open("vercel-ui").ingest_many([{**START, "messageId": "n"}, OPEN, delta("a")])
+    store = StreamStore.load(json.loads(json.dumps(store.save())))
+    for word in "bc":
+        stream = store.open("vercel-ui")
+        stream.ingest(delta(word))
+        stream.end()
+    assert shown(store) == [("m", ["one"]), ("n", ["abc"])]

@@ -48,7 +48,7 @@ from ..errors import ProtocolStopped
 from ..events import Event
 from ..keys import HotKey, PartKey
 from ..model import Json, thaw
-from .ag_ui_apply import STREAMED, Thread
+from .ag_ui_apply import STREAMED, Thread, drop_past
 from .ag_ui_chunks import continued, expand
 from .ag_ui_messages import INPUT, TEXT, wire_message
 from .ag_ui_schema import clean, clean_messages, fits, is_message
@@ -108,6 +108,7 @@ class AgUiAdapter:
     def __init__(self, context: Context | None = None) -> None:
         self._context = context = context or Context()
         self._own = own = context.own
+        drop_past(context)
         # Of a stream, beside what `Thread` remembers: chunks, open `THINKING_*`, what is open.
         for name in ("lanes", "thinking", "flow"):
             own.setdefault(name, {})

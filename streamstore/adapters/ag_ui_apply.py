@@ -99,6 +99,28 @@ _MOST = 8192
 #: What the content of an activity may hold.
 
 
+def drop_past(context: Context) -> None:
+    """Forget what a saved stream left, where another one speaks for its run now, or began the next
+    when it was over: who comes now goes on with what the thread has."""
+    own = context.own
+    if "session" not in own:
+        return
+    shared = context.shared.get(own["session"], {})
+    known: Members = shared.get("known", {})
+    if own["start"] is None:
+        past = "nameless" in own and own["nameless"] != known.get("named")
+    else:
+        run: Members = shared.get("runs", {}).get(own["run"], own)
+        over = "now" not in run and known.get("starts") != own["start"]
+        past = over or run["start"] != own["start"]
+        if "lanes" in run.get("now", ()):
+            own["lanes"] = run["now"]["lanes"]  # a stream that went on with it has brought more
+    if past:
+        session_id = own["session"]
+        own.clear()
+        own["session"] = session_id
+
+
 class Thread:
     """The thread that a stream speaks of; `apply` takes its events.
 
@@ -113,10 +135,11 @@ class Thread:
         self._context = context
         self._flow = flow
         self._own = own = context.own
-        if "session" not in own:
+        own.setdefault("session", context.session_id)
+        if "run" not in own:
             own.update(
                 # session, run, start: of the last RUN_STARTED; start is None before one.
-                {"session": context.session_id, "run": "", "start": None},
+                {"run": "", "start": None},
                 ended=False,
                 # Runs that this stream started, with their start.
                 runs={},

@@ -175,6 +175,8 @@ class VercelUIAdapter:
         self._keys: dict[int, PartKey] = {}
         self._open: dict[str, dict[str, int]] = {}
         self._visits = False  # a chunk before the start is shown in another one's message
+        if self._is_past():
+            self._own.clear()
         self._recall()
 
     @classmethod
@@ -301,6 +303,14 @@ class VercelUIAdapter:
         if "message" not in self._own and not self._visits:
             self._take_over(memory)
         return memory, []
+
+    def _is_past(self) -> bool:
+        """Whether what a saved stream left is of a message that another one has gone on with, or
+        that was over when another one began the next: who comes now goes on with neither."""
+        memory, last = self._mine(), self._shared()["last"] if self._known() else None
+        return "message" in self._own and (
+            memory is None or (memory["finished"] and last != memory["id"])
+        )
 
     def _take_over(self, memory: Memory) -> None:
         """Write a message from now on; a stream that did so before must not any more."""
