@@ -1780,6 +1780,19 @@ def test_a_call_that_a_snapshot_took_away_stays_away_on_a_stream_that_goes_on(
         assert tool_of(store, "c").tool.name == "f", cut
 
 
+@pytest.mark.parametrize("done", [[], [result("r", "c")], [call("c")[-1]]])
+def test_arguments_of_a_call_that_a_snapshot_took_away_come_to_nothing_whatever_it_had_come_to(
+    done: list[Wire],
+) -> None:
+    begun = run(*call("c", "{", ends=False, parentMessageId="m"), *done, snapshot())
+    late = call("c", "}")[1:]
+    # On the same stream, on one that goes on, and on one that says which run it goes on with.
+    for streams in ([[*begun, *late]], [begun, late], [begun, run(*late)]):
+        assert encoded(took(*streams, session_id="thread-1"))["messages"] == [], streams
+    store = took(begun, run(*late, *call("c")), session_id="thread-1")
+    assert tool_of(store, "c").tool.name == "f"
+
+
 def test_a_call_that_is_streaming_goes_on_behind_a_snapshot() -> None:
     begun = run(*call("c", "{", ends=False))
     rest = [

@@ -1006,12 +1006,13 @@ class Thread:
         owned = _owned_activities(event)
         results = results_of(given.values())
         now = self._now
-        streaming = [  # but for what a replay has yet to bring
-            call_id
+        # Whose arguments may still come, though as a rule not behind a result: but for what a
+        # replay has yet to bring.
+        streaming = {
+            call_id: call["status"] == "pending"
             for call_id, call in self._calls.items()
-            if call["status"] == "pending"
-            and (not now["replay"] or f"call {call_id}" in now["rebuilt"])
-        ]
+            if not now["replay"] or f"call {call_id}" in now["rebuilt"]
+        }
         events: list[Event] = []
         old = []
         for message_id in [name for name in self._order if name not in given]:
@@ -1037,7 +1038,9 @@ class Thread:
         for message_id in (*known, *new):
             events += self._whole(given[message_id], results, done)
         dropped = now.setdefault("dropped", {})
-        dropped.update((call_id, None) for call_id in streaming if call_id not in self._calls)
+        for call_id in sorted(streaming, key=streaming.__getitem__):
+            if call_id not in self._calls:
+                dropped[call_id] = None
         _bound(dropped, _SHOWN)
         return events
 
@@ -1214,7 +1217,10 @@ class Thread:
         _bound(own["runs"], _RUNS)
         self.start = record["start"]
         own.update(run=run, start=self.start, ended=False)
+        dropped = record.get("now", {}).get("dropped")
         now = record["now"] = _nothing_yet()
+        if dropped:  # whoever says the start may go on behind it, and not bring it all again
+            now["dropped"] = dropped
         now.update(replay=replay, skip=record["deltas"] if replay else 0)
         if names:
             now["names"] = True
