@@ -736,6 +736,41 @@ def test_without_its_beginning_a_response_is_resumed_from_zero() -> None:
     assert stream._adapter.resume("r") == Resume("r", 6)
 
 
+@pytest.mark.parametrize("how", ["ended", "open", "saved"])
+def test_a_response_that_a_late_stream_brought_a_piece_of_is_there_once_when_it_comes_whole(
+    how: str,
+) -> None:
+    events = told(*"abcdefgh")
+    store, late = opened()
+    late.ingest_many(events[5:8])
+    assert text(store, message="local-1") == "cde"
+    if how != "open":
+        late.end()
+    if how == "saved":
+        store = StreamStore.load(json.loads(json.dumps(store.save())))
+    whole = store.open(PROTOCOL, session_id="s")
+    for event in events:  # what pads an event is another one each time
+        whole.ingest({**event, "obfuscation": "x"} if "delta" in event else event)
+    if how == "open":
+        late.ingest_many(events[8:])
+    store.flush()
+    assert [message.id for message in store.messages("s")] == ["r"]
+    assert text(store) == "abcdefgh"
+    more = wires(delta("i"), start=len(events))[0]
+    assert late.ended or late.ingest(more).kind == "accepted"
+    whole.ingest(more)
+    assert text(store) == "abcdefghi"
+
+
+def test_a_piece_of_a_response_stays_where_only_its_item_and_its_numbers_come_again() -> None:
+    store, late = opened()
+    late.ingest_many(told(*"abcdefgh")[5:8])
+    late.end()
+    store.open(PROTOCOL, session_id="s").ingest_many(told(*"stuvwxyz"))
+    assert text(store, message="local-1") == "cde"
+    assert text(store) == "stuvwxyz"
+
+
 # --- servers without numbers ----------------------------------------------------------------------
 
 

@@ -4,7 +4,8 @@
   response (one per lane, `stream_id`), until an item of another one shows that it is in that. What
   comes on a stream without a lifecycle event belongs to the response that has its item, else to the
   latest one that has not ended, else to a new one with an id of ours, which a later lifecycle event
-  gives its name (the message keeps the id it had).
+  gives its name (the message keeps the id it had). Where another stream brings the event that it
+  began with again, under a name, that message is removed: it is there whole.
 - Parts: `"{output_index}/content/{content_index}"` and `"{output_index}/summary/{summary_index}"`
   for the parts of messages and reasoning, `"{output_index}"` for every other item, in that order.
   A refusal is a text with the field `refusal`. What else an item of parts has stands in the
@@ -57,6 +58,7 @@ from ..events import (
     Event,
     MessageClosed,
     MessageOpened,
+    MessageRemoved,
     MessageReset,
     MessageUpdated,
     SessionError,
@@ -84,6 +86,7 @@ from .openai_responses_memory import (
     forget_items,
     has_item,
     intervals_of,
+    item_of,
     note_error,
     note_unnumbered,
     number_of,
@@ -258,6 +261,10 @@ class OpenAIResponsesAdapter:
             events.insert(0, MessageReset(message_id=key))
         self._take_in(here, number, kind)
         self._follow(lane, key)
+        if here.seq is not None and number is not None and not here.entry.get("unnamed"):
+            joined = self._known.forget_joined(number, wire)
+            if joined is not None:
+                events.append(MessageRemoved(message_id=joined))
         return events
 
     def encode(self, reads: Reads) -> Json:
@@ -316,8 +323,7 @@ class OpenAIResponsesAdapter:
 
     def _current(self, wire: Members, lane: str, number: int | None = None) -> str | None:
         """The response that an event without its id belongs to; None for a new one."""
-        item = wire.get("item")
-        item_id = wire.get("item_id", item.get("id") if isinstance(item, dict) else None)
+        item_id = item_of(wire)
         key, hint = self._following(lane), self._hints.get(lane)
         if key is not None and key in self._responses:
             # What was repeated does not take the stream to another response, unless it goes on.
@@ -378,6 +384,8 @@ class OpenAIResponsesAdapter:
             seq = entry["base"] + STEPS * number
         # The short way is for the usual lane's response, while nothing of another one is repeated.
         live = self._plain if self._focus == key == self._hints.get("", key) else None
+        if number is not None and not entry.get("unnamed") and self._known.may_be_joined(number):
+            live = None  # an event that is to be looked at may come
         return Here(key, entry, seq, live)
 
     def _take_in(self, here: Here, number: int | None, kind: str) -> None:
@@ -437,6 +445,8 @@ class OpenAIResponsesAdapter:
         here = self._here(key, number, kind, lane)
         events = handle(self._output, wire, here)
         self._take_in(here, number, kind)
+        if here.seq is not None and number is not None:
+            self._known.note_joined(key, number, wire)
         self._follow(lane, key)
         opened = MessageOpened(message_id=key, role="assistant", order=entry["order"])
         return [*events, opened, *self._status()]

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, TypeAlias
 from ..errors import ProtocolStopped
 from ..keys import HotKey, is_id, is_number, is_order
 from ..marks import Intervals
+from .bounded import remember
 from .members import Members, wrong
 from .openai_responses_schema import BEGINNINGS, said
 
@@ -38,6 +39,8 @@ _RESPONSES, DETAILED = 1024, 32
 HOLES = 256
 #: The type of an event is remembered for the first numbers: where counters that restart meet.
 TYPED = 32
+#: Members of an event that may be others when it is sent again.
+_PADDING = frozenset(("obfuscation", "logprobs", "stream_id"))
 #: Items that the SDK tells apart by their call, not by their id.
 _BY_CALL = frozenset("function_call custom_tool_call shell_call shell_call_output".split())
 
@@ -82,7 +85,36 @@ class Responses:
     def name(self, key: str, named: str) -> None:
         """Note what the wire calls a response whose message has another id."""
         self._memory.setdefault("names", {})[named] = key
+        self._memory.get("joined", {}).pop(key, None)
         self.entries[key]["id"] = named
+
+    def note_joined(self, key: str, number: int, wire: Members) -> None:
+        """Note the first event of a response that nothing named: who brings that one whole under
+        its name brings it again."""
+        if item_of(wire) is not None:
+            remember(self._memory.setdefault("joined", {}), key, [number, _digest(wire)], DETAILED)
+
+    def may_be_joined(self, number: int) -> bool:
+        """Whether an unnamed response began with this number, or with a later one."""
+        return any(first >= number for first, _ in self._memory.get("joined", {}).values())
+
+    def forget_joined(self, number: int, wire: Members) -> str | None:
+        """Forget the unnamed response that began with this very event, and say which it was.
+
+        The number and the item alone prove nothing: there are servers that number the items of each
+        response alike. So the event has to be the same, but for what means nothing.
+        """
+        joined: Members = self._memory.get("joined", {})
+        found = [key for key, (first, _) in joined.items() if first == number]
+        if not found:
+            return None
+        digest = _digest(wire)
+        for key in found:
+            if joined[key][1] == digest and self.entries.get(key, {}).get("unnamed"):
+                del joined[key]
+                forget_items(self.entries.pop(key))
+                return key
+        return None
 
     def latest(self) -> str | None:
         """The latest response that has not ended."""
@@ -131,6 +163,12 @@ class Responses:
             return None
         self._memory["busy"] = busy
         return "busy" if busy else "idle"
+
+
+def _digest(wire: Members) -> str:
+    """What tells one event from another, whatever it is padded with."""
+    said = {name: value for name, value in wire.items() if name not in _PADDING}
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
 def _age(entry: Entry) -> int:
@@ -242,6 +280,12 @@ def look_again(entry: Entry) -> None:
     ends = entry["ends"]
     entry["ends"] = ends.copy()
     ends.clear()
+
+
+def item_of(wire: Members) -> Any:
+    """The id of the item that an event is of, None without one."""
+    item = wire.get("item")
+    return wire.get("item_id", item.get("id") if isinstance(item, dict) else None)
 
 
 def has_item(entry: Entry, item_id: Any) -> bool:
