@@ -22,7 +22,7 @@ from .positions import Positions, Wake
 from .reducer import Reducer
 from .rows import BlockRow, SessionRow
 from .verdicts import Counts
-from .watermarks import Gate
+from .watermarks import MISSING, Gate
 
 
 class OpenStream(Protocol):
@@ -90,7 +90,7 @@ class Stages:
         self.lacks = lacks
         self.counts = Counts()
         self.coalescer = Coalescer(limits, self.counts, delivery)
-        self.gate = Gate(limits, self.counts, self.ask_resync)
+        self.gate = Gate(limits, self.counts, self.ask_resync, self.note_whole)
         self.reducer = Reducer(limits, self.counts, self.coalescer.touch, self.ask_resync)
         self.positions = Positions(limits)
         self.sessions: dict[str, SessionRow] = {}
@@ -171,11 +171,23 @@ class Stages:
             raise MalformedEvent("readFrom", "is no token of begin_read") from None
 
     def ask_resync(self, session_id: str, reason: str) -> None:
-        """Note that a session should be fetched again; the first reason stays."""
-        self.resync.setdefault(session_id, reason)
+        """Note that a session should be fetched again; the first reason stays.
+
+        But for missing operations, which may still come: any other reason takes their place.
+        """
+        if self.resync.get(session_id, MISSING) == MISSING:
+            self.resync[session_id] = reason
         if session_id not in self.sessions:
             self.strangers.setdefault(session_id)
             if len(self.strangers) > self.limits.removed_sessions:
                 # Anybody may ask for any name: of those without a row the first one is forgotten.
                 first = next(iter(self.strangers))
                 del self.strangers[first], self.resync[first]
+
+    def note_whole(self, session_id: str) -> None:
+        """The operations of a session that were missing have come: nobody need fetch it for them.
+
+        The note has that reason only where there is no other one, see `ask_resync`.
+        """
+        if self.resync.get(session_id) == MISSING:
+            del self.resync[session_id]

@@ -67,10 +67,18 @@ class Gate:
     what is late, and for a `session` stream one in the intervals of its holes.
     """
 
-    def __init__(self, limits: Limits, counts: Counts, resync: Callable[[str, str], None]) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        counts: Counts,
+        resync: Callable[[str, str], None],
+        whole: Callable[[str], None],
+    ) -> None:
+        """`whole` is told of a session whose holes have all been filled by what was missing."""
         self._limits = limits
         self._counts = counts
         self._resync = resync
+        self._whole = whole
 
     # -- generations -----------------------------------------------------------------------
 
@@ -314,6 +322,7 @@ class Gate:
 
     def _enter(self, session: SessionRow, seq: int, event: Event) -> None:
         intervals = session.intervals
+        had_holes = len(intervals.starts) > 1
         if intervals.add(seq):
             if isinstance(event, BlockSnapshot):
                 # It may have a number of its own, or name that of another block's operation,
@@ -323,6 +332,8 @@ class Gate:
                 if len(intervals.starts) > self._limits.held_operations:
                     intervals.close_oldest()
                 self._resync(session.id, MISSING)
+            elif had_holes and not (intervals.lost or session.stated):
+                self._whole(session.id)  # none was given up, or stated by a snapshot alone
         elif not isinstance(event, BlockSnapshot):
             session.stated.pop(seq, None)
 

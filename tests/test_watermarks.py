@@ -311,6 +311,42 @@ def test_late_events_fill_the_hole_and_go_to_their_place():
     assert bench.resume() == 4
 
 
+def test_a_session_whose_missing_operations_came_need_not_be_fetched_for_them():
+    bench = Bench("session")
+    for seq in (1, 3, 6, 2, 5):
+        bench.delta(seq, str(seq))
+        assert bench.store.resync.keys() == ({"s"} if seq > 1 else set())
+    bench.delta(4, "4")
+    assert (bench.text(), bench.gaps(), dict(bench.store.health.resync)) == ("123456", [], {})
+    bench.delta(8, "8")
+    assert dict(bench.store.resync) == {"s": "operations of the session are missing"}
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_missing_operations_that_came_take_no_other_reason_to_fetch_with_them(first: bool):
+    bench = Bench("session")
+    bench.delta(1, "a")
+    if first:
+        bench.store.ask_resync("s", "another one")
+    bench.delta(3, "c")
+    if not first:
+        bench.store.ask_resync("s", "another one")
+    bench.delta(2, "b")
+    assert (bench.gaps(), dict(bench.store.resync)) == ([], {"s": "another one"})
+
+
+def test_what_was_given_up_or_a_snapshot_stands_for_is_still_to_be_fetched():
+    bench = Bench("session", limits=Limits(held_operations=2))
+    for seq in (1, 3, 5, 4):  # what is missing at 2 was given up
+        bench.delta(seq, str(seq))
+    assert bench.gaps() == [] and bench.store.resync
+    bench = Bench("session")
+    for seq in (1, 3):
+        bench.delta(seq, str(seq))
+    bench.take("block.snapshot", 2, blockIndex=7, kind="text", text="what another one's was")
+    assert bench.gaps() == [] and bench.store.resync
+
+
 @pytest.mark.parametrize(
     "event",
     [
