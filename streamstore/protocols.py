@@ -103,8 +103,20 @@ def is_own(cls: type[Adapter]) -> bool:
 
 
 def detect(wire: Any) -> type[Adapter] | None:
-    """The adapter class that surely knows a wire object, None when none does."""
+    """The adapter class that surely knows a wire object, None when none does.
+
+    One of another package that raises does not know it, with a warning: the wire may be anybody's.
+    """
     for cls in adapters().values():
-        if cls.detects(wire):
-            return cls
+        try:
+            if cls.detects(wire):
+                return cls
+        except Exception as error:
+            if is_own(cls):
+                raise
+            warnings.warn(
+                f"{cls.__module__}.{cls.__qualname__}.detects must say True or False of any JSON "
+                f"value: {type(error).__name__}: {error}",
+                stacklevel=2,
+            )
     return None

@@ -108,3 +108,19 @@ def test_of_one_that_makes_objects_it_is_said_what_it_should_make(
     monkeypatch.setattr(Theirs, "made", ({"type": "message.opened"},))
     with pytest.raises(CallerError, match=r"one of streamstore\.events, not dict"):
         StreamStore("theirs").ingest({})
+
+
+@pytest.mark.parametrize("wire", [{"type": "x.of.nobody"}, ["no", "object"], None])
+def test_detection_that_raises_says_so_and_costs_no_other_protocol(
+    install: Install, monkeypatch: pytest.MonkeyPatch, wire: Any
+) -> None:
+    install("theirs", f"{__name__}:Theirs")
+    monkeypatch.setattr(Theirs, "detects", classmethod(lambda cls, wire: wire["no such member"]))
+    with pytest.warns(UserWarning, match=r"Theirs\.detects must say True or False"):
+        assert protocols.detect(wire) is None
+    message = {"type": "message.opened", "sessionId": "s", "messageId": "m", "role": "user"}
+    store = StreamStore(ticks="manual")
+    with pytest.warns(UserWarning, match="must say True or False"):
+        store.feed(b"".join(json.dumps(each).encode() + b"\n" for each in (wire, message)))
+    store.flush()
+    assert [found.id for found in store.messages("s")] == ["m"]  # an adapter before theirs knew it
