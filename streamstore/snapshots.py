@@ -469,7 +469,10 @@ def _part(
     # An empty text proves nothing of a part that is still open.
     contains = text is not None and text != "" and text.startswith(live)
     gap = block.gap and not settled and not contains
-    return [Step(_block(BlockReplaced, session, fetched, part, None, text), gap=gap)]
+    event = _block(BlockReplaced, session, fetched, part, None, text)
+    if touched and not takes_place:
+        event = attrs.evolve(event, whole=False)  # what it lacks may have been said since the read
+    return [Step(event, gap=gap)]
 
 
 def _keeps(live: str, fetched: str, gap: bool) -> bool:

@@ -675,6 +675,20 @@ def test_without_seq_what_began_anew_during_the_read_keeps_nothing_of_before(lev
     assert (bench.text(), bench.text(1)) == ("new", "two")
 
 
+def test_without_seq_an_ended_text_that_repairs_takes_no_field_that_was_said_since_the_read():
+    bench = Bench("none")
+    bench.deltas("lo")
+    token = bench.store.begin_read("s")
+    bench.take("block.updated", note=1)
+    ended = part("hello", status="closed", tag="t")
+    bench.snapshot(message("m", ended), readFrom=token)
+    assert (bench.text(), bench.part().gap) == ("hello", False)
+    assert bench.part().fields == {"note": 1, "tag": "t"}
+    later = bench.store.begin_read("s")
+    bench.snapshot(message("m", ended), readFrom=later)
+    assert bench.part().fields == {"tag": "t"}
+
+
 @pytest.mark.parametrize("level", ["block.removed", "message.removed", "message.reset"])
 def test_without_seq_text_of_an_earlier_life_repairs_no_gap(level):
     bench = Bench("none")
