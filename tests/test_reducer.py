@@ -612,6 +612,18 @@ def test_an_opening_that_is_not_local_says_that_the_server_has_the_message():
     assert [part.block_index for part in loaded.parts("s", "m")] == ["t"]  # shown once, as theirs
 
 
+def test_what_the_server_removed_of_a_local_message_is_not_taken_back_but_stays_removed():
+    bench = Bench("none")
+    place = {"session_id": "s", "message_id": "m"}
+    bench.store.apply(MessageOpened(**place, role="user", local=True))
+    bench.store.apply(BlockReplaced(**place, block_index=0, kind="text", text="hello"))
+    bench.take("block.removed")
+    bench.store.apply(MessageRollback(**place))
+    assert bench.take("block.delta", text="hello") == "refused:removed"
+    bench.store.flush()
+    assert bench.store.message("s", "m") and not bench.store.parts("s", "m")
+
+
 def test_a_message_taken_back_leaves_no_tombstone():
     bench = Bench("none")
     bench.store.apply(MessageOpened(session_id="s", message_id="m", role="user", local=True))
