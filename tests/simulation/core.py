@@ -120,7 +120,7 @@ class Run:
         self.got: set[int] = set()
         self.numbers: dict[str, list[tuple[int, int]]] = {}
         #: Messages and blocks that a fetched state lacks, of which nothing had come: up to that seq
-        #: nobody can know that there was one, nor that it was removed.
+        #: nobody can know that there was one; that it was removed a late removal says.
         self.unheard: dict[tuple[str, str, int | None], int] = {}
         #: Messages that a fetched state has: they are there, whatever else is known of them.
         self.listed: set[tuple[str, str]] = set()
@@ -344,7 +344,7 @@ class Run:
             return
         seq = event.get("seq")
         if covers < 0 or event["type"] == "block.snapshot":
-            if seq is None or seq > self._unheard(event):
+            if seq is None or seq > self._unheard(event) or self._removes(event):
                 self.got.add(n)
         else:
             absent = self._absent(event)
@@ -423,6 +423,13 @@ class Run:
                 found.add((message_id, None))
                 found |= {(message_id, at) for at, b in message["blocks"].items() if b is not None}
         return found
+
+    def _removes(self, event: Any) -> bool:
+        """Whether it is a removal, which no fetched state says: what it takes was not known of."""
+        if event["type"] == "block.removed":
+            message = (event["sessionId"], event["messageId"], None)
+            return bool(event["seq"] > self.unheard.get(message, -1))
+        return bool(event["type"] == "message.removed")
 
     def _unheard(self, event: Any) -> int:
         """Up to which seq nobody can know of what an event is about, -1 for none."""
