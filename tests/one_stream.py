@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from streamstore import StreamStore
+from streamstore.text import pair_surrogates
 
 Wire = dict[str, Any]
 
@@ -30,6 +31,18 @@ def fetched(message_id: str, *parts: tuple[int, str], **members: Any) -> Wire:
     """A message of a snapshot, with open text parts."""
     found = [{"blockIndex": b, "kind": "text", "text": t, "status": "open"} for b, t in parts]
     return {"info": {"id": message_id, "role": "assistant"}, "parts": found, **members}
+
+
+def merged(saved: Any) -> Any:
+    """A saved state in which no text is in pieces: how many there are says how it came."""
+    if isinstance(saved, dict):
+        whole = {name: merged(value) for name, value in saved.items()}
+        if "pending" in saved:
+            whole["pending"] = pair_surrogates("".join(saved["pending"]))
+            if saved["ready"] >= 0:
+                whole["ready"] = pair_surrogates("".join(saved["pending"][: saved["ready"]]))
+        return whole
+    return [merged(value) for value in saved] if isinstance(saved, list) else saved
 
 
 def through_json(store: StreamStore, **options: Any) -> StreamStore:

@@ -16,6 +16,7 @@ import pytest
 import recordings
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from one_stream import merged
 from recordings import Case, folders, kept, plain_json
 
 from streamstore import ChangeSet, PartKey, StreamStore
@@ -33,7 +34,6 @@ from streamstore.events import (
 )
 from streamstore.model import thaw
 from streamstore.protocols import adapters, detect
-from streamstore.text import pair_surrogates
 from streamstore.verdicts import ACCEPTED, DUPLICATE
 
 Wire = dict[str, Any]
@@ -2111,18 +2111,6 @@ def lives(draw: Any) -> list[Any]:
     step = st.tuples(st.sampled_from([0, 0, 0, 1]), batch)
     steps += draw(st.lists(step | step | step | st.sampled_from(["flush", "save"]), max_size=12))
     return steps
-
-
-def merged(saved: Any) -> Any:
-    """A saved state in which no text is in pieces: how many there are says how it came."""
-    if isinstance(saved, dict):
-        whole = {name: merged(value) for name, value in saved.items()}
-        if "pending" in saved:
-            whole["pending"] = pair_surrogates("".join(saved["pending"]))
-            if saved["ready"] >= 0:
-                whole["ready"] = pair_surrogates("".join(saved["pending"][: saved["ready"]]))
-        return whole
-    return [merged(value) for value in saved] if isinstance(saved, list) else saved
 
 
 def lived(adapter: type[OpenAIChatAdapter], steps: list[Any], options: Wire) -> Any:

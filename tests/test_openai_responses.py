@@ -19,6 +19,7 @@ import pytest
 import recordings
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from one_stream import merged
 from recordings import Case, containers, folders, kept, plain_json
 
 from streamstore import ChangeSet, PartKey, StreamStore
@@ -28,7 +29,6 @@ from streamstore.errors import MalformedEvent, ProtocolStopped, RepeatedEvent, U
 from streamstore.events import BlockDelta, Event, MessageOpened, ToolResult
 from streamstore.model import Part
 from streamstore.protocols import adapters, detect
-from streamstore.text import pair_surrogates
 
 Wire = dict[str, Any]
 
@@ -2262,18 +2262,6 @@ def lives(draw: st.DrawFn) -> list[Any]:
         sent = [*sent, *batch]
         steps.append((draw(st.sampled_from([0, 0, 0, 1])), batch))
     return steps
-
-
-def merged(saved: Any) -> Any:
-    """A saved state in which no text is in pieces: how many there are says how it came."""
-    if isinstance(saved, dict):
-        whole = {name: merged(value) for name, value in saved.items()}
-        if "pending" in saved:
-            whole["pending"] = pair_surrogates("".join(saved["pending"]))
-            if saved["ready"] >= 0:
-                whole["ready"] = pair_surrogates("".join(saved["pending"][: saved["ready"]]))
-        return whole
-    return [merged(value) for value in saved] if isinstance(saved, list) else saved
 
 
 def lived(adapter: type[OpenAIResponsesAdapter], steps: list[Any], options: Wire) -> Any:
