@@ -2293,3 +2293,21 @@ def test_a_store_is_the_same_whether_the_short_way_is_taken_or_not(
 ) -> None:
     options = {"policy": policy, "delivery": delivery}
     assert lived(OpenAIResponsesAdapter, steps, options) == lived(Slow, steps, options)
+
+
+@pytest.mark.parametrize("odd", [{"x": 10**5000}, {"x": date(2026, 1, 1)}, {3: 1}])
+def test_a_programs_own_object_that_is_no_json_text_raises_nothing_where_events_are_told_apart(
+    odd: dict[Any, Any],
+) -> None:
+    store, stream = opened(ticks="manual")
+    for number in (5, 6):
+        first = {"type": "response.output_text.delta", "sequence_number": number, "item_id": "m"}
+        place = {"output_index": 0, "content_index": 0, "delta": str(number)}
+        assert stream.ingest({**first, **place, **odd}).kind == "accepted"
+    again = store.open(PROTOCOL)
+    named = {"id": "r", "object": "response", "status": "in_progress", "output": []}
+    again.ingest({"type": "response.created", "sequence_number": 0, "response": named})
+    assert again.ingest({**first, **place, "sequence_number": 1, **odd}).kind == "accepted"
+    for _ in range(2):
+        verdict = again.ingest({"error": {"message": "no", **odd}})
+        assert verdict.kind == ("accepted" if odd == {"x": 10**5000} else "malformed")

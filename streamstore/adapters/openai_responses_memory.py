@@ -91,8 +91,9 @@ class Responses:
     def note_joined(self, key: str, number: int, wire: Members) -> None:
         """Note the first event of a response that nothing named: who brings that one whole under
         its name brings it again."""
-        if item_of(wire) is not None:
-            remember(self._memory.setdefault("joined", {}), key, [number, _digest(wire)], DETAILED)
+        digest = _digest(wire) if item_of(wire) is not None else None
+        if digest is not None:
+            remember(self._memory.setdefault("joined", {}), key, [number, digest], DETAILED)
 
     def may_be_joined(self, number: int) -> bool:
         """Whether an unnamed response began with this number, or with a later one."""
@@ -165,10 +166,16 @@ class Responses:
         return "busy" if busy else "idle"
 
 
-def _digest(wire: Members) -> str:
-    """What tells one event from another, whatever it is padded with."""
+def _digest(wire: Members) -> str | None:
+    """What tells one event from another, whatever it is padded with.
+
+    None for a program's own object that no JSON text stands for: no server sends that again.
+    """
     said = {name: value for name, value in wire.items() if name not in _PADDING}
-    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+    try:
+        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+    except (TypeError, ValueError):  # the latter of an integer of more than 4,300 digits
+        return None
 
 
 def _age(entry: Entry) -> int:
@@ -246,7 +253,9 @@ def note_unnumbered(entry: Entry, error: Members, repeated: bool) -> bool:
     """Note an error without a number that is told; False for one that was told before, where what
     came last on its stream is `repeated`: a replay brings it again."""
     told: list[str] = entry.setdefault("told", [])
-    digest = hashlib.sha256(json.dumps(error, sort_keys=True).encode()).hexdigest()
+    digest = _digest(error)
+    if digest is None:
+        return True
     new = digest not in told
     if new:
         told.append(digest)
