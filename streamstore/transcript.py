@@ -155,7 +155,7 @@ class Transcript:
         """Parts that are not done, in order, each with its message."""
         found: list[tuple[Part, Message | None]] = []
         for session_id in sorted(self._waiting, key=self._places.__getitem__):
-            for key in self._in_order(session_id):
+            for key in self._in_order(self._waiting[session_id]):
                 part = self._reads.part(*key) if isinstance(key, PartKey) else None
                 if part is not None and self._status(part.key) is None and part.kind not in _SILENT:
                     found.append((part, self._reads.message(key[0], part.message_id)))
@@ -170,8 +170,9 @@ class Transcript:
                 yield from self._session_entries(session)
         self._changed_sessions.clear()
         for session_id in sorted(self._waiting, key=self._places.__getitem__):
-            waiting = self._waiting[session_id]
-            for key in self._in_order(session_id):
+            # Where drawing an entry awaits, a removal may be heard of between two.
+            waiting = self._waiting.get(session_id, {})
+            for key in self._in_order(waiting):
                 message = self._reads.message(session_id, key[1])
                 if isinstance(key, PartKey):
                     part = self._reads.part(*key)
@@ -182,12 +183,11 @@ class Transcript:
                         yield from self._part_entries(part, message)
                 elif message is not None:
                     yield from self._message_entries(message)
-                del waiting[key]
-            if not waiting:
+                waiting.pop(key, None)
+            if not waiting and self._waiting.get(session_id) is waiting:
                 del self._waiting[session_id]
 
-    def _in_order(self, session_id: str) -> list[_Below]:
-        waiting = self._waiting[session_id]
+    def _in_order(self, waiting: dict[_Below, None]) -> list[_Below]:
         return list(waiting) if len(waiting) == 1 else sorted(waiting, key=self._order)
 
     def _order(self, key: _Below) -> tuple[Any, ...]:

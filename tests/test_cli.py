@@ -980,6 +980,26 @@ def test_a_transcript_holds_what_there_is() -> None:
     assert not any(held for held in vars(told).values() if isinstance(held, dict))
 
 
+@pytest.mark.parametrize("key", ["session", "message", "block"])
+def test_what_is_removed_while_a_transcript_is_taken_is_taken_no_more(key: str) -> None:
+    store = StreamStore("native", ticks="each")
+    told = Transcript(store)
+    store.subscribe(told.hear)
+    for number in range(2):
+        wires = answer("text") + answer("more", message="n", start=9)
+        store.ingest_many({**wire, "sessionId": f"s{number}"} for wire in wires)
+    ids = {"messageId": "m", "blockIndex": 0}
+    taken = []
+    for entry in told.finish():
+        taken.append(entry.style)
+        if len(taken) == 3:  # behind the heads and the first text: one that awaits may hear of it
+            for number in range(2):
+                store.ingest(event(f"{key}.removed", seq=20, **ids) | {"sessionId": f"s{number}"})
+    texts = {"session": 1, "message": 3, "block": 3}
+    assert taken.count("text") == texts[key]
+    assert {entry.style for entry in told.finish()} == {"note"}
+
+
 def test_what_is_never_closed_is_shown_at_the_end(write: WriteLog) -> None:
     out = plain(write(answer("no end")[:3]))
     assert "-- assistant\nno end\n" in out
