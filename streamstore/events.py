@@ -7,6 +7,7 @@ on block events they are fields of the part, elsewhere they are `extra`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, TypeAlias
 
@@ -20,6 +21,8 @@ from .keys import BlockIndex, is_block_index, is_id, is_number, is_order
 from .model import CLOSED_STATUSES, DELIVERIES, EMPTY, SEQUENCINGS, Fields, Json
 
 Check: TypeAlias = tuple[Callable[[Any], bool], str]
+#: Classes whose values are looked at no further.
+_PLAIN = frozenset((str, int, bool, type(None)))
 
 _ID: Check = (is_id, "a non-empty string")
 _NUMBER: Check = (is_number, "an integer from 0 to 2**63 - 1")
@@ -558,15 +561,17 @@ def decode_event(wire: Mapping[str, Any]) -> Event:
         raise _named(error, EVENT_TYPES[event_type]) from None
 
 
-def checked_event(event: Event) -> Event:
+def checked_event(event: Event, nesting: int = 200) -> Event:
     """Hold an event that a program made to what `decode_event` holds a JSON object to.
 
-    A type checker sees most of it; what is left is a number of a database as an id, say, which
-    would stand in the store until it is compared with another, or saved. A string of another class,
-    as a member of an enumeration is one, becomes the plain one.
+    A type checker sees most of it; what is left is a number of a database as an id, say, or a time
+    among the fields, which would stand in the store until it is compared with another, or saved. A
+    string of another class, as a member of an enumeration is one, becomes the plain one. Linear in
+    what the event carries.
 
     Raises:
-        MalformedEvent: a member has the wrong type; the error has its name in JSON.
+        MalformedEvent: a member has the wrong type, holds what no JSON text says, or has more than
+            `nesting` objects and arrays inside each other; the error has its name in JSON.
         CallerError: it is no event.
 
     >>> checked_event(MessageReset(message_id=7))
@@ -589,7 +594,35 @@ def checked_event(event: Event) -> Event:
             value = plain[name] = str.__str__(value)
         if not accepts(value):
             raise MalformedEvent(json_name, f"must be {what}, not {_brief(value, what)}")
+        if type(value) not in _PLAIN:
+            _check_json(value, json_name, nesting)
     return attrs.evolve(event, **plain) if plain else event
+
+
+def _check_json(value: Any, name: str, nesting: int) -> None:
+    """Raise `MalformedEvent` where a value is none of JSON. Does not recurse."""
+    level = [("", value)]
+    depth = 0
+    while level:
+        below: list[tuple[str, Any]] = []
+        for path, item in level:
+            problem = ""
+            if isinstance(item, dict):
+                if not all(isinstance(key, str) for key in item):
+                    problem = "an object whose names are strings"
+                below += [(f"{path}.{str(key)[:80]}", each) for key, each in item.items()]
+            elif isinstance(item, list | tuple):
+                below += [(f"{path}[{place}]", each) for place, each in enumerate(item)]
+            elif isinstance(item, float):
+                problem = "" if math.isfinite(item) else "a finite number"
+            elif not (item is None or isinstance(item, str | int)):
+                problem = f"a JSON value, not {type(item).__name__[:80]}"
+            if problem:
+                where = f"{name}{path} " if path else ""
+                raise MalformedEvent(name, f"{where}must be {problem}")
+        if depth == nesting and any(isinstance(item, dict | list | tuple) for _, item in level):
+            raise MalformedEvent(name, "nests too deep")
+        level, depth = below, depth + 1
 
 
 def encode_event(event: Event) -> dict[str, Any]:

@@ -235,7 +235,7 @@ class Ingress:
                 continue
             try:
                 if self.checked:
-                    event = checked_event(event)
+                    event = checked_event(event, self._stages.limits.nesting)
                 verdict = self._take_one(event, first is None)
             except MalformedEvent as error:
                 verdict = self.malformed(error)

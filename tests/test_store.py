@@ -500,6 +500,39 @@ class TestLocal:
         saved = json.loads(json.dumps(feed.store.save()))
         assert StreamStore.load(saved).state()["sessions"] == feed.store.state()["sessions"]
 
+    @pytest.mark.parametrize(
+        ("info", "detail"),
+        [
+            (
+                {"time": {"created": date(2020, 1, 1)}},
+                "info.time.created must be a JSON value, not",
+            ),
+            ({"list": [1, (b"x",)]}, "info.list[1][0] must be a JSON value, not bytes"),
+            ({"set": {1}}, "info.set must be a JSON value, not set"),
+            ({"a": {7: 1}}, "info.a must be an object whose names are strings"),
+            ({"a": float("nan")}, "info.a must be a finite number"),
+        ],
+    )
+    def test_a_value_that_no_json_says_is_malformed(
+        self, feed: Feeder, info: Any, detail: str
+    ) -> None:
+        verdict = feed.store.apply(MessageOpened(message_id="m", role="user", info=info))
+        assert (verdict.kind, verdict.reason) == ("malformed", "info")
+        assert verdict.detail.startswith(f"info: {detail}")
+        assert not feed.flush()
+
+    def test_a_value_that_holds_itself_or_nests_too_deep_is_malformed(self, feed: Feeder) -> None:
+        endless: dict[str, Any] = {}
+        endless["itself"] = endless
+        deep: Any = {}
+        for _ in range(feed.store.limits.nesting):
+            deep = {"deep": deep}
+        for info in (endless, deep):
+            verdict = feed.store.apply(MessageOpened(message_id="m", role="user", info=info))
+            assert verdict.detail == "info: nests too deep"
+        feed.store.apply(MessageOpened(message_id="m", role="user", info=deep["deep"]))
+        assert [change.key for change in feed.flush().added][-1] == MessageKey("main", "m")
+
     def test_what_was_read_may_be_told_again(self, feed: Feeder) -> None:
         feed.store.apply(MessageOpened(session_id="s", message_id="m", role=Role.USER))
         feed.store.apply(MessageUpdated(session_id="s", message_id="m", info={"a": {"b": [1]}}))
