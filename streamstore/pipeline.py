@@ -313,6 +313,7 @@ class StreamStore:
             return
         # First: a stream that a subscriber opens from here on, or feeds implicitly, nobody ends.
         self._closed = True
+        asked = self._asked_tick
         self._asked_tick = True  # the last tick is below: a loop that is gone is not asked for one
         try:
             self._inbox.drain()
@@ -321,6 +322,9 @@ class StreamStore:
                     stream.end()
         except BaseException:
             self._closed = False  # it goes on when it is called again
+            self._asked_tick = asked
+            if not asked:
+                self._coalescer.ask_again()
             raise
         for session in self._sessions.values():
             self._coalescer.release(session)

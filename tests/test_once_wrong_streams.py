@@ -14,7 +14,9 @@ from one_stream import Bench, delta, fetched, frame, line
 import streamstore.streams as streams
 from streamstore import CallerError, ChangeSet, Limits, StreamStore, UnknownProtocol
 from streamstore.events import BlockReplaced, MessageOpened
+from streamstore.streams import Stream
 from streamstore.text import GrowingText
+from streamstore.ticks import ManualTicks
 
 IDLE = {"type": "session.status", "sessionId": "s", "status": "idle"}
 
@@ -230,6 +232,28 @@ def test_a_close_that_was_interrupted_may_be_tried_again():
     assert not heard.closed and [stream.ended for stream in streams] == [True, False]
     store.close()
     assert heard.closed and streams[1].ended
+
+
+def test_a_close_that_was_interrupted_leaves_a_store_that_ticks(monkeypatch: pytest.MonkeyPatch):
+    ticks = ManualTicks()
+    store = StreamStore("native", ticks=ticks)
+    first, second = (store.open("native", sequencing="none") for _ in range(2))
+    first.ingest(delta("cut"))
+    ticks.tick()
+
+    def interrupt(stream: Stream) -> None:
+        if stream is second:
+            raise KeyboardInterrupt
+        end(stream)
+
+    end = Stream.end
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Stream, "end", interrupt)
+        store.close()
+    second.ingest(delta(" and on"))
+    assert ticks.tick()
+    part = store.part("s", "m", 0)
+    assert part is not None and (part.text, part.gap) == ("cut and on", True)
 
 
 def test_a_report_that_raises_reaches_the_caller_when_all_have_heard():
