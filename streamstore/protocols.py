@@ -90,6 +90,11 @@ def adapter_named(name: str) -> type[Adapter]:
     Raises:
         UnknownProtocol: there is none; the error lists the names, and what could not be used.
     """
+    if not isinstance(name, str):
+        raise UnknownProtocol(
+            f"a protocol is given by its name, not by {str(name)[:80]}; an adapter gets one by an "
+            f"entry point of the group {ENTRY_POINT_GROUP}"
+        )
     cls = adapters().get(name)
     if cls is None:
         problem = f"no protocol is named {name!r}; there are: {', '.join(adapters())}"

@@ -124,3 +124,10 @@ def test_detection_that_raises_says_so_and_costs_no_other_protocol(
         store.feed(b"".join(json.dumps(each).encode() + b"\n" for each in (wire, message)))
     store.flush()
     assert [found.id for found in store.messages("s")] == ["m"]  # an adapter before theirs knew it
+
+
+def test_an_adapter_in_the_place_of_its_name_is_told_how_it_gets_one():
+    given: Any = Theirs
+    for take in (StreamStore, StreamStore("native").open):
+        with pytest.raises(UnknownProtocol, match=r"by its name, not by .*Theirs.*entry point of"):
+            take(given)
