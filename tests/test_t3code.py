@@ -217,6 +217,33 @@ def test_projects_and_commands_change_nothing_and_unknown_types_are_counted() ->
     assert text(store, "m") == "a"
 
 
+def test_what_a_thread_was_put_to_is_taken_back() -> None:
+    server = Server()
+    time = at(0)
+    server.emit("archived", archivedAt=time, updatedAt=time)
+    server.emit("settled", settledAt=time, updatedAt=time)
+    server.emit("snoozed", snoozedUntil=time, snoozedAt=time, updatedAt=time)
+    server.emit("pinned", pinnedAt=time, pinOrderKey="a", updatedAt=time)
+    server.emit("pin-reordered", orderKey="b", updatedAt=time)
+    (thread,) = encoded(fold(PROTOCOL, server.sent), PROTOCOL)
+    names = "archivedAt settledAt snoozedUntil snoozedAt pinnedAt".split()
+    assert [thread[name] for name in names] == [time] * 5
+    assert (thread["settledOverride"], thread["pinOrderKey"]) == ("settled", "b")
+
+    server.emit("unarchived", updatedAt=time)
+    server.emit("unsettled", reason="activity", updatedAt=time)
+    server.emit("unsnoozed", reason="user", updatedAt=time)
+    server.emit("unpinned", updatedAt=time)
+    store = fold(PROTOCOL, server.sent)
+    (thread,) = encoded(store, PROTOCOL)
+    assert {thread[name] for name in [*names, "settledOverride", "pinOrderKey"]} == {None}
+    assert "reason" not in thread and verdicts(store) == {"accepted": 9}
+
+    server.emit("unsettled", reason="user", updatedAt=time)
+    (thread,) = encoded(fold(PROTOCOL, server.sent), PROTOCOL)
+    assert thread["settledOverride"] == "active"
+
+
 # --- reverts --------------------------------------------------------------------------------------
 
 

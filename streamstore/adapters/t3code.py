@@ -94,12 +94,22 @@ _SILENT = frozenset(
     "thread.user-input-response-requested thread.checkpoint-revert-requested "
     "thread.session-stop-requested".split()
 )
-#: Types whose payload is members of the thread.
-_META = frozenset(
-    "thread.created thread.meta-updated thread.archived thread.unarchived thread.settled "
-    "thread.unsettled thread.snoozed thread.unsnoozed thread.pinned thread.unpinned "
-    "thread.runtime-mode-set thread.interaction-mode-set".split()
-)
+#: Types whose payload is members of the thread, and the members that they say without naming them.
+_META: Mapping[str, Members] = {
+    "thread.created": {},
+    "thread.meta-updated": {},
+    "thread.archived": {"titleRegeneration": None},
+    "thread.unarchived": {"archivedAt": None},
+    "thread.settled": {"settledOverride": "settled"},
+    "thread.unsettled": {"settledOverride": None, "settledAt": None},
+    "thread.snoozed": {},
+    "thread.unsnoozed": {"snoozedUntil": None, "snoozedAt": None},
+    "thread.pinned": {},
+    "thread.unpinned": {"pinnedAt": None, "pinOrderKey": None},
+    "thread.pin-reordered": {},
+    "thread.runtime-mode-set": {},
+    "thread.interaction-mode-set": {},
+}
 
 
 class T3CodeAdapter:
@@ -192,11 +202,11 @@ class T3CodeAdapter:
             return ()
         body, body_at = an_object(wire, "payload", at), path_to(at, "payload")
         handle = _HANDLERS.get(name)
-        if handle is None:
-            if name not in _META:
-                raise UnknownEvent(name)
-            handle = _meta
-        return handle(self, body, body_at, seq)
+        if handle is not None:
+            return handle(self, body, body_at, seq)
+        if name not in _META:
+            raise UnknownEvent(name)
+        return (_meta(name, body, body_at, seq),)
 
     def encode(self, reads: Reads) -> Json:
         """Every thread as its snapshot has it, linear in what is stored."""
@@ -280,9 +290,15 @@ class T3CodeAdapter:
 _Handler: TypeAlias = Callable[[T3CodeAdapter, Members, str, int], Sequence[Event]]
 
 
-def _meta(adapter: T3CodeAdapter, body: Members, at: str, seq: int) -> Sequence[Event]:
-    info = {name: value for name, value in body.items() if name != "threadId"}
-    return (SessionUpdated(session_id=an_id(body, "threadId", at), info=info, seq=seq),)
+def _meta(name: str, body: Members, at: str, seq: int) -> SessionUpdated:
+    session, info = an_id(body, "threadId", at), {**_META[name], **body}
+    del info["threadId"]
+    if name in ("thread.unsettled", "thread.unsnoozed"):
+        if info.pop("reason", None) == "user" and name == "thread.unsettled":
+            info["settledOverride"] = "active"
+    elif name == "thread.pin-reordered" and "orderKey" in info:
+        info["pinOrderKey"] = info.pop("orderKey")
+    return SessionUpdated(session_id=session, info=info, seq=seq)
 
 
 def _checkpoint(adapter: T3CodeAdapter, body: Members, at: str, seq: int) -> Sequence[Event]:
