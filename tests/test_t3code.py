@@ -572,6 +572,44 @@ def test_activities_are_replaced_by_id() -> None:
     assert [entry["planMarkdown"] for entry in thread["proposedPlans"]] == ["# Plan"]
 
 
+def a_usage(server: Server, name: str, tokens: Any, turn: str | None = "turn-1") -> None:
+    server.emit(
+        "activity-appended",
+        activity={
+            "id": name, "kind": "context-window.updated", "turnId": turn, "createdAt": at(1),
+            "payload": {"usedTokens": tokens},
+        },
+    )  # fmt: skip
+
+
+def test_of_the_context_usage_of_a_turn_the_last_one_is_kept() -> None:
+    server = Server()
+    for number in range(6):
+        a_usage(server, f"first-{number}", number)
+        a_usage(server, f"of-none-{number}", number, None)
+    for number, tokens in enumerate((None, -1, True, "9")):
+        a_usage(server, f"unknown-{number}", tokens)
+    a_usage(server, "second", 9, "turn-2")
+    left = sorted(["first-5", "of-none-5", "second", *(f"unknown-{n}" for n in range(4))])
+    store = fold(PROTOCOL, server.sent)
+    assert ids(store) == left
+    for seed in range(20):
+        mixed = random.Random(seed).sample(server.sent, len(server.sent))
+        assert ids(fold(PROTOCOL, mixed + mixed[::2])) == left
+    known = store.save()["memory"][PROTOCOL]["t1"]["known"]
+    assert sorted(known) == left  # what is gone is not remembered
+
+
+def test_the_context_usage_of_a_snapshot_gives_way_to_a_newer_one() -> None:
+    server = Server(5)
+    usage = {"id": "old", "kind": "context-window.updated", "turnId": "turn-1",
+             "payload": {"usedTokens": 1}}  # fmt: skip
+    thread = {"id": "t1", "messages": [], "activities": [usage]}
+    a_usage(server, "new", 2)
+    store = fold(PROTOCOL, [{"snapshotSequence": 5, "thread": thread}, *server.sent])
+    assert ids(store) == ["new"]
+
+
 # --- for every log --------------------------------------------------------------------------------
 
 

@@ -8,6 +8,8 @@
 - Seq: `sequence` counts all events of a server; a thread sees some of them (`sparse`). Server and
   client both filter by a bare maximum; here what is late goes to its place. Commands are known
   again by their id, what a provider sends twice is not: it gets another sequence.
+- Context usage: of a turn's activities `context-window.updated` the last with a count of tokens is
+  kept, as in the official client and in snapshots.
 - Resume: `afterSequence` on the subscription; more than 1,000 behind, or ahead of the server, a
   snapshot comes instead. The one of a server that started its counter again has a lower sequence:
   give the item `readFrom`, so that it proves it. `synchronized` ends the replay.
@@ -49,7 +51,7 @@ from ..events import (
     StreamSynchronized,
     TurnStarted,
 )
-from ..keys import PartKey, is_id, is_number
+from ..keys import PartKey, is_id, is_number, is_order
 from ..model import DELIVERIES, Json, Message, Part, thaw
 from .base import Context, Declaration, DeltaShape, PlainDelta, Reads
 from .bounded import remember
@@ -74,6 +76,10 @@ _REMEMBERED = 256
 
 #: How many messages, entries and checkpoints of a thread a revert knows of; the client's own caps.
 _REVERTIBLE, _CHECKPOINTS = 2_000, 500
+
+#: The kind of activity of which a turn keeps the last: servers send it all the time, and drop the
+#: older ones from their snapshots.
+_USAGE = "context-window.updated"
 
 #: Ids of history that was imported, which no revert takes back.
 _IMPORTED = "import:"
@@ -281,6 +287,8 @@ class T3CodeAdapter:
         for name, role in _LISTS.items():
             for entry in thread.get(name) or ():
                 _note(memory, session, entry["id"], {"role": role, **entry}, seq)
+                if role == "activity":
+                    _note_usage(memory, entry, seq)
         for entry in thread.get("checkpoints") or ():
             if isinstance(entry, dict):
                 _note_checkpoint(memory, entry)
@@ -426,7 +434,29 @@ def _entry(
 
 
 def _activity(adapter: T3CodeAdapter, body: Members, at: str, seq: int) -> Sequence[Event]:
-    return _entry("activity", "activity", adapter, body, at, seq)
+    events = _entry("activity", "activity", adapter, body, at, seq)
+    session = an_id(body, "threadId", at)
+    memory, entry = adapter._memory(session), body["activity"]
+    older, latest = _note_usage(memory, entry, seq)
+    if older is None:
+        return events
+    memory.get("known", {}).pop(older, None)
+    return (*events, MessageRemoved(session_id=session, message_id=older, seq=latest))
+
+
+def _note_usage(memory: dict[str, Any], entry: Members, seq: int) -> tuple[str | None, int]:
+    """Remember a turn's last context usage: the activity that it takes the place of, and when."""
+    payload, turn = entry.get("payload"), entry.get("turnId")
+    tokens = payload.get("usedTokens") if isinstance(payload, dict) else None
+    if entry.get("kind") != _USAGE or not is_order(tokens) or tokens < 0:
+        return None, seq
+    name, turn = entry["id"], turn if type(turn) is str else ""
+    table = memory.setdefault("usage", {})
+    latest, before = table.get(turn, (seq, name))
+    if seq < latest:  # late, or sent again
+        return (name if name != before else None), latest
+    remember(table, turn, [seq, name], _CHECKPOINTS)
+    return (before if name != before else None), seq
 
 
 def _plan(adapter: T3CodeAdapter, body: Members, at: str, seq: int) -> Sequence[Event]:
