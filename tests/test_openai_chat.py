@@ -1312,6 +1312,17 @@ def test_chunks_without_choices_bring_usage_and_what_a_filter_says() -> None:
     assert len(store.messages("s")) == 1
 
 
+@pytest.mark.parametrize("told", [{}, {"choices": None}])
+def test_choices_that_are_left_out_or_null_are_none(told: Wire) -> None:
+    """Some gateways' last chunk, with the usage alone; the official client stops there."""
+    wires = [begin(), chunk({"content": "a"}, "stop")]
+    last = {**without(chunk(), "choices"), **told, "usage": {"n": 1}}
+    store = fed(*wires, last)
+    assert encoded(store) == encoded(fed(*wires, {**last, "choices": []}))
+    assert encoded(store)[0]["usage"] == {"n": 1}
+    assert store.health.counts["verdicts"] == {"accepted": 3}
+
+
 def test_a_filters_chunk_says_nothing() -> None:
     """Azure: `object` and `id` are empty, before the first chunk or among them."""
     filtered = {

@@ -369,7 +369,7 @@ class OpenAIChatAdapter:
         wire_id = _maybe_text(wire, "id", "")
         choices = [
             _read_choice(choice, f"choices.{number}", number, False, self._strict, not self._strict)
-            for number, choice in enumerate(objects(wire, "choices"))
+            for number, choice in enumerate(_choices(wire, self._strict))
         ]
         if not (wire_id or choices or self._strict or "current" in self._own):
             return []  # what some gateways say before the completion, of which there is nothing yet
@@ -734,6 +734,13 @@ def _reused(known: dict[str, Members], wire_id: str, created: Any) -> str:
 
 
 # --- reading --------------------------------------------------------------------------------------
+
+
+def _choices(wire: Members, strict: bool) -> list[Members]:
+    """The choices of a chunk; one that brings a usage alone may leave them out, or say null."""
+    if wire.get("choices") is None and wire.get("usage") is not None and not strict:
+        return []
+    return objects(wire, "choices")
 
 
 def _is_whole(wire: Members) -> bool:
