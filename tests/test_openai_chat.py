@@ -1250,6 +1250,29 @@ def test_calls_that_share_an_index_and_have_no_id_are_told_by_their_names() -> N
     assert [made[1:] for made in calls_of(store)] == [("look", "{}"), ("read", '{"p":1}')]
 
 
+@pytest.mark.parametrize("at_once", [False, True])
+def test_calls_of_one_function_that_share_an_index_and_have_no_id_are_told_by_their_arguments(
+    at_once: bool,
+) -> None:
+    """Gemini's first versions: one function for two cities, each call whole, all under index 0."""
+    calls = [call(0, f'{{"city":"{city}"}}', "weather") for city in ("Oslo", "Rome")]
+    wires = [calling(*calls)] if at_once else [*map(calling, calls)]
+    store = fed(
+        begin(), *wires, calling(call(0, '{"all":', "read")), calling(call(0, "1}", "read"))
+    )
+    assert [made[1:] for made in calls_of(store)] == [
+        ("weather", '{"city":"Oslo"}'),
+        ("weather", '{"city":"Rome"}'),
+        ("read", '{"all":1}'),
+    ]
+
+
+def test_arguments_that_are_no_whole_object_belong_to_the_call_that_repeats_its_name() -> None:
+    pieces = ["{", "}", ' {"a":1}', "{}"]
+    store = fed(begin(), *(calling(call(0, piece, "f")) for piece in pieces))
+    assert [made[1:] for made in calls_of(store)] == [("f", "".join(pieces))]
+
+
 def test_one_call_under_two_indexes_is_one_call() -> None:
     """LocalAI: the id tells; the input is taken from the index that brought some first."""
     parts = [call(0, None, "exec", id="x"), call(1, '{"c', id="x"), call(1, '":1}')]

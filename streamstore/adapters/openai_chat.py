@@ -10,7 +10,8 @@
   - an id that a completion of another `created` has (servers with few ids): `{id}@{created}`;
   - a tool call's id that is known counts more than its index (servers that send one call under two
     of them); another id *and* a name under a known index begin another call (`tool:0.1`), and so
-    does another name behind arguments (servers that give all calls one index, and none an id).
+    does another name behind arguments, or the same with another whole object of them (servers that
+    give all calls one index, and none an id).
 - Seq, event ids: none, so that a chunk that is sent again is text again. Nothing can be told of an
   argument fragment that came twice either.
 - Reconnect: the wire cannot resume. A new request is a new sample with a new id, a new message; the
@@ -530,6 +531,8 @@ class OpenAIChatAdapter:
         place, wire = int(last), choice["calls"][block]["wire"]
         if wire.get("index") is None or not isinstance(wire.get("function"), dict):
             return None  # the next fragment says what it is
+        if "whole" in choice["calls"][block]:
+            return None  # the next fragment may be another call's
         if self._strict and place > len(at):
             return None  # a lenient stream began it
         return _Call(place, (self._context.session_id, message_id, block, "input"), wire)
@@ -647,8 +650,9 @@ def _new_choice(choice: Members) -> Members:
     """A choice in the making.
 
     `texts` names the block of each text member; `blocks` says which are open; `calls` holds each
-    call as it came but for its input, with the index that brings it, `at` and `ids` which call an
-    index and an id stand for; `merged`, `parsed`, `fresh`, `done` and `tool` follow the official
+    call as it came but for its input, with the index that brings it and, as `whole`, the
+    arguments that it began with where they were a whole object; `at` and `ids` which call an index
+    and an id stand for; `merged`, `parsed`, `fresh`, `done` and `tool` follow the official
     client, which dresses its snapshot in nulls: see `_follow`. There may be `pieces`: by block, the
     field `wire` of a text that came in typed pieces.
     """
@@ -1250,7 +1254,7 @@ def _call_of(known: Members, fragment: _Fragment) -> tuple[str, float]:
                 block = None
             elif call["from"] is not None:  # no piece of a name comes behind the input
                 name = _call_fields(call["wire"]).get("tool", fragment.name)
-                block = block if name == fragment.name else None
+                block = block if name == fragment.name and not _is_next(call, fragment) else None
     if block is None:
         number = sum(name.startswith(f"tool:{index}.") for name in known["calls"])
         first = f"tool:{index}"
@@ -1270,6 +1274,8 @@ def _call(
     events: list[Event] = []
     if block not in calls:
         calls[block] = {"wire": fragment.wire, "from": None}
+        if _is_object(fragment.text):
+            calls[block]["whole"] = fragment.text
         fields = {**_call_fields(fragment.wire), "state": {"status": "pending"}}
         events += _open(known, message_id, block, "tool", order, fields)
         known["fresh"] = [*known["fresh"], block]
@@ -1288,6 +1294,25 @@ def _call(
         if calls[block]["from"] == source:
             events.append(_delta(message_id, block, fragment.text, "input"))
     return events
+
+
+def _is_next(call: Members, fragment: _Fragment) -> bool:
+    """Whether a fragment that names a known call's function brings other arguments, all of them."""
+    whole = call.get("whole")
+    if whole is None or fragment.id or fragment.text == whole:
+        return False
+    return _is_object(fragment.text)
+
+
+def _is_object(text: str) -> bool:
+    """Whether a text is a JSON object from its first character to its last."""
+    if text[:1] != "{" or text[-1:] != "}":
+        return False
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _call_fields(wire: Members) -> Members:
