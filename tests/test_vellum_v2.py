@@ -214,6 +214,21 @@ def test_one_counter_runs_over_all_conversations() -> None:
     assert list(alone.save()["memory"][PROTOCOL]) == ["c1"]
 
 
+@pytest.mark.parametrize("begins", ["text", "think", "tool"])
+def test_a_stream_that_begins_in_a_turn_has_its_messages_in_their_place(begins: str) -> None:
+    daemon = Daemon(7)
+    getattr(daemon, begins)(MESSAGES[1], "a")
+    daemon.text(MESSAGES[1], "b")
+    daemon.emit("message_complete", messageId=MESSAGES[1])
+    for message in (MESSAGES[0], MESSAGES[2]):
+        daemon.emit("user_message_echo", text="?", messageId=message)
+    roles = ["user", "assistant", "user"]
+    store = fold(PROTOCOL, daemon.sent)
+    assert [message.id for message in store.messages("c1")] == MESSAGES[:3]
+    assert [message.role for message in store.messages("c1")] == roles
+    assert [message.status for message in store.messages("c1")] == ["completed"] * 3
+
+
 def test_an_older_daemon_names_no_message() -> None:
     daemon = Daemon()
     daemon.emit("assistant_text_delta", text="a")
@@ -222,6 +237,7 @@ def test_an_older_daemon_names_no_message() -> None:
     daemon.emit("assistant_text_delta", text="c")
     store = fold(PROTOCOL, daemon.sent)
     assert [blocks(store, message.id) for message in store.messages("c1")] == [["ab"], ["c"]]
+    assert {message.role for message in store.messages("c1")} == {"assistant"}
 
 
 def test_without_a_message_the_one_that_streamed_last_is_meant() -> None:

@@ -669,19 +669,36 @@ class VellumV2Adapter:
         opened = BlockOpened(
             session_id=session, message_id=message_id, block_index=index, kind=kind
         )
-        return (delta, opened)
+        return (delta, opened, *self._begun(session, message_id, seq))
+
+    def _begun(
+        self, session: str | None, message_id: str, seq: int | None
+    ) -> tuple[MessageOpened, ...]:
+        """The opening of a message with its first block: a stream that begins in the middle of a
+        turn has missed its start, and older daemons send none."""
+        if len(self._known(session).get("blocks", {}).get(message_id, ())) != 1:
+            return ()
+        made = time_of_id(message_id)
+        return (
+            MessageOpened(
+                session_id=session, message_id=message_id, role="assistant", order=made, seq=seq
+            ),
+        )
 
     def _tool(
         self, body: Members, session: str | None, seq: int | None, fields: Members, begins: bool
     ) -> Sequence[Event]:
         fields = {**_tool(body, "message"), **fields}
         call_id = maybe_id(body, "toolUseId", "message")
+        begun: tuple[MessageOpened, ...] = ()
         calls = self._known(session).get("calls", {})
         if call_id in calls:
             message_id, index = calls[call_id]
         elif begins:
             message_id = self._message_of(body, session)
-            index, _ = self._place(session, message_id, "tool", seq)
+            index, new = self._place(session, message_id, "tool", seq)
+            if new:
+                begun = self._begun(session, message_id, seq)
             if call_id is not None:
                 calls = self._memory(session).setdefault("calls", {})
                 remember(calls, call_id, [message_id, index], _REMEMBERED)
@@ -697,6 +714,7 @@ class VellumV2Adapter:
                 fields=fields,
                 seq=seq,
             ),
+            *begun,
         )
 
     def _preview(self, body: Members, session: str | None, seq: int | None) -> Sequence[Event]:
