@@ -76,6 +76,24 @@ def is_order(value: object) -> TypeGuard[int | float]:
     return type(value) is int or (type(value) is float and math.isfinite(value))
 
 
+def read_token(epoch: int, top: int) -> str:
+    """The token of a read that begins: when that is, and the highest seq of its session so far."""
+    return f"{epoch}.{top}"
+
+
+def read_of(token: str) -> tuple[int, int]:
+    """What a token of a read says.
+
+    >>> read_of(read_token(3, 17))
+    (3, 17)
+
+    Raises:
+        ValueError: it is no such token.
+    """
+    epoch, _, top = token.partition(".")
+    return int(epoch), int(top)
+
+
 def message_order(order: float | None, message_id: str) -> OrderKey:
     """Sort key of a message: by its order or created time, ties by id, without any: last.
 

@@ -30,7 +30,7 @@ from .history import History
 from .inbox import Inbox
 from .ingress import Ingress
 from .iterating import Changes, weak
-from .keys import BlockIndex, Key, MessageKey
+from .keys import BlockIndex, Key, MessageKey, read_token
 from .limits import Limits
 from .model import DELIVERIES, SEQUENCINGS, Delivery, Message, Part, Sequencing, Session, thaw
 from .protocols import adapter_named
@@ -638,7 +638,7 @@ class StreamStore:
             top = max(session.mark, session.intervals.top)
             for message in session.messages.values():
                 top = max(top, message.mark, *(row.mark for row in message.blocks.values()), -1)
-        return f"{epoch}.{top}"
+        return read_token(epoch, top)
 
     # -- saved states ------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from .adapters.base import MAIN
 from .coalescer import Coalescer
 from .errors import MalformedEvent
 from .inbox import Inbox
-from .keys import PartKey
+from .keys import PartKey, read_of
 from .limits import Limits
 from .model import Delivery
 from .positions import Positions, Wake
@@ -164,9 +164,8 @@ class Stages:
         """
         if token is None:
             return default, -1
-        epoch, _, top = token.partition(".")
         try:
-            return int(epoch), int(top)
+            return read_of(token)
         except ValueError:
             raise MalformedEvent("readFrom", "is no token of begin_read") from None
 

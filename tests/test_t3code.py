@@ -545,6 +545,25 @@ def test_a_server_that_counts_anew_is_proved_by_its_snapshot() -> None:
     assert text(store, "new") == "fresh"
 
 
+def test_what_was_taken_back_by_the_old_count_takes_nothing_of_the_new_one() -> None:
+    before = turns(2)
+    before.sequence = 500
+    before.emit("reverted", turnCount=1)
+    a_usage(before, "usage", 1)
+    store = fold(PROTOCOL, before.sent)
+    (thread,) = encoded(store, PROTOCOL)
+    item = {"snapshotSequence": 3, "thread": thread}
+    after = Server(3)
+    after.say("new", "fresh", True, turnId="turn-9")
+    a_usage(after, "new usage", 2)
+    stream = store.open(PROTOCOL)
+    stream.ingest({"kind": "snapshot", "snapshot": item, "readFrom": store.begin_read("t1")})
+    stream.ingest_many(after.sent)
+    store.flush()
+    assert text(store, "new") == "fresh"
+    assert {"new", "new usage"} <= set(ids(store)) and "usage" not in ids(store)
+
+
 def test_a_page_of_a_window_removes_nothing() -> None:
     server = Server()
     server.ask("u1", "one")

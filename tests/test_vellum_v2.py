@@ -277,6 +277,30 @@ def test_a_fetched_page_stands_where_its_seq_says() -> None:
         assert encoded(store, PROTOCOL) == before  # older than what is live
 
 
+def test_a_daemon_that_counts_anew_is_heard_once_a_page_proves_it() -> None:
+    old, new = Daemon(500), Daemon(3)
+    old.emit("assistant_turn_start", messageId=FIRST)
+    old.text(FIRST, "a")
+    old.emit("message_complete", messageId=FIRST)
+    store = fold(PROTOCOL, old.sent)
+    (page,) = encoded(store, PROTOCOL)
+    page |= {"seq": 3, "complete": True, "readFrom": store.begin_read("c1")}
+    new.emit("assistant_turn_start", messageId=SECOND)
+    new.text(SECOND, "b", "c")
+    new.tool(SECOND, "t1")
+    new.emit("message_complete", messageId=SECOND)
+    stream = store.open(PROTOCOL)
+    stream.ingest(page)
+    stream.ingest_many(new.sent)
+    store.flush()
+    before = encoded(store, PROTOCOL)
+    assert blocks(store, FIRST) == ["a"] and blocks(store, SECOND)[0] == "bc"
+    assert store.messages("c1")[-1].status == "completed"
+    store.open(PROTOCOL).ingest_many(new.sent)
+    store.flush()
+    assert encoded(store, PROTOCOL) == before
+
+
 def test_an_auxiliary_completion_ends_no_turn() -> None:
     daemon = Daemon()
     daemon.text(FIRST, "a")

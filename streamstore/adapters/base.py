@@ -11,8 +11,8 @@ from typing import Any, ClassVar, Literal, Protocol, TypeAlias
 
 import attrs
 
-from ..events import Event
-from ..keys import HotKey
+from ..events import Event, Snapshot
+from ..keys import HotKey, read_of
 from ..limits import Limits
 from ..model import Json, Message, Part, Sequencing, Session
 
@@ -207,6 +207,17 @@ class Context:
     def of_session(self, session_id: str | None = None) -> dict[str, Any]:
         """The shared memory of one session, by default of the stream's own; made when missing."""
         return self.shared.setdefault(session_id or self.session_id, {})
+
+
+def counts_anew(read: Snapshot) -> bool:
+    """Whether a fetched state proves that the server's counter started again (`docs/laws.md`): what
+    an adapter remembers by the numbers of the old one is over then."""
+    if read.seq is None or read.read_from is None or not read.complete or read.before is not None:
+        return False
+    try:
+        return read.seq < read_of(read.read_from)[1]
+    except ValueError:
+        return False  # it is refused
 
 
 class Adapter(Protocol):

@@ -53,7 +53,7 @@ from ..events import (
 )
 from ..keys import PartKey, is_id, is_number, is_order
 from ..model import DELIVERIES, Json, Message, Part, thaw
-from .base import Context, Declaration, DeltaShape, PlainDelta, Reads
+from .base import Context, Declaration, DeltaShape, PlainDelta, Reads, counts_anew
 from .bounded import remember
 from .members import (
     Members,
@@ -280,6 +280,8 @@ class T3CodeAdapter:
         thread, seq = wire["thread"], a_number(wire, "snapshotSequence", at)
         session: str = thread["id"]
         memory = self._memory(session)
+        if counts_anew(snapshot):
+            memory.clear()
         streams = memory.setdefault("streams", {})
         for message in snapshot.messages[-_REMEMBERED:]:
             if message["id"] not in streams:

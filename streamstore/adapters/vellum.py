@@ -58,7 +58,7 @@ from ..events import (
 )
 from ..keys import PartKey, is_id
 from ..model import Json, Message, Part, thaw
-from .base import Context, Declaration, DeltaShape, PlainDelta, Reads
+from .base import Context, Declaration, DeltaShape, PlainDelta, Reads, counts_anew
 from .bounded import remember
 from .members import (
     Members,
@@ -504,7 +504,10 @@ class VellumV2Adapter:
         """The events of one envelope or fetched conversation; what rides along has no seq."""
         wire = an_event(wire)
         if "message" not in wire:
-            return (_read_conversation(wire),)
+            read = _read_conversation(wire)
+            if counts_anew(read):
+                self._memory(read.session_id).clear()
+            return (read,)
         body = an_object(wire, "message")
         kind = a_string(body, "type", "message")
         handle = _V2_HANDLERS.get(kind)
