@@ -265,6 +265,58 @@ def test_a_handoff_goes_on_without_idle_and_a_cancel_aborts() -> None:
     assert store.session("c1").status.type == "idle"  # type: ignore[union-attr]
 
 
+def test_permissions_and_questions_wait_until_they_are_resolved() -> None:
+    daemon = Daemon()
+    asked: Wire = {"toolName": "bash", "input": {}, "riskLevel": "low", "toolUseId": "t1"}
+    daemon.emit("confirmation_request", requestId="r1", **asked)
+    daemon.emit("question_request", requestId="q1", questions=[], question="?", options=[])
+    daemon.emit("question_request", requestId="q2", questions=[], question="?", options=[])
+    waiting = fold(PROTOCOL, daemon.sent).session("c1")
+    assert waiting is not None and list(waiting.questions) == ["q1", "q2"]
+    assert waiting.permissions["r1"].call_id == "t1"
+    assert waiting.permissions["r1"].payload["riskLevel"] == "low"
+    answers = (("confirmation", "r1", "approved"), ("question", "q1", "answered"),
+               ("question", "q2", "superseded"), ("secret", "s1", "answered"))  # fmt: skip
+    for kind, request, state in answers:
+        wire = daemon.emit("interaction_resolved", requestId=request, state=state)
+        wire["message"]["kind"] = kind
+    for seed in range(10):
+        mixed = random.Random(seed).sample(daemon.sent, len(daemon.sent))
+        store = fold(PROTOCOL, mixed + daemon.sent)
+        session = store.session("c1")
+        assert session is not None and not session.permissions and not session.questions
+        assert verdicts(store).keys() <= {"accepted", "late", "duplicate"}
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_an_error_is_recorded_and_ends_the_turn_that_it_is_of(late: bool) -> None:
+    daemon = Daemon()
+    daemon.emit("assistant_turn_start", messageId=FIRST)
+    daemon.text(FIRST, "a")
+    told: Wire = {"code": "PROVIDER_NETWORK", "userMessage": "No net.", "retryable": True}
+    error = daemon.emit("conversation_error", **told)
+    daemon.emit("error", message="One was not sent.", scope="message")
+    sent = list(daemon.sent)
+    daemon.emit("assistant_turn_start", messageId=SECOND)
+    daemon.text(SECOND, "b")
+    if not late:
+        store = fold(PROTOCOL, sent)
+        session = store.session("c1")
+        assert session is not None and session.status is not None
+        assert session.status.type == "idle"
+        assert [(one["name"], one["message"]) for one in session.errors] == [
+            ("PROVIDER_NETWORK", "No net."), ("error", "One was not sent.")
+        ]  # fmt: skip
+        (message,) = store.messages("c1")
+        assert (message.status, blocks(store)) == ("error", ["a"])
+    wires = [wire for wire in daemon.sent if wire is not error] + [error] if late else daemon.sent
+    store = fold(PROTOCOL, [*wires, error, *daemon.sent])
+    session = store.session("c1")
+    assert session is not None and session.status is not None and session.status.type == "busy"
+    assert len(session.errors) == 2
+    assert store.messages("c1")[1].status == "open" and blocks(store, SECOND) == ["b"]
+
+
 def test_a_fetched_page_stands_where_its_seq_says() -> None:
     wires = LOGS["recorded"]
     for cut in range(1, len(wires)):

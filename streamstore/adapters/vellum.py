@@ -26,6 +26,9 @@
 - Seq: one counter for all conversations of a daemon; what a client may not see is taken out after
   numbering. So a hole means nothing (`sparse`). What lies at or below the end of the last turn of
   a conversation was taken in: the blocks of a message are known until it is complete.
+- Requests: `confirmation_request` asks for a permission and `question_request` asks a question,
+  until `interaction_resolved`. An `error` or `conversation_error` is the session's, and ends the
+  turn.
 - Resume: `?lastSeenSeq=`, the highest seq received of any conversation; older than the server's
   ring (200 events, 30 s) it goes on live without a word: then fetch, `seq` of the page says where
   it stands. A start above the last seq that begins lower is a new daemon, and proved as above.
@@ -51,6 +54,13 @@ from ..events import (
     MessageClosed,
     MessageOpened,
     MessageUpdated,
+    PermissionAsked,
+    PermissionReplied,
+    QuestionAsked,
+    QuestionRejected,
+    QuestionReplied,
+    RequestAsked,
+    SessionError,
     SessionStatus,
     Snapshot,
     ToolResult,
@@ -438,6 +448,12 @@ def _call_key(wire: Members) -> str:
 
 #: How many open messages of a conversation have their blocks remembered, and how many of each.
 _OPEN_MESSAGES, _OPEN_BLOCKS = 16, 2048
+#: What a request asks for, by its event; kinds of a resolution that are of a permission.
+_REQUESTS: Mapping[str, type[RequestAsked]] = {
+    "confirmation_request": PermissionAsked,
+    "question_request": QuestionAsked,
+}
+_PERMISSIONS = frozenset(("confirmation", "acp_confirmation"))
 _TEXTS: Mapping[str, tuple[str, str]] = {
     "assistant_text_delta": ("text", "text"),
     "assistant_thinking_delta": ("reasoning", "thinking"),
@@ -526,7 +542,8 @@ class VellumV2Adapter:
 
         `blocks`: by open message, `[first seq, kind, index]` of each; `calls`: message and block
         of a tool call; `inputs` of those that run; `ended`: states of those that ended before
-        they began; `tail`: the message that streams; `done`: seq of the last turn's end.
+        they began; `tail`: the message that streams; `since`: seq of its start; `done`: seq of the
+        last turn's end.
         """
         if self._context.bound and session not in (None, self._context.session_id):
             return {}
@@ -543,6 +560,7 @@ class VellumV2Adapter:
         memory = self._memory(session)
         if seq is None or seq > memory.get("done", -1):
             memory["tail"] = message_id
+            memory["since"] = max(memory.get("since", 0), seq or 0)
         return (
             MessageOpened(
                 session_id=session,
@@ -623,6 +641,55 @@ class VellumV2Adapter:
         if busy:
             events.append(TurnCompleted(session_id=session))
         return events
+
+    def _failed(self, body: Members, session: str | None, seq: int | None) -> Sequence[Event]:
+        """`conversation_error` and `error`: recorded, and the end of the turn but for an error of
+        one message. What streamed stays, and a completion that follows all the same counts."""
+        said = "userMessage" if body["type"] == "conversation_error" else "message"
+        name = maybe_id(body, "code", "message") or maybe_id(body, "errorCategory", "message")
+        data = {member: value for member, value in body.items() if member != "type"}
+        error = {
+            "name": name or "error", "message": a_string(body, said, "message"), "data": data,
+        }  # fmt: skip
+        recorded = SessionError(session_id=session, error=error, seq=seq)
+        known = self._known(session)
+        tail = known.get("tail")
+        starts = known.get("blocks", {}).get(tail) or [[0]]
+        newer = max(known.get("done", -1), known.get("since", 0), starts[0][0])
+        if body.get("scope") == "message" or (seq is not None and seq < newer):
+            return (recorded,)  # of one message, or of an earlier turn
+        idle = SessionStatus(session_id=session, status="idle")
+        if tail is None:
+            return (recorded, idle)
+        closed = MessageClosed(session_id=session, message_id=tail, status="error", error=error)
+        return (recorded, closed, idle)
+
+    def _asked(self, body: Members, session: str | None, seq: int | None) -> Sequence[Event]:
+        request = _REQUESTS[body["type"]]
+        payload = {name: value for name, value in body.items() if name != "type"}
+        return (
+            request(
+                session_id=session,
+                request_id=an_id(body, "requestId", "message"),
+                call_id=maybe_id(body, "toolUseId", "message"),
+                payload=payload,
+                seq=seq,
+            ),
+        )
+
+    def _resolved(self, body: Members, session: str | None, seq: int | None) -> Sequence[Event]:
+        kind, state = an_id(body, "kind", "message"), an_id(body, "state", "message")
+        request_id, payload = an_id(body, "requestId", "message"), {"state": state}
+        if kind in _PERMISSIONS:
+            return (
+                PermissionReplied(
+                    session_id=session, request_id=request_id, payload=payload, seq=seq
+                ),
+            )
+        if kind != "question":
+            return ()
+        answer = QuestionReplied if state == "answered" else QuestionRejected
+        return (answer(session_id=session, request_id=request_id, payload=payload, seq=seq),)
 
     # -- blocks --------------------------------------------------------------------------------
 
@@ -775,6 +842,11 @@ _V2_HANDLERS: Mapping[str, _V2Handler] = {
     "message_complete": VellumV2Adapter._ended,
     "generation_handoff": VellumV2Adapter._ended,
     "generation_cancelled": VellumV2Adapter._ended,
+    "conversation_error": VellumV2Adapter._failed,
+    "error": VellumV2Adapter._failed,
+    "confirmation_request": VellumV2Adapter._asked,
+    "question_request": VellumV2Adapter._asked,
+    "interaction_resolved": VellumV2Adapter._resolved,
     "assistant_text_delta": VellumV2Adapter._text,
     "assistant_thinking_delta": VellumV2Adapter._text,
     "tool_use_preview_start": VellumV2Adapter._preview,
