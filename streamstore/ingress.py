@@ -110,12 +110,14 @@ class Ingress:
         checked: its events are of the program's own making, so their members may be of any type.
         switched: told that `mode` and `hot` are others.
         malformed: says what an event is whose members are none.
+        restarted: told of a session whose counter started again, as its opening says; until its
+            adapter is known they are kept in `anew`.
     """
 
     __slots__ = (
-        "_stages", "_sweep_at", "checked", "default_session", "epoch", "hot", "local", "malformed",
-        "mode", "numbered", "ordered", "progress", "session_id", "sessions", "stopped", "switched",
-        "touched", "unique",
+        "_stages", "_sweep_at", "anew", "checked", "default_session", "epoch", "hot", "local",
+        "malformed", "mode", "numbered", "ordered", "progress", "restarted", "session_id",
+        "sessions", "stopped", "switched", "touched", "unique",
     )  # fmt: skip
 
     def __init__(
@@ -131,6 +133,8 @@ class Ingress:
             stages.last_opened = self.epoch
         self.hot = HotTable(counts=False)
         self.touched: dict[PartKey, BlockRow] = {}
+        self.anew: list[str] = []
+        self.restarted: Callable[[str], object] = self.anew.append
         self._sweep_at = 64
         self.sessions: dict[str, SessionRow] = {}
         self.progress = Progress(stages.positions, self.epoch)
@@ -557,6 +561,7 @@ class Ingress:
             stages.generation = generation
         for session in sessions:
             if generation not in session.generations:
+                self.restarted(session.id)
                 self._restart(session, generation)
 
     def _restart(self, session: SessionRow, generation: str) -> None:

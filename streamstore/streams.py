@@ -134,6 +134,10 @@ class Stream:
         self._named = declared.event_names
         self._sentinels = frozenset(declared.sentinels)
         self._shape = cls.delta
+        ingress.restarted = getattr(self._adapter, "restarted", _ignored)
+        for session_id in ingress.anew:
+            ingress.restarted(session_id)
+        ingress.anew.clear()
         ingress.checked = not is_own(cls)
         ingress.unique = declared.ids_unique
         ingress.ordered = declared.ids_ordered
@@ -617,6 +621,10 @@ def _looks(wire: Any) -> str:
     if wire is None or isinstance(wire, list | str | int | float):
         return f"is no object but of the type {name}"
     return f"is an object of the class {name}: give decoded JSON (of a model its model_dump())"
+
+
+def _ignored(session_id: str) -> None:
+    """What an adapter does that remembers no numbers where a session's counter starts again."""
 
 
 def _shown(text: Any) -> str:

@@ -564,6 +564,18 @@ def test_what_was_taken_back_by_the_old_count_takes_nothing_of_the_new_one() -> 
     assert {"new", "new usage"} <= set(ids(store)) and "usage" not in ids(store)
 
 
+def test_what_was_taken_back_before_a_stream_says_that_it_counts_anew_takes_nothing() -> None:
+    before = turns(2)
+    before.sequence = 500
+    before.emit("reverted", turnCount=1)
+    store = fold(PROTOCOL, before.sent)
+    after = Server(3)
+    after.say("new", "fresh", True, turnId="turn-9")
+    store.open(PROTOCOL, generation="second").ingest_many(after.sent)
+    store.flush()
+    assert text(store, "new") == "fresh"
+
+
 def test_a_page_of_a_window_removes_nothing() -> None:
     server = Server()
     server.ask("u1", "one")

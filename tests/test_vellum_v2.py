@@ -353,6 +353,27 @@ def test_a_daemon_that_counts_anew_is_heard_once_a_page_proves_it() -> None:
     assert encoded(store, PROTOCOL) == before
 
 
+@pytest.mark.parametrize("named", [PROTOCOL, "auto"])
+@pytest.mark.parametrize("session", ["c1", None])
+def test_a_daemon_that_counts_anew_is_heard_once_its_stream_says_so(
+    named: str, session: str | None
+) -> None:
+    store = StreamStore()
+    for generation, message in (("first", FIRST), ("second", SECOND)):
+        daemon = Daemon(500 if message == FIRST else 3)
+        daemon.emit("assistant_turn_start", messageId=message)
+        daemon.text(message, "a", "b")
+        daemon.emit("message_complete", messageId=message)
+        stream = store.open(named, session_id=session, generation=generation)
+        stream.ingest_many(daemon.sent)
+        stream.end()
+    store.flush()
+    assert [blocks(store, message) for message in (FIRST, SECOND)] == [["ab"], ["ab"]]
+    assert {message.status for message in store.messages("c1")} == {"completed"}
+    assert store.health.counts["verdicts"] == {"accepted": 8}
+    assert list(store.save()["memory"][PROTOCOL]) == ["c1"]
+
+
 def test_an_auxiliary_completion_ends_no_turn() -> None:
     daemon = Daemon()
     daemon.text(FIRST, "a")

@@ -230,7 +230,9 @@ class Adapter(Protocol):
     declaration: ClassVar[Declaration]
     #: A class may have `more_deltas` as well, a tuple of shapes that are rarer than this one; and,
     #: where the protocol ends each message by an event, a method `unfinished()`: the key of the
-    #: message that a stream is in and that has not ended, else None.
+    #: message that a stream is in and that has not ended, else None. One that remembers numbers of
+    #: the server's has a method `restarted(session_id)`: whoever opened the stream says that the
+    #: session's counter started again.
     delta: ClassVar[DeltaShape | None]
 
     def __init__(self, context: Context) -> None: ...

@@ -272,6 +272,10 @@ class OpencodeV2Adapter:
 
     # -- what is remembered ----------------------------------------------------------------------
 
+    def restarted(self, session_id: str) -> None:
+        """Forget the number of the last retry: it is one of a counter that is over."""
+        self._context.shared.get(session_id, {}).pop("retried", None)
+
     def _memory(self, session: str) -> dict[str, Any]:
         """`calls`: state of each running call; `ended`: of those that ended before they began;
         `messages`, `parts`: the order of those seen; `waiting`: when prompts were admitted that

@@ -258,6 +258,10 @@ class T3CodeAdapter:
             *gone,
         )
 
+    def restarted(self, session_id: str) -> None:
+        """Forget what was remembered by the numbers of a counter that is over."""
+        self._context.shared.pop(session_id, None)
+
     def _memory(self, session: str) -> dict[str, Any]:
         """What is remembered of a thread; of one that is not this stream's, nothing."""
         foreign = self._context.bound and session != self._context.session_id

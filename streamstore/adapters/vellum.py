@@ -537,6 +537,10 @@ class VellumV2Adapter:
         """Every conversation as the class says; linear in what is stored."""
         return VellumAdapter().encode(reads)
 
+    def restarted(self, session_id: str) -> None:
+        """Forget what was remembered by the numbers of a counter that is over."""
+        self._context.shared.pop(session_id, None)
+
     def _memory(self, session: str | None) -> dict[str, Any]:
         """What is remembered of a conversation, to be changed once an event is known to be good.
 
