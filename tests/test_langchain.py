@@ -1618,6 +1618,30 @@ def test_what_a_graph_below_brought_without_an_id_stands_once_in_the_updates_abo
     assert [message.id for message in store.messages("s")] == ids
 
 
+@pytest.mark.parametrize("below", ["", "|c:1"])
+def test_what_an_update_brought_without_an_id_stands_once_where_a_later_one_hands_it_up(
+    below: str,
+) -> None:
+    """A node that is a graph gives the state that it was given, which the graph has named."""
+    store, stream = opened()
+    one, two = "0766749f-11b5-4f51-8891-ef1f9a0e6224", "58d8455b-08cc-4051-a475-22294ff07536"
+    said: Wire = {"type": "tool", "content": "handed over", "tool_call_id": "c1"}
+    own: Wire = {"type": "ai", "content": "here", "id": "lc_run--1"}
+
+    def update(node: str, *messages: Wire, scope: str = "") -> None:
+        stream.ingest({"event": f"updates{scope}", "data": {node: {"messages": list(messages)}}})
+
+    update("alice", said)
+    update("alice", said)
+    update("bob", {**said, "id": one}, {**said, "id": two}, own, scope=below)
+    assert texts(store) == [["handed over"], ["handed over"], ["here"]]
+    update("carol", {**said, "id": one}, own)
+    # One with an id that no graph gives is another one, as is the next that says the same.
+    update("alice", said)
+    update("carol", {**said, "id": "m1"})
+    assert texts(store) == [["handed over"], ["handed over"], ["here"], *[["handed over"]] * 2]
+
+
 def test_what_a_state_lacks_of_an_update_is_not_looked_for_later() -> None:
     store, stream = opened()
     said = {"type": "ai", "content": "yes"}

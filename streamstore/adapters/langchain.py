@@ -95,6 +95,7 @@ from .langchain_chunks import (
     with_items,
 )
 from .langchain_graph import (
+    is_given,
     is_metadata,
     is_node,
     node_of,
@@ -708,6 +709,8 @@ class LangChainAdapter:
         for place, message in enumerate(found):
             below = (f"{scope}|" if scope else "") + f"{nodes[place]}:" if nodes else None
             message_id = None if below is None else self._from_below(message, below)
+            if message_id is None:
+                self._handed_up(message, scope)
             if message.get("id") in (None, "") and message["type"] != "remove":
                 message_id = message_id or self._new_id()
                 ahead: Members = self._own.setdefault("ahead", {})
@@ -744,6 +747,24 @@ class LangChainAdapter:
             del ahead[message_id]
             self._stand_for(given, message_id)
         return message_id
+
+    def _handed_up(self, message: Members, scope: str) -> None:
+        """Has a message that the graph has named be the one that an update brought before that: a
+        node that is a graph gives the whole state that it was given, with what it said."""
+        given, ahead = message.get("id"), self._own.get("ahead", {})
+        if not ahead or message["type"] == "remove" or not is_given(given):
+            return
+        if self._alias(given) is not None or given in self._shared.get("orders", {}):
+            return
+        mine = {
+            id_: said
+            for id_, (said, of) in ahead.items()
+            if not of or f"{scope}|".startswith(f"{of}|")
+        }
+        message_id = _taken(mine, _digest(message)) if mine else None
+        if message_id is not None:
+            del ahead[message_id]
+            self._stand_for(given, message_id)
 
     def _updates(self, data: Any, scope: str) -> Sequence[Event]:
         if not isinstance(data, dict):

@@ -7,8 +7,9 @@ Sources: what graphs of the published package `langgraph` yield.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 from .members import Members
 
@@ -16,6 +17,8 @@ from .members import Members
 _NAMESPACES = ("langgraph_checkpoint_ns", "checkpoint_ns")
 #: Modes in which a program streams a graph.
 _MODES = frozenset("messages values updates custom checkpoints tasks debug".split())
+
+_GIVEN = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def unwrapped(wire: Any) -> tuple[str, Sequence[Any], Any] | None:
@@ -81,6 +84,11 @@ def node_of(task: str, scope: str) -> tuple[str, ...]:
     # What has no id is the number of a run.
     inner = [name.partition(":")[0] for name in names[depth:] if ":" in name]
     return ("|".join(names[:depth]), *inner)
+
+
+def is_given(message_id: Any) -> TypeGuard[str]:
+    """Whether an id is of the form that a graph gives a message that has none."""
+    return type(message_id) is str and _GIVEN.fullmatch(message_id) is not None
 
 
 def is_node(tags: Any) -> bool:
