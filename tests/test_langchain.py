@@ -2013,6 +2013,47 @@ def test_the_events_of_models_and_tools_that_run(protocol: str | None) -> None:
     assert strange.detail == "data.chunk: must be a JSON object (dict), not date"
 
 
+def test_the_events_of_a_graph_bring_what_no_model_of_it_said() -> None:
+    """The chunks of the graph itself are its updates, unless it is asked for something else."""
+    store, stream = opened(ticks="each")
+
+    def gave(data: Any, *parents: str) -> None:
+        wire = traced("on_chain_stream", {"chunk": data}, "", parents)
+        assert stream.ingest(wire).kind == "accepted"
+
+    said = {"type": "ai", "content": "Yes", "id": "lc_run--2"}
+    result: Wire = {"type": "tool", "content": "r", "tool_call_id": "c1", "id": None}
+    limit = {"type": "ai", "content": "No more.", "id": "m1"}
+    for answer in (
+        chunk("Par", id="lc_run--1"),  # failed
+        chunk("Yes", id="lc_run--2", chunk_position="last"),
+    ):
+        stream.ingest(traced("on_chat_model_stream", {"chunk": answer}))
+    stream.ingest(traced("on_chat_model_end", {"output": said}))
+    stream.ingest(traced("on_tool_end", {"output": result}, "tools:1"))
+    assert texts(store) == [["Par"], ["Yes"], ["r"]]
+    gave({"n": [{"messages": [said]}, None]})
+    assert texts(store) == [["Yes"], ["r"]]
+    # What was made of a result is that result.
+    gave({"tools": {"messages": [{**result, "content": "Note: r", "id": "m0"}]}})
+    gave({"limit": {"messages": [limit]}})
+    assert texts(store) == [["Yes"], ["Note: r"], ["No more."]]
+    gave({"trim": {"messages": [{"type": "remove", "id": "lc_run--2", "content": ""}]}})
+    gave({"__interrupt__": ({"value": "sure?", "id": "i1"},)})
+    assert texts(store) == [["Note: r"], ["No more."]]
+    session = store.session("s")
+    assert session is not None and list(session.questions) == ["i1"]
+    # Of a graph below, another mode's, no updates, and what a program left as it is.
+    other = {**limit, "id": "m2"}
+    gave({"n": {"messages": [other]}}, "r0")
+    for data in (
+        {"messages": [other]}, ["updates", {"n": {"messages": [other]}}], "Yes", None,
+        {"n": {"messages": [other, DAY]}}, {"__interrupt__": (DAY,)}, {"n": DAY},
+    ):  # fmt: skip
+        gave(data)
+    assert texts(store) == [["Note: r"], ["No more."]]
+
+
 # --- a node that is run again ---------------------------------------------------------------------
 
 LAST = {"chunk_position": "last"}

@@ -186,7 +186,8 @@ class LangChainAdapter:
       `messages/partial`, `messages/complete`, `values`, `updates`, `metadata`, `error`, `end`, and
       `events`, whose data is one of those below;
     - `{"event": "on_chat_model_stream", "run_id", "data": {"chunk"}, "metadata", ...}`: an event of
-      `astream_events` (v2), of which those of models, and the results of tools, bring messages;
+      `astream_events` (v2), of which those of models, the results of tools, and the updates that
+      the outermost graph streams bring messages;
     - `{"type": "event", "method", "params": {"namespace", "data"}, "seq"?}` and the bare data of
       its method `messages` (`{"event": "message-start", ...}`, or a pair of it and its metadata):
       the agent protocol.
@@ -832,8 +833,8 @@ class LangChainAdapter:
         return events
 
     def _called_back(self, event: str, wire: Members) -> Sequence[Event]:
-        """What `astream_events` says of the models and tools that run; a chain around them brings
-        nothing that these did not."""
+        """What `astream_events` says of the models and tools that run, and the updates of the graph
+        around them, where it streams those and their messages are dumped."""
         data, metadata = an_object(wire, "data"), wire.get("metadata")
         if event == "on_chat_model_stream":
             return self._in_task([message_of(data.get("chunk"), "data.chunk")], metadata, "")
@@ -847,6 +848,8 @@ class LangChainAdapter:
         if event == "on_chain_start" and is_node(wire.get("tags")):
             return self._begun_again(scope_of(metadata))
         if wire.get("parent_ids") == []:
+            if event == "on_chain_stream" and _is_update(data.get("chunk")):
+                return self._updates(data["chunk"], "")
             if event == "on_chain_start":
                 return (SessionStatus(session_id=self._session, status="busy"),)
             if event == "on_chain_end":
@@ -1707,9 +1710,28 @@ def _check(message: Members) -> tuple[str | None, list[Members], Members]:
     return given, tools, {name: value for name, value in extra.items() if name != "tool_calls"}
 
 
+def _is_update(value: Any) -> bool:
+    """Whether a value may be what nodes of a graph gave, and what it says is dumped: a program that
+    dumps what models say alone leaves the objects in others as they are."""
+    if not isinstance(value, dict):
+        return False
+    for node, update in value.items():
+        for each in update if isinstance(update, list | tuple) else (update,):
+            given = each.get("messages") if isinstance(each, dict) else None
+            if node == _INTERRUPT and not isinstance(each, dict):
+                return False
+            for message in given if isinstance(given, list | tuple) else ():
+                if not isinstance(message, str | dict | list | tuple):
+                    return False
+    return True
+
+
 def _digest(message: Members) -> str:
-    """What a message says, to tell one without an id by."""
-    said = f"{message['type']} {_dumped(message['content'], 'data.messages')}"
+    """What a message says, to tell one without an id by: the result of a tool is that of its call,
+    whatever was made of it since."""
+    content = _dumped(message["content"], "data.messages")
+    call_id = message.get("tool_call_id")
+    said = f"{message['type']} {content if not is_id(call_id) else json.dumps([call_id])}"
     return hashlib.sha256(said.encode("utf-8", "surrogatepass")).hexdigest()
 
 
