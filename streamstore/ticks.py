@@ -382,7 +382,8 @@ class AsyncioTicks(_IntervalTicks):
     made before the loop runs, and go on in another loop when that one has ended, with all that
     waited; other threads reach the one that ran when the store was made, opened or subscribed to,
     too.
-    What a commit raises goes to the loop's exception handler.
+    What a commit raises goes to the loop's exception handler. While a loop runs, other threads are
+    refused (`CallerError`): they call `from_thread` alone.
     """
 
     def __init__(
@@ -425,10 +426,19 @@ class AsyncioTicks(_IntervalTicks):
         return True
 
     def request(self) -> None:
-        """`_IntervalTicks.request`; what waited in a loop that is gone goes on in this one."""
+        """`_IntervalTicks.request`; what waited in a loop that is gone goes on in this one.
+
+        Raises `CallerError` in another thread than that of the loop.
+        """
+        self._same_thread()
         if self._running and self._dead(self._loop):
             self._move(_running_loop())
         super().request()
+
+    def committed(self) -> None:
+        """`_IntervalTicks.committed`; raises `CallerError` in another thread than the loop's."""
+        self._same_thread()
+        super().committed()
 
     def call_later(self, delay_ms: float, callback: Callback) -> Cancel:
         """`_IntervalTicks.call_later`; what waited in a loop that is gone goes on in this one."""
@@ -441,6 +451,25 @@ class AsyncioTicks(_IntervalTicks):
         self._loop = loop
         for number, (fire, _) in list(self._cancels.items()):
             self._cancels[number] = fire, loop.call_soon(fire).cancel
+
+    def _same_thread(self) -> None:
+        """Refuse another thread than the loop's: what it asks of a loop that sleeps wakes none."""
+        loop = self._loop or self._first
+        if loop is None or self._stopped or not loop.is_running():
+            return
+        import asyncio
+
+        try:
+            here = asyncio.get_running_loop()
+        except RuntimeError:
+            here = None
+        # One that has served no loop yet takes this one.
+        if here is loop or (here is not None and self._loop is None):
+            return
+        raise CallerError(
+            "this store belongs to the thread of its event loop, and this is another one: leave "
+            "bytes with Stream.feed_threadsafe, or let loop.call_soon_threadsafe call the store"
+        )
 
     def _dead(self, loop: asyncio.AbstractEventLoop | None) -> bool:
         """Whether timers of a loop never fire: it was closed, or is ours and runs no more."""

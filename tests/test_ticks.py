@@ -790,6 +790,54 @@ def test_callbacks_from_threads_run_in_the_loops_thread() -> None:
     assert ran == [threading.current_thread()]
 
 
+@pytest.mark.parametrize("served", [True, False])
+def test_another_thread_than_the_loops_is_told_what_to_do(served: bool) -> None:
+    """A timer of a loop that sleeps, asked for by another thread, would wait for whatever wakes it."""
+    loop = VirtualLoop()
+    loop.set_debug(False)  # as in programs: else asyncio itself says that the thread is wrong
+    ticks = AsyncioTicks()
+    commits: list[float] = []
+    refused: list[str] = []
+
+    def call() -> None:
+        for wrong in (ticks.request, ticks.committed):
+            with pytest.raises(CallerError, match="call_soon_threadsafe") as raised:
+                wrong()
+            refused.append(str(raised.value))
+
+    async def serve() -> None:
+        ticks.start(lambda: commits.append(loop.time()))
+        if served:
+            ticks.request()
+            await asyncio.sleep(1)
+        await asyncio.to_thread(call)
+        await asyncio.to_thread(ticks.stop)
+        await asyncio.to_thread(ticks.request)  # nothing, as after any stop
+        await loop.shutdown_default_executor()
+
+    loop.run_until_complete(serve())
+    loop.close()
+    assert len(refused) == 2
+    assert commits == ([0] if served else [])
+
+
+def test_a_store_that_was_made_in_one_loop_may_be_used_in_another_thread_s_loop() -> None:
+    ticks = AsyncioTicks()
+    commits: list[asyncio.AbstractEventLoop] = []
+
+    async def use() -> None:
+        ticks.request()
+        await asyncio.sleep(0)
+        assert commits == [asyncio.get_running_loop()]
+
+    async def make() -> None:
+        ticks.start(lambda: commits.append(asyncio.get_running_loop()))
+        await asyncio.to_thread(asyncio.run, use())
+
+    asyncio.run(make())
+    assert len(commits) == 1
+
+
 def test_asyncio_is_not_imported_before_it_is_used() -> None:
     code = (
         "import sys\n"
