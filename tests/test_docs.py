@@ -16,7 +16,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, partial
 from itertools import islice
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -625,7 +625,7 @@ def test_the_thread_of_qt_ends_quietly_with_the_program(
         left.append(call)
 
     core = MagicMock(QObject=object)
-    widgets = MagicMock(QScrollArea=object)
+    widgets = MagicMock(QScrollArea=object, QLabel=object)
     modules = {"PySide6": MagicMock(), "PySide6.QtCore": core, "PySide6.QtWidgets": widgets}
     names = run_program(shared, monkeypatch, "chat_qt.py", modules)
     store = StreamStore("native", ticks=TimerTicks(lambda *_: None, post=emit))
@@ -636,6 +636,41 @@ def test_the_thread_of_qt_ends_quietly_with_the_program(
         for call in left:
             call()
         assert stream.ended
+
+
+def test_a_label_of_qt_is_laid_out_once_while_its_text_stays(
+    shared: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    laid_out: list[int] = []
+
+    class QLabel:
+        def __init__(self, **_: Any) -> None:
+            pass
+
+        def setText(self, text: str) -> None:
+            pass
+
+        def changeEvent(self, event: object) -> None:
+            pass
+
+        def heightForWidth(self, width: int) -> int:
+            laid_out.append(width)
+            return 1_000 // width
+
+    widgets = MagicMock(QScrollArea=object, QLabel=QLabel)
+    modules = {
+        "PySide6": MagicMock(),
+        "PySide6.QtCore": MagicMock(QObject=object),
+        "PySide6.QtWidgets": widgets,
+    }
+    names = run_program(shared, monkeypatch, "chat_qt.py", modules)
+    label = names["Card"](MagicMock(), 0, None).title  # as the program makes all of them
+    assert [label.heightForWidth(width) for width in (100, 100, 50, 100)] == [10, 10, 20, 10]
+    assert laid_out == [100, 50]
+    for change in (partial(label.setText, "Once upon"), partial(label.changeEvent, None)):
+        change()
+        label.heightForWidth(100)
+    assert laid_out == [100, 50, 100, 100]
 
 
 def test_a_cell_of_jupyter_that_is_run_again_leaves_no_widgets(
