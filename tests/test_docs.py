@@ -589,6 +589,21 @@ def test_visitors_of_gradio_do_not_wait_for_each_other(
     assert submitted == [(names["ask"], None)]
 
 
+def test_who_asks_again_finds_the_first_question_as_it_was(shared: dict[str, Any]) -> None:
+    """The talk that stands for a server says the same each time, under the same ids."""
+    names: dict[str, Any] = {}
+    exec(dict(FRONTENDS)["talk.py"], names)
+    store = StreamStore()
+
+    async def ask_twice() -> None:
+        await names["follow"](store)
+        await names["follow"](store)
+
+    asyncio.run(ask_twice())
+    texts = [shown.text for shown in shared["shown_in"](store)]
+    assert texts == ["What is in <b>a</b>?", "Hm. Two lines.", "Overloaded: Ask <b>later</b>."] * 2
+
+
 def test_a_visitor_of_streamlit_leaves_while_the_script_runs(
     shared: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
