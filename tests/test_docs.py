@@ -657,13 +657,14 @@ def test_a_label_of_qt_is_laid_out_once_while_its_text_stays(
     shared: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     laid_out: list[int] = []
+    said: list[str] = []
 
     class QLabel:
         def __init__(self, **_: Any) -> None:
             pass
 
         def setText(self, text: str) -> None:
-            pass
+            said.append(text)
 
         def changeEvent(self, event: object) -> None:
             pass
@@ -686,6 +687,8 @@ def test_a_label_of_qt_is_laid_out_once_while_its_text_stays(
         change()
         label.heightForWidth(100)
     assert laid_out == [100, 50, 100, 100]
+    label.setText("Once\n\n")  # a piece of whole lines, and the next piece begins a line
+    assert said == ["Once upon", "Once\n"]
 
 
 def test_a_cell_of_jupyter_that_is_run_again_leaves_no_widgets(
