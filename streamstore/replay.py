@@ -26,6 +26,7 @@ from .logs import Log, TimedEvent
 from .model import Message, Part, Sequencing
 from .pipeline import Stream, StreamStore
 from .protocols import adapter_named
+from .sse import EventStreamParser
 from .terminal import escape, one_line
 from .ticks import ManualTicks
 from .transcript import Entry, Style, Transcript, lacks, tool_line
@@ -179,7 +180,7 @@ class _Player:
             stream.feed(event.data)
             if event.says is not None:
                 self.events += 1
-                self.deltas.add(event.says, stream.protocol)
+                self.deltas.add(event, stream.protocol)
 
     def _wait(self, milliseconds: float) -> None:
         # From tick to tick, so that a view that draws at each change sees each; then the rest of
@@ -219,27 +220,36 @@ class _Deltas:
     def __init__(self) -> None:
         self.number = 0
         self._adapter: Adapter | None = None
-        self._undetected: list[bytes] = []
+        self._undetected: list[TimedEvent] = []
 
     def restart(self) -> None:
         """The next event is that of a new stream."""
         self._adapter = None
         self._undetected = []
 
-    def add(self, says: bytes, protocol: str | None) -> None:
+    def add(self, event: TimedEvent, protocol: str | None) -> None:
         """Count the deltas of one event; before the protocol is known it waits."""
         if self._adapter is None:
             if protocol is None:
-                self._undetected.append(says)
+                self._undetected.append(event)
                 return
             self._adapter = adapter_named(protocol)(Context())
             for earlier in self._undetected:
                 self.add(earlier, protocol)
         try:
-            events = self._adapter.decode(decode_json(says))
+            events = self._adapter.decode(_wire(event, self._adapter))
         except (RemoteError, RecursionError, MissingExtra):
             return  # what is missing is said at the end of the log
         self.number += sum(isinstance(event, BlockDelta) for event in events)
+
+
+def _wire(event: TimedEvent, adapter: Adapter) -> Any:
+    """The wire object of an event that says something; with its name, where that is part of it."""
+    wire = decode_json(event.says or b"")
+    if adapter.declaration.event_names and not event.data.endswith(event.says or b""):
+        for frame in EventStreamParser().feed(event.data):
+            return {"event": frame.event, "data": wire}
+    return wire
 
 
 def _judged(log: Log, tell: Tell | None) -> Log:

@@ -1012,6 +1012,12 @@ def test_replay_of_several_connections(write: WriteLog) -> None:
     assert figures(out)["deltas"] == "5"
 
 
+def test_deltas_of_events_that_are_told_by_their_names_are_counted() -> None:
+    """As the stream takes them in: without its name an event may be another one."""
+    graph = RECORDED.parents[2] / "langchain" / "graph.sse"
+    assert figures(plain(str(graph)))["deltas"] == "19"
+
+
 def test_standard_input_is_replayed_as_it_comes(
     run: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch
 ) -> None:

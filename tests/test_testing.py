@@ -88,6 +88,23 @@ def test_a_log_is_read_from_a_file_in_any_framing(tmp_path, framing, packed):
     assert read.data() == log.data(framing)
 
 
+@pytest.mark.parametrize("protocol", ["auto", "langchain"])
+@pytest.mark.parametrize("name", ["graph", "graph-partial"])
+@pytest.mark.parametrize("broken", [b"", b"event: custom\ndata: {\n\n"])
+def test_a_log_whose_events_are_told_by_their_names_has_them_all(tmp_path, protocol, name, broken):
+    data = broken + (DATA.parent / "langchain" / f"{name}.sse").read_bytes()
+    file = tmp_path / "log.sse"
+    file.write_bytes(data)
+    store = StreamStore(protocol, ticks="manual")
+    store.feed(data)
+    store.flush()
+    log = Log.read(file, protocol=protocol)
+    again = replay(log)
+    assert log.protocol == "langchain"
+    assert again.state()["sessions"] == store.state()["sessions"]
+    assert again.counts["verdicts"] == store.counts["verdicts"]
+
+
 def test_the_bytes_of_an_event_keep_its_id_and_comments(tmp_path):
     file = tmp_path / "log.sse"
     line = json.dumps(delta(1, "a")).encode()

@@ -258,11 +258,17 @@ def _with_names(wires: list[Any], pieces: Sequence[bytes], protocol: str) -> tup
     if protocol != "auto":
         return protocol, named
     for wire, with_name in zip(wires, named, strict=True):
-        if isinstance(wire, Unreadable) or detect(wire) is not None:
-            break
-        found = detect(with_name)
-        if found is not None and found.declaration.event_names:
-            return found.declaration.name, named
+        if isinstance(wire, Unreadable):
+            continue
+        # As a stream does: the name may be what tells it, and belongs to all once one is known.
+        found = detect(wire)
+        if found is None:
+            found = detect(with_name)
+            if found is not None and not found.declaration.event_names:
+                found = None
+        if found is not None:
+            known = found.declaration
+            return known.name, named if known.event_names else wires
     return protocol, wires
 
 
