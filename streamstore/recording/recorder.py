@@ -273,9 +273,12 @@ class Recording:
         if not self._resume:
             for loss in log.recovered.losses:
                 self._tell(f"{self.path}: {loss}")
-            after = max(0, log.position - 1)
-            for record in log.read(after, on_loss=lambda loss: None):
-                tap.number = record.connection
+            for after in (max(0, log.position - 1), 0):  # the last record, or what is left
+                left = False
+                for record in log.read(after, on_loss=lambda loss: None):
+                    tap.number, left = record.connection, True
+                if left:
+                    break
             return
         stream: Stream | None = None
         for record in log.read(on_loss=lambda loss: self._tell(f"{self.path}: {loss}")):

@@ -312,6 +312,21 @@ def test_without_resume_a_log_is_appended_to_and_the_stream_begins_anew(tmp_path
         assert [r.connection for r in recorded(path)] == [1, 1, 2, 2][: 2 * number]
 
 
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_where_the_last_record_is_lost_a_further_connection_has_a_number_of_its_own(
+    tmp_path: Path, ending: str
+) -> None:
+    path = tmp_path / f"log.{ending}"
+    for last in (2, 3):
+        after(make(VirtualTransport(served(events(*frames(1, last), drop=False))), path), 3)
+    data = path.read_bytes()
+    payload = recorded(path)[-1].data
+    path.write_bytes(data.replace(payload, payload.replace(b"3", b"4")))
+    after(make(VirtualTransport(served(events(*frames(1, 2), drop=False))), path), 3)
+    with read_log(str(path)) as log:
+        assert [r.connection for r in log.read(on_loss=lambda loss: None)] == [1, 1, 2, 2, 3, 3]
+
+
 def test_gaps_and_reconnects_that_resume_nothing_are_told(tmp_path: Path) -> None:
     """opencode's events have no ids: what is sent between two connections is lost."""
     data = (Path(__file__).parent.parent / "data/opencode/tools/stream.sse").read_bytes()
