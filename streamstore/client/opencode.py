@@ -1,12 +1,12 @@
 """opencode end to end: its event stream, its state over REST, and what a user does in a session.
 
 Follow `/event` (one directory) or `/global/event`; at the opening and after each drop the state is
-read: sessions (the latest ones that the server lists, and those the store knows), messages page by
-page, todos, file changes, and of each directory that one of these sessions is in the status (a
-session that is not named is idle), permissions and questions. Live events that come while it is
-read are newer and win; the store sees to that. A session of this server that it does not know any
-more is removed. Knows what a user does there; how to read is `opencode_state`'s, and how to ask
-`opencode_rest`'s.
+read: sessions (the latest ones that the server lists, those the store knows, and those in which
+something works or waits), messages page by page, todos, file changes, and of each directory that
+one of these sessions is in the status (a session that is not named is idle), permissions and
+questions. Live events that come while it is read are newer and win; the store sees to that. A
+session of this server that it does not know any more is removed. Knows what a user does there; how
+to read is `opencode_state`'s, and how to ask `opencode_rest`'s.
 
 Sources: the paths and schemas of the published SDK (1.19.3), V1.
 """
@@ -63,7 +63,8 @@ class OpencodeClient:
             sessions that are listed are those of `directory` alone; of any other one, a session is
             known once an event of it came, and read whole from the next read of the state on.
         sessions: how many sessions are listed, those that were updated last; 100 is what the server
-            gives by itself. A session that the store knows is asked for by name beside them.
+            gives by itself. A session that the store knows is asked for by name beside them, and
+            so is one that works, or waits for an answer.
         follow: whether the messages of a session are read, by its info; None: of every session.
             What is live comes for every session.
         diffs: whether the file changes of those sessions are read, too; they may be large.

@@ -96,6 +96,16 @@ class StateReader:
                     more = await self.rest.get(path, optional=True, query=query)
                     if more is not None:
                         wire[name] = found = _joined(found, read_as(more, path))
+        for session_id in _named(wire):
+            # Beyond the list, or deleted: what a deleted session was doing goes on, in vain, and is
+            # told as that of any other one.
+            if session_id in listed or session_id in gone or not session_id.startswith("ses"):
+                continue
+            info = await self.rest.get(path_of("session", session_id), missing=True)
+            if info is None:
+                gone.append(session_id)
+            else:
+                listed[session_id] = info
         followed = [
             session_id
             for session_id, info in listed.items()
@@ -109,6 +119,9 @@ class StateReader:
             # Deleted while it was read, or before: a full event brings it back, if there is one.
             wire["sessions"] = [info for info in wire["sessions"] if info["id"] != session_id]
             wire.get("status", {}).pop(session_id, None)
+            for name in _ASKED:
+                if name in wire:
+                    wire[name] = [one for one in wire[name] if _session_of(one) != session_id]
         status = wire.get("status")
         idle: frozenset[str] = frozenset()
         if isinstance(status, dict):
@@ -188,9 +201,8 @@ def _by_session(wire: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """A state as one object for each session, so that a large one is taken in piece by piece."""
     found: dict[str, dict[str, Any]]
     found = {info["id"]: {"sessions": [info]} for info in wire["sessions"]}
-    asked = [request for name in _ASKED for request in wire.get(name, ())]
-    for session_id in (*wire.get("status", ()), *map(_session_of, asked)):
-        # Also of one that is not listed.
+    for session_id in _named(wire):
+        # Also of one that cannot be asked for.
         found.setdefault(session_id, {"sessions": []})
     for session_id, piece in found.items():
         for name in ("messages", "status", "todo", "diff"):
@@ -201,6 +213,12 @@ def _by_session(wire: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
             if name in wire:
                 piece[name] = [one for one in wire[name] if _session_of(one) == session_id]
     return found
+
+
+def _named(wire: Mapping[str, Any]) -> list[str]:
+    """The sessions in which something works or waits, each once."""
+    asked = [request for name in _ASKED for request in wire.get(name, ())]
+    return list(dict.fromkeys((*wire.get("status", ()), *map(_session_of, asked))))
 
 
 def _session_of(request: Mapping[str, Any]) -> str:

@@ -268,6 +268,41 @@ def test_a_session_that_was_deleted_meanwhile_is_gone_and_one_beyond_the_list_is
     run(main())
 
 
+@pytest.mark.parametrize("late", [False, True])
+def test_a_session_that_was_deleted_at_work_stays_gone_whatever_the_server_says_of_it(
+    late: bool,
+) -> None:
+    """It tries on what it was at: its status and what it asks are told as those of any other."""
+
+    async def main() -> None:
+        server = OpencodeServer(Random(1))
+        server.publish(created("ses_1"))
+        store = StreamStore()
+        async with client_of(server, store) as connection:
+            if not late:
+                await asyncio.sleep(5)
+                assert store.session_ids() == ("ses_1",)
+            gone = {"type": "session.deleted", "properties": {"sessionID": "ses_1"}}
+            again = {"type": "retry", "attempt": 1, "message": "No such session", "next": 9}
+            status = {"sessionID": "ses_1", "status": again}
+            asked = {"id": "per_1", "sessionID": "ses_1", "permission": "bash"}
+            for wire in (
+                gone,
+                {"type": "session.status", "properties": status},
+                {"type": "permission.asked", "properties": asked},
+            ):
+                server.publish(wire)
+            assert server.state.status and server.state.permission
+            await asyncio.sleep(5)
+            for _ in range(2):
+                assert store.session_ids() == ()
+                server.publish({"type": "session.status", "properties": status})
+                await connection.resync()
+            assert store.session_ids() == ()
+
+    run(main())
+
+
 def test_more_sessions_are_listed_where_that_is_asked_for_and_read_when_they_are_opened() -> None:
     async def main() -> None:
         server = OpencodeServer(Random(1))
@@ -401,13 +436,15 @@ def test_a_state_is_one_object_for_each_session_with_all_that_was_read_of_it() -
 
     async def main() -> None:
         server = OpencodeServer(Random(1))
-        names = ["ses_a", "ses_b", "ses_c", "ses_elsewhere"]
+        names = ["ses_a", "ses_b", "ses_c", "ses_beyond"]
         for name in names:
             info = {"id": name, "title": name, "time": {"created": 1, "updated": 1}}
             server.state.sessions[name] = info
             server.state.status[name] = {"type": "busy"}
             server.state.permission[f"per_{name}"] = {"id": f"per_{name}", "sessionID": name}
-        del server.state.sessions["ses_elsewhere"]
+        listed = list(server.state.sessions.values())[:-1]  # a list that is cut
+        short = Answer(200, JSON, [json.dumps(listed).encode()])
+        server.fail = lambda path: short if path == "/session" else None
         store = StreamStore()
         client = client_of(server, store)
         read, found = client.fetch, []
@@ -422,7 +459,7 @@ def test_a_state_is_one_object_for_each_session_with_all_that_was_read_of_it() -
         for name in names:
             session = store.session(name)
             assert session is not None and session.status is not None
-            assert session.info.get("title", "ses_elsewhere") == name
+            assert session.info["title"] == name
             assert session.status.type == "busy" and list(session.permissions) == [f"per_{name}"]
         assert [[*wire["status"]] for wire in found] == [[name] for name in names]
         # None of them was known: all are as old as the read, whatever stream they come through.
