@@ -376,7 +376,7 @@ class PlainView:
     def _grow(self) -> None:
         """Write on at the first text that is not done."""
         assert self._transcript is not None
-        for part, message in self._transcript.growing()[:1]:
+        for part, message in self._transcript.growing(1):
             if part.tool is None and len(part.view):
                 self._write_growing(part, message)
 

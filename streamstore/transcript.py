@@ -5,8 +5,8 @@ once, when it is done and everything before it in its session is; until then it 
 that are `growing`. What happens to it afterwards is a note. Every string of an `Entry` but `text`
 is safe to print. Knows reads and change sets; nothing of how they are drawn.
 
-Cost: a change set costs what it holds, a call of `done` or `growing` what is not done yet, and
-the removal of a session its messages.
+Cost: a change set costs what it holds, a call of `done` what was heard since the last one and what
+it hands out, each of `growing` what it is asked for, and the removal of a session its messages.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from itertools import count, islice
 from typing import Any, Literal, Protocol, TypeAlias
 
 import attrs
+from sortedcontainers import SortedDict
 
 from .changes import ChangeSet
 from .insights import tool_of
@@ -23,12 +24,11 @@ from .keys import Key, MessageKey, PartKey, SessionKey, message_order, part_orde
 from .model import TERMINAL_RANK, TOOL_RANKS, Message, Part, Request, Session
 from .terminal import one_line
 from .text import TextView
+from .waiting import Below, Place, Waiting
 
 Style: TypeAlias = Literal[
     "session", "role", "text", "reasoning", "tool", "ask", "error", "note", "output"
 ]
-
-_Below: TypeAlias = MessageKey | PartKey
 
 #: Parts that say something about the message, not in it.
 _SILENT = frozenset("step-start step-finish snapshot".split())
@@ -76,7 +76,8 @@ class Transcript:
         self._reads = reads
         self._places: dict[str, int] = {}  # sessions in order of appearance, while they are there
         self._numbers = count()
-        self._waiting: dict[str, dict[_Below, None]] = {}  # by session: what is not handed out yet
+        self._waiting: Any = SortedDict()  # of each place: what is not handed out yet
+        self._heard: dict[str, None] = {}  # sessions of which something may be done now
         # What was handed out, by session and message id, each with its tool's status.
         self._done: dict[str, dict[str, dict[PartKey, str]]] = {}
         self._sessions: dict[str, Session] = {}  # as they were when last looked at
@@ -97,7 +98,8 @@ class Transcript:
             self._touch(key)
         for field, edit in changes.text.items():
             if self._status(field.key) is None:
-                self._touch(field.key)
+                if field.key not in self._waiting.get(self._places.get(field.key[0]), ()):
+                    self._touch(field.key)
             elif field.field == "text":
                 word = "rewritten" if edit.rewritten else "went on"
                 self._notes.append(Entry("note", f"text above {word}", edit.text))
@@ -108,17 +110,21 @@ class Transcript:
             self._places[session_id] = next(self._numbers)
         if isinstance(key, SessionKey):
             self._changed_sessions[session_id] = None
-        else:
-            self._waiting.setdefault(session_id, {})[key] = None
+            return
+        self._heard[session_id] = None
+        place = self._places[session_id]
+        if place not in self._waiting:
+            self._waiting[place] = Waiting(self._order)
+        self._waiting[place].add(key)
 
     def _remove(self, key: Key) -> None:
-        depth = len(key)
-        waiting = self._waiting.get(key[0], {})
-        for other in [other for other in waiting if other[:depth] == key]:
-            del waiting[other]
+        place = self._places.get(key[0])
+        waiting: Waiting | None = self._waiting.get(place)
+        self._heard[key[0]] = None  # what it was before may be done
         # What comes again under the same key is new.
         if isinstance(key, SessionKey):
-            for of_session in (self._done, self._waiting, self._places):
+            self._waiting.pop(place, None)
+            for of_session in (self._done, self._places, self._heard):
                 of_session.pop(key.session_id, None)
             if key.session_id == self._session:
                 self._session = None
@@ -126,11 +132,15 @@ class Transcript:
             self._sessions.pop(key.session_id, None)
             self._changed_sessions.pop(key.session_id, None)
         elif isinstance(key, MessageKey):
+            if waiting is not None:
+                waiting.discard_message(key.message_id)
             self._done.get(key.session_id, {}).pop(key.message_id, None)
             if key == self._message:
                 self._message = None
             self._notes.append(Entry("note", "message removed"))
         else:
+            if waiting is not None:
+                waiting.discard(key)
             self._done_of(key).pop(key, None)
             self._notes.append(Entry("note", "part removed"))
 
@@ -149,17 +159,27 @@ class Transcript:
 
     def finish(self) -> Iterator[Entry]:
         """Entries for everything that was not handed out, done or not: nothing comes any more."""
+        self._heard = dict.fromkeys(self._places)
         yield from self._take(True)
 
-    def growing(self) -> list[tuple[Part, Message | None]]:
-        """Parts that are not done, in order, each with its message."""
-        found: list[tuple[Part, Message | None]] = []
-        for session_id in sorted(self._waiting, key=self._places.__getitem__):
-            for key in self._in_order(self._waiting[session_id]):
+    def growing(self, limit: int | None = None) -> list[tuple[Part, Message | None]]:
+        """Parts that are not done, in order, each with its message: all, or so many of them."""
+        return list(islice(self._growing(), limit))
+
+    def _growing(self) -> Iterator[tuple[Part, Message | None]]:
+        for waiting in self._waiting.values():
+            for key in waiting:
                 part = self._reads.part(*key) if isinstance(key, PartKey) else None
                 if part is not None and self._status(part.key) is None and part.kind not in _SILENT:
-                    found.append((part, self._reads.message(key[0], part.message_id)))
-        return found
+                    yield part, self._reads.message(part.session_id, part.message_id)
+
+    def _order(self, key: Below) -> Place:
+        message = self._reads.message(key.session_id, key.message_id)
+        first = message_order(None if message is None else message.order, key.message_id)
+        if isinstance(key, MessageKey):
+            return first, (2,)  # how a message ended stands below its parts
+        part = self._reads.part(*key)
+        return first, part_order(None if part is None else part.order, key.block_index)
 
     def _take(self, everything: bool) -> Iterator[Entry]:
         notes, self._notes = self._notes, []
@@ -169,34 +189,39 @@ class Transcript:
             if session is not None:
                 yield from self._session_entries(session)
         self._changed_sessions.clear()
-        for session_id in sorted(self._waiting, key=self._places.__getitem__):
-            # Where drawing an entry awaits, a removal may be heard of between two.
-            waiting = self._waiting.get(session_id, {})
-            for key in self._in_order(waiting):
-                message = self._reads.message(session_id, key[1])
-                if isinstance(key, PartKey):
-                    part = self._reads.part(*key)
-                    if part is not None:
-                        known = everything or self._status(key) is not None
-                        if not known and not _is_done(part, message):
-                            break
-                        yield from self._part_entries(part, message)
-                elif message is not None:
-                    yield from self._message_entries(message)
-                waiting.pop(key, None)
-            if not waiting and self._waiting.get(session_id) is waiting:
-                del self._waiting[session_id]
+        for session_id in sorted(self._heard, key=self._places.__getitem__):
+            self._heard.pop(session_id, None)
+            try:
+                yield from self._take_below(session_id, everything)
+            except GeneratorExit:
+                self._heard[session_id] = None  # nobody took the rest
+                raise
 
-    def _in_order(self, waiting: dict[_Below, None]) -> list[_Below]:
-        return list(waiting) if len(waiting) == 1 else sorted(waiting, key=self._order)
+    def _take_below(self, session_id: str, everything: bool) -> Iterator[Entry]:
+        place = self._places.get(session_id)
+        waiting: Waiting | None = self._waiting.get(place)
+        if waiting is None:
+            return
+        yield from self._take_of(waiting, everything)
+        if not waiting and self._waiting.get(place) is waiting:
+            del self._waiting[place]
 
-    def _order(self, key: _Below) -> tuple[Any, ...]:
-        message = self._reads.message(key[0], key[1])
-        first = message_order(None if message is None else message.order, key[1])
-        if isinstance(key, MessageKey):
-            return first, (2,)  # how a message ended stands below its parts
-        part = self._reads.part(*key)
-        return first, part_order(None if part is None else part.order, key.block_index)
+    def _take_of(self, waiting: Waiting, everything: bool) -> Iterator[Entry]:
+        while (key := waiting.first()) is not None:
+            message = self._reads.message(key.session_id, key.message_id)
+            entries: Iterator[Entry] = iter(())
+            if isinstance(key, PartKey):
+                part = self._reads.part(*key)
+                if part is not None:
+                    known = everything or self._status(key) is not None
+                    if not known and not _is_done(part, message):
+                        break
+                    entries = self._part_entries(part, message)
+            elif message is not None:
+                entries = self._message_entries(message)
+            # First: where drawing an entry awaits, more may be heard of it between two.
+            waiting.discard(key)
+            yield from entries
 
     def heads(self, session_id: str, message: Message | None) -> Iterator[Entry]:
         """What stands above something of a session or message, unless it was the last one, too."""

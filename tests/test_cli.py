@@ -1000,6 +1000,30 @@ def test_what_is_removed_while_a_transcript_is_taken_is_taken_no_more(key: str) 
     assert {entry.style for entry in told.finish()} == {"note"}
 
 
+def test_what_is_looked_at_does_not_grow_with_what_is_not_done() -> None:
+    """A log that closes nothing, in one session and in many, as a pipe has it drawn at each tick."""
+    asked: list[str] = []
+
+    class Reads:
+        def __getattr__(self, name: str) -> Any:
+            asked.append(name)
+            return getattr(store, name)
+
+    for sessions in (1, 50):
+        store = StreamStore("native", ticks="each")
+        told = Transcript(Reads())
+        store.subscribe(told.hear)
+        costs = []
+        for number in range(200):
+            wires = answer("text", message=f"m{number:03}", start=3 * number + 2)
+            store.ingest_many({**wire, "sessionId": f"s{number % sessions}"} for wire in wires[:3])
+            asked.clear()
+            drawn = [*told.done(), *told.growing(1)]
+            costs.append(len(asked))
+            assert len(drawn) == 1
+        assert max(costs) == max(costs[:3])
+
+
 def test_what_is_never_closed_is_shown_at_the_end(write: WriteLog) -> None:
     out = plain(write(answer("no end")[:3]))
     assert "-- assistant\nno end\n" in out

@@ -78,6 +78,7 @@ ROWS = (
     Row("the public names", "__init__"),
     Row("logs and saved states on disk", "log"),
     Row("what bytes of a log turn out to be", "sight"),
+    Row("what of a transcript waits for its turn", "waiting", pure=True),
     Row("recorded logs, transcripts", "logs transcript"),
     Row("logs into a store", "feeding"),
     Row(
