@@ -273,9 +273,84 @@ def test_the_view_of_textual_follows_a_replay(made: dict[str, Any]) -> None:
                     await pilot.pause(0.01)
 
     def shown(app: Any) -> list[str]:
-        text_of = {id(widget): str(text) for widget, text in app.parts.values()}
-        return [text_of.get(id(widget), "?") for widget in app.query_one("#talk").children]
+        cards = {id(card) for card in app.parts.values()}
+        return [
+            text_of_card(card) if id(card) in cards else "?"
+            for card in app.query_one("#talk").children
+        ]
 
+    asyncio.run(follow())
+
+
+def text_of_card(card: Any) -> str:
+    """What Textual shows of a part: its pieces stand below each other."""
+    return "\n".join(str(piece.content) for piece in card.children)
+
+
+class Unthrottled(StreamStore):
+    """A store whose subscribers hear with each flush."""
+
+    def subscribe(self, callback: Any, *scope: Any, **_: Any) -> Any:
+        return super().subscribe(callback, *scope)
+
+
+def test_the_view_of_textual_lays_out_what_is_new(
+    made: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    laid_out: list[int] = []
+
+    class Counting(made["Static"]):  # type: ignore[misc, name-defined]
+        def update(self, content: Any = "", **options: Any) -> None:
+            laid_out.append(len(str(content)))
+            super().update(content, **options)
+
+    async def follow() -> None:
+        app = made["Chat"]()
+        async with app.run_test() as pilot:
+            for _ in range(500):
+                app.store.ingest(event("block.delta", messageId="m", blockIndex=0, text="line\n"))
+                app.store.flush()
+            assert sum(laid_out) <= 500 * 2 * len("line\n")
+            [card] = app.query_one("#talk").children
+            assert text_of_card(card) == "\n".join(["line"] * 500)
+            await pilot.pause()
+
+    monkeypatch.setitem(made, "StreamStore", Unthrottled)
+    monkeypatch.setitem(made, "Static", Counting)
+    monkeypatch.setitem(made, "ENOUGH", 3)  # so that a short text fills pieces
+    asyncio.run(follow())
+
+
+def test_the_view_of_textual_shows_lines_as_they_are(
+    made: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Through rewrites, wherever the pieces begin, and with what Textual is yet to remove."""
+
+    async def follow() -> None:
+        app = made["Chat"]()
+        async with app.run_test() as pilot:
+            for kind, text in [
+                ("delta", "A\n\n\nlong \x1b"),
+                ("delta", " line\nand\n"),
+                ("delta", "[b]more[/b]\n\nof it"),
+                ("replaced", "A\n\n\nlonger"),
+                ("delta", " line\n"),
+                ("replaced", ""),
+                ("delta", "Once\nmore"),
+            ]:
+                app.store.ingest(event(f"block.{kind}", messageId="m", blockIndex=0, text=text))
+                app.store.flush()
+                [card] = app.parts.values()
+                [whole] = escaped(texts_of(app.store))
+                shown = "\n".join(str(piece.content) for piece in card.pieces)
+                assert shown == whole.removesuffix("\n")
+                until = time.monotonic() + 10
+                while list(card.children) != card.pieces:
+                    assert time.monotonic() < until, card.children
+                    await pilot.pause(0.01)
+
+    monkeypatch.setitem(made, "StreamStore", Unthrottled)
+    monkeypatch.setitem(made, "ENOUGH", 3)
     asyncio.run(follow())
 
 
@@ -297,7 +372,7 @@ def test_the_view_of_textual_begins_with_what_is_there_and_closes_its_store(
         app = made["Chat"]()
         async with app.run_test() as pilot:
             await pilot.pause()
-            assert [str(text) for _, text in app.parts.values()] == ["Once "]
+            assert [text_of_card(card) for card in app.parts.values()] == ["Once "]
             say(app.store, "upon ")
             app.store.flush()
             say(app.store, "a time.", 1)  # nobody waits for it
