@@ -30,6 +30,7 @@ from .errors import CallerError
 
 if TYPE_CHECKING:
     import asyncio
+    import threading
 
 Callback: TypeAlias = Callable[[], object]
 Cancel: TypeAlias = Callable[[], None]
@@ -332,8 +333,10 @@ class TimerTicks(_IntervalTicks):
     Qt's `QTimer.singleShot` fit as they are. What it returns is not used: a timer that is no
     longer wanted ends in nothing.
 
-    GUI timers may not be started from other threads. Where the toolkit has a safe way in (a
-    queued Qt signal, `GLib.idle_add`), pass it as `post`; without it `from_thread` says no.
+    GUI timers may not be started from other threads: some never fire, and the store would wait for
+    them. Once one has fired, other threads than its own are refused (`CallerError`) as long as that
+    one lives. Where the toolkit has a safe way in (a queued Qt signal, `GLib.idle_add`), pass it as
+    `post`, for threads that call `from_thread`; without it `from_thread` says no.
 
     >>> timers = []
     >>> ticks = TimerTicks(lambda delay_ms, callback: timers.append((delay_ms, callback)))
@@ -358,6 +361,7 @@ class TimerTicks(_IntervalTicks):
         super().__init__(self._after, interval_ms)
         self._after_ms = schedule
         self._post = post
+        self._thread: threading.Thread | None = None  # where a timer fired last
 
     def from_thread(self, callback: Callback) -> bool:
         """Run a callback on the GUI's thread through `post`; False without one, or stopped."""
@@ -366,9 +370,46 @@ class TimerTicks(_IntervalTicks):
         self._post(lambda: None if self._stopped else callback())
         return True
 
+    def request(self) -> None:
+        """`_IntervalTicks.request`; raises `CallerError` in another thread than the timers'."""
+        self._same_thread()
+        super().request()
+
+    def committed(self) -> None:
+        """`_IntervalTicks.committed`; raises `CallerError` in another thread than the timers'."""
+        self._same_thread()
+        super().committed()
+
+    def _same_thread(self) -> None:
+        """Refuse another thread than the one where timers fire, while that one lives."""
+        thread = self._thread
+        if thread is None or self._stopped:
+            return
+        import threading
+
+        if thread is threading.current_thread():
+            return
+        # Of a thread that Python did not start, nobody can tell whether it lives.
+        if thread.is_alive() and not isinstance(thread, threading._DummyThread):
+            raise CallerError(
+                "this store belongs to the thread where its timers fire, and this is another one: "
+                "leave bytes with Stream.feed_threadsafe, or let the toolkit call the store there "
+                "(what TimerTicks takes as post=)"
+            )
+
     def _after(self, delay_ms: float, callback: Callback) -> Callback:
+        import threading
+
+        asking = True
+
+        def fire() -> None:
+            if not asking:  # else it calls back at once, and may do so in any thread
+                self._thread = threading.current_thread()
+            callback()
+
         # Rounded up: a timer that ends early would end a throttle early.
-        self._after_ms(math.ceil(delay_ms), callback)
+        self._after_ms(math.ceil(delay_ms), fire)
+        asking = False
         return _nothing
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import selectors
 import subprocess
@@ -625,6 +626,97 @@ def test_gui_timers_take_callbacks_from_threads_through_post() -> None:
     ticks.stop()
     posted[1]()
     assert ran == [1]
+
+
+def called_elsewhere(*calls: Callable[[], object]) -> list[str]:
+    """What is raised where another thread makes each of the calls."""
+    raised: list[str] = []
+
+    def call_all() -> None:
+        for call in calls:
+            try:
+                call()
+            except CallerError as error:
+                raised.append(str(error))
+
+    thread = threading.Thread(target=call_all)
+    thread.start()
+    thread.join()
+    return raised
+
+
+def test_another_thread_than_that_of_the_gui_is_told_what_to_do() -> None:
+    """A timer that it asks for may never fire, and the store would wait for it for ever."""
+    gui = FakeGui()
+    ticks = TimerTicks(gui.schedule)
+    commits: list[int] = []
+    ticks.start(lambda: commits.append(gui.now))
+    ticks.request()
+    gui.advance(100)
+    refused = called_elsewhere(ticks.request, ticks.committed)
+    assert len(refused) == 2
+    for problem in refused:
+        assert "feed_threadsafe" in problem and "post=" in problem
+    assert gui.due == []
+    ticks.request()  # the store goes on
+    gui.advance(0)
+    assert commits == [0, 100]
+    ticks.stop()
+    assert called_elsewhere(ticks.request, ticks.committed) == []  # nothing, as after any stop
+
+
+def test_a_throttle_says_where_the_thread_of_the_gui_is_too() -> None:
+    gui = FakeGui()
+    ticks = TimerTicks(gui.schedule)
+    ticks.start(lambda: None)
+    ticks.call_later(5, lambda: None)
+    gui.advance(5)
+    assert len(called_elsewhere(ticks.request)) == 1
+
+
+def test_gui_timers_may_be_used_in_another_thread_than_the_one_that_made_them() -> None:
+    gui = FakeGui()
+    ticks = TimerTicks(gui.schedule)
+    commits: list[threading.Thread] = []
+    ticks.start(lambda: commits.append(threading.current_thread()))
+    ticks.request()  # asked for here; the GUI runs there
+    there = [lambda: gui.advance(100), ticks.request, ticks.committed, ticks.request]
+    assert called_elsewhere(*there, lambda: gui.advance(100)) == []
+    assert len(commits) == 2 and len(set(commits)) == 1
+    assert commits[0] is not threading.current_thread()
+    ticks.committed()  # that thread is gone, and this one reads what is left
+    ticks.request()
+    gui.advance(0)
+    assert commits[2:] == [threading.current_thread()]
+
+
+def test_of_a_thread_that_python_did_not_start_nobody_says_that_it_lives() -> None:
+    gui, ended = FakeGui(), threading.Event()
+    ticks = TimerTicks(gui.schedule)
+    commits: list[str] = []
+    ticks.start(lambda: commits.append(threading.current_thread().name))
+    ticks.request()
+
+    def serve() -> None:
+        gui.advance(100)
+        ended.set()
+
+    _thread.start_new_thread(serve, ())  # as a toolkit does: `threading` learns of it as it asks
+    assert ended.wait(60)
+    ticks.committed()
+    ticks.request()
+    gui.advance(0)
+    assert commits[0].startswith("Dummy")
+    assert commits[1:] == [threading.current_thread().name]
+
+
+def test_what_calls_back_at_once_is_in_no_thread() -> None:
+    commits: list[threading.Thread] = []
+    ticks = TimerTicks(lambda _, callback: callback())
+    ticks.start(lambda: commits.append(threading.current_thread()))
+    ticks.request()
+    assert called_elsewhere(ticks.request, ticks.committed) == []
+    assert len(set(commits)) == 2
 
 
 # --- asyncio --------------------------------------------------------------------------------------
