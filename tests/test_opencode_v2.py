@@ -173,6 +173,34 @@ class Next(V2):
         return {"assistantMessageID": message, "ordinal": ordinal}
 
 
+class Again(V2):
+    """Every thought of a message has the same id, as of some providers, and every text."""
+
+    def __init__(self, session: str = "ses_1", texts: bool = True) -> None:
+        super().__init__(session)
+        self.texts = texts
+
+    def named(self, kind: str, message: str, place: int) -> Wire:
+        return super().named(kind, message, 0 if self.texts or kind == "reasoning" else place)
+
+
+REPEATED: list[Turn] = [
+    ("user", [("text", ["Think twice."])]),
+    (
+        "assistant",
+        [
+            ("reasoning", ["First ", "this."]),
+            ("text", ["One, "]),
+            ("reasoning", ["Then ", "that."]),
+            ("tool", "list", '{"path": "."}', {"path": "."}, "a.txt", None),
+            ("text", ["two ", "and "]),
+            ("reasoning", ["At last."]),
+            ("text", ["three."]),
+        ],
+    ),
+]
+
+
 def said_in_v1(turns: list[Turn]) -> list[Wire]:
     """The same in V1: parts come whole, only their texts stream."""
     sent: list[Wire] = []
@@ -216,6 +244,7 @@ def said_in_v1(turns: list[Turn]) -> list[Wire]:
 
 LOGS = {f"seed {seed}": V2().tell(drawn(seed)) for seed in range(3)} | {
     "next": Next().tell(CONVERSATION),
+    "again": Again().tell(REPEATED),
     "recorded": logged(PROTOCOL, "one_turn.jsonl"),
 }
 each_log = pytest.mark.parametrize("wires", LOGS.values(), ids=LOGS)
@@ -703,11 +732,11 @@ def test_a_calls_id_that_comes_again_in_another_message_is_another_call() -> Non
     assert (other.tool.status, other.tool.input) == ("running", {"command": "ls"})
 
 
-def test_a_repeated_start_makes_no_second_block() -> None:
+def test_a_start_that_is_sent_again_makes_no_second_block() -> None:
     v2 = V2()
-    v2.text("msg_001", "text", 0, ["a"], end=False)
-    v2.text("msg_001", "text", 0, ["b"])
-    assert len(parts(fold(PROTOCOL, v2.sent))) == 1
+    v2.text("msg_001", "text", 0, ["a"])
+    started, *_ = v2.sent
+    assert len(parts(fold(PROTOCOL, [*v2.sent, started, {**started, "id": "evt_x"}]))) == 1
 
 
 def test_sessions_stay_apart() -> None:
@@ -722,6 +751,227 @@ def test_sessions_stay_apart() -> None:
     alone = StreamStore()
     alone.open(PROTOCOL, session_id="ses_1").ingest_many(mixed)
     assert alone.session_ids() == ("ses_1",)
+
+
+# --- an id that comes again in its message --------------------------------------------------------
+
+
+def at_the_server(wires: list[Wire]) -> Wire:
+    """The read of a message, as opencode's own projector makes it: what follows a beginning goes
+    to the last item of its id. Deltas are not stored."""
+    message: Wire = {"id": "msg_001", "type": "assistant", "content": []}
+    content: list[Wire] = message["content"]
+    for wire in wires:
+        kind, data = wire["type"].removeprefix("session.next."), wire["data"]
+        at = wire["data"]["timestamp"]
+        if kind == "step.started":
+            message |= {"agent": data["agent"], "model": data["model"], "time": {"created": at},
+                        "snapshot": {"start": data["snapshot"]}}  # fmt: skip
+        elif kind == "step.ended":
+            message |= {name: data[name] for name in ("finish", "cost", "tokens")}
+            message["time"]["completed"] = at
+        elif kind in ("text.started", "reasoning.started"):
+            kind = kind.split(".")[0]
+            item = {"type": kind, "id": data.get("textID", data.get("reasoningID")), "text": ""}
+            content.append(item | ({"time": {"created": at}} if kind == "reasoning" else {}))
+        elif kind in ("text.ended", "reasoning.ended"):
+            named = data.get("textID", data.get("reasoningID"))
+            item = next(item for item in reversed(content) if item["id"] == named)
+            item["text"] = data["text"]
+            if "time" in item:
+                item["time"]["completed"] = at
+        elif kind == "tool.input.started":
+            content.append({"type": "tool", "id": data["callID"], "name": data["name"],
+                            "time": {"created": at},
+                            "state": {"status": "pending", "input": ""}})  # fmt: skip
+        elif kind == "tool.input.ended":
+            content[-1]["state"]["input"] = data["text"]
+        elif kind == "tool.called":
+            content[-1]["time"]["ran"] = at
+            content[-1] |= {"provider": data["provider"]}
+            content[-1]["state"] = {"status": "running", "input": data["input"], "structured": {},
+                                    "content": []}  # fmt: skip
+        elif kind == "tool.success":
+            content[-1]["time"]["completed"] = at
+            content[-1]["state"] |= {name: data[name] for name in ("structured", "content")}
+            content[-1]["state"]["status"] = "completed"
+    return json.loads(json.dumps({"sessionID": "ses_1", "data": [message]}))  # type: ignore[no-any-return]
+
+
+def said_again(texts: bool = True) -> list[Wire]:
+    """One answer, without the prompt before it."""
+    return Again(texts=texts).tell(REPEATED)[1:]
+
+
+def content(store: StreamStore) -> Any:
+    (read,) = encoded(store, PROTOCOL)
+    return read["data"]
+
+
+def indexes(store: StreamStore) -> dict[Any, str]:
+    return {part.block_index: part.text for part in parts(store)}
+
+
+def test_an_id_that_comes_again_is_another_block_as_it_is_another_item() -> None:
+    wires = said_again()
+    store = fold(PROTOCOL, wires)
+    first, second, third = (
+        wire["data"]["timestamp"] for wire in wires if wire["type"].endswith("reasoning.started")
+    )
+    assert indexes(store) == {
+        "reasoning/reasoning-0": "First this.",
+        "text-0": "One, ",
+        f"reasoning/reasoning-0@{second}": "Then that.",
+        "tool/call-msg_001-3": "",
+        "text-0@2": "two and ",
+        f"reasoning/reasoning-0@{third}": "At last.",
+        "text-0@3": "three.",
+    }
+    assert [part.fields["began"] for part in parts(store) if part.kind == "reasoning"] == [
+        first, second, third,
+    ]  # fmt: skip
+    assert content(store) == at_the_server(wires)["data"]
+    assert set(verdicts(store)) == {"accepted"}
+
+
+@pytest.mark.parametrize("ways", ["ingest", "many"])
+def test_what_an_id_says_again_is_shown_while_it_streams(ways: str) -> None:
+    wires = said_again()
+    store = StreamStore(ticks="each")
+    stream = store.open(PROTOCOL)
+    whole = ""
+    for wire in wires:
+        stream.ingest(wire) if ways == "ingest" else stream.ingest_many([wire])
+        whole += wire["data"].get("delta", "") if "tool" not in wire["type"] else ""
+        assert "".join(part.text for part in parts(store)) == whole
+
+
+@pytest.mark.parametrize("saved", [False, True])
+def test_a_read_at_any_time_gives_the_blocks_of_what_is_live(saved: bool) -> None:
+    """By one who was there from the start, by one who comes then, and whatever is sent again."""
+    wires = said_again()
+    whole = fold(PROTOCOL, wires)
+    for cut in range(1, len(wires) + 1):
+        for lead in (0, cut):
+            store = StreamStore()
+            stream = store.open(PROTOCOL)
+            stream.ingest_many(wires[lead:cut] if lead == 0 else [])
+            stream.ingest(at_the_server(wires[:cut]))
+            if saved:
+                stream.end()
+                store = StreamStore.load(json.loads(json.dumps(store.save())))
+                stream = store.open(PROTOCOL)
+            store.flush()
+            live = indexes(fold(PROTOCOL, wires[:cut]))
+            assert list(indexes(store)) == list(live)
+            stream.ingest_many(wires[cut:])
+            store.flush()
+            assert indexes(store) == indexes(whole) and content(store) == content(whole)
+            stream.ingest_many([wire for wire in wires if "durable" in wire])
+            stream.ingest(at_the_server(wires))
+            store.flush()
+            assert indexes(store) == indexes(whole) and content(store) == content(whole)
+
+
+@pytest.mark.parametrize("helped", ["read", "read, log", "log", "old read, log"])
+def test_who_comes_amid_an_answer_has_it_whole_in_the_end(helped: str) -> None:
+    """The first block that was seen has the id for its index, whichever of them that was."""
+    # A text has no time in a read: in an old one, which of them stands last is not known.
+    wires = said_again(texts="old" not in helped)
+
+    def texts(message: Wire) -> list[Wire]:
+        return [item for item in message["content"] if item["type"] != "tool"]
+
+    for joined in range(1, len(wires)):
+        for later in range(joined + 1, len(wires) + 1):
+            store = StreamStore()
+            stream = store.open(PROTOCOL)
+            token = store.begin_read("ses_1")
+            stream.ingest_many(wires[joined:later])
+            seen = joined if "old" in helped else later
+            if "read" in helped:
+                stream.ingest({**at_the_server(wires[:seen]), "readFrom": token})
+            if "log" in helped:
+                stream.ingest_many([wire for wire in wires[:later] if "durable" in wire])
+            stream.ingest_many(wires[later:])
+            store.flush()
+            (message,) = content(store)
+            assert texts(message) == texts(at_the_server(wires)["data"][0])
+
+
+@pytest.mark.parametrize("read", [False, True])
+def test_what_a_dropped_connection_missed_of_such_an_id_is_made_up_for(read: bool) -> None:
+    wires = said_again(texts=False)
+    expected = at_the_server(wires)["data"][0]["content"]
+    for lost in range(1, len(wires) - 1):
+        for back in range(lost + 1, len(wires)):
+            store = fold(PROTOCOL, wires[:lost])
+            known = store.health.resume["sessions"]["ses_1"]
+            stream = store.open(PROTOCOL)
+            token = store.begin_read("ses_1")
+            stream.ingest(wires[back])
+            if read:
+                stream.ingest({**at_the_server(wires[: back + 1]), "readFrom": token})
+            missed = [wire for wire in wires[lost:back] if "durable" in wire]
+            stream.ingest_many([wire for wire in missed if wire["durable"]["seq"] > known])
+            stream.ingest_many(wires[back + 1 :])
+            store.flush()
+            (message,) = content(store)
+            assert message["content"] == expected, (lost, back)
+
+
+def test_a_text_that_ended_is_over_in_a_read_too_and_takes_no_delta_of_another() -> None:
+    wires = said_again()
+    second = [n for n, wire in enumerate(wires) if wire["type"].endswith("text.started")][1]
+    store = fold(PROTOCOL, wires[:second])
+    stream = store.open(PROTOCOL)
+    stream.ingest({**at_the_server(wires[:second]), "readFrom": store.begin_read("ses_1")})
+    stream.ingest_many(wires[second + 1 :])  # its beginning is lost
+    store.flush()
+    assert indexes(store)["text-0"] == "One, "
+    stream.ingest(wires[second])
+    store.flush()
+    assert content(store) == at_the_server(wires)["data"]
+
+
+@pytest.mark.parametrize("kind", ["reasoning", "text"])
+def test_beginnings_and_ends_may_come_in_any_order(kind: str) -> None:
+    v2 = Again()
+    v2.step("msg_001", [(kind, [word]) for word in ("a", "b", "c")])
+    first, *moved, last = (wire for wire in v2.sent if "durable" in wire)
+    expected = at_the_server(v2.sent)["data"]
+    for order in itertools.permutations(moved):
+        store = fold(PROTOCOL, [first, *order, last])
+        assert content(store) == expected
+        assert not any(part.gap for part in parts(store))
+
+
+def test_a_counter_that_starts_again_leaves_what_is_known_by_its_time() -> None:
+    wires = said_again()
+    store = fold(PROTOCOL, wires)
+    adapter = OpencodeV2Adapter()
+    for wire in wires:
+        adapter.decode(wire)
+    adapter.restarted("ses_1")
+    for wire in wires:
+        if "durable" in wire:
+            wire["durable"]["seq"] += 100
+    decoded = [event for wire in wires for event in adapter.decode(wire)]
+    assert {getattr(event, "block_index", None) for event in decoded} - {None} == set(
+        indexes(store)
+    )
+
+
+def test_what_is_remembered_of_ids_that_come_again_is_bounded() -> None:
+    v2 = Again()
+    for number in range(600):
+        v2.text("msg_001", "reasoning", 0, [f"{number}"])
+    for number in range(1500):
+        v2.text(f"msg_{number:05}", "text", 0, ["a"])
+    store = fold(PROTOCOL, v2.sent)
+    texts = store.save()["memory"][PROTOCOL]["ses_1"]["texts"]
+    assert len(texts) == 1024 and max(map(len, texts.values())) <= 256
+    assert "".join(part.text for part in parts(store)) == "".join(map(str, range(600)))
 
 
 # --- for every log --------------------------------------------------------------------------------

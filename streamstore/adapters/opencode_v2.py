@@ -3,6 +3,11 @@
 - Identity: session and message ids; blocks by `textID`, `reasoningID` and `callID`, each counted
   by itself: a block index is the text's own id, `reasoning/...` or `tool/...`. The next dialect
   (`session.text.delta`) has an `ordinal` for the first two.
+- A message may use an id again, as some providers do (`reasoning-0` for each of its thoughts): the
+  server has an item for each beginning, and what follows goes to the last one. The first that was
+  seen has the id for its index; another one has its created time behind it (`reasoning/...@1700`),
+  a text, which has no time in a read, its number (`...@2`): which one it is there, its neighbours
+  say. A read and what is live have the same indexes for who saw the first beginning.
 - Seq: `durable.seq` counts a session's durable events (`session`); deltas have none and are not
   stored by the server, so that no replay brings them. A durable event is therefore two: one of its
   message or session, which takes the number, and what it does to a block, which rides along and
@@ -273,13 +278,20 @@ class OpencodeV2Adapter:
     # -- what is remembered ----------------------------------------------------------------------
 
     def restarted(self, session_id: str) -> None:
-        """Forget the number of the last retry: it is one of a counter that is over."""
-        self._context.shared.get(session_id, {}).pop("retried", None)
+        """Forget what has a number of the counter that is over: of the last retry, of texts."""
+        memory = self._context.shared.get(session_id, {})
+        memory.pop("retried", None)
+        for rows in memory.get("texts", {}).values():
+            for row in rows:
+                for at in (row.get("began"), row.get("ended")):
+                    if at is not None:
+                        at[0] = None
 
     def _memory(self, session: str) -> dict[str, Any]:
         """`calls`: state of each running call; `ended`: of those that ended before they began;
-        `messages`, `parts`: the order of those seen; `waiting`: when prompts were admitted that
-        are not delivered; `retry`: one is waited for.
+        `messages`, `parts`: the order of those seen; `texts`: the beginnings of each id, see
+        `_Row`; `waiting`: when prompts were admitted that are not delivered; `retry`: one is
+        waited for.
 
         A call's id is its own in its message alone: servers count `call_1` anew in each.
         """
@@ -305,6 +317,7 @@ class OpencodeV2Adapter:
         calls, parts = self._table(session, "calls"), self._table(session, "parts")
         for message in snapshot.messages:
             self._saw(session, message["id"], message.get("order"))
+            self._read_texts(session, message)
             place = -1.0
             for part in message["parts"]:
                 # Its number in the message is less than any seq that a part of it begins with.
@@ -623,9 +636,12 @@ class OpencodeV2Adapter:
         message_id = told.id("assistantMessageID")
         return MessageUpdated(**told.first, message_id=message_id, role="assistant"), message_id
 
-    def _order(self, told: _Told, message_id: str, index: BlockIndex) -> float | None:
-        """What a part sorts by that an event begins."""
-        order = told.time if told.seq is None else told.seq
+    def _order(
+        self, told: _Told, message_id: str, index: BlockIndex, at: _At | None = None
+    ) -> float | None:
+        """What a part sorts by that an event begins, or that began `at`."""
+        seq, time = (told.seq, told.time) if at is None else at
+        order = time if seq is None else seq
         if order is not None:
             parts = self._table(told.session, "parts")
             remember(parts, f"{message_id}\n{index}", order, _PARTS)
@@ -642,9 +658,30 @@ class OpencodeV2Adapter:
         found = told.id(name)
         return (found if kind == "text" else f"reasoning/{found}"), {"textId": found}
 
+    def _text_rows(self, session: str, message_id: str, base: BlockIndex) -> list[_Row]:
+        """The beginnings of one id, the last one last: see `_Row`."""
+        rows: list[_Row] = self._table(session, "texts").get(f"{message_id}\n{base}", [])
+        return rows
+
+    def _keep_rows(self, session: str, message_id: str, base: BlockIndex, rows: list[_Row]) -> None:
+        rows.sort(key=_place_of)
+        del rows[1:-_CALLS]  # the first one has the index that no other may have
+        remember(self._table(session, "texts"), f"{message_id}\n{base}", rows, _PARTS)
+
     def _text_started(self, kind: str, told: _Told) -> Sequence[Event]:
         counted, message_id = self._counted(told)
-        index, named = self._index(told, kind)
+        base, named = self._index(told, kind)
+        at: _At = [told.seq, told.time]
+        moved = None
+        if "ordinal" in named:
+            index = base
+        else:
+            rows = self._text_rows(told.session, message_id, base)
+            row, moved = _begin(rows, kind, base, at)
+            index = row["index"]
+            self._keep_rows(told.session, message_id, base, rows)
+            if row.get("whole"):
+                return (counted,)  # the first delta says that it is another one, or its end comes
         opened = BlockOpened(
             session_id=told.session,
             message_id=message_id,
@@ -653,30 +690,125 @@ class OpencodeV2Adapter:
             order=self._order(told, message_id, index),
             fields={**named, **told.given("providerMetadata"), **_began(told)},
         )
-        return (counted, opened)
+        if moved is None:
+            return (counted, opened)
+        return (counted, opened, self._moved(told, message_id, kind, moved, named))
+
+    def _moved(
+        self, told: _Told, message_id: str, kind: str, row: _Row, named: Members
+    ) -> BlockOpened:
+        """A beginning that had another one's end: it begins as a block of its own."""
+        at, index = row["began"], row["index"]
+        return BlockOpened(
+            session_id=told.session,
+            message_id=message_id,
+            block_index=index,
+            kind=kind,
+            order=self._order(told, message_id, index, at),
+            fields={**named, **({} if at[1] is None else {"began": at[1]})},
+        )
 
     def _text_delta(self, kind: str, told: _Told) -> Sequence[Event]:
+        """It has no number, and is of the last beginning. The short way gets no delta of one that
+        has an index of its own, and none of the first one behind its end, which seals it."""
         message_id = told.id("assistantMessageID")
-        index, _ = self._index(told, kind)
+        index, named = self._index(told, kind)
         text = told.string("delta")
+        if "ordinal" not in named:
+            rows = self._text_rows(told.session, message_id, index)
+            if not rows:
+                rows = [_text_row(index, number=1, seen=told.time)]
+                self._keep_rows(told.session, message_id, index, rows)
+            row = rows[-1]
+            if row.get("whole") and row.get("began") is not None:
+                # No log has deltas: what begins is no text that was read whole, but another one.
+                began = row.pop("began")
+                row = _one_more(rows, kind, index, began, began=began)
+                self._keep_rows(told.session, message_id, index, rows)
+                opened = self._moved(told, message_id, kind, row, named)
+                delta = BlockDelta(
+                    session_id=told.session,
+                    message_id=message_id,
+                    block_index=row["index"],
+                    text=text,
+                )
+                return (attrs.evolve(opened, id=told.first["id"], seq=told.seq), delta)
+            index = row["index"]
         return (BlockDelta(**told.first, message_id=message_id, block_index=index, text=text),)
 
     def _text_ended(self, kind: str, told: _Told) -> Sequence[Event]:
         counted, message_id = self._counted(told)
-        index, named = self._index(told, kind)
+        base, named = self._index(told, kind)
         fields = {**named, **told.given("providerMetadata")}
+        text = told.string("text")
         if told.time is not None:
             fields["ended"] = told.time
+        at: _At = [told.seq, told.time]
+        index, order = base, None
+        first: list[Event] = [counted]
+        if "ordinal" not in named:
+            rows = self._text_rows(told.session, message_id, base)
+            row, moved = _end(rows, kind, base, at)
+            index = row["index"]
+            self._keep_rows(told.session, message_id, base, rows)
+            if moved:
+                first.append(self._moved(told, message_id, kind, row, named))
+            if row.pop("whole", False) and row.get("began") is not None:
+                order = self._order(told, message_id, index, row["began"])
         ended = BlockReplaced(
             session_id=told.session,
             message_id=message_id,
             block_index=index,
             kind=kind,
-            text=told.string("text"),
+            order=order,
+            text=text,
             status="closed",
             fields=fields,
         )
-        return (counted, ended)
+        return (*first, ended)
+
+    def _read_texts(self, session: str, message: Members) -> None:
+        """Give the texts of a message that was read the indexes of their beginnings."""
+        spans = _spans(message["parts"])
+        groups: dict[BlockIndex, list[int]] = {}
+        for place, part in enumerate(message["parts"]):
+            if "textId" in part:
+                groups.setdefault(part["blockIndex"], []).append(place)
+        for base, places in groups.items():
+            rows = self._text_rows(session, message["id"], base)
+            # What is over begins no more, and an id that stands there once is its own index.
+            if not (rows or places[1:] or message["status"] == "open"):
+                continue
+            pool, found = list(rows), {}
+            # The last first: what streams without a known beginning began last.
+            for place in reversed(places):
+                part = message["parts"][place]
+                at = len(pool) - 1
+                while at >= 0 and not _is(pool[at], part.get("ended"), spans[place]):
+                    at -= 1
+                if at >= 0:
+                    found[place], pool = pool[at], pool[:at]
+            for number, place in enumerate(places, 1):
+                part = message["parts"][place]
+                created, ended = part.get("began"), part.get("ended")
+                row = found.get(place)
+                if row is None:
+                    stamp = number if created is None else created
+                    row = _text_row(_free(rows, base, stamp), number=number)
+                    rows.append(row)
+                if row.get("began") is None or created not in (None, row["began"][1]):
+                    if created is None:
+                        row["least"], row["most"] = spans[place]
+                        if row["most"] is None and part["text"] and "ended" not in row:
+                            row["whole"] = True
+                    else:
+                        row["began"] = [None, created]
+                if row.get("ended") is None and ended is not None:
+                    row["ended"] = [None, ended]
+                part["blockIndex"] = row["index"]
+                if "ended" in row or place != places[-1] or row.get("whole"):
+                    part["status"] = "closed"  # a text has no end in a read; deltas are of another
+            self._keep_rows(session, message["id"], base, rows)
 
     # -- tools -----------------------------------------------------------------------------------
 
@@ -882,6 +1014,143 @@ def _made(told: _Told) -> float | None:
 
 def _began(told: _Told) -> Members:
     return {} if told.time is None else {"began": told.time}
+
+
+# --- texts whose id comes again -------------------------------------------------------------------
+
+#: Seq and time of an event, where it has them.
+_At: TypeAlias = list[Any]
+#: One beginning of an id, as plain JSON: its `index` and `number`; where it `began` and `ended`, if
+#: that is known; else between which times it began, as its neighbours in a read say (`least`,
+#: `most`), and by when, as its first delta does (`seen`); `whole`: the last in a read, with text.
+_Row: TypeAlias = dict[str, Any]
+
+
+def _text_row(index: BlockIndex, **known: Any) -> _Row:
+    return {"index": index, **{name: value for name, value in known.items() if value is not None}}
+
+
+def _place_of(row: _Row) -> tuple[float, float]:
+    """What the beginnings of an id sort by."""
+    seq, time = row.get("began") or row.get("ended") or (None, None)
+    if time is None:
+        times = (row.get(name) for name in ("seen", "most", "least"))
+        time = next((time for time in times if time is not None), 0)
+    return time, -1 if seq is None else seq
+
+
+def _same(one: _At, other: _At) -> bool:
+    if one[0] is not None and other[0] is not None:
+        return bool(one[0] == other[0])
+    return one[1] is not None and one[1] == other[1]
+
+
+def _before(one: _At, other: _At) -> bool:
+    """Whether one is no later than the other, as far as they say."""
+    if one[0] is not None and other[0] is not None:
+        return bool(one[0] < other[0])
+    return one[1] is None or other[1] is None or bool(one[1] <= other[1])
+
+
+def _fits(row: _Row, least: float | None, most: float | None) -> bool:
+    """Whether what began between two times may be this beginning."""
+    began, ended = row.get("began"), row.get("ended")
+    low = high = None
+    if began is not None:
+        low = high = began[1]
+    else:
+        low = row.get("least")
+        known = [row.get("most"), row.get("seen"), None if ended is None else ended[1]]
+        high = min((time for time in known if time is not None), default=None)
+    return (least is None or high is None or least <= high) and (
+        most is None or low is None or low <= most
+    )
+
+
+def _is(row: _Row, ended: float | None, span: tuple[float | None, float | None]) -> bool:
+    """Whether an item of a read is this beginning: what it ended with is what its block holds."""
+    known = row.get("ended")
+    if known is not None and None not in (ended, known[1]):
+        return bool(known[1] == ended)
+    return _fits(row, *span)
+
+
+def _free(rows: Sequence[_Row], base: BlockIndex, stamp: float) -> BlockIndex:
+    """An index for one more beginning of an id."""
+    taken = {row["index"] for row in rows}
+    index, again = base, 1
+    while index in taken:
+        index = f"{base}@{stamp}" if again == 1 else f"{base}@{stamp}.{again}"
+        again += 1
+    return index
+
+
+def _one_more(rows: list[_Row], kind: str, base: BlockIndex, at: _At, **known: Any) -> _Row:
+    number = 1 + max((row["number"] for row in rows), default=0)
+    stamp = number if kind == "text" or at[1] is None else at[1]
+    row = _text_row(_free(rows, base, stamp), number=number, **known)
+    rows.append(row)
+    return row
+
+
+def _begin(rows: list[_Row], kind: str, base: BlockIndex, at: _At) -> tuple[_Row, _Row | None]:
+    """The beginning that an event tells of; and the one whose block it takes, which has another
+    now: an end that came first was taken for the end of that one."""
+    for row in rows:
+        if row.get("began") is not None and _same(row["began"], at):
+            if at[0] is not None:
+                row["began"] = at
+            return row, None
+    for row in rows:
+        began, ended = row.get("began"), row.get("ended")
+        if began is None:
+            if _fits(row, at[1], at[1]) and (ended is None or _before(at, ended)):
+                row["began"] = at
+                return row, None
+        elif None not in (at[0], began[0]) and ended is not None and ended[0] is not None:
+            if began[0] < at[0] < ended[0]:
+                row["began"] = at
+                return row, _one_more(rows, kind, base, began, began=began)
+    return _one_more(rows, kind, base, at, began=at), None
+
+
+def _end(rows: list[_Row], kind: str, base: BlockIndex, at: _At) -> tuple[_Row, bool]:
+    """The beginning that ends; and whether it has a new block: what was taken for it is another."""
+    for row in rows:
+        if row.get("ended") is not None and _same(row["ended"], at):
+            if at[0] is not None:
+                row["ended"] = at
+            return row, False
+    for row in reversed(rows):
+        began, ended, seen = row.get("began"), row.get("ended"), row.get("seen")
+        early = None not in (seen, at[1]) and at[1] < seen
+        if began is None:
+            if ended is None and not early and _before([None, row.get("least")], at):
+                row["ended"] = at
+                return row, False
+        elif _before(began, at):
+            if ended is None and not early:
+                row["ended"] = at
+                return row, False
+            if early or (ended is not None and None not in (at[0], ended[0]) and at[0] < ended[0]):
+                del row["began"]
+                return _one_more(rows, kind, base, began, began=began, ended=at), True
+            break
+    return _one_more(rows, kind, base, at, ended=at), False
+
+
+def _spans(parts: Sequence[Members]) -> list[tuple[float | None, float | None]]:
+    """Between which times each item of a message began: its own, or those of its neighbours."""
+    found: list[tuple[float | None, float | None]] = []
+    least = None
+    for part in parts:
+        least = part.get("began", least)
+        found.append((least, least if "began" in part else None))
+    most = None
+    for place in reversed(range(len(parts))):
+        most = parts[place].get("began", most)
+        found[place] = found[place][0], most
+    return found
 
 
 def _text_of(content: Sequence[Members]) -> str:
