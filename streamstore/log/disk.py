@@ -17,7 +17,10 @@ from .faults import LogLocked
 if sys.platform == "win32":
     import msvcrt
 else:
-    import fcntl
+    try:
+        import fcntl
+    except ImportError:  # builds for a browser: there is no other process to keep out
+        fcntl = None  # type: ignore[assignment]
 
 #: `append`: made when missing, every write goes to its end; `new`: made, private, or emptied.
 Mode: TypeAlias = Literal["read", "append", "new"]
@@ -225,7 +228,7 @@ def _hold(descriptor: int) -> None:
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
         finally:
             os.lseek(descriptor, 0, os.SEEK_SET)
-    else:
+    elif fcntl is not None:
         # Not `lockf`: its locks belong to the process, which could then write twice.
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
