@@ -133,8 +133,8 @@ class Ingress:
             stages.last_opened = self.epoch
         self.hot = HotTable(counts=False)
         self.touched: dict[PartKey, BlockRow] = {}
-        self.anew: list[str] = []
-        self.restarted: Callable[[str], object] = self.anew.append
+        self.anew: set[str] = set()
+        self.restarted: Callable[[str], object] = self.anew.add
         self._sweep_at = 64
         self.sessions: dict[str, SessionRow] = {}
         self.progress = Progress(stages.positions, self.epoch)
