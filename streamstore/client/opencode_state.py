@@ -1,12 +1,12 @@
 """The state of an opencode server, read over REST, as wire objects of the protocol.
 
-One object for each session, with the token that its read began with. Knows the paths of what is
-read and what is left out; not what the store does with it, and not what a user does.
+One object for each session. Knows the paths of what is read and what is left out; not what the
+store does with it, and not what a user does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -65,18 +65,11 @@ class StateReader:
         infos = objects(await self.rest.get("/session", query=query), "/session")
         listed = {id_of(info, "/session"): info for info in infos}
         here = {info.get("directory") for info in infos} | {*own.values()}
-        elsewhere: dict[str, None] = {}
-        gone = []
-        for session_id in known:
-            if session_id in listed:
-                continue
-            # A list may be cut; one that is asked for by name is there or is not.
-            info = await self.rest.get(path_of("session", session_id), missing=True)
-            if info is None:
-                gone.append(session_id)
-            else:
-                listed[session_id] = info
-                elsewhere.update(dict.fromkeys(directory_of(info).values()))
+        # A list may be cut; one that is asked for by name is there or is not.
+        beyond = [session_id for session_id in known if session_id not in listed]
+        there, gone = await self._by_name(beyond)
+        listed |= there
+        elsewhere = {name: None for info in there.values() for name in directory_of(info).values()}
         wire: dict[str, Any] = {}
         for name, path in (
             ("status", "/session/status"),
@@ -96,16 +89,16 @@ class StateReader:
                     more = await self.rest.get(path, optional=True, query=query)
                     if more is not None:
                         wire[name] = found = _joined(found, read_as(more, path))
-        for session_id in _named(wire):
-            # Beyond the list, or deleted: what a deleted session was doing goes on, in vain, and is
-            # told as that of any other one.
-            if session_id in listed or session_id in gone or not session_id.startswith("ses"):
-                continue
-            info = await self.rest.get(path_of("session", session_id), missing=True)
-            if info is None:
-                gone.append(session_id)
-            else:
-                listed[session_id] = info
+        # Beyond the list, or deleted: what a deleted session was doing goes on, in vain, and is
+        # told as that of any other one.
+        at_work = [
+            session_id
+            for session_id in _named(wire)
+            if session_id not in listed and session_id not in gone and session_id.startswith("ses")
+        ]
+        there, deleted = await self._by_name(at_work)
+        listed |= there
+        gone += deleted
         followed = [
             session_id
             for session_id, info in listed.items()
@@ -127,6 +120,20 @@ class StateReader:
         if isinstance(status, dict):
             idle = frozenset(sid for sid in messages if status.get(sid, _IDLE) == _IDLE)
         return State(_by_session(wire), gone, idle)
+
+    async def _by_name(
+        self, session_ids: Iterable[str]
+    ) -> tuple[dict[str, dict[str, Any]], list[str]]:
+        """Sessions asked for by name: those that are there, and the ids of those that are not."""
+        there: dict[str, dict[str, Any]] = {}
+        gone = []
+        for session_id in session_ids:
+            info = await self.rest.get(path_of("session", session_id), missing=True)
+            if info is None:
+                gone.append(session_id)
+            else:
+                there[session_id] = info
+        return there, gone
 
     async def _own_directory(self) -> dict[str, str]:
         """The directory as a query: where none is named, the server lists the sessions of several
