@@ -704,7 +704,7 @@ class Ingress:
                     for request_id in getattr(session, name)
                     if newer.get(f"{name} {request_id}", 0) >= epoch
                 }
-                stages.reducer.merge_requests(session, name, fetched, asked, seq)
+                stages.reducer.values.merge_requests(session, name, fetched, asked, seq)
 
     def _cover(self, event: Snapshot, session: SessionRow) -> None:
         """Set the marks of what a positioned snapshot stands for."""

@@ -8,13 +8,13 @@ publishes nothing, and knows no tick, delivery mode, subscriber, clock or thread
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
 import attrs
 
 from . import verdicts
-from .errors import MissingExtra
+from .arrivals import Arrival, Handler
 from .events import (
     BlockClosed,
     BlockDelta,
@@ -30,50 +30,18 @@ from .events import (
     MessageReset,
     MessageRollback,
     MessageUpdated,
-    PermissionAsked,
-    PermissionReplied,
-    QuestionAsked,
-    QuestionRejected,
-    QuestionReplied,
-    RequestAnswered,
-    RequestAsked,
-    SessionDiff,
-    SessionError,
     SessionRemoved,
-    SessionState,
-    SessionStatus,
     SessionUpdated,
-    TodoUpdated,
     ToolResult,
 )
-from .jsonpatch import apply_patch, need_patches
 from .keys import MAX_NUMBER, MessageKey, PartKey
 from .limits import Limits
 from .marks import EventIds, Intervals, bounded_put
-from .model import PART_KINDS, TERMINAL_RANK, Request, Sequencing, freeze
+from .model import PART_KINDS, TERMINAL_RANK, Sequencing, freeze
 from .rows import STREAMED_KINDS, BlockRow, MessageRow, SessionRow, tool_rank
+from .session_values import SessionValues
 from .text import pair_surrogates
 from .verdicts import Counts, Verdict
-
-
-@attrs.define
-class Arrival:
-    """How an event arrived: what its handler may have to know beside the event and its row.
-
-    Attributes:
-        mode: the sequencing of its stream.
-        positioned: its seq is a position in a session (`session` and `sparse` streams).
-        at: its place in its block's window, -1 for none.
-        local: this client made it.
-    """
-
-    mode: Sequencing
-    session: SessionRow
-    verdict: Verdict
-    at: int
-    positioned: bool
-    local: bool
-
 
 AnyRow: TypeAlias = SessionRow | MessageRow | BlockRow
 
@@ -93,6 +61,9 @@ def _hidden(message: MessageRow, block: BlockRow | None) -> bool:
 class Reducer:
     """Applies events to rows; see `apply`.
 
+    Attributes:
+        values: what events say of a session itself.
+
     Args:
         touch: told of each row that a tick has to look at.
         resync: told of a session that should be fetched again, and why.
@@ -109,22 +80,14 @@ class Reducer:
         self._counts = counts
         self._touch = touch
         self._resync = resync
-        self._session_events: dict[type[Event], Callable[..., Verdict | None]] = {
+        self.values = SessionValues(limits, resync)
+        self._session_events: dict[type[Event], Handler] = {
             SessionUpdated: self._session_updated,
             SessionRemoved: self._session_removed,
-            SessionStatus: self._own,
-            TodoUpdated: self._own,
-            SessionDiff: self._own,
-            SessionError: self._session_error,
-            SessionState: self._session_state,
-            PermissionAsked: self._asked,
-            QuestionAsked: self._asked,
-            PermissionReplied: self._answered,
-            QuestionReplied: self._answered,
-            QuestionRejected: self._answered,
             ToolResult: self._tool_result,
+            **self.values.handlers,
         }
-        self._message_events: dict[type[Event], Callable[..., Verdict | None]] = {
+        self._message_events: dict[type[Event], Handler] = {
             MessageOpened: self._message_opened,
             MessageUpdated: self._message_updated,
             MessageReset: self._message_reset,
@@ -132,7 +95,7 @@ class Reducer:
             MessageRemoved: self._message_removed,
             MessageRollback: self._message_rollback,
         }
-        self._block_events: dict[type[Event], Callable[..., Verdict | None]] = {
+        self._block_events: dict[type[Event], Handler] = {
             BlockOpened: self._block_opened,
             BlockDelta: self._block_delta,
             BlockReplaced: self._block_replaced,
@@ -369,27 +332,13 @@ class Reducer:
         session.exists = not session.removed_now
         # What has a position above the removal stays; without one, what came before it goes.
         bound = MAX_NUMBER if session.gone else session.removed
-        session.errors = [entry for entry in session.errors if (entry[0] or -1) > bound]
-        for name, table in (
-            ("permissions", session.permissions),
-            ("questions", session.questions),
-        ):
-            for request_id in list(table):
-                if session.asked_at.get(f"{name} {request_id}", -1) <= bound:
-                    session.asked_at.pop(f"{name} {request_id}", None)
-                    session.own_epochs.pop(f"{name} {request_id}", None)
-                    del table[request_id]
+        self.values.forget(session, bound)
         for call_id, waiting in list(session.results.items()):
             kept = [entry for entry in waiting if (entry[1].seq or -1) > bound]
             session.results_size -= len(waiting) - len(kept)
             session.results[call_id] = kept
             if not kept:
                 del session.results[call_id]
-        session.patches[:] = [entry for entry in session.patches if entry[0] > bound]
-        if session.base[0] <= bound:
-            session.base = (-1 if session.gone else bound, None)
-            if session.patches:
-                self._patch_again(session)
         for message_id, message in list(session.messages.items()):
             # Nothing at or below a removal comes back: neither does a message all of which is.
             rows = (message, *message.blocks.values())
@@ -398,23 +347,6 @@ class Reducer:
                 self._forget_calls(message.blocks.values())
                 for block in message.blocks.values():
                     self._drop_held(block)
-
-    def _patch_again(self, session: SessionRow) -> None:
-        """Make the shared state of its base and the patches that came after it."""
-        state = session.base[1]
-        for _, patch in session.patches:
-            patched = self._patched(session, state, patch)
-            state = state if patched is None else patched[0]
-        session.own.put("state", state, session.patches[-1][0])
-
-    def _patched(self, session: SessionRow, state: Any, patch: list[Any]) -> tuple[Any] | None:
-        """`apply_patch` of one that was taken in: a saved state may hold some that cannot be
-        applied here, because the package is missing."""
-        try:
-            return apply_patch(state, patch, self._limits)
-        except MissingExtra as error:
-            self._resync(session.id, str(error))
-            return None
 
     def session_full(self, session: SessionRow, seq: int) -> None:
         """A full event or snapshot of a session at `seq`: above a removal it adds it again."""
@@ -430,176 +362,6 @@ class Reducer:
         session.own.limit(session.boundary)
         for message in session.messages.values():
             self._recount(message)
-
-    def _own(self, event: Event, session: SessionRow, arrival: Arrival) -> None:
-        given: dict[str, Any]
-        if isinstance(event, SessionStatus):
-            status = {"type": event.status, **event.extra}
-            for name in ("attempt", "message", "next"):
-                value = getattr(event, name)
-                if value is not None:
-                    status[name] = value
-            given = {"status": status}
-        elif isinstance(event, TodoUpdated):
-            given = {"todo": event.todo}
-        else:
-            assert isinstance(event, SessionDiff)
-            given = {"diff": event.diff}
-        session.own.merge(given, event.seq if arrival.mode != "none" else None)
-
-    def _session_error(self, event: SessionError, session: SessionRow, arrival: Arrival) -> None:
-        errors = session.errors
-        error = freeze(event.error)
-        if event.seq is None or arrival.mode == "none":
-            errors.append((None, error))
-        else:
-            if any(seq == event.seq for seq, _ in errors):
-                return  # too old for the gate to know it
-            at = len(errors)
-            while at and (errors[at - 1][0] or -1) > event.seq:
-                at -= 1
-            errors.insert(at, (event.seq, error))
-        del errors[: -self._limits.session_errors]
-
-    def _session_state(
-        self, event: SessionState, session: SessionRow, arrival: Arrival
-    ) -> Verdict | None:
-        if event.patch is not None:
-            try:
-                need_patches()
-            except MissingExtra as error:
-                self._resync(session.id, str(error))
-                return verdicts.Verdict("refused", verdicts.MISSING_EXTRA, str(error))
-        return self._set_state(event, session, arrival)
-
-    def _set_state(
-        self, event: SessionState, session: SessionRow, arrival: Arrival
-    ) -> Verdict | None:
-        seq = event.seq if arrival.mode != "none" else None
-        patches, refusal = session.patches, None
-        if arrival.positioned and seq is not None and seq <= session.boundary:
-            return None  # of a session that was removed and began anew above it
-        if event.patch is None:
-            if seq is not None and seq < session.base[0]:
-                return None
-            session.base = (-1 if seq is None else seq, freeze(event.state))
-            patches[:] = [] if seq is None else [entry for entry in patches if entry[0] > seq]
-            state, later = session.base[1], patches
-        elif seq is None:
-            state, later = session.own.values.get("state"), [(session.base[0], event.patch)]
-        elif seq <= session.base[0]:
-            if seq > session.own.seqs.get("state", -1):
-                self._resync(session.id, "a late patch of the session's state")
-                return verdicts.UNPLACEABLE
-            return None  # a later state came, which says everything
-        else:
-            insort(patches, (seq, event.patch), key=lambda entry: entry[0])
-            state, later = session.base[1], patches
-            if patches[-1][0] == seq:
-                state, later = session.own.values.get("state"), patches[-1:]
-        for _, patch in later:
-            patched = self._patched(session, state, patch)
-            if patched is not None:
-                state = patched[0]
-            elif patch is event.patch:
-                why = "the patch does not fit the state"
-                refusal = verdicts.Verdict("refused", "conflict", why)
-        if event.patch is None:
-            session.own.put("state", state, session.base[0])
-        elif refusal is None:
-            session.own.put("state", state, session.own.seqs.get("state", -1))
-        if event.patch is not None and seq is None:
-            session.base = (session.base[0], session.own.values.get("state"))
-            patches.clear()
-        while len(patches) > self._limits.late_window:
-            at, patch = patches.pop(0)
-            patched = self._patched(session, session.base[1], patch)
-            session.base = (at, session.base[1] if patched is None else freeze(patched[0]))
-        return refusal
-
-    def _requests(self, session: SessionRow, event: Event) -> dict[str, Request]:
-        permission = isinstance(event, PermissionAsked | PermissionReplied)
-        return session.permissions if permission else session.questions
-
-    @staticmethod
-    def _answer(event: Event, request_id: str) -> str:
-        """What an answer is remembered by: a permission and a question may share an id."""
-        permission = isinstance(event, PermissionAsked | PermissionReplied)
-        return f"{'permissions' if permission else 'questions'} {request_id}"
-
-    def _asked(self, event: RequestAsked, session: SessionRow, arrival: Arrival) -> Verdict | None:
-        name = self._answer(event, event.request_id)
-        seq = event.seq if arrival.positioned and event.seq is not None else -1
-        table = self._requests(session, event)
-        if event.request_id in table:
-            return None
-        if name in session.answered and not session.answered[name] <= session.removed < seq:
-            return None  # and no removal of the session lies between
-        if 0 <= seq <= session.fetched.get(name.partition(" ")[0], -1):
-            return None  # a fetched state says that it was answered
-        if len(table) >= self._limits.open_requests:
-            return verdicts.OVER_LIMIT
-        if seq >= 0:
-            session.asked_at[name] = seq
-        table[event.request_id] = Request(
-            id=event.request_id,
-            session_id=session.id,
-            message_id=event.message_id,
-            call_id=event.call_id,
-            payload=freeze(event.payload),
-        )
-        return None
-
-    def _answered(self, event: RequestAnswered, session: SessionRow, arrival: Arrival) -> None:
-        self._requests(session, event).pop(event.request_id, None)
-        answer = self._answer(event, event.request_id)
-        session.asked_at.pop(answer, None)
-        seq = event.seq if arrival.positioned and event.seq is not None else -1
-        bounded_put(session.answered, answer, seq, self._limits.answered_requests)
-
-    def merge_requests(
-        self,
-        session: SessionRow,
-        name: str,
-        fetched: Iterable[Mapping[str, Any]],
-        newer: Container[str],
-        seq: int | None,
-    ) -> None:
-        """What a fetched state says is still asked; `newer` were asked since it was read.
-
-        With a seq it says so of what was asked up to there.
-        """
-        table: dict[str, Request] = getattr(session, name)
-        if seq is not None:
-            if seq < session.fetched.get(name, -1):
-                return
-            session.fetched[name] = seq
-        ids = set()
-        for request in fetched:
-            request_id = request.get("id")
-            if not isinstance(request_id, str) or f"{name} {request_id}" in session.answered:
-                continue
-            ids.add(request_id)
-            if seq is not None:  # it is open there, whatever was removed before
-                at = f"{name} {request_id}"
-                session.asked_at[at] = max(seq, session.asked_at.get(at, -1))
-            message_id, call_id = request.get("messageId"), request.get("callId")
-            table.setdefault(
-                request_id,
-                Request(
-                    id=request_id,
-                    session_id=session.id,
-                    message_id=message_id if isinstance(message_id, str) else None,
-                    call_id=call_id if isinstance(call_id, str) else None,
-                    payload=freeze(request.get("payload", {})),
-                ),
-            )
-        for request_id in [request_id for request_id in table if request_id not in ids]:
-            asked_at = session.asked_at.get(f"{name} {request_id}", -1)
-            if request_id not in newer and (seq is None or asked_at <= seq):
-                session.asked_at.pop(f"{name} {request_id}", None)
-                session.own_epochs.pop(f"{name} {request_id}", None)
-                del table[request_id]
 
     def _tool_result(
         self, event: ToolResult, session: SessionRow, arrival: Arrival
@@ -1290,13 +1052,8 @@ class Reducer:
         session.tombstones.clear()
         session.fetched_at = -1
         session.holes_at = None
-        session.patches.clear()
-        session.base = (-1, session.own.values.get("state"))
-        session.errors = [(None, error) for _, error in session.errors]
-        session.fetched.clear()
-        session.asked_at.clear()
-        for marks in (session.info, session.own):
-            marks.forget_marks()
+        session.info.forget_marks()
+        self.values.restart(session)
         session.stated.clear()
         for message in list(session.messages.values()):
             if was_removed or id(message) in removed:

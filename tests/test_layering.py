@@ -44,6 +44,8 @@ ROWS = (
         pure=True,
     ),
     Row("the rows of the tables", "rows", pure=True),
+    Row("how an event arrived", "arrivals", pure=True),
+    Row("what events say of a session itself", "session_values", pure=True),
     Row("the state as JSON", "state", pure=True),
     Row("how a stream takes wires in", "doors", pure=True),
     Row("which sessions a store lets go of", "eviction", pure=True),

@@ -12,7 +12,16 @@ from typing import Any
 
 import attrs
 
-from streamstore import pipeline, reducer, rows, snapshots, subscribers, verdicts, watermarks
+from streamstore import (
+    pipeline,
+    reducer,
+    rows,
+    session_values,
+    snapshots,
+    subscribers,
+    verdicts,
+    watermarks,
+)
 from streamstore.adapters import openai_chat, openai_responses
 from streamstore.adapters.openai_chat import OpenAIChatAdapter
 from streamstore.adapters.openai_responses import OpenAIResponsesAdapter
@@ -28,6 +37,7 @@ from streamstore.model import freeze
 from streamstore.positions import Position, Positions
 from streamstore.reducer import Reducer
 from streamstore.rows import SessionRow
+from streamstore.session_values import SessionValues
 
 _INHERITED = object()
 DEFECTS: dict[str, Callable[[], Any]] = {}
@@ -173,22 +183,23 @@ def _answers() -> Iterator[Any]:
     def forgetful(self: Any, event: Any, session: Any, arrival: Any) -> None:
         self._requests(session, event).pop(event.request_id, None)
 
-    yield Reducer, "_answered", forgetful
+    yield SessionValues, "_answered", forgetful
 
 
 @_defect("a permission and a question of one id are one")
 def _one_id() -> Iterator[Any]:
-    yield Reducer, "_answer", staticmethod(lambda event, request_id: f"permissions {request_id}")
+    alike = staticmethod(lambda event, request_id: f"permissions {request_id}")
+    yield SessionValues, "_answer", alike
 
 
 @_defect("the last todo list, diff or status to arrive wins, whatever its number")
 def _own() -> Iterator[Any]:
-    own = Reducer._own
+    own = SessionValues._own
 
     def arrived(self: Any, event: Any, session: Any, arrival: Any) -> None:
         own(self, attrs.evolve(event, seq=None), session, arrival)
 
-    yield Reducer, "_own", arrived
+    yield SessionValues, "_own", arrived
 
 
 @_defect("errors are kept in the order in which they come")
@@ -196,7 +207,7 @@ def _errors() -> Iterator[Any]:
     def arrived(self: Any, event: Any, session: Any, arrival: Any) -> None:
         session.errors.append((event.seq, freeze(event.error)))
 
-    yield Reducer, "_session_error", arrived
+    yield SessionValues, "_session_error", arrived
 
 
 @_defect("a patch of the shared state is applied to what is there when it comes")
@@ -209,12 +220,12 @@ def _patches() -> Iterator[Any]:
             return verdicts.CONFLICT
         session.own.put("state", freeze(state[0]), -1)
 
-    yield Reducer, "_set_state", arrived
+    yield SessionValues, "_set_state", arrived
 
 
 @_defect("a patch that does not fit is carried out as far as it goes")
 def _halfway() -> Iterator[Any]:
-    patch = reducer.apply_patch
+    patch = session_values.apply_patch
 
     def halfway(document: Any, steps: Any, *rest: Any) -> Any:
         for step in steps:
@@ -222,7 +233,7 @@ def _halfway() -> Iterator[Any]:
             document = document if done is None else done[0]
         return (document,)
 
-    yield reducer, "apply_patch", halfway
+    yield session_values, "apply_patch", halfway
 
 
 @_defect("what is said of a removed session adds it again")
