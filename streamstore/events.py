@@ -37,12 +37,6 @@ _OBJECTS: Check = (
     "an array of objects",
 )
 _ANY: Check = (lambda value: True, "anything")
-_STRING_MAP: Check = (
-    lambda value: (
-        isinstance(value, dict) and all(isinstance(item, dict) for item in value.values())
-    ),
-    "an object of objects",
-)
 
 
 def _one_of(values: tuple[str, ...]) -> Check:

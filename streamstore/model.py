@@ -82,7 +82,6 @@ class FrozenList(list[Json]):
 
 
 EMPTY = FrozenDict()
-EMPTY_LIST = FrozenList()
 
 
 def freeze(value: Json) -> Json:

@@ -389,19 +389,18 @@ class AcpAdapter:
         call_id = an_id(update, "toolCallId", at)
         a_string(update, "title", at)
         said = _read_tool(update, at)
-        return self._tool(session_id, call_id, said, update, whole=True)
+        return self._tool(session_id, call_id, said, whole=True)
 
     def _tool_update(self, session_id: str, update: Members, at: str) -> Sequence[Event]:
         call_id = an_id(update, "toolCallId", at)
         said = _read_tool(update, at)
-        return self._tool(session_id, call_id, said, update, whole=False)
+        return self._tool(session_id, call_id, said, whole=False)
 
     def _tool(
         self,
         session_id: str,
         call_id: str,
         said: Members,
-        update: Members,
         whole: bool,
         waiting: bool = False,
     ) -> list[Event]:
@@ -540,7 +539,7 @@ class AcpAdapter:
         said = _read_tool(call, "params.toolCall")
         name = _request_name(wire)
         request_id = self._ask("permission", session_id, name, call_id)
-        events = self._tool(session_id, call_id, said, call, whole=False, waiting=True)
+        events = self._tool(session_id, call_id, said, whole=False, waiting=True)
         known = self._of_session(session_id)["calls"][call_id]
         asked = PermissionAsked(
             session_id=session_id,

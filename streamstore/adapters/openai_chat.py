@@ -1014,7 +1014,7 @@ def _apply(
             _follow(known, choice, called, made)
             if _flags(known) != flags:
                 info["wire"] = _flags(known)
-        ends = _ends(known, choice, message_id, info, whole)
+        ends = _ends(known, choice, message_id, whole)
         if choice.place:
             info.update({} if made else {"completionId": completion})
             opened = made
@@ -1365,9 +1365,7 @@ def _flags(known: Members) -> Members:
     return thaw(flags)  # type: ignore[no-any-return]
 
 
-def _ends(
-    known: Members, choice: _Choice, message_id: str, info: Members, whole: bool
-) -> list[Event]:
+def _ends(known: Members, choice: _Choice, message_id: str, whole: bool) -> list[Event]:
     """What the end of a choice says: its parts are closed, its calls are to be run."""
     if not choice.finish and not whole:
         return []

@@ -363,7 +363,7 @@ class Output:
         fields: Members = {"state": state}
         if whole is not None:
             fields["input"] = whole
-            state.update(input_of(text.item, {text.whole: whole}))
+            state.update(input_of({text.whole: whole}))
         if is_id(wire.get("name")):
             fields["tool"] = wire["name"]
         if not memory.get("done"):

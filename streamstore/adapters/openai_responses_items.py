@@ -85,7 +85,7 @@ def printed_of(number: int, chunks: list[Members]) -> Members:
 
 def tool_state(item: Members, final: bool, result: Members | None) -> Members:
     """The state of a call: `final` where its item is whole, `result`: the item that answers it."""
-    state: Members = {"status": _tool_status(item, final), **input_of(item["type"], item)}
+    state: Members = {"status": _tool_status(item, final), **input_of(item)}
     given = item.get(_GAVE.get(item["type"], ""))
     if given is not None:
         state["output"] = given
@@ -124,7 +124,7 @@ def _tool_status(item: Members, final: bool) -> str:
     return "running" if status in _AT_WORK else "pending"
 
 
-def input_of(type_: str, item: Members) -> Members:
+def input_of(item: Members) -> Members:
     """`{"input": ...}`: what a tool was asked, parsed; empty where that is not known yet."""
     arguments = item.get("arguments")
     if type(arguments) is str:

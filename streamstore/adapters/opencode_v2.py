@@ -99,10 +99,6 @@ _SILENT = frozenset(
 )
 _OURS = ("session.", "permission.", "question.", "todo.", "server.", "log.")
 
-#: Roles of messages whose text is all they are, by the type of their event.
-_TEXT_MESSAGES = {"synthetic": "synthetic", "context.updated": "system"}
-
-# Types of the next dialect that say what one of the other said.
 #: Where every delta has its members, and those of a tool's input.
 _PLACES: dict[str, Any] = {
     "body": "data",

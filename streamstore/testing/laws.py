@@ -338,7 +338,7 @@ def _judge(law: _Law, subject: Subject, script: Script, setup: Setup) -> str | N
         return str(broken)
     for place, found in enumerate(states):
         if copies is None:
-            problem = difference(expected[place], _comparable(found, script, expected[place]))
+            problem = difference(expected[place], _comparable(found, expected[place]))
         else:
             problem = _apart(subject, expected[place], copies[place], found)
         if problem is not None:
@@ -346,7 +346,7 @@ def _judge(law: _Law, subject: Subject, script: Script, setup: Setup) -> str | N
     return None
 
 
-def _comparable(found: dict[str, Any], script: Script, expected: dict[str, Any]) -> dict[str, Any]:
+def _comparable(found: dict[str, Any], expected: dict[str, Any]) -> dict[str, Any]:
     """A state beside the undisturbed one: only bytes bring event-stream ids."""
     resume = {name: value for name, value in found["resume"].items() if name != "eventId"}
     if "eventId" in expected["resume"]:
@@ -448,7 +448,7 @@ def _arrivals(subject: Subject, script: Script) -> Iterator[tuple[str, Any]]:
 # --- L1 to L6 -------------------------------------------------------------------------------------
 
 
-def _shares(random: Random, number: int) -> Iterator[tuple[int, bool]]:
+def _shares(number: int) -> Iterator[tuple[int, bool]]:
     """Numbers of the runs, and whether each is one of those in another order."""
     for place in range(number):
         yield place, place % 2 == 1
@@ -463,7 +463,7 @@ def _unprovable(subject: Subject) -> str | None:
 def _l1(subject: Subject, random: Random, number: int) -> Iterator[_Trial]:
     facts = subject.facts
     framed = _has_ids(facts)
-    for place, disorder in _shares(random, number):
+    for place, disorder in _shares(number):
         order = base_order(facts, random, disorder=disorder)
         script = repeating(facts, random, order, each=place == 0)
         if framed and place % 3 == 2:
@@ -544,7 +544,7 @@ def _l4(subject: Subject, random: Random, number: int) -> Iterator[_Trial]:
     counted = any(fact.positioned for fact in facts.each)
     arrival = any(fact.arrival for fact in facts.each)
     size = len(facts.each)
-    for place, disorder in _shares(random, number):
+    for place, disorder in _shares(number):
         order = base_order(facts, random, disorder=disorder)
         # Without seq a lost connection leaves a gap, by section 3; a saved store does not.
         kinds: tuple[Literal["save", "drop"], ...] = ("save",)
@@ -592,7 +592,7 @@ def _l5(subject: Subject, random: Random, number: int) -> Iterator[_Trial]:
 
 def _l6(subject: Subject, random: Random, number: int) -> Iterator[_Trial]:
     facts = subject.facts
-    for _, disorder in _shares(random, number):
+    for _, disorder in _shares(number):
         order = base_order(facts, random, disorder=disorder)
         delivery: Any = random.choice(("streaming", "buffered"))
         ticks: Any = random.choice(("each", "manual"))

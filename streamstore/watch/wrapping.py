@@ -107,13 +107,13 @@ class WrappedText:
             taken += len(piece)
             block = carried + piece
             self.looked_at += len(piece)
-            used = self._wrap(block, self._starts[-1], final=taken >= length)
+            used = self._wrap(block, self._starts[-1])
             carried = block[used:]
             if taken >= length:
                 break
         self._length = length
 
-    def _wrap(self, block: str, start: int, final: bool) -> int:
+    def _wrap(self, block: str, start: int) -> int:
         """Start lines within a block that begins with a line; how much of it is done with."""
         at = 0
         while True:
