@@ -318,7 +318,13 @@ class Ingress:
             session.ids.add(event.id)
         return verdict
 
-    def _route(self, event: Event, session: SessionRow) -> Verdict:
+    def _settled_rows(
+        self, event: Event, session: SessionRow
+    ) -> tuple[MessageRow | None, BlockRow | None]:
+        """The rows that an event is for, made where they are not there.
+
+        What the hot path left in them, and in what else it concerns, is settled.
+        """
         stages = self._stages
         message: MessageRow | None = None
         block: BlockRow | None = None
@@ -332,6 +338,11 @@ class Ingress:
         elif isinstance(event, SessionRemoved | SessionUpdated | ToolResult):
             # Whose parts it concerns, a call says, or all: what was left lies in few of them.
             stages.coalescer.settle_session(session)
+        return message, block
+
+    def _route(self, event: Event, session: SessionRow) -> Verdict:
+        stages = self._stages
+        message, block = self._settled_rows(event, session)
         if session.woken and self.mode in ("session", "sparse"):
             stages.coalescer.settle_session(session)
         if session.closing:
@@ -367,21 +378,7 @@ class Ingress:
             else:
                 self.progress.stand(counted, event.seq)
         if self.mode == "block":
-            if (
-                message is not None
-                and message.stood is None
-                and isinstance(event, MessageOpened)
-                and not (message.exists or message.blocks)
-            ):
-                # Where its opening is lost, what it misses may lie before.
-                self.progress.stand(message, -1)
-            if (
-                block is not None
-                and block.stood is None
-                and isinstance(event, BlockOpened)
-                and not block.exists
-            ):
-                self.progress.stand(block, -1)
+            self._stand_at_opening(event, message, block)
         if verdict.kind == "held":
             assert message is not None and block is not None and event.seq is not None
             if len(block.held) > held_before:
@@ -396,6 +393,26 @@ class Ingress:
             _discard(session, message, block)
             return verdict
         return self._apply(event, session, message, block, verdict, at)
+
+    def _stand_at_opening(
+        self, event: Event, message: MessageRow | None, block: BlockRow | None
+    ) -> None:
+        """Note the place of an opening that is the first to come of its message or block."""
+        # Where its opening is lost, what it misses may lie before.
+        if (
+            message is not None
+            and message.stood is None
+            and isinstance(event, MessageOpened)
+            and not (message.exists or message.blocks)
+        ):
+            self.progress.stand(message, -1)
+        if (
+            block is not None
+            and block.stood is None
+            and isinstance(event, BlockOpened)
+            and not block.exists
+        ):
+            self.progress.stand(block, -1)
 
     def _apply(
         self,
@@ -425,16 +442,7 @@ class Ingress:
                 message.emptied = stages.coalescer.epoch
             elif isinstance(event, SessionRemoved):
                 session.emptied = stages.coalescer.epoch
-            member = _OWN_MEMBERS.get(type(event))
-            if isinstance(event, SessionUpdated) and not (event.info or event.whole):
-                member = None  # it was received, and says nothing that a fetched state could undo
-            if member is not None:
-                epoch = session.own_epochs[member] = stages.coalescer.epoch
-                if isinstance(event, RequestAsked) and event.request_id in getattr(session, member):
-                    # Of each request for itself: a read that began before says nothing of it.
-                    session.own_epochs[f"{member} {event.request_id}"] = epoch
-                elif isinstance(event, RequestAnswered):
-                    session.own_epochs.pop(f"{member} {event.request_id}", None)
+            self._note_own(event, session)
             if isinstance(event, MessageRollback):
                 _discard(session, message, None)
             elif isinstance(event, MessageClosed | MessageRemoved | SessionRemoved):
@@ -462,6 +470,20 @@ class Ingress:
             block.stream_field(event.field)
         self._warm(block, alone)
         return verdict
+
+    def _note_own(self, event: Event, session: SessionRow) -> None:
+        """Note when an event set a member of its session: an older read must not undo it."""
+        member = _OWN_MEMBERS.get(type(event))
+        if member is None:
+            return
+        if isinstance(event, SessionUpdated) and not (event.info or event.whole):
+            return  # it was received, and says nothing that a fetched state could undo
+        epoch = session.own_epochs[member] = self._stages.coalescer.epoch
+        if isinstance(event, RequestAsked) and event.request_id in getattr(session, member):
+            # Of each request for itself: a read that began before says nothing of it.
+            session.own_epochs[f"{member} {event.request_id}"] = epoch
+        elif isinstance(event, RequestAnswered):
+            session.own_epochs.pop(f"{member} {event.request_id}", None)
 
     def _sweep(self) -> None:
         """Parts that the end of the stream cannot cut any more go, whoever ended them."""

@@ -151,56 +151,64 @@ class Reducer:
         """
         positioned = mode in ("session", "sparse") and event.seq is not None
         arrival = Arrival(mode, session, verdict, at, positioned, local)
-        if message is not None and not isinstance(event, MessageReset):
+        if message is None:
+            return self._apply_to_session(event, session, arrival)
+        if not isinstance(event, MessageReset):
             if positioned and block is None and event.seq is not None:
                 message.acted = max(message.acted, event.seq)
             if message.resetting:
                 self._rebuild(message)
-        if block is not None:
-            assert message is not None
-            # Whether what this client said stands for what the server says of it here.
-            stands = not local and (block.local or message.local or message.standing_in)
-            if stands and isinstance(event, _BRINGS):
-                self._take_over(event, message, block)
-            before = self._length(block)
-            handle = self._block_events[type(event)]
-            refusal = handle(event, block, arrival)
-            removed = isinstance(event, BlockRemoved)  # books what it takes itself
-            if (
-                refusal is None or refusal.kind == "held" or refusal is verdicts.RANK
-            ) and not removed:
-                self._book(event, block, before)
-            if refusal is not None and refusal.kind == "refused" and refusal is not verdicts.RANK:
-                return refusal
-            if stands and block.local and not removed:
-                # It says something of a part, whose text is still the client's own.
-                self._confirm(message, local)
-                message.vouched = True
-            else:
-                self._confirm(block, local)
-            self._exist(session, message, block)
-            self._touch(block)
-            if positioned and not removed and _hidden(message, block):
-                return verdicts.HELD
-            return refusal or verdict
-        if message is not None:
-            handle = self._message_events[type(event)]
-            refusal = handle(event, message, arrival)
-            if refusal is not None:
-                return refusal
-            if not isinstance(event, MessageRollback):  # what takes back brings nothing about
-                self._exist(session, message, None)
-            self._touch(message)
-            if positioned and not isinstance(event, MessageRemoved) and _hidden(message, None):
-                return verdicts.HELD
-            return verdict
+        if block is None:
+            return self._apply_to_message(event, message, arrival)
+        return self._apply_to_block(event, message, block, arrival)
+
+    def _apply_to_session(self, event: Event, session: SessionRow, arrival: Arrival) -> Verdict:
         refusal = self._session_events[type(event)](event, session, arrival)
         if refusal is not None and refusal.kind == "refused":
             return refusal
         if not isinstance(event, SessionRemoved):
             session.exists = not session.removed_now
         self._touch(session)
-        return refusal or verdict
+        return refusal or arrival.verdict
+
+    def _apply_to_message(self, event: Event, message: MessageRow, arrival: Arrival) -> Verdict:
+        refusal = self._message_events[type(event)](event, message, arrival)
+        if refusal is not None:
+            return refusal
+        if not isinstance(event, MessageRollback):  # what takes back brings nothing about
+            self._exist(arrival.session, message, None)
+        self._touch(message)
+        removed = isinstance(event, MessageRemoved)
+        if arrival.positioned and not removed and _hidden(message, None):
+            return verdicts.HELD
+        return arrival.verdict
+
+    def _apply_to_block(
+        self, event: Event, message: MessageRow, block: BlockRow, arrival: Arrival
+    ) -> Verdict:
+        local = arrival.local
+        # Whether what this client said stands for what the server says of it here.
+        stands = not local and (block.local or message.local or message.standing_in)
+        if stands and isinstance(event, _BRINGS):
+            self._take_over(event, message, block)
+        before = self._length(block)
+        refusal = self._block_events[type(event)](event, block, arrival)
+        removed = isinstance(event, BlockRemoved)  # books what it takes itself
+        if (refusal is None or refusal.kind == "held" or refusal is verdicts.RANK) and not removed:
+            self._book(event, block, before)
+        if refusal is not None and refusal.kind == "refused" and refusal is not verdicts.RANK:
+            return refusal
+        if stands and block.local and not removed:
+            # It says something of a part, whose text is still the client's own.
+            self._confirm(message, local)
+            message.vouched = True
+        else:
+            self._confirm(block, local)
+        self._exist(arrival.session, message, block)
+        self._touch(block)
+        if arrival.positioned and not removed and _hidden(message, block):
+            return verdicts.HELD
+        return refusal or arrival.verdict
 
     def _redraw(self, block: BlockRow) -> None:
         """Something else makes a block show differently: it says nothing newer than a read does."""
