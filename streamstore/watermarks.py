@@ -256,6 +256,12 @@ class Gate:
         if seq > row.mark:
             at = self._append(row, seq)
             return (verdicts.LATE if late else verdicts.ACCEPTED), at
+        return self._overtaken(event, seq, row, session, block)
+
+    def _overtaken(
+        self, event: Event, seq: int, row: Marks, session: SessionRow, block: BlockRow | None
+    ) -> tuple[Verdict, int]:
+        """At or below the mark: to its place in the window, if it is not there, and can be told."""
         if block is not None:
             block.trim(self._limits.late_window)
         known = row.knows(seq)
