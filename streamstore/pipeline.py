@@ -710,40 +710,44 @@ class StreamStore:
             )
         store = cls(ticks=ticks, limits=limits, new_id=new_id, decoder=decoder, on_error=on_error)
         with refusing("saved store"):
-            check_head(saved)
-            store._protocol = saved["protocol"]
-            store._coalescer.delivery = saved["delivery"]
-            store._stages.generation = saved["generation"]
-            store._counts.restore(saved["counts"])
-            store._coalescer.epoch = saved["epoch"]
-            store._stages.memory = thaw(saved["memory"])
-            if isinstance(store._new_id, _Numbered):
-                store._new_id.made = saved["ids"]
-            loaded = [load_session(entry, store.limits.event_ids) for entry in saved["sessions"]]
-            rows = [row for row, _ in loaded]
-            leaving = [row for _, rows in loaded for row in rows]
-            store._sessions.update((row.id, row) for row in rows)
-            for session_id, reason in saved["resync"].items():
-                store._stages.ask_resync(session_id, reason)
-            store._stages.removed.update(
-                (row.id, None) for row in rows if row.removed_now or not row.exists
-            )
-            gaps = load_gaps(saved["gaps"])
-            check_shown(saved["shown"], rows)
-            store._tables.restore(rows, saved["shown"], saved["tick"], gaps, leaving)
-            for row in rows:
-                store._touch_again(row)
-            streams = [thaw(entry) for entry in saved["streams"]]
-            store._positions.load(streams, saved["holes"], store._sessions)
-            for name in {name for memory in store._stages.memory.values() for name in memory}:
-                store._stages.forget_memory(name)  # of one that nobody went on from
-            for left in leaving:
-                store._coalescer.touch(left)
-            # What is shown can be read and is JSON, or the state is refused here.
-            json.dumps(store.state())
+            store._restore(saved)
         if store._protocol != "auto":
             adapter_named(store._protocol)
         return store
+
+    def _restore(self, saved: Mapping[str, Any]) -> None:
+        """Make this new store the one that `_saved` says."""
+        check_head(saved)
+        self._protocol = saved["protocol"]
+        self._coalescer.delivery = saved["delivery"]
+        self._stages.generation = saved["generation"]
+        self._counts.restore(saved["counts"])
+        self._coalescer.epoch = saved["epoch"]
+        self._stages.memory = thaw(saved["memory"])
+        if isinstance(self._new_id, _Numbered):
+            self._new_id.made = saved["ids"]
+        loaded = [load_session(entry, self.limits.event_ids) for entry in saved["sessions"]]
+        rows = [row for row, _ in loaded]
+        leaving = [row for _, rows in loaded for row in rows]
+        self._sessions.update((row.id, row) for row in rows)
+        for session_id, reason in saved["resync"].items():
+            self._stages.ask_resync(session_id, reason)
+        self._stages.removed.update(
+            (row.id, None) for row in rows if row.removed_now or not row.exists
+        )
+        gaps = load_gaps(saved["gaps"])
+        check_shown(saved["shown"], rows)
+        self._tables.restore(rows, saved["shown"], saved["tick"], gaps, leaving)
+        for row in rows:
+            self._touch_again(row)
+        streams = [thaw(entry) for entry in saved["streams"]]
+        self._positions.load(streams, saved["holes"], self._sessions)
+        for name in {name for memory in self._stages.memory.values() for name in memory}:
+            self._stages.forget_memory(name)  # of one that nobody went on from
+        for left in leaving:
+            self._coalescer.touch(left)
+        # What is shown can be read and is JSON, or the state is refused here.
+        json.dumps(self.state())
 
     def _touch_again(self, session: SessionRow) -> None:
         """Look again at every loaded row at the next tick: some ran ahead of what was shown."""
