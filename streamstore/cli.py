@@ -22,10 +22,10 @@ from contextlib import nullcontext
 from typing import Any, NoReturn, TextIO
 
 from .adapters.base import Context
+from .commandline import Format, add_sequencing, count, speed
 from .errors import StreamStoreError
 from .feeding import connections, feed_all, feed_bytes
 from .interrupting import interruptible
-from .model import SEQUENCINGS
 from .pipeline import StreamStore
 from .protocols import adapter_named, adapters
 from .recording import command as record
@@ -89,11 +89,14 @@ def _fold(arguments: argparse.Namespace) -> int:
 
 
 def _replay(arguments: argparse.Namespace) -> int:
-    from .replay import AS_RECORDED, AT_ONCE, LiveView, PlainView, View, replay
+    from .replay import AS_RECORDED, AT_ONCE, LiveView, PlainView, Speed, View, replay
 
     _never_fail_to_encode(sys.stdout)
     on_terminal = sys.stdout.isatty()
     console = _console() if on_terminal else None
+    pace = AS_RECORDED if on_terminal else AT_ONCE
+    if arguments.speed is not None:
+        pace = Speed(arguments.speed)
     view: View = PlainView(sys.stdout) if console is None else LiveView(console)
     with nullcontext() if console is None else interruptible():  # or its cursor stays hidden
         replay(
@@ -102,7 +105,7 @@ def _replay(arguments: argparse.Namespace) -> int:
             protocol=arguments.protocol,
             sequencing=arguments.sequencing,
             session_id=arguments.session,
-            speed=arguments.speed or (AS_RECORDED if on_terminal else AT_ONCE),
+            speed=pace,
             tell=_print_error,
         )
     return 0
@@ -163,7 +166,7 @@ def parser() -> argparse.ArgumentParser:
         description="Print the state after the last event as JSON, keys sorted. Text is escaped "
         "by JSON where a terminal could act on it, so the output is safe to look at.",
         epilog=_LOGS,
-        formatter_class=_Format,
+        formatter_class=Format,
     )
     _add_logs(fold)
     fold.add_argument(
@@ -187,12 +190,12 @@ def parser() -> argparse.ArgumentParser:
         "recording, at any speed. In a pipe, or without rich, the transcript is plain text.",
         epilog=_LOGS + "Times are those that a durable log holds, or a file arrival_ms.json beside "
         "the log,\nelse the events' own.\n",
-        formatter_class=_Format,
+        formatter_class=Format,
     )
     _add_logs(replay)
     replay.add_argument(
         "--speed",
-        type=_speed,
+        type=speed,
         metavar="N|max",
         help="N times as fast as recorded, or max; by default as recorded but with short pauses "
         "and in 10 seconds at most, in a pipe max",
@@ -207,7 +210,7 @@ def parser() -> argparse.ArgumentParser:
         "to L6 whether it is kept, broken (with the shortest example found), or not promised for "
         "this protocol. Exit code 1 when one is broken.",
         epilog=_LOGS,
-        formatter_class=_Format,
+        formatter_class=Format,
     )
     _add_logs(check)
     check.add_argument(
@@ -215,7 +218,7 @@ def parser() -> argparse.ArgumentParser:
     )
     check.add_argument(
         "--runs",
-        type=_runs,
+        type=count,
         metavar="N",
         help="disturbed replays for each law; by default as many as take some seconds",
     )
@@ -235,41 +238,7 @@ def _add_logs(parser: argparse.ArgumentParser) -> None:
         metavar="P",
         help=f"one of {', '.join(adapters())}; by default it is found",
     )
-    parser.add_argument(
-        "--sequencing",
-        choices=SEQUENCINGS,
-        metavar="S",
-        help=f"what a hole in seq means, where it is not what the protocol says: "
-        f"{', '.join(SEQUENCINGS)}",
-    )
-
-
-class _Format(argparse.RawDescriptionHelpFormatter):
-    """Wraps the description, keeps the lines of the epilog."""
-
-    def _fill_text(self, text: str, width: int, indent: str) -> str:
-        if text.endswith("\n"):
-            return super()._fill_text(text, width, indent)
-        return argparse.HelpFormatter._fill_text(self, text, width, indent)
-
-
-def _speed(text: str) -> Any:
-    from .replay import Speed
-
-    try:
-        return Speed.parse(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"must be a number above 0 or max, not {text!r}") from None
-
-
-def _runs(text: str) -> int:
-    try:
-        number = int(text)
-    except ValueError:
-        number = 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be an integer from 1, not {text!r}")
-    return number
+    add_sequencing(parser)
 
 
 # --- the standard streams -------------------------------------------------------------------------

@@ -68,17 +68,6 @@ class Speed:
     factor: float
     fitted: bool = False
 
-    @classmethod
-    def parse(cls, text: str) -> Speed:
-        """`max`, or a number of times.
-
-        Raises `ValueError` for anything else.
-        """
-        factor = math.inf if text == "max" else float(text)
-        if not factor > 0:
-            raise ValueError(text)
-        return cls(factor)
-
     def fit(self, times: Iterable[float]) -> Speed:
         """The speed for events at these times; itself, unless it is to be fitted."""
         if not self.fitted:

@@ -69,6 +69,7 @@ ROWS = (
     ),
     Row("what a terminal may be shown", "terminal", pure=True),
     Row("signals that end a command", "interrupting"),
+    Row("what command lines have in common", "commandline"),
     Row("the adapters by name", "adapters protocols"),
     Row("change sets to await", "iterating"),
     Row("files: logs and saved states", "log.*", family=True),

@@ -14,12 +14,11 @@ import argparse
 import os
 import shutil
 import sys
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TextIO
 
+from ..commandline import Format, add_sequencing, body, count, headers
 from ..errors import CallerError, StreamStoreError
-from ..model import SEQUENCINGS
 from ..protocols import adapters
 from ..terminal import one_line
 
@@ -50,7 +49,7 @@ def add_to(commands: argparse._SubParsersAction[Any]) -> None:
         "After a drop it asks again, later each time, behind the last event where the server can "
         "do that.",
         epilog=_MORE,
-        formatter_class=_Format,
+        formatter_class=Format,
     )
     parser.add_argument("url", metavar="URL", help="where the events come from")
     parser.add_argument("log", metavar="LOG", help="see below")
@@ -61,13 +60,7 @@ def add_to(commands: argparse._SubParsersAction[Any]) -> None:
         help=f"for the gaps that are shown: one of {', '.join(adapters())}; by default it is "
         "found. What is recorded is the same",
     )
-    parser.add_argument(
-        "--sequencing",
-        choices=SEQUENCINGS,
-        metavar="S",
-        help=f"what a hole in seq means, where it is not what the protocol says: "
-        f"{', '.join(SEQUENCINGS)}",
-    )
+    add_sequencing(parser)
     parser.add_argument(
         "--header", action="append", default=[], metavar="'K: V'", help="a header; repeatable"
     )
@@ -83,7 +76,7 @@ def add_to(commands: argparse._SubParsersAction[Any]) -> None:
         "--for", dest="seconds", type=_seconds, metavar="SECONDS", help="end after so long"
     )
     parser.add_argument(
-        "--events", type=_number, metavar="N", help="end after exactly so many events"
+        "--events", type=count, metavar="N", help="end after exactly so many events"
     )
     parser.add_argument(
         "--every",
@@ -129,8 +122,8 @@ def recording_of(
         arguments.url,
         arguments.log,
         method=arguments.method,
-        json=_body(arguments.json),
-        headers=_headers(arguments.header),
+        json=body(arguments.json),
+        headers=headers(arguments.header),
         protocol=arguments.protocol,
         sequencing=arguments.sequencing,
         resume=arguments.resume,
@@ -236,57 +229,6 @@ def _stop_on_signals(stop: Callable[[], object]) -> Callable[[], None]:
 # --- arguments ------------------------------------------------------------------------------------
 
 
-class _Format(argparse.RawDescriptionHelpFormatter):
-    """Wraps the description, keeps the lines of the epilog."""
-
-    def _fill_text(self, text: str, width: int, indent: str) -> str:
-        if text.endswith("\n"):
-            return super()._fill_text(text, width, indent)
-        return argparse.HelpFormatter._fill_text(self, text, width, indent)
-
-
-def _headers(given: Sequence[str]) -> dict[str, str]:
-    lines: list[str] = []
-    for text in given:
-        if text.startswith("@"):
-            named = _read(text[1:], "--header").split("\n")
-            lines += [line.strip() for line in named if line.strip()]
-        else:
-            lines.append(text)
-    found: dict[str, str] = {}
-    for number, line in enumerate(lines, start=1):
-        name, colon, value = line.partition(":")
-        name = name.strip()
-        if not colon or not name or not name.isascii() or any(c.isspace() for c in name):
-            # Its text may be a secret.
-            raise CallerError(f"--header: number {number} is not of the form 'Name: value'")
-        found[name] = value.strip()
-    return found
-
-
-def _body(given: str | None) -> Any:
-    import json
-
-    if given is None:
-        return None
-    text = _read(given[1:], "--json") if given.startswith("@") else given
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise CallerError(f"--json: not JSON: {error}") from None
-    if value is None:
-        raise CallerError("--json: null is no body")
-    return value
-
-
-def _read(name: str, option: str) -> str:
-    try:
-        return Path(name).read_text("utf-8")
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "not text in UTF-8"
-        raise CallerError(f"{option}: {name}: {reason}") from None
-
-
 def _seconds(text: str) -> float:
     try:
         number = float(text)
@@ -294,16 +236,6 @@ def _seconds(text: str) -> float:
         number = 0.0
     if not 0 < number < 1e9:
         raise argparse.ArgumentTypeError(f"must be a number of seconds above 0, not {text!r}")
-    return number
-
-
-def _number(text: str) -> int:
-    try:
-        number = int(text)
-    except ValueError:
-        number = 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be an integer from 1, not {text!r}")
     return number
 
 

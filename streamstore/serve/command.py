@@ -11,6 +11,7 @@ import sys
 import threading
 from typing import Any, TextIO
 
+from ..commandline import count, speed
 from ..interrupting import interruptible
 from ..terminal import one_line
 
@@ -42,7 +43,7 @@ def add_to(commands: argparse._SubParsersAction[Any]) -> None:
     serve.add_argument("--host", default="127.0.0.1", metavar="H", help="default 127.0.0.1")
     serve.add_argument(
         "--speed",
-        type=_speed,
+        type=speed,
         default=1.0,
         metavar="N|max",
         help="N times as fast as recorded, or as fast as the client takes it",
@@ -56,7 +57,7 @@ def add_to(commands: argparse._SubParsersAction[Any]) -> None:
     serve.add_argument(
         "--faults", metavar="F,F", help="of dup, drop, reorder, disconnect, stall; see below"
     )
-    serve.add_argument("--every", type=_count, default=50, metavar="N",
+    serve.add_argument("--every", type=count, default=50, metavar="N",
                        help="events from fault to fault, on average (default 50)")  # fmt: skip
     serve.add_argument("--stall", type=_seconds, default=60.0, metavar="S",
                        help="seconds that a stall lasts (default 60)")  # fmt: skip
@@ -126,16 +127,6 @@ def _print(text: str, out: TextIO) -> None:
     print(one_line(text, 500), file=out, flush=True)
 
 
-def _speed(text: str) -> float:
-    try:
-        factor = math.inf if text == "max" else float(text)
-    except ValueError:
-        factor = 0.0
-    if not factor > 0:
-        raise argparse.ArgumentTypeError(f"must be a number above 0 or max, not {text!r}")
-    return factor
-
-
 def _seconds(text: str) -> float:
     try:
         number = float(text)
@@ -143,14 +134,4 @@ def _seconds(text: str) -> float:
         number = -1.0
     if not 0 <= number < math.inf:
         raise argparse.ArgumentTypeError(f"must be a number of seconds from 0, not {text!r}")
-    return number
-
-
-def _count(text: str) -> int:
-    try:
-        number = int(text)
-    except ValueError:
-        number = 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be an integer from 1, not {text!r}")
     return number

@@ -13,14 +13,13 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+from ..commandline import add_sequencing, body, count, headers, speed
 from ..errors import CallerError
-from ..model import SEQUENCINGS
 from ..protocols import adapters
 from ..terminal import one_line
 
 if TYPE_CHECKING:
     from ..logs import Log, TimedEvent
-    from ..replay import Speed
     from .past import HistoryLimits
 
 #: Damaged places of a log that are named.
@@ -49,13 +48,7 @@ def add_to(commands: argparse._SubParsersAction[Any]) -> None:
         metavar="P",
         help=f"one of {', '.join(adapters())}; by default it is found",
     )
-    watch.add_argument(
-        "--sequencing",
-        choices=SEQUENCINGS,
-        metavar="S",
-        help=f"what a hole in seq means, where it is not what the protocol says: "
-        f"{', '.join(SEQUENCINGS)}",
-    )
+    add_sequencing(watch)
     watch.add_argument(
         "--header",
         action="append",
@@ -68,7 +61,7 @@ def add_to(commands: argparse._SubParsersAction[Any]) -> None:
     )
     watch.add_argument(
         "--speed",
-        type=_speed,
+        type=speed,
         metavar="N|max",
         help="of a log: N times as fast as recorded, or max; by default as recorded with pauses "
         "of a second at most",
@@ -78,7 +71,7 @@ def add_to(commands: argparse._SubParsersAction[Any]) -> None:
     )
     watch.add_argument(
         "--events",
-        type=_events,
+        type=count,
         metavar="N",
         help="events that are held (default 10,000); over it the oldest are dropped",
     )
@@ -148,7 +141,7 @@ def clock() -> float:
 def _playing(arguments: argparse.Namespace) -> Any:
     from ..feeding import ARRAY, fetched, says_array
     from ..logs import NO_EVENTS, STDIN, Log, UnreadableLog
-    from ..replay import AS_RECORDED
+    from ..replay import AS_RECORDED, Speed
     from .app import application
     from .inspector import Inspector
     from .playing import LogSource
@@ -177,7 +170,8 @@ def _playing(arguments: argparse.Namespace) -> Any:
     )
     for problem in damage[:_MOST_PROBLEMS]:
         inspector.note(one_line(problem, 120))
-    source = LogSource(chain((first,), events), inspector, arguments.speed or AS_RECORDED)
+    pace = AS_RECORDED if arguments.speed is None else Speed(arguments.speed)
+    source = LogSource(chain((first,), events), inspector, pace)
     if arguments.paused:
         source.pause(clock())
     return application(inspector, source, arguments.source, clock=clock)
@@ -188,7 +182,6 @@ def _following(arguments: argparse.Namespace) -> Any:
         raise CallerError("--speed and --paused are for logs: a server says how fast it goes")
     from ..client import HttpxTransport, connect
     from ..eviction import Keep
-    from ..recording.command import _body, _headers
     from .app import application
     from .following import Follower
     from .inspector import Inspector
@@ -208,8 +201,8 @@ def _following(arguments: argparse.Namespace) -> Any:
         store=inspector.store,
         protocol=arguments.protocol,
         sequencing=arguments.sequencing,
-        headers=_headers(arguments.header),
-        json=_body(arguments.json),
+        headers=headers(arguments.header),
+        json=body(arguments.json),
         transport=follower,
         owner=follower,
     )
@@ -251,22 +244,3 @@ def _measure() -> Any:
     except ImportError:
         raise CallerError("watching needs textual: pip install 'chat-streamstore[cli]'") from None
     return cell_len
-
-
-def _speed(text: str) -> Speed:
-    from ..replay import Speed
-
-    try:
-        return Speed.parse(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"must be a number above 0 or max, not {text!r}") from None
-
-
-def _events(text: str) -> int:
-    try:
-        number = int(text)
-    except ValueError:
-        number = 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be an integer from 1, not {text!r}")
-    return number
