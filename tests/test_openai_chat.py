@@ -1449,6 +1449,30 @@ def test_another_id_on_each_chunk_is_one_completion(first: Wire) -> None:
     assert (completion["id"], completion["usage"]) == ("0", {"n": 1})
 
 
+@pytest.mark.parametrize(
+    "first", [begin("0"), chunk({"role": "assistant", "content": "a"}, id="0")]
+)
+def test_another_id_and_the_role_on_each_chunk_is_one_completion(first: Wire) -> None:
+    """Foundry Local: what has no text, a thought, a call or the end, begins nothing either."""
+    brought: list[Wire] = [
+        {"content": "", "reasoning_content": "r"},
+        {"content": None, "reasoning_content": "s"},
+        {"content": "b"},
+        {"content": ""},
+        {"content": "c"},
+        {"tool_calls": [call(0, "{", "f", id="t")]},
+        {"content": None, "tool_calls": [call(0, "}")]},
+    ]
+    wires = [{"role": "assistant", **members} for members in brought]
+    end = chunk({"role": "assistant", "content": ""}, "stop", id="end")
+    store = fed(first, *(chunk(wire, id=f"x{n}") for n, wire in enumerate(wires)), end)
+    (completion,) = encoded(store)
+    told = completion["choices"][0]["message"]
+    assert (completion["id"], told["reasoning_content"], told["content"][-2:]) == ("0", "rs", "bc")
+    assert told["tool_calls"][0]["function"]["arguments"] == "{}"
+    assert completion["choices"][0]["finish_reason"] == "stop"
+
+
 def test_responses_with_an_id_for_each_chunk_are_told_by_their_ends() -> None:
     number = iter(range(99))
 

@@ -6,7 +6,7 @@
   - no id (absent, null or ""): the chunk is of the stream's completion, whose id is made up; what
     comes for a choice that has ended is of the next one;
   - another id on each chunk of a stream, as some servers do: still one completion, as long as no id
-    came twice and the chunk does not open one (a role without content);
+    came twice and the chunk does not open one (a role and nothing else, where others have none);
   - an id that a completion of another `created` has (servers with few ids): `{id}@{created}`;
   - a tool call's id that is known counts more than its index (servers that send one call under two
     of them); another id *and* a name under a known index begin another call (`tool:0.1`), and so
@@ -313,10 +313,13 @@ class OpenAIChatAdapter:
             return _Place(ids[wire_id])
         role = any(choice.role for choice in choices)
         if current is not None and not own.get("stable"):
-            opens = any(choice.role and not choice.delta.get("content") for choice in choices)
             brings = any(not all(map(_is_empty, choice.delta.values())) for choice in choices)
             record = session.get("open", {}).get(current)
             unfinished = record is not None and not _finished(record)
+            # Where the role is on every chunk, or with an end, it begins nothing.
+            opens = not (unfinished and own.get("voiced")) and any(
+                _opens(choice) and not (unfinished and choice.finish) for choice in choices
+            )
             another = brings and wire_id == own.get("passing")
             if not opens and (unfinished or not brings) and not another:
                 return _Place(current)
@@ -363,7 +366,8 @@ class OpenAIChatAdapter:
             ids[wire_id] = message_id
             _bound(ids, _STREAM_IDS)
         own["id"], own["current"] = wire_id, message_id
-        own.pop("passing", None)
+        for name in ("passing", "voiced"):
+            own.pop(name, None)
         return message_id
 
     def _chunk(self, wire: Members) -> list[Event]:
@@ -399,6 +403,8 @@ class OpenAIChatAdapter:
             if record is not None and record["stream"] != own["stream"]:
                 raise RepeatedEvent("another stream delivers this completion")
             own["stable"] = own.get("stable", False) or own["ids"].get(wire_id) == message_id
+            if choices:
+                own["voiced"] = own.get("voiced", True) and all(choice.role for choice in choices)
             if wire_id not in own["ids"] and any(choice.role for choice in choices):
                 own["passing"] = wire_id  # when it comes again, a completion began with it
             if own["ids"].get(wire_id) == message_id:
@@ -695,6 +701,13 @@ def _goes_beyond(record: Members, choices: Sequence[_Choice]) -> bool:
         )
     ]
     return bool(brought) and all(known.get("closed") for known in brought)
+
+
+def _opens(choice: _Choice) -> bool:
+    """Whether a choice says who speaks and brings nothing else, as the first chunk of one does."""
+    return bool(choice.role) and all(
+        name == "role" or _is_empty(value) for name, value in choice.delta.items()
+    )
 
 
 def _keys(record: Members) -> list[str]:
