@@ -937,6 +937,46 @@ def test_raw_reasoning_may_be_announced() -> None:
     assert part(fed(events), "0/content/0").kind == "reasoning"
 
 
+def test_a_summary_that_the_end_tells_as_a_content_is_there_once() -> None:
+    """LiteLLM's bridge to Chat Completions: the thought streams as a summary, or the other way."""
+    place = {"item_id": "rs", "output_index": 0}
+    item = {"id": "rs", "type": "reasoning", "summary": []}
+    whole = {"type": "reasoning", "id": "rs", "role": "assistant", "status": "completed"}
+    end = completed({**whole, "content": [output_text("hm so")]})
+    summary = "reasoning_summary_text.delta", {**place, "summary_index": 0, "delta": "hm so"}
+    raw = "reasoning_text.delta", {**place, "content_index": 0, "delta": "hm so"}
+    told = completed({**whole, "summary": [{"type": "summary_text", "text": "hm so"}]})
+    for streamed, ended, index in ((summary, end, "summary"), (raw, told, "content")):
+        for events in (wires(CREATED, added(item), streamed, ended), wires(CREATED, ended)):
+            (found,) = parts_of(fed(events))
+            assert (found.kind, found.text, found.status) == ("reasoning", "hm so", "closed")
+        store = fed(wires(CREATED, added(item), streamed, ended))
+        assert text(store, f"0/{index}/0") == "hm so"
+        assert [kept["text"] for kept in encoded(store)[0]["output"][0][index]] == ["hm so"]
+    # One that has both is as it says.
+    both = completed({**whole, "summary": [], "content": [output_text("all of it")]})
+    both[1]["response"]["output"][0]["summary"] = [{"type": "summary_text", "text": "hm so"}]
+    assert len(parts_of(fed(wires(CREATED, added(item), summary, both)))) == 2
+
+
+@pytest.mark.parametrize("ended", [done, completed])
+def test_a_part_whose_index_counts_over_items_is_the_one_of_the_whole_item(ended: Any) -> None:
+    """vLLM with Harmony: the text behind a thought has the content index 1, and is alone there."""
+    whole = message(output_text("Hi you"), status="completed")
+    events = wires(
+        CREATED,
+        added(message()),
+        part_added(output_text(), content=1),
+        delta("Hi ", content=1),
+        delta("you", content=1),
+        ended(whole),
+    )
+    for each in (events, unnumbered(events)):
+        (found,) = parts_of(fed(each))
+        assert (found.text, found.status) == ("Hi you", "closed")
+        assert encoded(fed(each))[0]["output"] == [whole]
+
+
 # --- kinds of items -------------------------------------------------------------------------------
 
 

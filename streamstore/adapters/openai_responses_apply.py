@@ -11,7 +11,7 @@ item events, no indexes).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -136,15 +136,18 @@ class Output:
                 memory["done"] = True
         if item["type"] not in ("message", "reasoning"):
             return {}, self._put_own(here, place, memory, item, final, results)
+        if final:
+            item = _as_streamed(item, memory.get("parts", {}))
         skeleton = dict(item)
         events: list[Event] = []
         for name in ("summary", "content"):
             parts: Any = item.get(name)
             if are_objects(parts):
                 skeleton[name] = []
+                indexes = _indexes(name, len(parts), memory) if final else range(len(parts))
                 events += [
                     self._put_part(here, place, memory, (name, index), part, final)
-                    for index, part in enumerate(parts)
+                    for index, part in zip(indexes, parts, strict=True)
                 ]
         return {f"output/{place}": skeleton}, events
 
@@ -591,6 +594,36 @@ def _forget_plain(here: Here, place: int, name: str, index: int) -> None:
         for member, _, keys in here.live.values():
             if member == f"{name}_index":
                 keys.get(place, {}).pop(index, None)
+
+
+def _as_streamed(item: Members, parts: Mapping[str, Members]) -> Members:
+    """A whole item of reasoning with its parts in the list that they were streamed in.
+
+    Gateways stream a summary and end with a content in its place: that would be there twice.
+    """
+    for told, streamed in (("content", "summary"), ("summary", "content")):
+        found: Any = item.get(told)
+        if (
+            item["type"] == "reasoning"
+            and found
+            and are_objects(found)
+            and not item.get(streamed)
+            and parts.keys() == {f"{streamed}/{index}" for index in range(len(found))}
+            and all(type(part.get("text")) is str for part in found)
+        ):
+            renamed: list[Members] = [
+                {"type": parts[f"{streamed}/{index}"]["type"], "text": part["text"]}
+                for index, part in enumerate(found)
+            ]
+            return {**item, told: [], streamed: renamed}
+    return item
+
+
+def _indexes(name: str, count: int, memory: Members) -> Sequence[int]:
+    """Where the parts of a whole list were streamed: some servers go on counting over items."""
+    known = [part.partition("/") for part in memory.get("parts", {})]
+    streamed = sorted(int(index) for of, _, index in known if of == name)
+    return streamed if len(streamed) == count else range(count)
 
 
 def _listed(found: Members) -> list[Any]:
