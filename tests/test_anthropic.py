@@ -817,10 +817,13 @@ def test_a_block_that_starts_twice_keeps_its_text() -> None:
     )
     (content,) = encoded(store)[0]["content"]
     assert content == {"type": "thinking", "thinking": "a", "signature": "s"}
-    # As another kind it is refused.
-    store = fed(start(), block(), text("a"), tool(), text("b"))
-    assert texts(store) == ["ab"]
-    assert store.health.counts["verdicts"]["refused:conflict"] == 1
+    # As another kind it is another block, also where the first one's stop did not come.
+    store = fed(start(), block(), text("a"), tool(), json_of("{}"), text("b"), *ended())
+    assert [(part.kind, part.text) for part in store.parts("s", "msg_1")] == [
+        *(("text", "a"), ("tool", ""), ("text", "b"))
+    ]
+    assert tool_of(store, 1).call_id == "toolu_1"
+    assert set(store.health.counts["verdicts"]) == {"accepted"}
 
 
 THINKS = block(0, "thinking", thinking="", signature="")
@@ -878,13 +881,49 @@ def test_there_is_no_place_behind_the_last_number() -> None:
 
 
 def test_a_delta_that_does_not_fit_its_block_is_malformed_and_dropped_when_strict() -> None:
-    events = [start(), block(), json_of("{"), delta(0, "thinking", thinking="x"), text("a")]
+    events = [start(), block(), json_of("{"), delta(0, "signature", signature="x"), text("a")]
     store = fed(*events)
     assert store.health.counts["verdicts"] == {"accepted": 3, "malformed:delta.type": 2}
     assert texts(store) == ["a"]
     strict = fed(*events, policy="strict")
     assert strict.health.counts["verdicts"] == {"accepted": 5}
     assert encoded(strict) == encoded(store)
+
+
+STRAYED = [  # what a proxy sends that opens a text before the thought has ended
+    *(start(), block(), delta(0, "thinking", thinking="so"), text("Hi"), text(" you")),
+    *(delta(0, "thinking", thinking="me"), delta(0, "signature", signature="s"), stop()),
+    *(tool(1), delta(1, "thinking", thinking="x"), json_of("{}", 1), stop(1)),
+    *(block(2), text("e", 2), stop(2), *ended()),
+]
+
+
+@pytest.mark.parametrize("cut", [None, *range(1, len(STRAYED))])
+def test_text_that_does_not_fit_its_block_is_a_block_of_its_own(cut: int | None) -> None:
+    """LiteLLM before vLLM, SGLang: a thought under the index of a text, which goes on behind it."""
+    store, stream = opened()
+    stream.ingest_many(STRAYED[:cut])
+    if cut is not None:  # a saved state goes on
+        store = StreamStore.load(json.loads(json.dumps(store.save())))
+        store.open("anthropic", session_id="s").ingest_many(STRAYED[cut:])
+    store.flush()
+    assert [(part.kind, part.text, part.status) for part in store.parts("s", "msg_1")] == [
+        ("text", "Hi you", "closed"),
+        ("reasoning", "some", "closed"),
+        ("tool", "", "closed"),
+        ("reasoning", "x", "closed"),
+        ("text", "e", "closed"),
+    ]
+    assert not any(part.gap for part in store.parts("s", "msg_1"))
+    assert encoded(store)[0]["content"][1] == {
+        **{"type": "thinking", "thinking": "some", "signature": "s"}
+    }
+    assert encoded(store)[0]["content"][2]["input"] == {}
+    assert set(store.health.counts["verdicts"]) == {"accepted"}
+    wires = [start(), THINKS, text("a"), stop(), block(1), text("b", 1), stop(1)]
+    assert texts(fed(*wires)) == ["", "a", "b"]
+    client = fed(*STRAYED[:8], policy="strict")  # the official client drops it
+    assert [part.text for part in client.parts("s", "msg_1")] == ["Hi you"]
 
 
 def test_unknown_types_are_counted_and_stop_nothing() -> None:

@@ -14,9 +14,11 @@
 - Snapshots: none to fetch. A whole message, the answer to a request that is not streamed, is taken
   in as it is and replaces what was there.
 - Order: messages stand in order of arrival (1, 2, 3, ...), blocks in order of their index.
-  Some proxies give every block the index 0. So what starts at an index whose block was stopped, as
+  Some proxies give every block the index 0. So what starts at an index whose block was started, as
   another type or another call, is a block of its own behind all others, and the index means that
-  one from there on. (A replay begins with its `message_start`, so this is none.)
+  one from there on. (A replay begins with its `message_start`, so this is none.) Others send a
+  thought under the index of a text, or a text under that of a thought: that is a block of its own
+  behind all others, too, and the index goes on meaning the one that was started.
 - Tool input streams into the field `input` and is never parsed here: `Part.field_text("input")`
   with `streamstore.partialjson` says what it holds, `encode` parses it as the SDK does. One that
   comes whole, with its block, is in the tool's state.
@@ -203,7 +205,8 @@ class AnthropicAdapter:
         """The events of one wire object; none for what changes nothing.
 
         A delta whose block was never started is shown all the same, as is one whose response was
-        not (under an id of ours); a delta that does not fit its block's type is malformed.
+        not (under an id of ours). A text or thought that does not fit its block's type is a block
+        of its own, any other delta that does not is malformed.
         """
         wire = an_event(wire)
         kind = wire.get("type")
@@ -258,7 +261,7 @@ class AnthropicAdapter:
             blocks={},
             ended=False,
         )
-        for name in ("moved", "behind"):
+        for name in ("moved", "behind", "strays"):
             self._own.pop(name, None)
 
     def _current(self) -> str | None:
@@ -315,11 +318,33 @@ class AnthropicAdapter:
         if known is None:
             return place
         taken = place == index and known.get("moved")  # by a block of another index
-        again = starts is not None and known.get("stopped") and _other(known, starts)
+        told = known.get("stopped") or not known.get("implied")
+        again = starts is not None and told and _other(known, starts)
         if not (taken or again):
             return place
-        behind: int = own["behind"] if "behind" in own else max(map(int, blocks)) + 1
-        return behind if is_number(behind) else place
+        behind = self._behind()
+        return place if behind is None else behind
+
+    def _behind(self) -> int | None:
+        """The place behind all blocks that came, None where there is none."""
+        own = self._own
+        behind: int = own["behind"] if "behind" in own else max(map(int, own["blocks"])) + 1
+        return behind if is_number(behind) else None
+
+    def _stray(self, index: int, kind: str, needs: str) -> tuple[int, list[Event]] | None:
+        """Where text goes that is no text of the block that its index means, and its opening."""
+        strays: dict[str, int] = self._own.get("strays", {})
+        name = f"{index}/{needs}"
+        if name in strays:
+            return strays[name], []
+        place = self._behind()
+        if kind not in ("text_delta", "thinking_delta") or place is None:
+            return None
+        self._own.setdefault("strays", {})[name] = place
+        self._own["blocks"][str(place)] = {"type": needs, "moved": True}
+        self._own["behind"] = place + 1
+        opened = BlockOpened(**self._at(self._own["message"], place), kind=_kind_of(needs))
+        return place, [opened]
 
     def _new_block(self, index: int, place: int) -> Members:
         """Note a block that is there from now on, and that its index means it."""
@@ -521,10 +546,9 @@ class AnthropicAdapter:
         if kind not in _DELTAS:
             raise UnknownEvent(kind)
         member, needs = _DELTAS[kind]
-        if block is not None and not _fits(needs, block["type"]):
-            if self._strict:
-                return ()  # the client drops it
-            raise MalformedEvent("delta.type", f"does not fit a block of type {block['type'][:80]}")
+        fits = block is None or _fits(needs, block["type"])
+        if not fits and self._strict:
+            return ()  # the client drops it
         value: Any = delta.get(member)
         if kind == "citations_delta":
             an_object(delta, member, "delta")
@@ -533,7 +557,16 @@ class AnthropicAdapter:
         if self._strict and kind == "input_json_delta" and block is not None:
             block["json"] = _next_of(block.get("json"), value)
 
+        strayed: list[Event] = []
+        if block is not None and not fits:
+            stray = self._stray(index, kind, needs)
+            if stray is None:
+                told = block["type"][:80]
+                raise MalformedEvent("delta.type", f"does not fit a block of type {told}")
+            place, strayed = stray
+            block = blocks[str(place)]
         message_id, events = self._within()
+        events += strayed
         implied = block is None
         if block is None:
             block = self._new_block(index, place)
@@ -577,7 +610,10 @@ class AnthropicAdapter:
         if not self._strict:
             block["stopped"] = True
         at = self._at(message_id, place)
-        events: list[Event] = [BlockClosed(**at)]
+        strays = self._own.get("strays", {})
+        names = [name for name in strays if name.startswith(f"{index}/")]
+        events: list[Event] = [BlockClosed(**self._at(message_id, strays.pop(n))) for n in names]
+        events.append(BlockClosed(**at))
         if _kind_of(block["type"]) == "tool" and block["type"] != "tool_use":
             # The server runs it now; other calls wait for the application.
             state = {"status": "running"}
