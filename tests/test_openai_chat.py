@@ -1291,8 +1291,31 @@ def test_an_argument_fragment_that_comes_twice_cannot_be_told() -> None:
     store, stream = opened()
     stream.ingest_many([begin(), calling(call(0, "", "f", id="a"))])
     for _ in range(2):
-        assert stream.ingest(calling(call(0, '{"a":1}'))) is ACCEPTED
-    assert calls_of(store) == [("a", "f", '{"a":1}{"a":1}')]
+        assert stream.ingest(calling(call(0, '{"a":'))) is ACCEPTED
+    assert calls_of(store) == [("a", "f", '{"a":{"a":')]
+
+
+@pytest.mark.parametrize("again", [{}, {"name": "f", "id": "a"}, {"name": "f"}])
+@pytest.mark.parametrize("first", ["", '{"a":1}'])
+def test_arguments_that_are_whole_and_come_again_are_there_once(again: Wire, first: str) -> None:
+    """Gateways that stream a whole call, and its end once more, or the same twice."""
+    wires = [call(0, first, "f", id="a"), *[call(0, '{"a":1}', **again)] * 3, call(1, "{}", "g")]
+    store = fed(begin(), *map(calling, wires), chunk({}, "tool_calls"))
+    assert [made[1:] for made in calls_of(store)] == [("f", '{"a":1}'), ("g", "{}")]
+
+
+def test_arguments_that_are_parsed_already_and_a_call_without_its_list_are_read() -> None:
+    """Text Generation Inference up to 3.1; the official client cannot join the first."""
+    parsed = {"city": "Oslo", "days": [1]}
+    wires = [calling(call(0, parsed, "f", id="0")), chunk({"tool_calls": call(1, "{}", "g")})]
+    store = fed(begin(), *wires, chunk({}, "tool_calls"))
+    assert calls_of(store) == [("0", "f", '{"city":"Oslo","days":[1]}'), (None, "g", "{}")]
+    message = {"role": "assistant", "function_call": {"name": "f", "arguments": {}}}
+    whole = {"id": "c", "object": "chat.completion", "choices": [{"index": 0, "message": message}]}
+    assert message_of(fed(whole))["function_call"] == {"name": "f", "arguments": "{}"}
+    for wire in wires:
+        with pytest.raises(MalformedEvent):
+            OpenAIChatAdapter(Context(strict=True)).decode(wire)
 
 
 def test_a_second_finish_chunk_changes_nothing_but_its_members() -> None:
@@ -1496,6 +1519,33 @@ def test_an_answer_that_was_cut_after_its_first_chunk_is_not_gone_on_with() -> N
     store = fed(*texts, chunk({**role, "content": ""}, "stop", id="b"))
     told = [(one["id"], one["choices"][0]["message"]["content"]) for one in encoded(store)]
     assert told == [("a", "x1"), ("b", "23")]
+
+
+def test_chunks_that_say_they_are_something_else_are_taken_unless_strict() -> None:
+    """Perplexity ends with `chat.completion.done`, and once gave all chunks the object of a whole."""
+    named = ["chat.completion.chunk", "chat.completion", "chat.reasoning", "chat.completion.done"]
+    ends = [None, None, None, "stop"]
+    wires = [chunk({"content": n[-1]}, end, object=n) for n, end in zip(named, ends, strict=True)]
+    assert message_of(fed(begin(), *wires))["content"] == "knge"
+    assert message_of(fed(begin(), *wires, policy="strict"))["content"] == "k"
+    # A whole answer may have an empty delta beside its message, and a chunk the message so far.
+    for so_far in ("a", "ab", "ab"):
+        wires[1]["choices"][0]["message"] = {"role": "assistant", "content": so_far}
+        assert message_of(fed(wires[1]))["content"] == so_far
+    with pytest.raises(UnknownEvent):
+        OpenAIChatAdapter(Context()).decode(chunk({"content": "a"}, object="thread.message"))
+
+
+def test_the_log_probability_of_a_token_may_be_a_number() -> None:
+    """Together: the number alone, in each chunk."""
+    texts = ["a", "b"]
+    wires = [chunk({"content": value}) for value in texts]
+    for wire in wires:
+        wire["choices"][0]["logprobs"] = -0.5
+    (completion,) = encoded(fed(begin(), *wires, chunk({}, "stop")))
+    told = completion["choices"][0]
+    assert told["message"]["content"] == "ab"
+    assert told["logprobs"]["content"] == [{"token": value, "logprob": -0.5} for value in texts]
 
 
 def test_what_comes_before_a_completion_has_an_id_or_a_choice_is_no_completion() -> None:

@@ -13,7 +13,7 @@
     does another name behind arguments, or the same with another whole object of them (servers that
     give all calls one index, and none an id).
 - Seq, event ids: none, so that a chunk that is sent again is text again. Nothing can be told of an
-  argument fragment that came twice either.
+  argument fragment that came twice either, but of one that is the whole object the call began with.
 - Reconnect: the wire cannot resume. A new request is a new sample with a new id, a new message; the
   cut one keeps what it has, marked as a gap. The same completion on a *new* stream is a replay: its
   first chunk there resets the message (announced as a rewrite), which is built again and keeps its
@@ -148,7 +148,8 @@ class OpenAIChatAdapter:
     - `{"object": "chat.completion", ...}`, or a list of them: whole completions;
     - `{"error": {...}}`: the request failed; ends what is not finished, or a strict stream;
     - a chunk with `object: ""` (an asynchronous content filter) says nothing, as for the official
-      client. One without `object` is taken unless the stream is strict.
+      client. One without `object`, or with another one (`chat.completion.done`), is taken unless
+      the stream is strict.
     """
 
     declaration: ClassVar[Declaration] = Declaration(
@@ -259,6 +260,8 @@ class OpenAIChatAdapter:
             return self._failed(wire, error)
         kind = wire.get("object")
         if kind == _CHUNK:
+            return self._chunk(wire)
+        if not self._strict and type(kind) is str and kind and _is_chunk(wire):
             return self._chunk(wire)
         if kind == _WHOLE:
             return self._wholes([wire], None)
@@ -769,10 +772,28 @@ def _is_whole(wire: Members) -> bool:
     )
 
 
+def _is_chunk(wire: Members) -> bool:
+    """Whether what says that it is something else has choices as a chunk has them.
+
+    Perplexity's have both: its whole answers an empty delta, its chunks the message so far.
+    """
+    choices: Any = wire.get("choices")
+    return (
+        wire["object"].startswith("chat.")
+        and are_objects(choices)
+        and bool(choices)
+        and all("delta" in choice for choice in choices)
+        and (wire["object"] != _WHOLE or not _is_whole(wire))
+    )
+
+
 def _read_choice(
     choice: Members, at: str, number: int, whole: bool, strict: bool, apart: bool
 ) -> _Choice:
-    """A choice of a chunk or of a whole completion; `apart`: its typed pieces of content, too."""
+    """A choice of a chunk or of a whole completion.
+
+    `apart`: the typed pieces of its content, too, and what compatible servers put otherwise.
+    """
     index = number if whole else 0
     if strict or choice.get("index") is not None:
         index = a_number(choice, "index", at)
@@ -787,14 +808,16 @@ def _read_choice(
     function = None
     pieces: list[_Piece] = []
     lines: dict[str, str] = {}
+    if apart and isinstance(delta.get("tool_calls"), dict) and delta["tool_calls"]:
+        delta = {**delta, "tool_calls": [delta["tool_calls"]]}  # a call without its list
     if delta.get("tool_calls") is not None:
         calls_at = path_to(body_at, "tool_calls")
         for place, call in enumerate(objects(delta, "tool_calls", body_at)):
-            calls.append(_read_call(call, f"{calls_at}.{place}", place if whole else None))
+            calls.append(_read_call(call, f"{calls_at}.{place}", place if whole else None, apart))
     if delta.get("function_call") is not None:
         call = an_object(delta, "function_call", body_at)
         function_at = path_to(body_at, "function_call")
-        name, text, rest = _read_function(call, "arguments", function_at)
+        name, text, rest = _read_function(call, "arguments", function_at, apart)
         function = _Fragment(None, "", name, text, rest)
     for name, value in delta.items():
         if name in ("content", "refusal") and type(value) is not str and value is not None:
@@ -811,6 +834,10 @@ def _read_choice(
             continue
         if name != _ANNOTATIONS or not are_objects(value):
             lines[name] = _line(value, path_to(body_at, name))
+    told = choice.get("logprobs")
+    if apart and type(told) is float:  # Together's: that of the one token in the chunk
+        token = {"token": delta.get("content"), "logprob": told}
+        choice = {**choice, "logprobs": {"content": [token]}}
     logprobs = maybe_object(choice, "logprobs", at)
     tokens: dict[str, str] = {}
     for name in _LOGPROBS if logprobs is not None else ():
@@ -877,7 +904,7 @@ def _is_text(piece: Any, kind: str = "text") -> bool:
     return isinstance(piece, dict) and piece.get("type") == kind and type(piece.get("text")) is str
 
 
-def _read_call(call: Members, at: str, place: int | None) -> _Fragment:
+def _read_call(call: Members, at: str, place: int | None, apart: bool) -> _Fragment:
     index = place
     if call.get("index") is not None:
         index = a_number(call, "index", at)
@@ -888,15 +915,20 @@ def _read_call(call: Members, at: str, place: int | None) -> _Fragment:
         if streams is None or value is None:
             rest[member] = thaw(value)
             continue
-        found = _read_function(an_object(call, member, at), streams, path_to(at, member))
+        found = _read_function(an_object(call, member, at), streams, path_to(at, member), apart)
         name, text = name or found[0], text or found[1]
         rest[member] = found[2]
     _maybe_text(call, "type", at)
     return _Fragment(index, _maybe_text(call, "id", at), name, text, rest)
 
 
-def _read_function(function: Members, streams: str, at: str) -> tuple[str, str, Members]:
+def _read_function(
+    function: Members, streams: str, at: str, apart: bool
+) -> tuple[str, str, Members]:
     """Name and input of a call, and the whole of it without the input."""
+    if apart and isinstance(function.get(streams), dict):  # it is parsed already
+        line = _line(function[streams], path_to(at, streams))
+        function = {**function, streams: line.removesuffix("\n")}
     text = _maybe_text(function, streams, at)
     rest: Members = {
         name: thaw(value) for name, value in function.items() if name != streams or not value
@@ -1287,8 +1319,6 @@ def _call(
     events: list[Event] = []
     if block not in calls:
         calls[block] = {"wire": fragment.wire, "from": None}
-        if _is_object(fragment.text):
-            calls[block]["whole"] = fragment.text
         fields = {**_call_fields(fragment.wire), "state": {"status": "pending"}}
         events += _open(known, message_id, block, "tool", order, fields)
         known["fresh"] = [*known["fresh"], block]
@@ -1304,6 +1334,10 @@ def _call(
         source = known["last"] if block != "function_call" else ""
         if calls[block]["from"] is None:
             calls[block]["from"] = source
+            if _is_object(fragment.text):
+                calls[block]["whole"] = fragment.text
+        elif calls[block].get("whole") == fragment.text:
+            return events  # nothing comes behind a whole object: some servers send it again
         if calls[block]["from"] == source:
             events.append(_delta(message_id, block, fragment.text, "input"))
     return events
