@@ -506,7 +506,7 @@ def test_parts_that_are_built_anew_are_so_for_every_stream(own: tuple[str, Wire]
     ("own", "change"),
     [
         (argument("o"), added({**call(1), "type": "mcp_call"}, 1)),
-        (delta("o"), added(call(0))),
+        (delta("o"), added(call(0, id="m"))),
         (delta("o", content=1), part_added({"type": "refusal", "refusal": ""}, content=1)),
     ],
 )
@@ -975,6 +975,46 @@ def test_a_part_whose_index_counts_over_items_is_the_one_of_the_whole_item(ended
         (found,) = parts_of(fed(each))
         assert (found.text, found.status) == ("Hi you", "closed")
         assert encoded(fed(each))[0]["output"] == [whole]
+
+
+THOUGHT = {"id": "rs", "type": "reasoning", "summary": []}
+SUMMARY = [{"type": "summary_text", "text": "hm"}]
+ONE_INDEX = [  # what a gateway sends that gives every item the output index 0
+    *(CREATED, added(THOUGHT)),
+    (
+        "reasoning_summary_text.delta",
+        {"item_id": "rs", "output_index": 0, "summary_index": 0, "delta": "hm"},
+    ),
+    *(added(message()), part_added(output_text()), delta("Hi "), delta("you")),
+    *(done({**THOUGHT, "summary": SUMMARY}), done(message(output_text("Hi you")))),
+    *(added(call(1)), ("function_call_arguments.delta", {**argument("{}")[1], "output_index": 0})),
+    *(done(call(1, arguments="{}")), added(call(2)), done(call(2, arguments="[]"))),
+]
+
+
+@pytest.mark.parametrize("numbers", [True, False])
+@pytest.mark.parametrize("cut", [None, *range(1, len(ONE_INDEX) + 1)])
+def test_items_that_all_have_one_output_index_are_items_of_their_own(
+    cut: int | None, numbers: bool
+) -> None:
+    """Bridges to Chat Completions (LiteLLM's, other gateways'), which count no items."""
+    output = [{**THOUGHT, "summary": SUMMARY}, message(output_text("Hi you"))]
+    output += [call(1, arguments="{}"), call(2, arguments="[]")]
+    events = wires(*ONE_INDEX, completed(*output))
+    events = events if numbers else unnumbered(events)
+    store = fed(events[:cut])
+    if cut is not None:  # a saved state goes on
+        store = StreamStore.load(json.loads(json.dumps(store.save())))
+        store.open(PROTOCOL, session_id="s").ingest_many(events[cut:])
+    store.flush()
+    assert [(part.kind, part.text) for part in parts_of(store)] == [
+        *(("reasoning", "hm"), ("text", "Hi you"), ("tool", ""), ("tool", ""))
+    ]
+    assert encoded(store)[0]["output"] == output
+    assert set(verdicts(store)) == {"accepted"}
+    if numbers:
+        again(store, events)
+        assert len(parts_of(store)) == 4
 
 
 # --- kinds of items -------------------------------------------------------------------------------

@@ -12,6 +12,9 @@
   message's info as `output/{output_index}`; of the other items and of parts in the field `wire`.
   Beside it there are `annotations`, of an image what there is of it (`partialImage`), of a shell
   call `command/{n}`, of what it printed `stdout/{n}`, `stderr/{n}` and `output/{n}`.
+  Gateways give several items one output index: another item that is added there is one of its own
+  behind all others, and the index means that one from there on, but where an event has the id of
+  the earlier.
 - Seq: `sequence_number` counts a response's events. Every response gets a range of its own, so
   that an event's seq is the start of that range plus four times its number. What was taken in of a
   response is known exactly: sent again, on whatever stream, it is a duplicate; late, it goes to

@@ -44,7 +44,7 @@ from .openai_responses_items import (
     tool_name,
     tool_state,
 )
-from .openai_responses_memory import Entry, Here, check_done, look_again, placed
+from .openai_responses_memory import Entry, Here, check_done, is_another, look_again, placed
 from .openai_responses_schema import INPUT, NOTHING, PROGRESS, TEXTS, WHOLE, Text, said
 
 #: A text that refuses, an image as far as there is one; the part that has a response's sound.
@@ -98,6 +98,9 @@ class Output:
         an_id(item, "type", "item")
         place = self._place(wire, here.entry, item.get("id"), new=not final)
         known = here.entry["items"].get(str(place), {})
+        if not (final or self._strict) and is_another(known, item):
+            place = self._move(wire, here.entry)
+            known = {}
         if self._strict:
             if not final and known.get("added"):
                 raise ProtocolStopped(f"duplicate response output index {place}")
@@ -314,7 +317,7 @@ class Output:
         implied = self._imply(text, wire, here, place, where)
         block = f"{place}/{where[0]}/{where[1]}" if text.list else str(place)
         field = "text" if text.list else "input"
-        if here.seq is not None and here.live is not None:
+        if here.seq is not None and here.live is not None and not here.entry.get("moved"):
             memory = here.entry["items"][str(place)]
             key = hot_key(PartKey(self._session, here.message, block), field)
             size, index = 6, where[1]
@@ -495,14 +498,28 @@ class Output:
 
     def _place(self, wire: Members, entry: Entry, item_id: Any, new: bool = False) -> int:
         """The output index; where the wire has none, that of the item, else the last or next."""
+        moved = None
         if wire.get("output_index") is not None or self._strict:
-            return a_number(wire, "output_index")
+            index = a_number(wire, "output_index")
+            moved = entry.get("moved", {}).get(str(index))
+            if moved is None or self._strict:
+                return index
         items = entry["items"]
         for place, item in items.items():
             if is_id(item_id) and item.get("id") == item_id:
                 return int(place)
+        if moved is not None:
+            return int(moved)
         last = max(map(int, items), default=-1)
         return last + 1 if new else max(last, 0)
+
+    def _move(self, wire: Members, entry: Entry) -> int:
+        """The place behind all items, of one that is added at the index of another."""
+        behind = max(map(int, entry["items"])) + 1
+        if wire.get("output_index") is not None:
+            entry.setdefault("moved", {})[str(wire["output_index"])] = behind
+            look_again(entry)
+        return behind
 
     def _index(self, wire: Members, name: str, entry: Entry, place: int, new: bool = False) -> int:
         """The content or summary index; where the wire has none, the last or next there."""

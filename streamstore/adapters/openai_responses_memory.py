@@ -192,7 +192,8 @@ def blank(base: int, order: float, created: float | None) -> Entry:
     output index what is known of an item and its parts; `state`: open, failed (an error event came)
     or ended. There may be `id` (its name on the wire, where its message has another), `unnamed`,
     `fetched` (it has text that no number stands for), `rebuild` (its parts go when the next one
-    comes), `audio` (it has a part for that), `errors` (the numbers of its error events, as
+    comes), `audio` (it has a part for that), `moved` (by output index the place of an item that
+    was added at the index of another), `errors` (the numbers of its error events, as
     intervals), `told` (digests of those without one), `read` (its end was fetched, and had no
     output: no number says that its beginning is older).
     """
@@ -278,6 +279,7 @@ def contradicts(entry: Entry, number: int, kind: str) -> bool:
 def forget_items(entry: Entry) -> None:
     """Forget the items of a response."""
     entry["items"] = {}
+    entry.pop("moved", None)
     look_again(entry)
 
 
@@ -300,6 +302,18 @@ def item_of(wire: Members) -> Any:
 def has_item(entry: Entry, item_id: Any) -> bool:
     """Whether an item of a response has an id."""
     return is_id(item_id) and any(item.get("id") == item_id for item in entry["items"].values())
+
+
+def is_another(known: Members, item: Members) -> bool:
+    """Whether an item that is added at the place of one that was added before is another one."""
+    told = [
+        (known[name], item[member])
+        for name, member in (("id", "id"), ("call", "call_id"))
+        if name in known and is_id(item.get(member))
+    ]
+    if not known.get("added") or any(there == given for there, given in told):
+        return False
+    return bool(known.get("type") != item["type"] or (known.get("done") and told))
 
 
 def placed(items: Mapping[str, Members], output: list[Members]) -> Iterator[tuple[int, Members]]:
