@@ -273,6 +273,10 @@ def test_its_first_event_tells_the_protocol(name: str) -> None:
         {"type": "start"},
         {"type": "RUN_STARTED", "threadId": "t", "runId": "r"},
         {"error": {"message": "m"}},
+        {"choices": []},
+        {"choices": [{"delta": {}}, {"text": "t"}]},
+        {"choices": [{"delta": "t"}]},
+        {"type": "chunk", "choices": [{"delta": {}}]},
     ],
 )
 def test_other_protocols_are_not_taken_for_it(wire: Any) -> None:
@@ -1571,6 +1575,11 @@ def test_responses_one_after_the_other_on_one_stream_are_completions() -> None:
 def test_a_chunk_that_does_not_say_what_it_is_is_taken_unless_strict() -> None:
     wires = [without(begin(), "object"), without(chunk({"content": "a"}), "object")]
     assert message_of(fed(*wires))["content"] == "a"
+    assert detect(wires[0]) is detect(wires[1]) is OpenAIChatAdapter
+    store = StreamStore()  # Azure's first one, before Copilot's
+    store.ingest_many([{**begin("", prompt_filter_results=[]), "choices": []}, *wires])
+    store.flush()
+    assert [part.text for part in store.parts("main", "c")] == ["a"]
     assert encoded(fed(*wires, policy="strict")) == []
 
 

@@ -194,9 +194,19 @@ class OpenAIChatAdapter:
 
     @classmethod
     def detects(cls, wire: Any) -> bool:
-        """A chunk or a whole completion, by its `object`; a list of whole ones."""
+        """A chunk or a whole completion, by its `object`; a list of whole ones.
+
+        Of a chunk that has none (GitHub Copilot, Zhipu) the delta in each choice tells.
+        """
         if isinstance(wire, dict):
             kind = wire.get("object")
+            if kind is None and wire.get("type") is None:
+                choices: Any = wire.get("choices")
+                return (
+                    are_objects(choices)
+                    and bool(choices)
+                    and all(isinstance(choice.get("delta"), dict) for choice in choices)
+                )
             if kind == "list":
                 return isinstance(wire.get("data"), list) and cls.detects(wire["data"])
             return kind in (_CHUNK, _WHOLE) and isinstance(wire.get("choices"), list)
