@@ -1017,6 +1017,25 @@ def test_items_that_all_have_one_output_index_are_items_of_their_own(
         assert len(parts_of(store)) == 4
 
 
+@pytest.mark.parametrize("kept", [(0, 1, 2), (1, 0, 2), (2, 1), (1,)])
+def test_an_end_with_other_ids_and_another_order_or_fewer_items_doubles_none(
+    kept: tuple[int, ...],
+) -> None:
+    """Gateways that make the end anew: its items have other ids, and some leave thoughts out."""
+    thought = {"type": "reasoning", "summary": SUMMARY}
+    items = [{"id": "x0", **thought}, message(output_text("Hi"), id="x1"), {"id": "x2", **thought}]
+    part = {"summary_index": 0, "delta": "hm"}
+    streamed = [
+        *(CREATED, added(THOUGHT), added(message(), 1), added({**THOUGHT, "id": "rt"}, 2)),
+        ("reasoning_summary_text.delta", {"item_id": "rs", "output_index": 0, **part}),
+        delta("Hi", index=1),
+        ("reasoning_summary_text.delta", {"item_id": "rt", "output_index": 2, **part}),
+    ]
+    events = wires(*streamed, completed(*(items[index] for index in kept)))
+    for each in (events, unnumbered(events)):
+        assert [part.text for part in parts_of(fed(each))] == ["hm", "Hi", "hm"]
+
+
 # --- kinds of items -------------------------------------------------------------------------------
 
 

@@ -336,16 +336,27 @@ def placed(items: Mapping[str, Members], output: list[Members]) -> Iterator[tupl
                 places[number] = place
                 break
     taken = set(places.values())
+    for number, item in enumerate(output):
+        there = items.get(str(number), {})
+        if number not in places and number not in taken and there.get("type") == item["type"]:
+            places[number] = number
+            taken.add(number)
+    for kind in sorted({item["type"] for item in output}):
+        # Ids and places have changed: as many as are left of a type are those, in their order.
+        rest = [n for n, item in enumerate(output) if n not in places and item["type"] == kind]
+        left = sorted(int(place) for place, item in items.items() if item.get("type") == kind)
+        left = [place for place in left if place not in taken]
+        if len(rest) == len(left):
+            places.update(zip(rest, left, strict=True))
+            taken.update(left)
     free = max((*taken, *map(int, items), len(output) - 1), default=-1) + 1
     for number, item in enumerate(output):
         if number not in places:
-            there = items.get(str(number))
-            fits = there is None or there.get("type") == item["type"]
-            if fits and number not in taken:
-                places[number] = number
-            else:
+            if str(number) in items or number in taken:
                 places[number] = free
                 free += 1
+            else:
+                places[number] = number
             taken.add(places[number])
         yield places[number], item
 
