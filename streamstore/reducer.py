@@ -618,11 +618,10 @@ class Reducer:
         if len(oldest) == 3:
             block = message.blocks.get(oldest[2])
             if block is not None and block.removed_now:
-                self._drop_held(block)
+                self._forget((block,))
                 del message.blocks[oldest[2]]
         elif message.removed_now:
-            for block in message.blocks.values():
-                self._drop_held(block)
+            self._forget(message.blocks.values())
             del session.messages[oldest[1]]
             session.unconfirmed.pop(oldest[1], None)
 
@@ -639,6 +638,13 @@ class Reducer:
         block.wipe()
         block.exists = False
         self._touch(block)
+
+    def _forget(self, blocks: Iterable[BlockRow]) -> None:
+        """Blocks of which no tombstone is left go, with what waited in them to be opened again."""
+        for block in blocks:
+            self._counts.characters["superseded"] += self._length(block)
+            self._drop_held(block)
+        self._forget_calls(blocks)
 
     def _drop_held(self, block: BlockRow) -> None:
         for event in block.held.values():
@@ -1020,13 +1026,13 @@ class Reducer:
         block.cool()
         if arrival.positioned and event.seq is not None:
             block.remove_at(event.seq)
-            self._bury(arrival.session, block.key, event.seq)
             self._refold(block)
+            self._bury(arrival.session, block.key, event.seq)
         else:
             block.gone = True
             block.gone_id = event.id or ""
-            self._bury(arrival.session, block.key, -1)
             self._undo(block)
+            self._bury(arrival.session, block.key, -1)
         return None
 
     # -- the end of a connection, a new counter ----------------------------------------------

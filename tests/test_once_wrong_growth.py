@@ -14,6 +14,7 @@ from one_stream import frame
 
 from streamstore import Limits, StreamStore
 from streamstore.events import MessageRemoved, MessageRollback, SessionRemoved
+from streamstore.testing.books import Books
 
 MANY = 60
 BLOCK = {"sessionId": "s", "messageId": "m", "blockIndex": 0}
@@ -87,6 +88,46 @@ def test_text_that_waited_for_a_generation_is_counted_when_it_goes() -> None:
         stream.ingest(delta(f"s{number}", "hello", seq=1, generation="g"))
     assert store.health.counts["characters"]["superseded"] == 5
     assert store.health.counts["held"]["evicted"] == 1
+
+
+@pytest.mark.parametrize("what", ["block.removed", "message.removed"])
+def test_calls_of_removed_parts_go_with_their_tombstones(what: str) -> None:
+    limits = Limits(tombstones=4)
+    store = StreamStore(ticks="manual", limits=limits)
+    stream = store.open("native", sequencing="sparse")
+    for number in range(MANY):
+        where = {**BLOCK, "messageId": f"m{number}"}
+        opened = {"type": "block.opened", **where, "kind": "tool", "callId": f"c{number}"}
+        removed = {"type": what, **where}
+        stream.ingest_many([{**opened, "seq": 2 * number}, {**removed, "seq": 2 * number + 1}])
+        store.flush()
+    assert len(store._sessions["s"].calls) <= limits.tombstones
+
+
+@pytest.mark.parametrize("what", ["block.removed", "message.removed"])
+def test_text_that_waited_to_be_opened_again_is_counted_when_it_goes(what: str) -> None:
+    store = StreamStore(ticks="manual", limits=Limits(tombstones=1))
+    stream = store.open("native", sequencing="sparse")
+    stream.ingest_many([delta(seq=1), {"type": what, **BLOCK, "seq": 2}])
+    assert stream.ingest(delta(text="hello", seq=3)).kind == "held"
+    stream.ingest({"type": what, **BLOCK, "messageId": "other", "blockIndex": 1, "seq": 4})
+    store.flush()
+    assert Books.of(store).problem is None
+    assert store.health.counts["characters"]["superseded"] == len("xhello")
+
+
+@pytest.mark.parametrize("seq", [4, None])
+def test_text_that_waited_is_counted_once_where_its_removal_forgets_that_of_its_message(
+    seq: int | None,
+) -> None:
+    store = StreamStore(ticks="manual", limits=Limits(tombstones=1))
+    stream = store.open("native", sequencing="sparse")
+    stream.ingest({"type": "message.removed", **BLOCK, "seq": 2})
+    assert stream.ingest(delta(text="hello", seq=3)).kind == "held"
+    stream.ingest({"type": "block.removed", **BLOCK, "seq": seq})
+    store.flush()
+    assert Books.of(store).problem is None
+    assert store.health.counts["characters"]["superseded"] == len("hello")
 
 
 # --- streams -------------------------------------------------------------------------------------
