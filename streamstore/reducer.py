@@ -530,9 +530,11 @@ class Reducer:
             if not block.gone:
                 # Of what is rebuilt.
                 held, holes_at, refused_seq = block.held, block.holes_at, block.refused_seq
+                snapshot_seq = block.snapshot_seq
                 block.held, block.holes_at = {}, {}
                 self._undo(block)
                 block.held, block.holes_at, block.refused_seq = held, holes_at, refused_seq
+                block.snapshot_seq = snapshot_seq
 
     def _message_closed(self, event: MessageClosed, message: MessageRow, arrival: Arrival) -> None:
         self._confirm(message, arrival.local)

@@ -867,3 +867,13 @@ def test_in_a_block_stream_a_snapshot_older_than_the_text_changes_no_text():
     bench.deltas("abc", first=1)
     bench.snapshot(message("m", part("ab", seq=2)))
     assert bench.text() == "abc"
+
+
+@pytest.mark.parametrize("sequencing", ["block", "session", "sparse"])
+def test_a_snapshot_that_a_reset_waited_for_is_known_when_it_comes_again(sequencing: str) -> None:
+    bench = Bench(sequencing)
+    bench.deltas("old", first=1)
+    assert bench.take("message.reset") == "accepted"
+    assert bench.take("block.snapshot", 5, text="new", note=1) == "accepted"
+    assert bench.take("block.snapshot", 5, text="other", note=2) == "duplicate"
+    assert bench.text() == "new" and bench.part().fields["note"] == 1
