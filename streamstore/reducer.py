@@ -558,6 +558,8 @@ class Reducer:
             if name in message.entity.values and message.entity.seqs.get(name, -1) <= seq:
                 message.entity.put(name, None, seq)
                 for block in message.blocks.values():
+                    for _, cell in () if block.closed else block.cells():
+                        cell.await_half()
                     self._redraw(block)  # whether it is settled, too
 
     def _message_removed(

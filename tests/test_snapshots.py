@@ -877,3 +877,19 @@ def test_a_snapshot_that_a_reset_waited_for_is_known_when_it_comes_again(sequenc
     assert bench.take("block.snapshot", 5, text="new", note=1) == "accepted"
     assert bench.take("block.snapshot", 5, text="other", note=2) == "duplicate"
     assert bench.text() == "new" and bench.part().fields["note"] == 1
+
+
+@pytest.mark.parametrize("tick", [True, False])
+def test_a_half_pair_waits_again_in_a_message_that_a_fetched_state_opens(tick: bool) -> None:
+    bench = Bench("sparse")
+    bench.take("block.opened", 1, kind="tool")
+    bench.take("block.delta", 2, text="a\ud83d")
+    bench.take("message.closed", 3)
+    if tick:
+        assert bench.text() == "a\ufffd"
+    # The part is of another kind there, so that its text is not taken.
+    part = {"blockIndex": 0, "kind": "text", "text": "b"}
+    bench.snapshot({"id": "m", "role": "assistant", "parts": [part]}, seq=4)
+    assert bench.text() == "a"
+    assert bench.take("message.closed", 5) == "accepted"
+    assert bench.text() == "a\ufffd"
