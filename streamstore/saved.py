@@ -174,6 +174,12 @@ def save_session(row: SessionRow) -> dict[str, Any]:
     """A session with everything below it, as plain JSON. Linear in what it holds."""
     saved = _save(row)
     saved["id"] = row.id
+    saved["closing"] = [
+        [*key[1:], closed_at]
+        for key, (block, closed_at) in row.closing.items()
+        if block.message.blocks.get(block.key.block_index) is block
+        and row.messages.get(block.key.message_id) is block.message
+    ]
     saved["waiting"] = [[token, _dump(event)] for token, event, _ in row.waiting]
     saved["messages"] = [_save_message(message) for message in row.messages.values()]
     saved["leaving"] = [
@@ -231,9 +237,16 @@ def load_session(saved: Any, ids_size: int) -> tuple[SessionRow, list[MessageRow
         leaving += [_load_message(row, entry, leaving) for entry in saved["leaving"]]
         _below(row, row.messages.values())
         blocks = [block for message in row.messages.values() for block in message.blocks.values()]
-        closing = [block for block in blocks if block.closed_at >= 0 and block.seqs]
-        for block in sorted(closing, key=lambda block: block.closed_at):
-            row.closing[block.key] = (block, block.closed_at)
+        by_key = {block.key: block for block in blocks}
+        closing = saved.get("closing")
+        if closing is None:  # an older state, which does not say
+            lasting = [block for block in blocks if block.closed_at >= 0 and block.seqs]
+            lasting.sort(key=lambda block: block.closed_at)
+            closing = [[*block.key[1:], block.closed_at] for block in lasting]
+        for message_id, block_index, closed_at in closing:
+            _integers(closed_at)
+            key = PartKey(row.id, message_id, _checked(is_block_index, block_index))
+            row.closing[key] = (by_key[key], closed_at)
     return row, leaving
 
 

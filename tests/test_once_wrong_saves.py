@@ -340,3 +340,30 @@ def test_a_close_that_comes_first_outlives_a_malformed_event_of_its_block(
         store.flush()
         part = store.part("s", "m", 0)
         assert part is not None and part.status == "closed"
+
+
+@pytest.mark.parametrize("cut", range(8))
+def test_a_window_that_outlived_its_end_under_a_removal_does_so_in_a_loaded_store(
+    cut: int,
+) -> None:
+    options: Wire = {"ticks": "manual", "limits": Limits(late_window=2)}
+    message = {"sessionId": "s", "messageId": "m"}
+    other = {"type": "session.updated", "sessionId": "s"}
+    wires: list[Wire] = [
+        delta("b", 10),
+        {"type": "block.closed", **message, "blockIndex": 0, "seq": 11},
+        {"type": "message.removed", **message, "seq": 3},
+        {**other, "seq": 12},
+        {**other, "seq": 13},
+        {"type": "message.opened", **message, "role": "assistant", "seq": 4},
+        {**other, "seq": 14},
+        delta("a", 9),
+    ]
+    store = StreamStore(**options)
+    verdicts = []
+    for stretch in (wires[:cut], wires[cut:]):
+        stream = store.open("native", sequencing="sparse")
+        verdicts += [stream.ingest(wire).kind for wire in stretch]
+        store = through_json(store, **options)
+    store.flush()
+    assert (verdicts[-1], text_of(store)) == ("late", "ab")
