@@ -247,7 +247,7 @@ class Reducer:
                 if other is not block:
                     self._revive(other)
         if block is not None:
-            block.exists = message.exists and block.alive
+            self._revive(block)
 
     def _revive(self, block: BlockRow) -> None:
         """A removal or an opening above changed what counts of a block."""
@@ -255,6 +255,10 @@ class Reducer:
         if exists != block.exists:
             block.exists = exists
             self._touch(block)
+            if exists and block.call_id:
+                before = self._length(block)
+                self._learn_call(block.message.session, block)
+                self._counts.characters["superseded"] += before - self._length(block)
 
     def _confirm(self, row: MessageRow | BlockRow, local: bool) -> None:
         if local:
@@ -391,7 +395,8 @@ class Reducer:
     def _learn_call(self, session: SessionRow, block: BlockRow) -> None:
         call_id = block.fields.values.get("callId")
         if call_id == block.call_id and session.calls.get(block.call_id) is block:
-            return
+            if not block.exists or call_id not in session.results:
+                return
         self._forget_calls((block,))
         if not isinstance(call_id, str):
             return
@@ -684,6 +689,8 @@ class Reducer:
                 block.suspect = True
                 self._resync(block.message.session.id, "a late removal could not be placed")
         block.exists = block.message.exists and block.alive
+        if block.call_id or "callId" in block.fields.values:
+            self._learn_call(block.message.session, block)
         if book:
             self._counts.characters["superseded"] += before - self._length(block)
         self._touch(block)

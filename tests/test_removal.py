@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import permutations
 from typing import Any
 
 import pytest
@@ -49,6 +50,8 @@ class Bench:
 numbered = pytest.mark.parametrize("sequencing", ["session", "sparse"])
 every = pytest.mark.parametrize("sequencing", ["session", "sparse", "none", "block"])
 levels = pytest.mark.parametrize("level", ["block", "message", "session"])
+
+STATE = {"status": "completed"}
 
 #: What opens an entity of each level: a full event, which alone may add it again.
 OPENS: dict[str, Wire] = {
@@ -578,6 +581,26 @@ def test_a_result_for_a_removed_tool_waits_for_the_call_to_be_known_again():
     bench.take("message.opened", role="assistant")
     bench.take("block.opened", kind="tool", callId="c")
     assert bench.parts()[0]["state"] == {"status": "completed"}
+
+
+@numbered
+@pytest.mark.parametrize("event", ["block.removed", "message.removed", "message.reset"])
+def test_a_result_meets_its_call_again_in_any_order_behind_a_removal(
+    sequencing: str, event: str
+) -> None:
+    rest: list[Wire] = [
+        {"type_": "block.opened", "seq": 4, "kind": "tool", "callId": "c"},
+        {"type_": "tool.result", "seq": 5, "callId": "c", "fields": {"state": STATE}},
+    ]
+    if event != "block.removed":
+        rest.append({"type_": "message.opened", "seq": 3, "role": "assistant"})
+    for order in permutations(rest):
+        bench = Bench(sequencing)
+        bench.take("block.opened", 1, kind="tool", callId="c")
+        bench.take(event, 2)
+        for wire in order:
+            assert bench.take(**wire) in ("accepted", "late", "held")
+        assert bench.parts()[0]["state"] == STATE, order
 
 
 @every
