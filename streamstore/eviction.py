@@ -175,8 +175,8 @@ class Eviction:
         """Remove the sessions that are due, and say which; shown at the store's next tick."""
         found = self.due(now_ms)
         for name in found:
+            self._kept.pop(name, None)  # before: where each event is a tick, that is heard at once
             self._store.apply(SessionRemoved(session_id=name))
-            del self._kept[name]
         return found
 
     def _stays(self, name: str, quiet_ms: float) -> bool:

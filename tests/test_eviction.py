@@ -56,6 +56,16 @@ def test_the_least_recently_changed_go_first_and_no_more_than_must() -> None:
     assert bench.evict() == ()
 
 
+def test_where_each_event_is_a_tick_what_goes_is_heard_while_it_goes() -> None:
+    store = StreamStore("native", ticks="each")
+    eviction = Eviction(store, Keep(sessions=1, quiet_ms=0))
+    store.subscribe(lambda changes: eviction.hear(changes, 0))
+    for name in "abc":
+        store.ingest(said(name))
+    assert eviction.evict(1) == ("a", "b")
+    assert store.session_ids() == tuple(eviction.kept) == ("c",)
+
+
 def test_characters_count_rewritten_and_removed_ones_no_more() -> None:
     bench = Bench(sessions=None, characters=100)
     bench.take(said("a", "x" * 60), said("b", "y" * 60))
