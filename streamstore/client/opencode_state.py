@@ -128,11 +128,12 @@ class StateReader:
         there: dict[str, dict[str, Any]] = {}
         gone = []
         for session_id in session_ids:
-            info = await self.rest.get(path_of("session", session_id), missing=True)
+            path = path_of("session", session_id)
+            info = await self.rest.get(path, missing=True)
             if info is None:
                 gone.append(session_id)
             else:
-                there[session_id] = info
+                there[session_id] = table(info, path)
         return there, gone
 
     async def _own_directory(self) -> dict[str, str]:

@@ -614,6 +614,24 @@ def test_a_read_that_cannot_be_used_is_said(path: str, answer: Any, problem: str
     run(main())
 
 
+def test_a_session_that_is_asked_for_by_name_must_be_an_object() -> None:
+    answers = {
+        "/permission": [{"id": "per", "sessionID": "ses_beyond"}],
+        "/session/ses_beyond": ["ses_beyond"],
+    }
+
+    async def main() -> None:
+        server = OpencodeServer(Random(1))
+        data = {path: json.dumps(answer).encode() for path, answer in answers.items()}
+        server.fail = lambda path: Answer(200, JSON, [data[path]]) if path in data else None
+        async with client_of(server, StreamStore()) as connection:
+            await asyncio.sleep(0.9)
+            problem = "/session/ses_beyond: the answer is no object"
+            assert problem in str(connection.status.resync_error)
+
+    run(main())
+
+
 def test_a_read_is_made_again_when_the_server_wants_it() -> None:
     busy = iter([Answer(429, {"retry-after": "90"}), Answer(503, {"retry-after": "x"})])
 
