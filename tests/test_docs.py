@@ -15,7 +15,7 @@ import json
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from functools import cache, partial
 from itertools import islice
 from pathlib import Path
@@ -28,6 +28,7 @@ import pytest
 from conftest import ROOT
 from pages import Reader, blocks
 from rich.console import Console
+from starlette.websockets import WebSocketDisconnect
 
 from streamstore import ChangeSet, Limits, StreamStore, verdicts
 from streamstore.errors import CallerError
@@ -382,6 +383,44 @@ def test_the_view_of_textual_begins_with_what_is_there_and_closes_its_store(
     monkeypatch.setitem(made, "StreamStore", loaded)
     asyncio.run(follow())
     assert raised == []
+
+
+def test_the_mirror_of_a_page_ends_with_it_while_nothing_is_said(made: dict[str, Any]) -> None:
+    class Socket:
+        def __init__(self, *, breaks: bool = False) -> None:
+            self.sent: list[Any] = []
+            self.gone = asyncio.Event()
+            self.breaks = breaks
+
+        async def send_json(self, message: Any) -> None:
+            if self.breaks and self.sent:
+                raise WebSocketDisconnect(1006)
+            self.sent.append(message)
+
+        async def iter_text(self) -> AsyncIterator[str]:
+            yield "hello"
+            await self.gone.wait()
+
+    async def talk() -> None:
+        store = StreamStore("native", ticks="asyncio")
+        quiet, broken = Socket(), Socket(breaks=True)
+        pages = [asyncio.create_task(made["mirror"](store, page)) for page in (quiet, broken)]
+        await turns()
+        quiet.gone.set()
+        await turns()
+        assert [page.done() for page in pages] == [True, False]
+        store.ingest_many([event("block.delta", messageId="m", blockIndex=0, text="Hm.")])
+        store.flush()
+        await turns()
+        assert [page.exception() for page in pages] == [None, None]
+        assert [len(page.sent) for page in (quiet, broken)] == [1, 1]
+        store.close()
+
+    async def turns() -> None:
+        for _ in range(10):
+            await asyncio.sleep(0)
+
+    asyncio.run(talk())
 
 
 # -- frontends -------------------------------------------------------------------------------------
