@@ -20,6 +20,7 @@ from typing import Any, Literal, NoReturn, TypeAlias
 
 import attrs
 
+from .adapters.base import Context
 from .changes import ChangeSet, Gap, MergedChanges, Place
 from .decoding import decoder_named
 from .doors import Ingest
@@ -32,7 +33,17 @@ from .ingress import Ingress
 from .iterating import Changes, weak
 from .keys import BlockIndex, Key, MessageKey, read_token
 from .limits import Limits
-from .model import DELIVERIES, SEQUENCINGS, Delivery, Message, Part, Sequencing, Session, thaw
+from .model import (
+    DELIVERIES,
+    SEQUENCINGS,
+    Delivery,
+    Json,
+    Message,
+    Part,
+    Sequencing,
+    Session,
+    thaw,
+)
 from .protocols import adapter_named
 from .rows import BlockRow, MessageRow, SessionRow
 from .saved import (
@@ -521,6 +532,17 @@ class StreamStore:
             },
             "sessions": state_of(self),
         }
+
+    def encode(self, protocol: str) -> Json:
+        """What all sessions show, in the shape of a protocol's own final object.
+
+        It is what `streamstore fold --as` prints. Linear in what is stored.
+
+        Raises:
+            UnknownProtocol: no adapter has that name.
+            CallerError: the adapter says why it cannot.
+        """
+        return adapter_named(protocol)(Context()).encode(self)
 
     # -- hearing -------------------------------------------------------------------------------
 

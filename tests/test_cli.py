@@ -217,6 +217,12 @@ def test_fold_in_a_protocols_own_shape(run: Callable[..., Ran], write: WriteLog)
         "sessions": run("fold", log).json["sessions"]
     }
     assert set(run("fold", log, "--as", "opencode").json) >= {"sessions", "messages", "status"}
+    store = StreamStore()
+    store.feed(Path(log).read_bytes())
+    for name in ("native", "opencode", "anthropic"):
+        assert store.encode(name) == run("fold", log, "--as", name).json
+    with pytest.raises(UnknownProtocol, match="no protocol is named 'nope'; there are: native"):
+        store.encode("nope")
 
 
 def test_later_logs_are_later_connections(run: Callable[..., Ran], write: WriteLog) -> None:
