@@ -448,7 +448,7 @@ def shared() -> dict[str, Any]:
     return names
 
 
-def drawn_rows(shared: dict[str, Any], store: StreamStore, *of: str) -> tuple[Any, list[Any]]:
+def drawn_rows(shared: dict[str, Any], store: StreamStore, *of: Any) -> tuple[Any, list[Any]]:
     """A view of rows, and its rows as they stand; `painted` counts the characters drawn."""
     column: list[Any] = []
 
@@ -617,6 +617,30 @@ def test_rows_of_one_session_follow_it_while_others_stream(
         ticks.run()
         assert_rows(shared, store, column, "s1")
         assert {row.key[0] for row in column} == {"s1"} < set(store.session_ids())
+
+
+def test_rows_may_begin_with_the_newest_messages(shared: dict[str, Any]) -> None:
+    def say(message: int, text: str) -> dict[str, Any]:
+        return event("block.delta", messageId=f"m{message}", blockIndex=0, text=text)
+
+    def shown(column: list[Any]) -> list[str]:
+        return ["".join(row.shown) for row in column]
+
+    store = StreamStore("native")
+    store.ingest_many([say(number, f"{number}") for number in range(5)])
+    rows, column = drawn_rows(shared, store, None, 2)
+    store.subscribe(rows.hear)
+    assert shown(column) == ["3", "4"]
+    store.ingest_many([say(0, "!"), say(4, "!"), say(5, "5")])
+    store.ingest_many([event("message.opened", messageId="m0", role="user", order=9)])  # it moves
+    store.ingest_many([event("message.closed", messageId="m1", status="error", error="Hm.")])
+    assert shown(column) == ["3", "4!", "5"]
+    store.ingest_many([event("message.removed", messageId=f"m{number}") for number in (1, 3)])
+    assert shown(column) == ["4!", "5"]
+    rows.hear(ChangeSet(version=store.version + 1, reset=True))
+    assert shown(column) == ["4!", "5"]
+    _, whole = drawn_rows(shared, store, "main", 9)
+    assert shown(whole) == ["0!", "2", "4!", "5"]
 
 
 def test_rows_of_one_session_are_not_drawn_anew_for_another(shared: dict[str, Any]) -> None:
