@@ -93,6 +93,26 @@ class Health:
     resync: Mapping[str, str]
 
 
+@attrs.frozen
+class _OneSession:
+    """The reads of a store, as if it held one session."""
+
+    _store: StreamStore
+    _session_id: str
+
+    def session_ids(self) -> tuple[str, ...]:
+        return tuple(each for each in self._store.session_ids() if each == self._session_id)
+
+    def session(self, session_id: str) -> Session | None:
+        return self._store.session(session_id) if session_id == self._session_id else None
+
+    def messages(self, session_id: str) -> tuple[Message, ...]:
+        return self._store.messages(session_id) if session_id == self._session_id else ()
+
+    def parts(self, session_id: str, message_id: str) -> tuple[Part, ...]:
+        return self._store.parts(session_id, message_id) if session_id == self._session_id else ()
+
+
 class StreamStore:
     """Sessions, messages and parts of chat streams, normalized, deduplicated and coalesced.
 
@@ -533,16 +553,17 @@ class StreamStore:
             "sessions": state_of(self),
         }
 
-    def encode(self, protocol: str) -> Json:
-        """What all sessions show, in the shape of a protocol's own final object.
+    def encode(self, protocol: str, session_id: str | None = None) -> Json:
+        """What one session shows, or all do, in the shape of a protocol's own final object.
 
-        It is what `streamstore fold --as` prints. Linear in what is stored.
+        Of all it is what `streamstore fold --as` prints. Linear in what is stored there.
 
         Raises:
             UnknownProtocol: no adapter has that name.
             CallerError: the adapter says why it cannot.
         """
-        return adapter_named(protocol)(Context()).encode(self)
+        reads = self if session_id is None else _OneSession(self, session_id)
+        return adapter_named(protocol)(Context()).encode(reads)
 
     # -- hearing -------------------------------------------------------------------------------
 

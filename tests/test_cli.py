@@ -29,6 +29,7 @@ from streamstore.feeding import connections
 from streamstore.log import open_log
 from streamstore.log.sealing import seal
 from streamstore.logs import UnreadableLog
+from streamstore.protocols import adapters
 from streamstore.replay import AS_RECORDED, AT_ONCE, LiveView, PlainView, Speed, replay
 from streamstore.text import TextView
 from streamstore.transcript import Transcript, summary
@@ -223,6 +224,28 @@ def test_fold_in_a_protocols_own_shape(run: Callable[..., Ran], write: WriteLog)
         assert store.encode(name) == run("fold", log, "--as", name).json
     with pytest.raises(UnknownProtocol, match="no protocol is named 'nope'; there are: native"):
         store.encode("nope")
+
+
+def test_one_session_is_encoded_as_if_it_were_alone() -> None:
+    def chunks(text: str) -> Iterator[dict[str, Any]]:
+        for content, reason in ((text, None), ("", "stop")):
+            choice = {"index": 0, "delta": {"content": content}, "finish_reason": reason}
+            head = {"id": text, "object": "chat.completion.chunk", "created": 1, "model": "m"}
+            yield {**head, "choices": [choice]}
+
+    def talk(store: StreamStore, session_id: str) -> StreamStore:
+        stream = store.open("openai-chat", session_id=session_id)
+        stream.ingest_many(chunks(f"of {session_id}"))
+        stream.end()
+        return store
+
+    both = talk(talk(StreamStore(), "a"), "b")
+    for name in adapters():
+        for session_id in ("a", "b"):
+            alone = talk(StreamStore(), session_id).encode(name)
+            assert both.encode(name, session_id) == alone
+            assert both.encode(name) != alone
+        assert both.encode(name, "c") == StreamStore().encode(name)
 
 
 def test_later_logs_are_later_connections(run: Callable[..., Ran], write: WriteLog) -> None:
