@@ -237,6 +237,11 @@ class StreamStore:
             raise CallerError(f"sequencing must be one of {', '.join(SEQUENCINGS)}")
         if policy not in ("lenient", "strict"):
             raise CallerError("policy must be lenient or strict")
+        if session_id is not None:
+            if not isinstance(session_id, str) or not session_id:
+                # The key of a row, say: what is kept under a number is saved, and never loaded.
+                raise CallerError(f"session_id must be a non-empty string, not {session_id!r:.80}")
+            session_id = str.__str__(session_id)  # also of a member of an enumeration
         return self._open(protocol, session_id, sequencing, generation, policy)
 
     def _open(

@@ -554,6 +554,26 @@ class TestLocal:
         saved = feed.store.save()  # as it is, without JSON between
         assert StreamStore.load(saved).state()["sessions"] == feed.store.state()["sessions"]
 
+    @pytest.mark.parametrize("session_id", [7, True, "", b"s", ["s"]])
+    def test_a_stream_of_a_session_that_has_no_string_for_an_id_is_not_opened(
+        self, session_id: Any
+    ) -> None:
+        """What it brought would be shown, saved, and refused by `load`; or be `main`'s."""
+        store = StreamStore()
+        with pytest.raises(CallerError, match="session_id must be a non-empty string, not "):
+            store.open("openai-chat", session_id=session_id)
+        assert not store.save()["streams"]
+
+    def test_a_stream_of_a_session_that_an_enumeration_names_is_of_its_string(self) -> None:
+        store = StreamStore()
+        stream = store.open("native", session_id=Name.MINE)
+        stream.ingest_many(
+            [{"type": "block.delta", "messageId": "m", "blockIndex": 0, "text": "hi"}]
+        )
+        assert [type(session_id) for session_id in store.session_ids()] == [str]
+        saved = store.save()  # as it is, without JSON between
+        assert StreamStore.load(saved).state()["sessions"] == store.state()["sessions"]
+
     def test_what_is_no_event_is_told_so(self, feed: Feeder) -> None:
         wire: Any = {"type": "message.opened", "messageId": "m", "role": "user"}
         with pytest.raises(
