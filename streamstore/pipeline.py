@@ -93,6 +93,16 @@ class Health:
     resync: Mapping[str, str]
 
 
+def _plain(what: str, value: object) -> str:
+    """An id that the caller gives, as a plain string, also of a member of an enumeration.
+
+    The key of a row or a UUID would do until it was saved: such a state cannot be loaded.
+    """
+    if not isinstance(value, str) or not value:
+        raise CallerError(f"{what} must be a non-empty string, not {value!r:.80}")
+    return str.__str__(value)
+
+
 @attrs.frozen
 class _OneSession:
     """The reads of a store, as if it held one session."""
@@ -238,10 +248,9 @@ class StreamStore:
         if policy not in ("lenient", "strict"):
             raise CallerError("policy must be lenient or strict")
         if session_id is not None:
-            if not isinstance(session_id, str) or not session_id:
-                # The key of a row, say: what is kept under a number is saved, and never loaded.
-                raise CallerError(f"session_id must be a non-empty string, not {session_id!r:.80}")
-            session_id = str.__str__(session_id)  # also of a member of an enumeration
+            session_id = _plain("session_id", session_id)
+        if generation is not None:
+            generation = _plain("generation", generation)
         return self._open(protocol, session_id, sequencing, generation, policy)
 
     def _open(
@@ -317,8 +326,12 @@ class StreamStore:
         return verdict
 
     def new_id(self) -> str:
-        """A fresh id for something that no protocol named, e.g. a local message."""
-        return self._new_id()
+        """A fresh id for something that no protocol named, e.g. a local message.
+
+        Raises:
+            CallerError: the store was given a `new_id` that makes something else.
+        """
+        return _plain("what new_id gives", self._new_id())
 
     # -- ticks ---------------------------------------------------------------------------------
 

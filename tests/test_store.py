@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from datetime import date
 from enum import Enum, IntEnum, StrEnum
 from typing import Any
@@ -563,6 +564,22 @@ class TestLocal:
         with pytest.raises(CallerError, match="session_id must be a non-empty string, not "):
             store.open("openai-chat", session_id=session_id)
         assert not store.save()["streams"]
+
+    @pytest.mark.parametrize("generation", [7, ""])
+    def test_a_generation_is_a_string(self, generation: Any) -> None:
+        with pytest.raises(CallerError, match="generation must be a non-empty string, not "):
+            StreamStore().open("native", generation=generation)
+
+    @pytest.mark.parametrize("made", [7, "", uuid.UUID(int=7)])
+    def test_ids_that_are_made_are_strings(self, made: Any) -> None:
+        store = StreamStore(new_id=lambda: made)
+        with pytest.raises(CallerError, match="what new_id gives must be a non-empty string, not "):
+            store.new_id()
+        choice = {"index": 0, "delta": {"content": "hi"}}  # of a completion without an id
+        with pytest.raises(CallerError, match="what new_id gives"):
+            store.open("openai-chat").ingest(
+                {"object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [choice]}
+            )
 
     def test_a_stream_of_a_session_that_an_enumeration_names_is_of_its_string(self) -> None:
         store = StreamStore()
