@@ -17,7 +17,7 @@ from ..adapters.openai_responses import OpenAIResponsesAdapter
 from ..adapters.openai_responses import Resume as ResponsePosition
 from ..errors import CallerError
 from ..pipeline import Stream, StreamStore
-from .transport import Request
+from .transport import Request, is_value
 
 
 class Resume(Protocol):
@@ -52,7 +52,7 @@ class LastEventId:
 
     def position(self, store: StreamStore, stream: Stream) -> Hashable:
         """The id before the first missing operation, else the last one."""
-        return stream.position.event_id or None
+        return as_header(stream.position.event_id)
 
     def request(self, base: Request, position: Hashable) -> Request:
         """With the id as a header, in UTF-8."""
@@ -158,6 +158,19 @@ def following(resume: Resume, request: Request) -> Resume:
         if request.method == "GET" and path[-2:-1] == ["responses"] and path[-1][:5] == "resp_":
             return StartingAfter(unquote(path[-1]))
     return resume
+
+
+def as_header(event_id: str) -> str | None:
+    r"""What a header can say of an event-stream id; None where it can say nothing.
+
+    Blanks around a header's value are none of it (RFC 9110, 5.5), and a few characters that an id
+    may hold, such as a form feed, it may not: HTTP clients refuse the request.
+
+    >>> as_header("7 "), as_header(""), as_header("7\f8")
+    ('7', None, None)
+    """
+    value = event_id.strip(" \t")
+    return value if value and is_value(value) else None
 
 
 def with_query(request: Request, query: dict[str, str]) -> Request:

@@ -39,6 +39,15 @@ class Request:
     credentials: bool = True
 
 
+def is_value(text: str) -> bool:
+    r"""Whether a text can be sent as a header's value as it is.
+
+    >>> is_value("a b"), is_value("7 "), is_value("7\f8")
+    (True, False, False)
+    """
+    return _VALUE.fullmatch(text) is not None
+
+
 def headers_of(given: Mapping[str, Any] | None) -> dict[str, str]:
     """What a caller gave as headers, with names in lower case.
 
@@ -54,7 +63,7 @@ def headers_of(given: Mapping[str, Any] | None) -> dict[str, str]:
             raise CallerError(f"{name!r:.80} is no name of a header")
         if not isinstance(value, str):
             raise CallerError(f"the header {name!r:.80} must be a string")
-        if not _VALUE.fullmatch(value):
+        if not is_value(value):
             raise CallerError(
                 f"the header {name!r:.80} has a line break in its value, or blanks around it"
             )

@@ -26,6 +26,7 @@ from ..client import (
     Transport,
     connect,
 )
+from ..client.resuming import as_header
 from ..errors import CallerError, LimitError, StreamStoreError
 from ..eviction import Eviction, Keep
 from ..log import LogError, LogWriter, open_log
@@ -391,7 +392,7 @@ class _Position:
 
     def position(self, store: StreamStore, stream: Stream) -> Hashable:
         """The id before the first missing operation, else the last one."""
-        return (self._tap.last_id if self._tap.blind else stream.position.event_id) or None
+        return as_header(self._tap.last_id if self._tap.blind else stream.position.event_id)
 
     def request(self, base: Request, position: Hashable) -> Request:
         """With the id as a header."""

@@ -184,6 +184,29 @@ def test_an_id_that_is_no_ascii_goes_back_as_it_came() -> None:
     asyncio.run(main())
 
 
+@pytest.mark.parametrize(
+    ("event_id", "sent"), [(" 7 ", "7"), ("\t7\t", "7"), ("7\f8", None), ("  ", None)]
+)
+def test_an_id_that_no_header_can_hold_as_it_is_ends_nothing(
+    event_id: str, sent: str | None
+) -> None:
+    """Where nothing of it can be sent, the server is asked as if it had none."""
+
+    async def main() -> None:
+        store = StreamStore()
+        first = streamed(frame(delta(1), event_id))
+        async with Server(first, streamed(frame(delta(2), "8"), hold=True)) as server:
+            async with connect(
+                server.url, store=store, protocol="native", policy=QUICK
+            ) as connection:
+                await until(lambda: text_of(store) == "1 2 " or connection.error is not None)
+                assert connection.error is None
+                assert connection.unrepaired == (sent is None)
+            assert server.asked[1][1].get("last-event-id") == sent
+
+    asyncio.run(main())
+
+
 def test_a_redirect_to_another_origin_takes_no_credentials_along() -> None:
     async def main() -> None:
         store = StreamStore()
