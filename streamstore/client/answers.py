@@ -138,8 +138,12 @@ def redirected(request: Request, status: int, location: str | None) -> Request:
     try:
         url = urljoin(request.url, location.strip())
         origin = origin_of(url)
-        if urlsplit(url).username is not None and origin != origin_of(request.url):
-            url = _without_user(url)
+        if origin != origin_of(request.url):
+            # Credentials that a redirect itself names for another origin are not ours to send.
+            url = _with_user(url, "")
+        elif urlsplit(url).username is None:
+            # Within the origin those of the address go along, as those of the headers do.
+            url = _with_user(url, urlsplit(request.url).netloc.rpartition("@")[0])
     except ValueError:
         origin = None
     if origin is None:
@@ -200,10 +204,10 @@ def origin_of(url: str) -> tuple[str, str, int] | None:
     return parts.scheme, parts.hostname, port or _PORTS[parts.scheme]
 
 
-def _without_user(url: str) -> str:
-    # Credentials that a redirect itself names for another origin are not ours to send.
+def _with_user(url: str, user: str) -> str:
     parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    host = parts.netloc.rpartition("@")[2]
+    return parts._replace(netloc=f"{user}@{host}" if user else host).geturl()
 
 
 def _where(request: Request) -> str:

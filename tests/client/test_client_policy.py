@@ -246,6 +246,18 @@ def test_within_the_origin_they_stay(there: str) -> None:
     assert found.headers == SECRETS and found.credentials and found.url.endswith("/f")
 
 
+@pytest.mark.parametrize(
+    ("there", "then"),
+    [
+        ("/f", "http://u:p@h/f"), ("http://h/f", "http://u:p@h/f"), ("//h:80/f", "http://u:p@h:80/f"),
+        ("http://v@h/f", "http://v@h/f"), ("http://other/f", "http://other/f"),
+    ],
+)  # fmt: skip
+def test_credentials_in_the_address_stay_within_the_origin_as_well(there: str, then: str) -> None:
+    found = redirected(Request(url="http://u:p@h/e"), 307, there)
+    assert found.url == then and (found.credentials or "@" not in found.url)
+
+
 def test_what_was_dropped_does_not_come_back_with_the_way_back() -> None:
     away = redirected(Request(url="http://h/e", headers=SECRETS), 307, "http://evil/e")
     back = redirected(away, 307, "http://h/e")
