@@ -34,13 +34,21 @@ class HttpxTransport:
         options: for that own client (`verify`, `proxy`, `limits`, `http2`, ...).
 
     Raises:
-        CallerError: httpx is not installed.
+        CallerError: httpx is not installed, or can make no client of the options, or of the proxies
+            and certificates that the environment names.
     """
 
     def __init__(self, client: httpx.AsyncClient | None = None, **options: Any) -> None:
         httpx = _httpx()
         self._own = client is None
-        self._client = client or httpx.AsyncClient(**{"timeout": None, **options})
+        try:
+            self._client = client or httpx.AsyncClient(**{"timeout": None, **options})
+        except (ImportError, ValueError, OSError, httpx.InvalidURL) as error:
+            # A proxy by SOCKS without its package, a file of certificates that is not there, ...
+            raise CallerError(
+                f"httpx cannot be set up: {_said(error)} (options aside, it reads HTTP_PROXY, "
+                "HTTPS_PROXY, ALL_PROXY, NO_PROXY and SSL_CERT_FILE in the environment)"
+            ) from error
 
     async def open(self, request: Request) -> HttpxResponse:
         """Send a request and wait for the head of its answer; see `Transport.open`."""

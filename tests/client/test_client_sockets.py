@@ -558,6 +558,19 @@ def test_who_waits_for_a_connection_that_was_never_entered_is_told() -> None:
         connect_blocking("http://127.0.0.1:1/", store=StreamStore()).wait(1)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("HTTP_PROXY", "ftp://127.0.0.1:1"), ("SSL_CERT_FILE", "/there/is/none")],
+)
+def test_what_httpx_cannot_take_from_the_environment_is_said(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    for connecting in (connect, connect_blocking):
+        with pytest.raises(CallerError, match=f"httpx cannot be set up.*{name}"):
+            connecting("http://h/", store=StreamStore())
+
+
 def test_wrong_arguments_are_said_where_they_are_given() -> None:
     with pytest.raises(CallerError):
         connect_blocking("nowhere", store=StreamStore())
