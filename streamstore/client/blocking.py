@@ -35,6 +35,7 @@ class _Elsewhere:
         self._clock = clock
         self._leave = leave
         self._knocked = False  # the owner was told of bytes and has not come by yet
+        self._failed: Exception | None = None  # what the store raised at the owner
 
     async def run(self, work: Callable[[], T]) -> T:
         """Hand it over and wait; when cancelled it may still be done, as one whole."""
@@ -48,8 +49,11 @@ class _Elsewhere:
                 return
             try:
                 result = work()
-            except BaseException as error:
+            except Exception as error:
                 future.set_exception(error)
+            except BaseException as error:  # Ctrl-C: the owner's to hear, and not the connection's
+                future.set_exception(CallerError(f"{type(error).__name__} at the store's owner"))
+                raise
             else:
                 future.set_result(result)
 
@@ -59,6 +63,8 @@ class _Elsewhere:
     async def feed(self, stream: Stream, data: bytes) -> bool:
         """Leave the bytes in the store's inbox; where it is full, wait: the server must, too."""
         while True:
+            if self._failed is not None:
+                raise self._failed
             try:
                 stream.feed_threadsafe(data)
             except InboxFull:
@@ -72,12 +78,25 @@ class _Elsewhere:
 
         def take() -> None:
             self._knocked = False  # first: what is left from here on knocks again
-            if not stream.ended:
-                stream.feed(b"")
+            self.take(stream)
 
         if not self._knocked:
             self._knocked = True
             self._leave(take)
+
+    def take(self, stream: Stream) -> None:
+        """Let the store take in what waits; in the owner's thread.
+
+        What it raises is the owner's to hear, and ends the connection with its next bytes: a
+        toolkit that is called by `post` may well swallow it.
+        """
+        if stream.ended:
+            return
+        try:
+            stream.feed(b"")
+        except Exception as error:
+            self._failed = error
+            raise
 
 
 class BlockingConnection:
@@ -97,12 +116,12 @@ class BlockingConnection:
     ) -> None:
         self._store = store
         self._make = make
-        self._clock = clock
         self._todo: SimpleQueue[Work] = SimpleQueue()
         self._post = post
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._connection: Connection | None = None
+        self._elsewhere = _Elsewhere(clock, self._leave)
         self._made = threading.Event()
         self._failed: BaseException | None = None
         self._over = False  # nothing will be left for the owner any more
@@ -140,8 +159,8 @@ class BlockingConnection:
                 pass
         self._pump()
         stream = None if self._connection is None else self._connection.stream
-        if stream is not None and not stream.ended:
-            stream.feed(b"")  # takes in what waits for this thread
+        if stream is not None:
+            self._elsewhere.take(stream)
         return self.status
 
     def wait(self, timeout: float | None = None) -> bool:
@@ -182,10 +201,16 @@ class BlockingConnection:
                 loop.call_soon_threadsafe(self._cancel)
             except RuntimeError:
                 pass  # it has ended by itself
+        failed: Exception | None = None
         while thread.is_alive():
-            self.poll(0.02)
+            try:
+                self.poll(0.02)
+            except Exception as error:  # the thread waits for the rest of its work all the same
+                failed = failed or error
             thread.join(0)
         self.poll()
+        if failed is not None:
+            raise failed
 
     def __enter__(self) -> BlockingConnection:
         if self._thread is not None:
@@ -234,7 +259,7 @@ class BlockingConnection:
 
         self._loop = asyncio.get_running_loop()
         self._main = asyncio.current_task()
-        self._connection = connection = self._make(_Elsewhere(self._clock, self._leave))
+        self._connection = connection = self._make(self._elsewhere)
         async with connection:
             self._made.set()
             while connection.state != "ended":

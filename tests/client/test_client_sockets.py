@@ -15,7 +15,7 @@ import httpx
 import pytest
 from test_client_connection import anthropic_events, delta, frame, frames, text_of
 
-from streamstore import CallerError, Limits, StreamStore
+from streamstore import CallerError, Limits, StreamStore, UnknownProtocol
 from streamstore.client import (
     ConnectionLost,
     HttpxTransport,
@@ -487,6 +487,51 @@ def test_a_store_that_was_closed_ends_the_blocking_twin_though_no_byte_comes() -
             while connection.poll(3_600).state != "ended":
                 pass
             assert isinstance(connection.error, CallerError)
+
+
+#: So many events of no protocol that the store says so.
+STRANGE = b'data: {"strange": 1}\n\n' * 64
+
+
+def test_ctrl_c_in_the_midst_of_the_owners_work_reaches_the_owner() -> None:
+    class Interrupted(StreamStore):
+        def open(self, *args: Any, **options: Any) -> Any:
+            raise KeyboardInterrupt
+
+    with serving(streamed(hold=True)) as server:
+        connection = connect_blocking(server.url, store=Interrupted(), protocol="native")
+        with connection, pytest.raises(KeyboardInterrupt):
+            while connection.state != "ended":
+                connection.poll(0.05)
+        assert not threads() and isinstance(connection.error, CallerError)
+
+
+def test_what_a_toolkit_swallows_of_the_stores_errors_ends_the_connection() -> None:
+    posted: SimpleQueue[Any] = SimpleQueue()
+    later = [piece for _ in range(200) for piece in (0.01, chunk(b":\n\n"))]
+    heard: list[Exception] = []
+    with (
+        serving([*streamed(STRANGE), *later]) as server,
+        connect_blocking(server.url, store=StreamStore(), post=posted.put) as connection,
+    ):
+        while connection.state not in ("waiting", "ended"):
+            try:
+                posted.get(timeout=0.05)()
+            except Empty:
+                pass
+            except UnknownProtocol as error:
+                heard.append(error)
+        assert [connection.error] == heard
+
+
+def test_the_end_of_the_block_leaves_no_thread_where_the_store_raises() -> None:
+    with serving(streamed(STRANGE, hold=True)) as server:
+        connection = connect_blocking(server.url, store=StreamStore())
+        with pytest.raises(UnknownProtocol), connection:
+            connection._todo.get(timeout=10)()  # the stream is opened, and then nobody comes by
+            while connection._todo.empty():
+                time.sleep(0.001)
+        assert not threads()
 
 
 def test_a_full_inbox_makes_the_server_wait_and_loses_nothing() -> None:
