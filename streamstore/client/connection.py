@@ -301,6 +301,13 @@ class Connection:
 
         if self._task is not None:
             raise CallerError("a connection lives once: connect again for another one")
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            raise CallerError(
+                "connect needs a running event loop of asyncio: without one, or in another kind "
+                "such as trio's, connect_blocking follows from a thread"
+            ) from None
         if self._snapshot is not None:
             self._resync = Resync(
                 self._snapshot, self._store, self._owner, self._policy, self._clock,

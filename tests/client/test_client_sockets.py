@@ -616,6 +616,17 @@ def test_what_httpx_cannot_take_from_the_environment_is_said(
             connecting("http://h/", store=StreamStore())
 
 
+def test_where_no_loop_of_asyncio_runs_the_way_without_one_is_named(
+    recwarn: pytest.WarningsRecorder,
+) -> None:
+    connection = connect("http://127.0.0.1:1/", store=StreamStore())
+    with pytest.raises(CallerError, match="connect_blocking"):
+        connection.start()
+    with pytest.raises(CallerError, match="connect_blocking"):
+        connection.__aenter__().send(None)  # as a loop of another kind would
+    assert connection.state == "connecting" and not recwarn.list
+
+
 def test_wrong_arguments_are_said_where_they_are_given() -> None:
     with pytest.raises(CallerError):
         connect_blocking("nowhere", store=StreamStore())
