@@ -375,6 +375,21 @@ def test_a_gzipped_log_is_not_appended_to(tmp_path):
     assert (tmp_path / "other").read_bytes() == before
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such files there")
+@pytest.mark.parametrize("name", ["pipe", "pipe.db"])
+def test_what_has_no_end_is_not_read_to_its_end(tmp_path, name):
+    """With a writer and no byte in it, reading the pipe would wait for ever."""
+    path = tmp_path / name
+    os.mkfifo(path)
+    held = os.open(path, os.O_RDWR)
+    try:
+        with pytest.raises(UnsupportedLog, match="a device or a pipe"):
+            open_log(path)
+    finally:
+        os.close(held)
+    assert os.listdir(tmp_path) == [name]
+
+
 @pytest.mark.parametrize("name", ["new.jsonl.gz", "new.GZ", "new.sqlite.gz"])
 def test_a_log_is_not_made_under_the_name_of_a_gzipped_one(tmp_path, name):
     """It would be plain text that no tool for such files can read."""

@@ -25,7 +25,8 @@ def open_log(path: PathLike, *, disk: Disk = DISK) -> LogWriter:
     Raises:
         LogLocked: it has a writer.
         UnsupportedLog: the file is something else, of an unknown version, or gzipped; it is left
-            as it is. Or its name ends in `.gz`, which it would not be.
+            as it is. Or its name ends in `.gz`, which it would not be. Or it is no file, but a
+            device or a pipe, as `/dev/stdout` is.
         DiskError: it cannot be opened, read or repaired.
         FileNotFoundError: there is no such folder.
     """
@@ -34,6 +35,9 @@ def open_log(path: PathLike, *, disk: Disk = DISK) -> LogWriter:
         # What is synced has to be on the disk; a packer would hold it back.
         problem = "a gzipped log can only be read: name it without .gz, and gzip it afterwards"
         raise UnsupportedLog(f"{name}: {problem}")
+    if os.path.exists(name) and not os.path.isfile(name) and not os.path.isdir(name):
+        # What is there is read first, and a terminal or a pipe, or /dev/full, has no end.
+        raise UnsupportedLog(f"{name}: a log is a file, and this is a device or a pipe")
     if is_sqlite(path):
         from .sqlite import SqliteLog
 
