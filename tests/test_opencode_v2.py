@@ -31,7 +31,7 @@ from wires import (
     verdicts,
 )
 
-from streamstore import StreamStore
+from streamstore import Message, StreamStore
 from streamstore.adapters.opencode_v2 import OpencodeV2Adapter
 from streamstore.transcript import Transcript
 
@@ -1201,3 +1201,61 @@ def test_what_only_reads_like_a_known_name_is_none(
     fits = {"ordinal": int}.get(name, str)
     assert verdicts == 2 * ["accepted" if type(known) is fits else "malformed"]
     assert stream.ingest(third).kind == ("accepted" if type(other) is fits else "malformed")
+
+
+def cut_short() -> V2:
+    """As recorded of 1.18.33: a step that was interrupted has no end of its own."""
+    v2 = V2()
+    v2.user("msg_1", "Go on.")
+    v2.emit("step.started", assistantMessageID="msg_2", agent="build", model={})
+    v2.text("msg_2", "text", 0, ["Once "], end=False)
+    v2.user("msg_3", "Stop. Again.")
+    return v2
+
+
+def the_message(store: StreamStore) -> Message:
+    message = store.message("ses_1", "msg_2")
+    assert message is not None
+    return message
+
+
+def test_a_step_that_was_interrupted_is_over_when_the_next_one_begins() -> None:
+    v2 = cut_short()
+    begun = len(v2.sent)
+    v2.step("msg_4", [("text", ["Twice."])])
+    store = StreamStore(ticks="each")
+    stream = store.open(PROTOCOL)
+    stream.ingest_many(v2.sent[:begun])
+    assert the_message(store).status == "open"
+    stream.ingest_many(v2.sent[begun:])
+    message = the_message(store)
+    assert message.status == "completed"
+    assert message.info["completed"] == v2.sent[begun]["data"]["timestamp"]
+    assert [part.status for part in parts(store, "msg_2")] == ["closed"]
+    # An own end that is only late holds, and what is sent again ends nothing.
+    state = store.state()["sessions"]
+    stream.ingest_many(v2.sent)
+    assert store.state()["sessions"] == state
+    late = V2()
+    late.sent = [*v2.sent]
+    late.seq = v2.seq
+    stream.ingest(late.emit("step.failed", assistantMessageID="msg_2", error={"message": "no"}))
+    assert the_message(store).status == "error"
+
+
+def test_a_step_that_was_read_at_work_is_over_by_a_later_one_alone() -> None:
+    v2 = cut_short()
+    (read,) = encoded(fold(PROTOCOL, v2.sent), PROTOCOL)
+    earlier = V2()
+    earlier.step("msg_0", [("text", ["Before."])])
+    store = StreamStore(ticks="each")
+    stream = store.open(PROTOCOL)
+    stream.ingest(read)
+    stream.ingest_many(earlier.sent)
+    assert the_message(store).status == "open"
+    v2.emit("step.started", assistantMessageID="msg_4", agent="build", model={})
+    stream.ingest(v2.sent[-1])
+    assert the_message(store).status == "completed"
+    # A read that was made before knows less.
+    stream.ingest(read)
+    assert the_message(store).status == "completed"

@@ -13,6 +13,8 @@
   message or session, which takes the number, and what it does to a block, which rides along and
   follows the rules of a stream without seq. The event that ends a text carries all of it and seals
   it: a delta that comes later is refused. A delta that was lost shows until then (`part.gap`).
+- A step that was interrupted has no end of its own: its message is open until the next step begins,
+  which ends it, as in the server's messages.
 - A type of a session that is not known here takes its number all the same: it is no hole.
 - Event ids (`evt_...`) are unique and ascending: what has no number is known again by them.
 - Resume: `after` is the last `durable.seq`. Where it cannot be had (`/api/event`), fetch: first
@@ -277,6 +279,8 @@ class OpencodeV2Adapter:
         """Forget what has a number of the counter that is over: of the last retry, of texts."""
         memory = self._context.shared.get(session_id, {})
         memory.pop("retried", None)
+        for step in memory.get("steps", {}).values():
+            step["seq"] = None
         for rows in memory.get("texts", {}).values():
             for row in rows:
                 for at in (row.get("began"), row.get("ended")):
@@ -285,7 +289,8 @@ class OpencodeV2Adapter:
 
     def _memory(self, session: str) -> dict[str, Any]:
         """`calls`: state of each running call; `ended`: of those that ended before they began;
-        `messages`, `parts`: the order of those seen; `texts`: the beginnings of each id, see
+        `messages`, `parts`: the order of those seen; `steps`: which of them are at work, and the
+        number that says so; `texts`: the beginnings of each id, see
         `_Row`; `waiting`: when prompts were admitted that are not delivered; `retry`: one is
         waited for.
 
@@ -311,8 +316,16 @@ class OpencodeV2Adapter:
         whole = snapshot.complete and snapshot.before is None
         _in_place(snapshot.messages, known, whole)
         calls, parts = self._table(session, "calls"), self._table(session, "parts")
+        steps = self._table(session, "steps")
         for message in snapshot.messages:
             self._saw(session, message["id"], message.get("order"))
+            if message["role"] == "assistant":
+                # What a read has not seen the end of may have ended meanwhile.
+                is_open = message["status"] == "open"
+                if message["id"] in steps:
+                    steps[message["id"]]["open"] &= is_open
+                elif is_open:
+                    remember(steps, message["id"], {"seq": None, "open": True}, _CALLS)
             self._read_texts(session, message)
             place = -1.0
             for part in message["parts"]:
@@ -399,8 +412,8 @@ class OpencodeV2Adapter:
             if message_order(places.get(one), one) > edge or (told.next and one == target)
         )
         for message_id in gone:
-            seen.pop(message_id, None)
-            waiting.pop(message_id, None)
+            for table in (seen, waiting, memory.get("steps", {})):
+                table.pop(message_id, None)
         removed = (MessageRemoved(session_id=told.session, message_id=one) for one in gone)
         return (SessionUpdated(**told.first, info={"revert": None}), *removed)
 
@@ -605,7 +618,33 @@ class OpencodeV2Adapter:
         events = self._message(told, message_id, "assistant", info, closed=False)
         if self._memory(told.session).pop("retry", None):
             events.append(SessionStatus(session_id=told.session, status="busy"))
+        seen = self._table(told.session, "messages")
+        place = message_order(seen.get(message_id), message_id)
+        for other, row in self._table(told.session, "steps").items():
+            # A log that is sent again tells of steps before one that is at work.
+            if row["open"] and message_order(seen.get(other), other) < place:
+                row["open"] = False
+                events += self._cut_short(told, other)
+        self._note_step(told, message_id, is_open=True)
         return events
+
+    def _cut_short(self, told: _Told, message_id: str) -> Sequence[Event]:
+        """A step that was interrupted has no end of its own: for the server the next one ends it.
+
+        Without a number, so that its own end holds where that is only late.
+        """
+        closed = MessageClosed(session_id=told.session, message_id=message_id)
+        if told.time is None:
+            return (closed,)
+        info = {"completed": told.time}
+        updated = MessageUpdated(session_id=told.session, message_id=message_id, info=info)
+        return (closed, updated)
+
+    def _note_step(self, told: _Told, message_id: str, *, is_open: bool) -> None:
+        steps = self._table(told.session, "steps")
+        known = steps.get(message_id, {}).get("seq")
+        if known is None or told.seq is None or told.seq > known:
+            remember(steps, message_id, {"seq": told.seq, "open": is_open}, _CALLS)
 
     def _step_over(self, told: _Told) -> Sequence[Event]:
         message_id = told.id("assistantMessageID")
@@ -619,6 +658,7 @@ class OpencodeV2Adapter:
         if told.time is not None:
             info["completed"] = told.time
         status = "completed" if error is None else "error"
+        self._note_step(told, message_id, is_open=False)
         return (
             # How it ended has a number: after a retry the later end holds.
             MessageClosed(**told.first, message_id=message_id, status=status, error=error),
