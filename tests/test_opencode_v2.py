@@ -1259,3 +1259,44 @@ def test_a_step_that_was_read_at_work_is_over_by_a_later_one_alone() -> None:
     # A read that was made before knows less.
     stream.ingest(read)
     assert the_message(store).status == "completed"
+
+
+@pytest.mark.parametrize("seq", [{}, {"seq": 3}])
+def test_a_read_says_what_waits_for_an_answer(seq: Wire) -> None:
+    """No log has permissions and questions: what was asked or answered during a drop is read."""
+    v2 = V2()
+    v2.user("msg_1", "May you?")
+    source = {"type": "tool", "messageID": "msg_2", "callID": "call_1"}
+
+    def permission(name: str) -> Wire:
+        return {"id": name, "sessionID": "ses_1", "action": "bash", "resources": ["ls"],
+                "source": source}  # fmt: skip
+
+    question = {"id": "que_1", "sessionID": "ses_1", "questions": []}
+    store = StreamStore(ticks="each")
+    stream = store.open(PROTOCOL)
+    asked = {**v2.emit("x", durable=False), "type": "permission.v2.asked"}
+    stream.ingest_many([*v2.sent[:-1], {**asked, "data": permission("per_1")}])
+    token = store.begin_read("ses_1")
+    stream.ingest({**asked, "id": "evt_later", "data": permission("per_3")})
+    read = {"sessionID": "ses_1", "data": [], "readFrom": token, **seq}
+    stream.ingest({**read, "permission": [permission("per_2")], "question": [question]})
+    session = store.session("ses_1")
+    assert session is not None
+    assert list(session.permissions) == ["per_3", "per_2"]  # and the first one was answered
+    assert session.permissions["per_2"].message_id == "msg_2"
+    assert session.permissions["per_2"].call_id == "call_1"
+    assert list(session.questions) == ["que_1"]
+    stream.ingest({**read, "readFrom": store.begin_read("ses_1")})  # says nothing of requests
+    assert store.session("ses_1") is session
+    nothing: Wire = {"permission": [], "question": []}
+    stream.ingest({**read, "readFrom": store.begin_read("ses_1"), **nothing})
+    session = store.session("ses_1")
+    assert session is not None
+    assert (list(session.permissions), list(session.questions)) == ([], [])
+
+
+def test_a_request_of_a_read_that_is_none_changes_nothing() -> None:
+    store = StreamStore(ticks="each")
+    read = {"sessionID": "ses_1", "data": [], "permission": [{"sessionID": "ses_1"}]}
+    assert store.open(PROTOCOL).ingest(read).kind == "malformed"

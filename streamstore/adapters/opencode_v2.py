@@ -17,6 +17,8 @@
   which ends it, as in the server's messages.
 - A type of a session that is not known here takes its number all the same: it is no hole.
 - Event ids (`evt_...`) are unique and ascending: what has no number is known again by them.
+- Permissions and questions have no number and are in no log: the stream of one session lacks them.
+  A read brings them, and takes away those that were answered meanwhile.
 - Resume: `after` is the last `durable.seq`. Where it cannot be had (`/api/event`), fetch: first
   the session's messages without `seq`, which marks the texts whose beginning nobody streamed and
   takes nothing away, then the rows of its log behind `health.resume` (`.../history?after=`).
@@ -161,8 +163,10 @@ class OpencodeV2Adapter:
     """opencode's V2 events in; a session's messages, as `/api/session/{id}/message`, in and out.
 
     - `{"id", "type", "data", "durable"?: {"aggregateID", "seq", "version"}, "created"?}`: an event
-    - `{"sessionID", "data": [message], "seq"?, "complete"?, "before"?, "readFrom"?}`: a read, by
-      default a page and not complete; `seq` is the session's at the time of the read, where known
+    - `{"sessionID", "data": [message], "seq"?, "complete"?, "before"?, "readFrom"?,
+      "permission"?: [request], "question"?: [request]}`: a read, by default a page and not
+      complete; `seq` is the session's at the time of the read, where known; the requests are all
+      that `/api/session/{id}/permission` and `.../question` gave
     """
 
     declaration: ClassVar[Declaration] = Declaration(
@@ -229,7 +233,7 @@ class OpencodeV2Adapter:
         """The events of one wire object; the first takes its number or its id."""
         wire = an_event(wire)
         if "type" not in wire:
-            return (self._read(wire),)
+            return (self._read(wire), *_read_requests(wire))
         kind = an_id(wire, "type")
         if kind in _SILENT:
             return ()
@@ -421,14 +425,13 @@ class OpencodeV2Adapter:
         return (TodoUpdated(**told.first, todo=a_list(told.body, "todos", told.at)),)
 
     def _asked(self, cls: type[RequestAsked], told: _Told) -> Sequence[Event]:
-        name = "tool" if told.body.get("tool") is not None else "source"
-        tool = maybe_object(told.body, name, told.at) or {}
+        request_id, message_id, call_id = _request_of(told.body, told.at)
         return (
             cls(
                 **{**told.first, "id": None},
-                request_id=told.id("id"),
-                message_id=maybe_id(tool, "messageID", f"{told.at}.{name}"),
-                call_id=maybe_id(tool, "callID", f"{told.at}.{name}"),
+                request_id=request_id,
+                message_id=message_id,
+                call_id=call_id,
                 payload=told.body,
             ),
         )
@@ -1220,6 +1223,33 @@ def _read_messages(wire: Members) -> Snapshot:
         before=maybe_id(wire, "before"),
         read_from=maybe_id(wire, "readFrom"),
     )
+
+
+def _request_of(entry: Members, at: str) -> tuple[str, str | None, str | None]:
+    """The ids of a permission or question, of its message and of its call."""
+    name = "tool" if entry.get("tool") is not None else "source"
+    tool, tool_at = maybe_object(entry, name, at) or {}, f"{at}.{name}"
+    ids = (maybe_id(tool, "messageID", tool_at), maybe_id(tool, "callID", tool_at))
+    return (an_id(entry, "id", at), *ids)
+
+
+def _read_requests(wire: Members) -> Sequence[Snapshot]:
+    """What waits for an answer, as a read of its own: it has no number, whatever the messages have,
+    so that when it was read says which requests it can know of."""
+    found: dict[str, list[Members]] = {}
+    for name in ("permission", "question"):
+        if wire.get(name) is None:
+            continue
+        requests = found[f"{name}s"] = []
+        for place, entry in enumerate(objects(wire, name)):
+            request_id, message_id, call_id = _request_of(entry, f"{name}.{place}")
+            request = {"id": request_id, "messageId": message_id, "callId": call_id}
+            requests.append({**request, "payload": entry})
+    if not found:
+        return ()
+    read_from = maybe_id(wire, "readFrom")
+    session_id = an_id(wire, "sessionID")
+    return (Snapshot(session_id=session_id, messages=[], read_from=read_from, **found),)
 
 
 def _in_place(messages: Sequence[Members], known: Mapping[str, float | None], whole: bool) -> None:
