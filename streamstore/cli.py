@@ -21,7 +21,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any, NoReturn, TextIO
 
-from .adapters.base import Context
 from .commandline import Format, add_sequencing, count, speed
 from .errors import StreamStoreError
 from .feeding import connections, feed_all, feed_bytes
@@ -70,7 +69,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _fold(arguments: argparse.Namespace) -> int:
-    encoder = None if arguments.shape is None else adapter_named(arguments.shape)(Context())
+    shape: str | None = arguments.shape
+    if shape is not None:
+        adapter_named(shape)  # before anything is read
     store = StreamStore(ticks="manual")
     recording = connections(arguments.logs, _print_error)
     feed_all(
@@ -83,7 +84,7 @@ def _fold(arguments: argparse.Namespace) -> int:
         policy="strict" if arguments.strict else "lenient",
     )
     store.flush()
-    state = store.state() if encoder is None else encoder.encode(store)
+    state = store.state() if shape is None else store.encode(shape)
     print(json_text(state, ascii_only=not _writes_unicode(sys.stdout)))
     return 0
 

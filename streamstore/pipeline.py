@@ -57,7 +57,7 @@ from .saved import (
     save_session,
 )
 from .stages import Stages
-from .state import state_of
+from .state import OneSession, state_of
 from .store import Tables
 from .streams import Policy, Stream
 from .subscribers import Present, Subscribers, Subscription
@@ -101,26 +101,6 @@ def _plain(what: str, value: object) -> str:
     if not isinstance(value, str) or not value:
         raise CallerError(f"{what} must be a non-empty string, not {value!r:.80}")
     return str.__str__(value)
-
-
-@attrs.frozen
-class _OneSession:
-    """The reads of a store, as if it held one session."""
-
-    _store: StreamStore
-    _session_id: str
-
-    def session_ids(self) -> tuple[str, ...]:
-        return tuple(each for each in self._store.session_ids() if each == self._session_id)
-
-    def session(self, session_id: str) -> Session | None:
-        return self._store.session(session_id) if session_id == self._session_id else None
-
-    def messages(self, session_id: str) -> tuple[Message, ...]:
-        return self._store.messages(session_id) if session_id == self._session_id else ()
-
-    def parts(self, session_id: str, message_id: str) -> tuple[Part, ...]:
-        return self._store.parts(session_id, message_id) if session_id == self._session_id else ()
 
 
 class StreamStore:
@@ -580,7 +560,7 @@ class StreamStore:
             UnknownProtocol: no adapter has that name.
             CallerError: the adapter says why it cannot.
         """
-        reads = self if session_id is None else _OneSession(self, session_id)
+        reads = self if session_id is None else OneSession(self, session_id)
         return adapter_named(protocol)(Context()).encode(reads)
 
     # -- hearing -------------------------------------------------------------------------------

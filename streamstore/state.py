@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
+import attrs
+
 from .model import Json, Message, Part, Request, Session, Status, thaw
 
 
@@ -18,6 +20,26 @@ class Reads(Protocol):
     def session(self, session_id: str) -> Session | None: ...
     def messages(self, session_id: str) -> tuple[Message, ...]: ...
     def parts(self, session_id: str, message_id: str) -> tuple[Part, ...]: ...
+
+
+@attrs.frozen
+class OneSession:
+    """The reads of a store, as if it held one session."""
+
+    _reads: Reads
+    _session_id: str
+
+    def session_ids(self) -> tuple[str, ...]:
+        return tuple(each for each in self._reads.session_ids() if each == self._session_id)
+
+    def session(self, session_id: str) -> Session | None:
+        return self._reads.session(session_id) if session_id == self._session_id else None
+
+    def messages(self, session_id: str) -> tuple[Message, ...]:
+        return self._reads.messages(session_id) if session_id == self._session_id else ()
+
+    def parts(self, session_id: str, message_id: str) -> tuple[Part, ...]:
+        return self._reads.parts(session_id, message_id) if session_id == self._session_id else ()
 
 
 def state_of(reads: Reads) -> dict[str, Json]:
