@@ -233,7 +233,7 @@ class OpencodeV2Adapter:
         """The events of one wire object; the first takes its number or its id."""
         wire = an_event(wire)
         if "type" not in wire:
-            return (self._read(wire), *_read_requests(wire))
+            return (self._read(wire), *_read_waiting(wire))
         kind = an_id(wire, "type")
         if kind in _SILENT:
             return ()
@@ -1233,23 +1233,32 @@ def _request_of(entry: Members, at: str) -> tuple[str, str | None, str | None]:
     return (an_id(entry, "id", at), *ids)
 
 
-def _read_requests(wire: Members) -> Sequence[Snapshot]:
+def _read_waiting(wire: Members) -> Sequence[Snapshot]:
     """What waits for an answer, as a read of its own: it has no number, whatever the messages have,
     so that when it was read says which requests it can know of."""
-    found: dict[str, list[Members]] = {}
-    for name in ("permission", "question"):
-        if wire.get(name) is None:
-            continue
-        requests = found[f"{name}s"] = []
-        for place, entry in enumerate(objects(wire, name)):
-            request_id, message_id, call_id = _request_of(entry, f"{name}.{place}")
-            request = {"id": request_id, "messageId": message_id, "callId": call_id}
-            requests.append({**request, "payload": entry})
-    if not found:
+    permissions, questions = _read_requests(wire, "permission"), _read_requests(wire, "question")
+    if permissions is None and questions is None:
         return ()
-    read_from = maybe_id(wire, "readFrom")
-    session_id = an_id(wire, "sessionID")
-    return (Snapshot(session_id=session_id, messages=[], read_from=read_from, **found),)
+    return (
+        Snapshot(
+            session_id=an_id(wire, "sessionID"),
+            messages=[],
+            read_from=maybe_id(wire, "readFrom"),
+            permissions=permissions,
+            questions=questions,
+        ),
+    )
+
+
+def _read_requests(wire: Members, name: str) -> list[Json] | None:
+    if wire.get(name) is None:
+        return None
+    found: list[Json] = []
+    for place, entry in enumerate(objects(wire, name)):
+        request_id, message_id, call_id = _request_of(entry, f"{name}.{place}")
+        request = {"id": request_id, "messageId": message_id, "callId": call_id}
+        found.append({**request, "payload": entry})
+    return found
 
 
 def _in_place(messages: Sequence[Members], known: Mapping[str, float | None], whole: bool) -> None:
