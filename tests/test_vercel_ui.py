@@ -614,6 +614,52 @@ def test_a_replay_whose_first_chunk_is_no_start_doubles_nothing(told: bool) -> N
     assert shown(store) == [("m", ["searching", "half of it"])]
 
 
+@pytest.mark.parametrize("told", [False, True])
+@pytest.mark.parametrize("before", [[], [STATUS]], ids=["text", "data"])
+def test_a_replay_whose_first_text_comes_before_its_start_doubles_nothing(
+    before: list[Wire], told: bool
+) -> None:
+    """As a writer's own text does that is written before a model's stream is merged."""
+    hello: list[Wire] = [
+        {"type": "text-start", "id": "w"},
+        delta("Hello. ", "w"),
+        {"type": "text-end", "id": "w"},
+    ]
+    response = [*before, *hello, START, OPEN, delta("one"), END, FINISH]
+    whole, _ = chat_store(*response)
+    store, first = chat_store(*response[:-2])
+    first.end()
+    second = store.open("vercel-ui")
+    if told:
+        second.ingest({"trigger": "resume-stream"})
+    second.ingest_many(response)
+    assert encoded(store) == encoded(whole)
+    assert shown(store) == [("m", [*["searching"] * len(before), "Hello. ", "one"])]
+
+
+def test_a_stream_said_to_be_a_replay_goes_on_where_its_first_chunk_does() -> None:
+    store, first = chat_store(START, OPEN, delta("one "))
+    first.end()
+    store.open("vercel-ui").ingest_many([{"trigger": "resume-stream"}, delta("two"), END, FINISH])
+    assert shown(store) == [("m", ["one two"])]
+
+
+@pytest.mark.parametrize("told", [False, True])
+@pytest.mark.parametrize("transient", [0, 1, 2])
+def test_a_replay_of_data_with_an_id_before_its_start_leaves_no_other_message(
+    transient: int, told: bool
+) -> None:
+    early: list[Wire] = [{**STATUS, "id": "s"}, {**STATUS, "id": "s", "data": "found"}]
+    early.insert(transient, {"type": "data-note", "data": "for now", "transient": True})
+    store, first = chat_store(*early)
+    first.end()
+    second = store.open("vercel-ui")
+    if told:
+        second.ingest({"trigger": "resume-stream"})
+    second.ingest_many([*early, START, OPEN, delta("one"), END, FINISH])
+    assert shown(store) == [("m", ["found", "one"])]
+
+
 @pytest.mark.parametrize("cut", [1, 2])
 @pytest.mark.parametrize("saved", [False, True])
 def test_a_replay_of_what_ended_before_its_start_leaves_no_other_message(

@@ -13,7 +13,9 @@
   Parts may come before the first `start`, as `createUIMessageStream` sends its writer's data.
   They are shown at once, and move to the message that the `start` says when it comes; of parts
   that may be behind an unfinished message only those that came whole move, and whoever writes
-  that one goes on with it. Where the connection ends before the `start`, the next one's chunks
+  that one goes on with it; but text or a call that opens with the chunks that came before that
+  one's `start`, or in a stream that is said to be a replay, is a replay's, and moves as well.
+  Where the connection ends before the `start`, the next one's chunks
   before it are a replay if they are the same.
   Of two streams that write one message only the latest counts.
 - Continuation: a response may go on with the last assistant message (tools that were approved or
@@ -114,6 +116,12 @@ _STATE_OF: Mapping[str, str] = {
 _SETTLED = frozenset(("input-available", "output-available", "output-error", "output-denied"))
 # States in which the client has to act before the message goes on.
 _WAITING = frozenset(("input-available", "approval-requested", "approval-responded"))
+# Chunks that open something, and those that are for what was opened.
+_OPENING = frozenset(("text-start", "reasoning-start", "tool-input-start", "tool-input-available"))
+_GOING_ON = frozenset(
+    "text-delta text-end reasoning-delta reasoning-end tool-input-delta tool-output-available "
+    "tool-output-error tool-output-denied tool-approval-request tool-approval-response".split()
+)
 # Chunks that say of a message what cannot be said again of another one.
 _SETTLING = frozenset(("finish", "abort", "error"))
 
@@ -293,7 +301,10 @@ class VercelUIAdapter:
         if "begun" in own or not messages:
             return None
         memory = messages.get(self._shared()["last"])
-        return None if memory is None or memory["finished"] else memory
+        if memory is None or memory["finished"]:
+            return None
+        # A replay goes on with no message; what no start has named yet is all the same to it.
+        return None if own.get("replays") and "early" not in memory else memory
 
     def _write(self) -> tuple[Memory, list[Event]]:
         """The message that this stream writes, and the events that begin it, if it is new."""
@@ -399,6 +410,8 @@ class VercelUIAdapter:
             early.setdefault("parts", [])
         if name == "start":
             return self._start(wire) if early is None else self._late_start(wire, early)
+        if name == "data-" and wire.get("transient"):
+            return ()  # it is in no message, and says nothing of which one the others are in
         if early is not None and "message" in own and self._mine() is None:
             if len(early["chunks"]) < _EARLY:  # another stream goes on with the message
                 early["chunks"].append(thaw(wire))
@@ -408,6 +421,8 @@ class VercelUIAdapter:
             shared = self._context.shared.get(self._context.session_id) or {}
             last, since = shared.get("last"), shared.get("writers", 0)
             early = {"last": last, "since": since, "chunks": [], "parts": []}
+        if early is not None and "message" not in own:
+            self._tell_replay(name, wire, early)
         alone = name in _WHOLE or name in ("data-", "start-step", "finish-step")
         memory = self._look()
         first = 0 if memory is None else memory["next"]
@@ -447,6 +462,20 @@ class VercelUIAdapter:
         self._recall()
         return events
 
+    def _tell_replay(self, name: str, wire: Members, early: Memory) -> None:
+        """Whether a stream that has no start yet is a replay, which no message goes on with.
+
+        It is not, whatever the request said, where its first chunk is for something open; it is,
+        whatever was not said, where it brings again what came before the start of the message.
+        """
+        own, chunks = self._own, early["chunks"]
+        if not chunks and name in _GOING_ON:
+            own.pop("replays", None)
+        elif name in _OPENING:
+            head = (self._known().get(early["last"]) or {}).get("head", ())
+            if head[: len(chunks) + 1] == [*chunks, wire]:
+                own["replays"] = True
+
     def _mine(self) -> Memory | None:
         """The message that this stream began to write, while no other one took it over."""
         memory = self._known().get(self._own.get("message", ""))
@@ -470,9 +499,9 @@ class VercelUIAdapter:
             return self._start(wire)
         if made is None:
             # Or it is a replay of a stream that ended before its start, of which nothing else is
-            # there.
-            visited = (messages.get(name) for name, _, _ in early["parts"])
-            for host in visited:
+            # there. Data with an id may have changed its parts alone, and added none.
+            visited = (early["last"], *(name for name, _, _ in early["parts"]))
+            for host in map(messages.get, visited):
                 before = () if host is None else host.get("early", ())
                 if before and all(map(operator.eq, before, chunks)):
                     made = host
@@ -493,7 +522,11 @@ class VercelUIAdapter:
         for chunk in chunks:
             kind = chunk["type"]
             events += _HANDLERS["data-" if is_data(kind) else kind](self, chunk)
-        return [*events, *self._message_metadata(wire)]
+        events += self._message_metadata(wire)
+        mine = self._mine()
+        if mine is not None:
+            mine["head"] = chunks
+        return events
 
     # -- messages --------------------------------------------------------------------------------
 
@@ -1038,6 +1071,7 @@ def _new_memory(message_id: str) -> Memory:
     - `metadata`: what further metadata is merged into;
     - `finished`: its response ended; `closed`: and it does not wait for the client;
     - `early`: the chunks that made it, while no start said whether they are another one's;
+    - `head`: those that came before the start that named it;
     - `visits`: what `from` may be by step-starts of which no start said so either.
     """
     return {
