@@ -1776,3 +1776,26 @@ def test_a_loaded_stream_never_goes_on_with_what_was_over_before_another_answer(
         stream.ingest(delta(word))
         stream.end()
     assert shown(store) == [("m", ["one"]), ("n", ["abc"])]
+
+
+@pytest.mark.parametrize("policy", ["lenient", "strict"])
+def test_what_a_response_with_an_id_of_its_own_says_of_the_call_before_it_counts(
+    policy: Any,
+) -> None:
+    """`createUIMessageStream` names each response anew where it is given no messages."""
+    asking = [START, AVAILABLE, call("approval-request", approvalId="p"), FINISH]
+    store, first = chat_store(*asking, policy=policy)
+    first.end()
+    (waiting,) = encoded(store)
+    second = store.open("vercel-ui", policy=policy)
+    second.ingest({"messages": [waiting], "trigger": "submit-message"})
+    second.ingest({**START, "messageId": "n"})
+    second.ingest(call("output-denied"))
+    second.ingest_many([OPEN, delta("As you like."), END, FINISH])
+    before, after = encoded(store)
+    assert [part.get("state") for part in before["parts"]] == ["output-denied"]
+    assert [part.get("text") for part in after["parts"]] == ["As you like."]
+    if policy == "strict":  # of any other call the client knows nothing
+        third = store.open("vercel-ui", policy=policy)
+        third.ingest_many([{**START, "messageId": "o"}, call("output-denied"), OPEN])
+        assert store.health.counts["verdicts"]["refused:stopped"] == 2

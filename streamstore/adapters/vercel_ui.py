@@ -554,7 +554,10 @@ class VercelUIAdapter:
                 shared["last"] = None  # what resumes it is not for the message before
             return [busy]
         own["begun"] = True
+        before = own.get("message") or own.get("target")
         own.pop("target", None)
+        if before and message_id != before:
+            own["before"] = before
         _, events = self._begin(message_id, metadata)
         return [*events, busy]
 
@@ -924,14 +927,23 @@ class VercelUIAdapter:
         if tool is not None:
             memory, events = self._write()
             return memory, tool, events
-        if self._context.strict:
-            return None
-        # A server that gives each response its own id continues an earlier message all the same.
-        for other in reversed(self._known().values()):
+        for other in self._others():
             tool = _anywhere(other, call_id)
             if tool is not None:
                 return other, tool, []
         return None
+
+    def _others(self) -> Iterable[Memory]:
+        """The messages that a result may be for, beside the one that is written.
+
+        A server that gives each response its own id continues an earlier message all the same: the
+        client's new one has the parts of the one that its stream would have gone on with.
+        """
+        known = self._known()
+        if self._context.strict:
+            before = known.get(self._own.get("before", ""))
+            return () if before is None else (before,)
+        return reversed(known.values())
 
     def _stray(self, wire: Members, fields: Members) -> list[Event]:
         """What is said of a call that is not known (yet)."""
