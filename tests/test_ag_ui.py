@@ -2452,6 +2452,32 @@ def test_the_input_of_a_fetched_call_stays_with_it_until_it_is_another() -> None
     assert part.field_text("input") == '{"a":1}+'
 
 
+@pytest.mark.parametrize("whole", [False, True], ids=["streamed", "snapshot"])
+def test_a_text_that_a_history_lacked_is_there_when_it_comes_again(whole: bool) -> None:
+    """A server that keeps a message for its calls alone may still tell its text."""
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    lacking: Wire = {"id": "a", "role": "assistant", "toolCalls": [call]}
+    snapshot = {"type": "MESSAGES_SNAPSHOT", "messages": [{**lacking, "content": "One."}]}
+    store = StreamStore("ag-ui")
+    store.ingest_many([{"type": "RUN_STARTED", "threadId": "t", "runId": "r"}, snapshot])
+    store.ingest({"type": "RUN_FINISHED", "threadId": "t", "runId": "r"})
+    token = store.begin_read("t")
+    store.ingest({"threadId": "t", "messages": [lacking], "readFrom": token})
+    store.flush()
+    assert [part.kind for part in store.parts("t", "a")] == ["tool"]
+    again = [
+        {"type": "TEXT_MESSAGE_START", "messageId": "a", "role": "assistant"},
+        {"type": "TEXT_MESSAGE_CONTENT", "messageId": "a", "delta": "One."},
+        {"type": "TEXT_MESSAGE_END", "messageId": "a"},
+    ]
+    store.ingest({"type": "RUN_STARTED", "threadId": "t", "runId": "s"})
+    store.ingest_many([snapshot] if whole else again)
+    assert [(part.kind, part.text) for part in store.parts("t", "a")] == [
+        ("text", "One."),
+        ("tool", ""),
+    ]
+
+
 def test_a_history_that_comes_late_stands_before_what_is_live_and_takes_nothing_from_it() -> None:
     store = a_store()
     stream = store.open("ag-ui")

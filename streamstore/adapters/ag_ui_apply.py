@@ -522,6 +522,14 @@ class Thread:
         record["parts"] += 1
         return events
 
+    def _reopened(self, message_id: str, record: Members) -> list[Event]:
+        """The block of a text that a fetched history lacked, where more of it comes."""
+        if not record.pop("lacking", False):
+            return []
+        kind = kind_of(record["role"])
+        # Before the calls, which stand where the history had them: from 0 on.
+        return [self._block(BlockOpened, message_id, TEXT, kind=kind, order=-1)]
+
     def _merged(self, message_id: str, record: Members, event: Members) -> list[Event]:
         """A message with the metadata of an event: key by key, the last one holds."""
         if "metadata" not in event:
@@ -635,7 +643,9 @@ class Thread:
             return self._merged(message_id, record, event)
         delta = self._block(BlockDelta, message_id, TEXT, text=text[len(text) - new :])
         record.pop("fetched", None)
-        opened = [] if record["text"] else self._open_text(message_id, record)
+        opened = self._reopened(message_id, record)
+        if not record["text"]:
+            opened = self._open_text(message_id, record)
         return [*opened, delta, *self._merged(message_id, record, event)]
 
     def _implicit(self, message_id: str, streamed: str) -> list[Event]:
@@ -877,6 +887,7 @@ class Thread:
         events: list[Event] = []
         if isinstance(content, str):
             record.pop("fetched", None)
+            events += self._reopened(message_id, record)
             if record["text"]:
                 # Set as empty and added to: a text that comes whole would take no delta more.
                 events.append(
@@ -1419,6 +1430,8 @@ class Thread:
                 if message["id"] in known:
                     if isinstance(message.get(CONTENT), str):
                         known[message["id"]]["fetched"] = True  # it may become the text
+                    elif known[message["id"]]["text"]:
+                        known[message["id"]]["lacking"] = True  # it may have been taken away
                     continue
                 # It stands before the next one that is known, else behind all.
                 later = (one["id"] for one in islice(messages, number + 1, None))
