@@ -343,6 +343,32 @@ def test_an_update_of_a_tool_that_never_started_is_shown() -> None:
     assert (tool.status, tool.error) == ("error", "why")
 
 
+def test_an_output_stays_when_later_updates_do_not_say_it_again() -> None:
+    content = [{"type": "content", "content": {"type": "text", "text": "out"}}]
+    store = fed(call(), change(content=content), change(status="completed"), change(title="T"))
+    assert (tool_of(store).status, tool_of(store).output) == ("completed", content)
+    store = fed(call(), change(content=content), change(rawOutput=1), change(status="failed"))
+    assert (tool_of(store).status, tool_of(store).output) == ("error", 1)
+    assert tool_of(fed(call(), change(content=content), call())).output is None
+
+
+def test_the_name_of_a_tool_is_kept() -> None:
+    store = fed(call(kind="execute", name="bash"), change(name=None, status="completed"))
+    assert tool_of(store).name == "bash"
+    (wire,) = encoded(store, PROTOCOL)
+    assert (wire["update"]["name"], wire["update"]["kind"]) == ("bash", "execute")
+
+
+def test_a_tool_that_waits_is_updated() -> None:
+    asked = request(5, "request_permission", toolCall={"toolCallId": "c1", "status": "pending"})
+    store = fed(call(), asked, change(title="Write", rawInput=1), change(locations=[]))
+    tool = tool_of(store)
+    assert (tool.status, tool.title, tool.input) == ("waiting", "Write", 1)
+    assert verdicts(store) == {"accepted": 4}
+    assert tool_of(fed(call(), asked, change(status="in_progress"))).status == "running"
+    assert tool_of(fed(call(), asked, call())).status == "pending"
+
+
 def test_a_permission_is_asked_for_and_answered() -> None:
     options = [{"optionId": "y", "name": "Yes", "kind": "allow_once"}]
     asked = request(5, "request_permission", toolCall={"toolCallId": "c1"}, options=options)

@@ -94,7 +94,9 @@ _STATUSES: Mapping[str, str] = {
     "failed": "error",
 }
 #: Members of a tool that are remembered, to say its state whole.
-_STATED = ("title", "kind", "status", "rawInput", "rawOutput")
+_STATED = ("title", "kind", "name", "status", "rawInput", "rawOutput")
+#: Those of them that are of the wire, and those that may be anything.
+_SAID_OF_IT, _RAW = ("kind", "name", "status"), ("rawInput", "rawOutput")
 #: Members of a tool that are fields of its part as they came.
 _FIELDS = ("content", "locations")
 #: Requests and answers that say nothing about a session; those of them that the agent sends.
@@ -430,12 +432,17 @@ class AcpAdapter:
         known["said"] = {name: value for name, value in merged.items() if name in _STATED}
         fields: Members = {name: said[name] for name in _FIELDS if name in said}
         output = merged.get("rawOutput", merged.get("content"))
-        fields["state"] = _state(known["said"], output, waiting)
+        # It is pending as long as nothing else is said, but waits since it was asked about.
+        known["waits"] = waiting or (known.get("waits", False) and not whole and not rank)
+        fields["state"] = _state(known["said"], output, known["waits"])
+        if output is not None and "rawOutput" not in known["said"]:
+            known["said"]["content"] = output  # what comes next says the state whole
         fields["callId"] = call_id
-        if type(merged.get("kind")) is str:
-            fields["tool"] = merged["kind"]
-        wire = {name: known["said"][name] for name in ("kind", "status") if name in known["said"]}
-        fields[_WIRE] = {**wire, "raw": [name for name in _STATED[3:] if name in known["said"]]}
+        name = merged.get("name", merged.get("kind"))
+        if name:
+            fields["tool"] = name
+        wire = {name: known["said"][name] for name in _SAID_OF_IT if name in known["said"]}
+        fields[_WIRE] = {**wire, "raw": [name for name in _RAW if name in known["said"]]}
         if new:
             order = where["block_index"]
             events.append(BlockOpened(**where, kind="tool", order=order, fields=fields))
@@ -674,7 +681,7 @@ def _plan_id(members: Members, at: str) -> str:
 
 def _read_tool(update: Members, at: str) -> Members:
     """What an update says of a tool; null says nothing."""
-    for name in ("title", "kind", "status"):
+    for name in ("title", *_SAID_OF_IT):
         if update.get(name) is not None:
             a_string(update, name, at)
     for name in _FIELDS:
@@ -708,7 +715,7 @@ def _wire_update(part: Part, role: str) -> Members:
         state = state if isinstance(state, dict) else {}
         update: Members = {"sessionUpdate": "tool_call", "toolCallId": fields.get("callId")}
         update["title"] = state.get("title", "")
-        update.update((name, wire[name]) for name in ("kind", "status") if name in wire)
+        update.update((name, wire[name]) for name in _SAID_OF_IT if name in wire)
         update.update((name, fields[name]) for name in _FIELDS if name in fields)
         raw = wire.get("raw") or []
         if "rawInput" in raw:
