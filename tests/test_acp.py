@@ -576,6 +576,37 @@ def test_a_null_of_a_dump_says_nothing_of_the_session_but_that_a_title_is_gone()
     assert session.info == {"title": None, "_meta": {"k": 1}, "usage": {"used": 1, "size": 2}}
 
 
+def test_the_answer_to_session_load_says_how_the_session_is_set() -> None:
+    modes = {"currentModeId": "plan", "availableModes": [{"id": "plan", "name": "Plan"}]}
+    options = [{"id": "model", "name": "Model", "type": "select", "currentValue": "m"}]
+    store = fed(
+        *(update("current_mode_update", currentModeId="ask"), request(1, "load"), chunk("a")),
+        answer(1, modes=modes, configOptions=options),
+    )
+    session = store.session("s1")
+    assert session is not None and session.info == {**modes, "configOptions": options}
+    sent = [wire["update"] for wire in encoded(store, PROTOCOL)]
+    assert {"sessionUpdate": "current_mode_update", "currentModeId": "plan"} in sent
+    assert [each["sessionUpdate"] for each in sent] == [
+        "agent_message_chunk", "current_mode_update", "config_option_update"
+    ]  # fmt: skip
+
+
+def test_the_client_sets_a_mode_when_its_request_succeeds() -> None:
+    new = {"jsonrpc": "2.0", "id": 0, "method": "session/new", "params": {"cwd": "/"}}
+    store = fed(
+        *(new, answer(0, sessionId="s1", modes={"currentModeId": "ask"}, configOptions=None)),
+        *(request(1, "set_mode", modeId="plan"), answer(1)),
+        request(2, "set_mode", modeId="no"),
+        {"jsonrpc": "2.0", "id": 2, "error": {"code": -1, "message": "why"}},
+        *(request(3, "set_config_option", configId="m", value="x"), answer(3, configOptions=[])),
+    )
+    session = store.session("s1")
+    assert session is not None
+    assert session.info == {"currentModeId": "plan", "configOptions": []}
+    assert verdicts(store) == {"accepted": 8}
+
+
 @pytest.mark.parametrize("name", ["planId", "id"])
 def test_plans(name: str) -> None:
     items = {"type": "items", name: "p1", "entries": [{"content": "x"}]}

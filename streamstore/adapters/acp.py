@@ -13,8 +13,9 @@
 - Chunks append. `tool_call` sets all of a tool, `tool_call_update` what it carries and is not null;
   a status that is behind the one that is known is refused, other members are not.
 - A stream may hold both directions: requests for a permission or for the user's input (a question)
-  and their answers, prompts (a turn of the session) and theirs. Other requests and answers say
-  nothing about the session, nor does a question that belongs to none.
+  and their answers, prompts (a turn of the session) and theirs, and those that begin or load a
+  session or set its mode, whose answers have its modes and options. Other requests and answers
+  say nothing about the session, nor does a question that belongs to none.
 - Both sides number their requests by themselves: one id may wait on both. What an answer carries
   says whose it is; an error is the agent's request's, which is the younger one.
 - The id of a permission or question is that of its request as JSON (`5`, `"a"`). Agents number anew
@@ -60,7 +61,7 @@ from ..events import (
     TurnCompleted,
     TurnStarted,
 )
-from ..keys import PartKey, is_number
+from ..keys import PartKey, is_id, is_number
 from ..model import TOOL_RANKS, Json, Part, thaw
 from .base import Context, Declaration, DeltaShape, PlainDelta, Reads
 from .members import (
@@ -108,6 +109,12 @@ _SILENT_ASKED = ("fs/", "terminal/")
 #: What the answer to a request of the agent carries.
 _CARRIED: Mapping[str, str] = {"permission": "outcome", "question": "action"}
 
+#: Requests whose answer says how a session is set, and members of them that it sets by succeeding.
+_SETTING = frozenset(
+    f"session/{what}" for what in "new resume fork set_mode set_model set_config_option".split()
+)
+_SET: Mapping[str, str] = {"modeId": "currentModeId", "modelId": "currentModelId"}
+
 #: Requests that only this protocol has.
 _DETECTED = (
     *("session/prompt", "session/load", "session/request_permission"),
@@ -122,8 +129,8 @@ class AcpAdapter:
 
     - `{"jsonrpc", "method": "session/update", "params": {"sessionId", "update"}}`, or the params
       alone;
-    - requests and answers of `session/prompt`, `session/request_permission`, `elicitation/create`
-      and `session/load`.
+    - requests and answers of `session/prompt`, `session/request_permission`, `elicitation/create`,
+      `session/load` and those that say how a session is set (`session/new`, `session/set_mode`, ...).
 
     Remembers of each session the last messages (of each how many parts it has and which is open)
     and tools (their state) and which ids of requests were used for what, and per stream which
@@ -207,6 +214,8 @@ class AcpAdapter:
             return self._question(wire)
         if method == "session/load":
             return self._load(wire)
+        if method in _SETTING:
+            return self._setting(wire)
         if method.startswith(_SILENT):
             if method.startswith(_SILENT_ASKED) and wire.get("id") is not None:
                 self._await("asked", _request_name(wire), ["", ""])
@@ -490,6 +499,25 @@ class AcpAdapter:
             rest = {"usage": rest}
         return self._info(session_id, rest)
 
+    def _setting(self, wire: Members) -> Sequence[Event]:
+        """The client begins a session, goes on with one, or sets something of it."""
+        params = maybe_object(wire, "params") or {}
+        session_id = maybe_id(params, "sessionId", "params") or ""  # else the answer names it
+        info = {ours: params[name] for name, ours in _SET.items() if type(params.get(name)) is str}
+        if wire.get("id") is not None:
+            self._await("requests", _request_name(wire), ["set", session_id, json.dumps(info)])
+        return ()
+
+    def _settings(self, session_id: str, info: Members, said: Members) -> list[Event]:
+        """How a session is set, by what the client asked for and the answer says."""
+        for name in ("modes", "models"):
+            state = said.get(name)
+            info.update(state if isinstance(state, dict) else {})
+        if isinstance(said.get("configOptions"), list):
+            info["configOptions"] = said["configOptions"]
+        info.pop("_meta", None)
+        return self._info(session_id, info) if info and session_id else []
+
     def _load(self, wire: Members) -> Sequence[Event]:
         """The agent will send its whole history: what is there goes first."""
         session_id = an_id(an_object(wire, "params"), "sessionId", "params")
@@ -619,7 +647,13 @@ class AcpAdapter:
             replied = QuestionReplied if result.get("action") == "accept" else QuestionRejected
             return (replied(session_id=session_id, request_id=request_id, payload=result),)
         if what == "load":
-            return self._ended(session_id)
+            return [*self._ended(session_id), *self._settings(session_id, {}, result)]
+        if what == "set":
+            if error is not None:
+                return ()
+            named = result.get("sessionId")
+            session_id = named if is_id(named) else session_id
+            return self._settings(session_id, json.loads(request_id), result)
         if what != "prompt":
             return ()
         memory = self._of_session(session_id)
@@ -633,9 +667,11 @@ class AcpAdapter:
             said = {"name": "error", "message": text if type(text) is str else "", "data": error}
             events.append(SessionError(session_id=session_id, error=said))
             status = "error"
-        events += self._ended(session_id, status=status, error=said)
-        idle = SessionStatus(session_id=session_id, status="idle")
-        return [*events, TurnCompleted(session_id=session_id), idle]
+        events += [
+            *self._ended(session_id, status=status, error=said),
+            TurnCompleted(session_id=session_id),
+        ]
+        return [*events, SessionStatus(session_id=session_id, status="idle")]
 
 
 _UPDATES: Mapping[str, Handler] = {
@@ -661,6 +697,8 @@ _SAID: Mapping[str, str] = {
     "currentModeId": "current_mode_update",
     "configOptions": "config_option_update",
 }
+#: Those that no update says, but an answer.
+_UNSAID = ("availableModes", "availableModels", "currentModelId")
 
 
 def _request_name(wire: Members) -> str:
@@ -745,6 +783,8 @@ def _wire_session(info: Members, todo: Json) -> list[Members]:
     for name, kind in _SAID.items():
         if name in info:
             updates.append({"sessionUpdate": kind, name: info.pop(name)})
+    for name in _UNSAID:
+        info.pop(name, None)
     if info:
         updates.append({"sessionUpdate": "session_info_update", **info})
     return updates
