@@ -512,6 +512,21 @@ def test_a_turn_from_its_prompt_to_its_answer() -> None:
     assert session.errors[0]["message"] == "why"
 
 
+def test_a_session_is_busy_until_its_last_prompt_is_answered() -> None:
+    prompts = [request(1, "prompt", prompt=[]), request(2, "prompt", prompt=[])]
+    store = fed(*prompts, chunk("a"), answer(1, stopReason="end_turn"), chunk("b"))
+    session = store.session("s1")
+    assert session is not None and session.status is not None and session.status.type == "busy"
+    assert texts(store) == [["a"], ["b"]]
+    stream = store.open(PROTOCOL)
+    stream.ingest_many(
+        [*prompts, answer(1, stopReason="end_turn"), answer(2, stopReason="end_turn")]
+    )
+    store.flush()
+    session = store.session("s1")
+    assert session is not None and session.status is not None and session.status.type == "idle"
+
+
 @pytest.mark.parametrize("end", ["cancelled", "error"])
 def test_a_turn_that_says_nothing_ends_no_message_of_the_one_before(end: str) -> None:
     failed = {"jsonrpc": "2.0", "id": 2, "error": {"code": -1, "message": "no more credit"}}

@@ -671,6 +671,8 @@ class AcpAdapter:
             *self._ended(session_id, status=status, error=said),
             TurnCompleted(session_id=session_id),
         ]
+        if ["prompt", session_id] in self._own["requests"].values():
+            return [*events, TurnStarted(session_id=session_id)]  # one that was queued
         return [*events, SessionStatus(session_id=session_id, status="idle")]
 
 
