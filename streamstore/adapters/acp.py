@@ -130,7 +130,7 @@ class AcpAdapter:
     - `{"jsonrpc", "method": "session/update", "params": {"sessionId", "update"}}`, or the params
       alone;
     - requests and answers of `session/prompt`, `session/request_permission`, `elicitation/create`,
-      `session/load` and those that say how a session is set (`session/new`, `session/set_mode`, ...).
+      `session/load`, and those that say how a session is set (`session/new`, ...).
 
     Remembers of each session the last messages (of each how many parts it has and which is open)
     and tools (their state) and which ids of requests were used for what, and per stream which
