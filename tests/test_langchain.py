@@ -2535,6 +2535,56 @@ def test_what_a_state_of_the_agent_protocol_asks_is_a_question() -> None:
     assert stream.ingest(wire).kind == "malformed"
 
 
+def beside(*names: str) -> list[Wire]:
+    """Messages of nodes that a server runs side by side: it strips what tells them apart."""
+    begun = [
+        agent_event
+        for name in names
+        for agent_event in (
+            agent("message-start", role="ai", id=name),
+            agent("content-block-start", index=0, content={"type": "text", "text": ""}),
+            delta("text", "by "),
+        )
+    ]
+    ended = [
+        agent_event
+        for name in names
+        for agent_event in (
+            delta("text", name),
+            agent("content-block-finish", index=0, content={"type": "text", "text": f"by {name}"}),
+            agent("message-finish"),
+        )
+    ]
+    return [envelope(data, seq) for seq, data in enumerate([*begun, *ended], 1)]
+
+
+def test_messages_side_by_side_in_one_namespace_are_no_more_than_were_begun() -> None:
+    wires = beside("m1", "m2", "m3")
+    store = fed(*wires)
+    assert [message.id for message in store.messages("s")] == ["m1", "m2", "m3"]
+    assert sorted(texts(store)) == [["by m1"], ["by m2"], ["by m3"]]
+    assert {message.status for message in store.messages("s")} == {"completed"}
+    # Sent again from anywhere on another stream, all of it is known.
+    before = shown(store)
+    for start in range(len(wires)):
+        store.open(PROTOCOL, session_id="s").ingest_many(copy.deepcopy(wires[start:]))
+        store.flush()
+        assert shown(store) == before
+
+
+def test_what_a_state_has_taken_in_may_come_again_behind_it() -> None:
+    wires = beside("m1", "m2")
+    said = [
+        {"type": "ai", "content": f"by {name}", "id": name, "tool_calls": []}
+        for name in ("m1", "m2")
+    ]
+    wires.append(envelope({"messages": said}, 20, method="values"))
+    store = fed(*wires)
+    assert texts(store) == [["by m1"], ["by m2"]]
+    store.open(PROTOCOL, session_id="s").ingest_many(copy.deepcopy(wires[-3:]))
+    assert texts(store) == [["by m1"], ["by m2"]]
+
+
 def test_a_run_around_the_messages() -> None:
     store, stream = opened()
     stream.ingest(envelope({"event": "started"}, 1, method="lifecycle"))

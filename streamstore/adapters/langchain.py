@@ -1,13 +1,14 @@
 """LangChain and LangGraph: message chunks, a graph's event stream, the agent protocol; and back.
 
 - Identity: a chunk's `id` names its message, `index` a content block or a tool call inside it; the
-  agent protocol names a message in its start alone, one at a time in each namespace. Nothing names
-  the session. Some chunks of one message carry the provider's id and others the run's
-  (`lc_run-...`), so one that has the other sort of id than the message that is open in its
-  namespace belongs to that one; so does one without an id. A final message that is sent under an
-  id of its own stands beside its chunks. Those of a state that have no id at all are known by what
-  they say and their place in it, in one stream. What the graph's state held and the next one on the
-  stream does not is removed.
+  agent protocol names a message in its start alone, one at a time in each namespace. A server has
+  nodes that run side by side in one: which of theirs says what is a guess there, until they end
+  (what each says may stand under the id of another, until `values`). Nothing names the session.
+  Some chunks of one message carry the provider's id and others the run's (`lc_run-...`), so one
+  that has the other sort of id than the message that is open in its namespace belongs to that one;
+  so does one without an id. A final message that is sent under an id of its own stands beside its
+  chunks. Those of a state that have no id at all are known by what they say and their place in it,
+  in one stream. What the graph's state held and the next one on the stream does not is removed.
 - Seq: none in chunks. The agent protocol's `seq` only grows: what a message has had is a duplicate,
   also on another stream; everything else about order is the order of arrival. The ids of event
   stream events are no one's own and prove nothing.
@@ -1340,7 +1341,8 @@ class LangChainAdapter:
         memory.update(id=known["id"], order=known["order"], role=role, twin=known["twin"])
         memory.update(task=known.get("task") or task, ended=known.get("ended", False))
         memory.update(told=known.get("told", False), run=known.get("run"))
-        memory["closed"] = final
+        # What it has had of the agent protocol may come again behind it.
+        memory.update(closed=final, seq=known["seq"], scope=known.get("scope"))
         about = {
             name: value for name, value in message.items() if name not in ("content", "tool_calls")
         }
@@ -1499,7 +1501,7 @@ class LangChainAdapter:
         fresh = new_memory()
         fresh["seq"] = memory["seq"] if seq is None else seq
         kept = {name: memory[name] for name in ("id", "order", "role", "twin")}
-        kept["told"] = memory.get("told", False)
+        kept.update(told=memory.get("told", False), scope=scope)
         memory.clear()
         memory.update({**fresh, **kept})
         about = memory[WIRE]
@@ -1523,13 +1525,28 @@ class LangChainAdapter:
             if seq <= known["seq"]:
                 raise RepeatedEvent("the message has had this seq")
         if known is None or known["closed"]:
-            head = None
+            head = self._beside(scope, seq)
+            if head is not None:
+                self._shared.setdefault("heads", {})[scope] = head
         message_id, memory, events = self._enter(head, scope, "assistant")
         memory[WIRE].setdefault("form", "blocks")
         memory[WIRE].setdefault("type", "ai")
         if seq is not None:
             memory["seq"] = seq
         return message_id, memory, events
+
+    def _beside(self, scope: str, seq: int | None) -> str | None:
+        """The message that goes on when the last one of its namespace has ended: nodes that run
+        side by side in one graph say theirs in one namespace, which names none of them, and the
+        first one that was begun and has not ended is the best guess. None for a new one."""
+        found: str | None = None
+        for message_id, known in self._shared.get("messages", {}).items():
+            if known.get("scope") == scope:
+                if seq is not None and seq <= known["seq"]:
+                    raise RepeatedEvent("a message has had this seq")
+                if not known["closed"]:
+                    found = found or message_id
+        return found
 
     def _block_started(self, data: Members, scope: str, seq: int | None) -> Sequence[Event]:
         index, block, kind, fields = _agent_block(data)
