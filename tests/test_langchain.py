@@ -2585,6 +2585,19 @@ def test_what_a_state_has_taken_in_may_come_again_behind_it() -> None:
     assert texts(store) == [["by m1"], ["by m2"]]
 
 
+def test_a_delta_that_is_spelled_as_a_block() -> None:
+    below = ("tools:c1",)
+    store = fed(
+        envelope(agent("message-start", role="tool", id="t1", tool_call_id="c1"), 1, *below),
+        envelope(agent("content-block-start", index=0, content={"type": "text"}), 2, *below),
+        envelope(
+            agent("content-block-delta", index=0, content={"type": "text", "text": "3"}), 3, *below
+        ),
+        policy="strict",
+    )
+    assert texts(store) == [["3"]] and verdicts(store) == {"accepted": 3}
+
+
 def test_a_run_around_the_messages() -> None:
     store, stream = opened()
     stream.ingest(envelope({"event": "started"}, 1, method="lifecycle"))

@@ -1561,7 +1561,16 @@ class LangChainAdapter:
         return events
 
     def _block_delta(self, data: Members, scope: str, seq: int | None) -> Sequence[Event]:
-        index, delta = a_number(data, "index"), an_object(data, "delta")
+        index = a_number(data, "index")
+        if "delta" not in data and isinstance(data.get("content"), dict):
+            # So a server spells it in the results of tools.
+            kind, delta = data["content"].get("type"), data["content"]
+            if kind in ("text", "reasoning"):
+                delta = {**delta, "type": f"{kind}-delta"}
+            else:
+                delta = {"type": "block-delta", "fields": delta}
+        else:
+            delta = an_object(data, "delta")
         kind = delta.get("type")
         field = member = text = ""
         fields: Members = {}
