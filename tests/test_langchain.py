@@ -2598,6 +2598,23 @@ def test_a_delta_that_is_spelled_as_a_block() -> None:
     assert texts(store) == [["3"]] and verdicts(store) == {"accepted": 3}
 
 
+def test_a_run_of_a_thread_is_over_when_the_stream_of_the_thread_says_so() -> None:
+    run = {"run_id": "r1", "attempt": 1}
+    store, stream = opened()
+    stream.ingest({"event": "metadata", "data": run})
+    stream.ingest(
+        {"event": "messages/partial", "data": [{"type": "ai", "content": "a", "id": "m1"}]}
+    )
+    store.flush()
+    session = store.session("s")
+    assert session is not None and session.status is not None and session.status.type == "busy"
+    stream.ingest({"event": "metadata", "data": {"status": "run_done", "run_id": "r1"}})
+    store.flush()
+    session = store.session("s")
+    assert session is not None and session.status is not None and session.status.type == "idle"
+    assert [message.status for message in store.messages("s")] == ["completed"]
+
+
 def test_a_run_around_the_messages() -> None:
     store, stream = opened()
     stream.ingest(envelope({"event": "started"}, 1, method="lifecycle"))

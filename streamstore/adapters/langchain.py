@@ -35,6 +35,10 @@
   what the package refuses to add (two types under one name): the later holds, strict stops.
 - The `tool_calls` that some providers repeat in `additional_kwargs` are not kept: they are those
   of `tool_call_chunks`. Its `reasoning_content` is a part of its own.
+- A run is over at `end`, at the `run_done` of a thread's stream, or at an error. A server of today
+  ends the stream of a run without a word, as a proxy may that cuts it: whoever knows that the run
+  is over says so (`stream.ingest({"event": "end", "data": None})`, before `stream.end()`). Else the
+  session stays busy, and a message that was never said to be whole may lack text.
 - An interrupt is a question that waits, under the interrupt's id. No event says that it was
   answered: whoever resumes the graph says so (`store.apply`).
 - Blocks of a tool's call inside the content are kept as `data`: the call is the tool part.
@@ -579,6 +583,8 @@ class LangChainAdapter:
         if name == "updates":
             return self._updates(data, scope)
         if name == "metadata":
+            if isinstance(data, dict) and data.get("status") == "run_done":  # of a thread's stream
+                return self._idle()
             return (SessionStatus(session_id=self._session, status="busy"),)
         if name == "end":
             return self._idle()
