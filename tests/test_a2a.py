@@ -255,6 +255,18 @@ def test_subscribing_again_rebuilds_the_task_and_doubles_nothing() -> None:
     assert texts(store)["t1/a2"] == ["new"]
 
 
+@pytest.mark.parametrize("state", ["WORKING", "FAILED"])
+def test_an_artifact_whose_last_chunk_came_stays_complete_in_a_task_that_comes_again(
+    state: str,
+) -> None:
+    ended = artifact("e", lastChunk=True)
+    begun = artifact("f", id="a2")
+    again = task(state, ended, begun)
+    store = fed(task(), ended, begun, again, again)
+    other = {"WORKING": "open", "FAILED": "error"}[state]
+    assert statuses(store) == {"t1/a1": "completed", "t1/a2": other}
+
+
 def test_a_task_that_is_fetched_with_a_part_of_its_history_keeps_the_rest() -> None:
     def said(id: str) -> Wire:
         return {"messageId": id, "role": "ROLE_USER", "parts": [{"text": id}]}

@@ -373,7 +373,10 @@ class A2aAdapter:
             name: artifact for name, artifact in known["artifacts"].items() if name not in gone
         }
         for artifact in artifacts:
+            last = known["artifacts"].get(artifact.id, {}).get("last", False)
             events += self._replaced(session_id, task_id, known, artifact)
+            if last:  # which a task does not say again
+                events += self._ended(session_id, task_id, known, artifact.id)
         events += self._stands(session_id, task_id, known, status)
         return [
             *events,
@@ -471,14 +474,20 @@ class A2aAdapter:
             events += self._parts(session_id, message_id, artifact.parts, start)
         else:
             events = self._replaced(session_id, task_id, known, artifact)
-        memory = known["artifacts"].get(artifact.id)
         if wire.get("lastChunk") is True:
-            if memory is not None:
-                memory["closed"] = True
-            events.append(MessageClosed(session_id=session_id, message_id=message_id))
+            events += self._ended(session_id, task_id, known, artifact.id)
         if new:
             events.append(self._told(session_id, task_id))
         return events
+
+    def _ended(
+        self, session_id: str, task_id: str, known: Members, artifact_id: str
+    ) -> list[Event]:
+        """The last chunk of an artifact has come."""
+        memory = known["artifacts"].get(artifact_id)
+        if memory is not None:
+            memory["closed"] = memory["last"] = True
+        return [MessageClosed(session_id=session_id, message_id=f"{task_id}/{artifact_id}")]
 
     def _replaced(
         self, session_id: str, task_id: str, known: Members, artifact: _Artifact
