@@ -488,6 +488,43 @@ def test_a_request_of_each_side_may_have_one_id(asked: Wire, said: Wire, fails: 
         assert waits == (0 if "fs/" in asked["method"] else waiting)
 
 
+# --- compactions ----------------------------------------------------------------------------------
+
+
+def compaction(status: str, **members: Any) -> Wire:
+    return update("compaction_update", compactionId="k", status=status, **members)
+
+
+def summary(text: str) -> Wire:
+    content = {"type": "text", "text": text}
+    return update("compaction_summary_chunk", compactionId="k", content=content)
+
+
+@pytest.mark.parametrize(
+    "wires",
+    [
+        [compaction("in_progress"), summary("so "), summary("far"), compaction("completed")],
+        [summary("so "), summary("far"), compaction("completed", error=None)],
+        [summary("what"), compaction("completed", summary=summary("so far")["params"]["update"])],
+    ],
+    ids=["begun", "chunks", "whole"],
+)
+def test_a_compaction_is_a_part_of_what_the_agent_says(wires: list[Wire]) -> None:
+    for wire in wires:
+        said = wire["params"]["update"].get("summary")
+        if isinstance(said, dict):
+            wire["params"]["update"]["summary"] = [said["content"]]
+    store = fed(chunk("a"), wires[0], chunk("b"), *wires[1:])
+    assert verdicts(store) == {"accepted": len(wires) + 2}
+    assert texts(store) == [["a", "so far", "b"]]
+    (message,) = store.messages("s1")
+    part = store.parts("s1", message.id)[1]
+    assert (part.kind, part.status) == ("compaction", "closed")
+    sent = encoded(store, PROTOCOL)
+    again = fed(*sent)
+    assert texts(again) == texts(store) and encoded(again, PROTOCOL) == sent
+
+
 # --- turns and the session ------------------------------------------------------------------------
 
 

@@ -21,6 +21,8 @@
 - The id of a permission or question is that of its request as JSON (`5`, `"a"`). Agents number anew
   in each connection: one that is used again for something else has spaces behind it, one for each
   time, which are nothing to JSON.
+- A compaction is a part where it was first spoken of; of its summary the text is kept. A `notice`
+  is of no session's history: it is counted as unknown.
 - A prompt itself is no message: agents that echo it send it as `user_message_chunk`.
 - Nothing ends a message: the answer to the prompt does, and to `session/load`, the next prompt, and
   what the other role says next. A turn that was cancelled or failed ended so where it was: in the
@@ -44,6 +46,7 @@ from ..events import (
     BlockClosed,
     BlockDelta,
     BlockOpened,
+    BlockReplaced,
     BlockUpdated,
     Event,
     MessageClosed,
@@ -132,9 +135,9 @@ class AcpAdapter:
     - requests and answers of `session/prompt`, `session/request_permission`, `elicitation/create`,
       `session/load`, and those that say how a session is set (`session/new`, ...).
 
-    Remembers of each session the last messages (of each how many parts it has and which is open)
-    and tools (their state) and which ids of requests were used for what, and per stream which
-    requests wait for an answer.
+    Remembers of each session the last messages (of each how many parts it has and which is open),
+    compactions and tools (their state) and which ids of requests were used for what, and per stream
+    which requests wait for an answer.
     """
 
     declaration: ClassVar[Declaration] = Declaration(
@@ -235,7 +238,7 @@ class AcpAdapter:
                 for part in reads.parts(session_id, message.id):
                     update = _wire_update(part, message.role or "assistant")
                     named = message.info.get("messageId")
-                    if named is not None and part.kind != "tool":
+                    if named is not None and part.kind not in ("tool", "compaction"):
                         update["messageId"] = named
                     updates.append(update)
             session = reads.session(session_id)
@@ -460,6 +463,56 @@ class AcpAdapter:
         if rank == TOOL_RANKS["completed"]:
             events.append(BlockClosed(**where))
         return [*events, *closed]
+
+    # -- compactions ---------------------------------------------------------------------------
+
+    def _compacted(
+        self, session_id: str, update: Members, at: str
+    ) -> tuple[dict[str, Any], Members, list[Event]]:
+        """The part of a compaction, made where it is first spoken of; its memory, what made it."""
+        compaction_id = an_id(update, "compactionId", at)
+        compactions: dict[str, Members] = self._of_session(session_id).setdefault("compactions", {})
+        known = compactions.get(compaction_id)
+        where: dict[str, Any] = {"session_id": session_id}
+        if known is not None:
+            where.update(message_id=known["message"], block_index=known["block"])
+            return where, known, []
+        message_id, message, events = self._message(session_id, "assistant", None, inner=True)
+        where["message_id"] = message_id
+        closed = self._next_part(where, message, None)
+        known = {"message": message_id, "block": where["block_index"]}
+        known[_WIRE] = {"compactionId": compaction_id, "status": "in_progress"}
+        compactions[compaction_id] = known
+        if len(compactions) > _PLANS:
+            del compactions[next(iter(compactions))]
+        order, fields = where["block_index"], {_WIRE: known[_WIRE]}
+        opened = BlockOpened(**where, kind="compaction", order=order, fields=fields)
+        return where, known, [*events, opened, *closed]
+
+    def _compaction(self, session_id: str, update: Members, at: str) -> Sequence[Event]:
+        status = a_string(update, "status", at)
+        whole = "summary" in update
+        pieces = objects(update, "summary", at) if update.get("summary") is not None else []
+        texts = [
+            a_string(piece, "text", f"{at}.summary.{number}")
+            for number, piece in enumerate(pieces)
+            if piece.get("type") == "text"
+        ]
+        where, known, events = self._compacted(session_id, update, at)
+        known[_WIRE] = {**known[_WIRE], "status": status}
+        if "error" in update:
+            known[_WIRE]["error"] = update["error"]
+        fields = {_WIRE: known[_WIRE]}
+        text = "".join(texts) if whole else None
+        events.append(BlockReplaced(**where, kind="compaction", text=text, fields=fields))
+        return events if status == "in_progress" else [*events, BlockClosed(**where)]
+
+    def _summary(self, session_id: str, update: Members, at: str) -> Sequence[Event]:
+        content = an_object(update, "content", at)
+        said = an_id(content, "type", f"{at}.content") == "text"
+        text = a_string(content, "text", f"{at}.content") if said else ""
+        where, _, events = self._compacted(session_id, update, at)
+        return [*events, BlockDelta(**where, text=text)]
 
     # -- the session ---------------------------------------------------------------------------
 
@@ -687,6 +740,8 @@ _UPDATES: Mapping[str, Handler] = {
     "config_option_update": AcpAdapter._session_info,
     "session_info_update": AcpAdapter._session_info,
     "usage_update": AcpAdapter._session_info,
+    "compaction_update": AcpAdapter._compaction,
+    "compaction_summary_chunk": AcpAdapter._summary,
 }
 
 
@@ -763,6 +818,9 @@ def _wire_update(part: Part, role: str) -> Members:
         if "rawOutput" in raw:
             update["rawOutput"] = state.get("output")
         return update
+    if part.kind == "compaction" and type(wire.get("compactionId")) is str:
+        summary = [{"type": "text", "text": part.view.raw()}] if part.view.raw() else []
+        return {"sessionUpdate": "compaction_update", **wire, "summary": summary}
     if type(wire.get("chunk")) is str:
         return {"sessionUpdate": wire["chunk"], "content": wire.get("content")}
     kind = part.kind if part.kind == "reasoning" and role != "user" else "text"
