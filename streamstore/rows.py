@@ -355,7 +355,8 @@ class BlockRow(Marks):
         """It or its message was closed, or something came after that: its window runs from now."""
         session = self.message.session
         self.closed_at = session.events
-        session.closing.setdefault(self.key, (self, self.closed_at))
+        session.closing.pop(self.key, None)  # behind all others: the oldest is the first
+        session.closing[self.key] = (self, self.closed_at)
         self.cool()  # each of its deltas is counted when it comes: they keep the window open
 
     def expire(self) -> None:

@@ -175,10 +175,11 @@ def save_session(row: SessionRow) -> dict[str, Any]:
     saved = _save(row)
     saved["id"] = row.id
     saved["closing"] = [
-        [*key[1:], closed_at]
+        [*key[1:]]
         for key, (block, closed_at) in row.closing.items()
         if block.message.blocks.get(block.key.block_index) is block
         and row.messages.get(block.key.message_id) is block.message
+        and block.closed_at == closed_at
     ]
     saved["waiting"] = [[token, _dump(event)] for token, event, _ in row.waiting]
     saved["messages"] = [_save_message(message) for message in row.messages.values()]
@@ -242,11 +243,10 @@ def load_session(saved: Any, ids_size: int) -> tuple[SessionRow, list[MessageRow
         if closing is None:  # an older state, which does not say
             lasting = [block for block in blocks if block.closed_at >= 0 and block.seqs]
             lasting.sort(key=lambda block: block.closed_at)
-            closing = [[*block.key[1:], block.closed_at] for block in lasting]
-        for message_id, block_index, closed_at in closing:
-            _integers(closed_at)
+            closing = [block.key[1:] for block in lasting]
+        for message_id, block_index in closing:
             key = PartKey(row.id, message_id, _checked(is_block_index, block_index))
-            row.closing[key] = (by_key[key], closed_at)
+            row.closing[key] = (by_key[key], by_key[key].closed_at)
     return row, leaving
 
 

@@ -111,8 +111,6 @@ class Gate:
                 if block.exists and not block.previous:
                     block.expire()
             del closing[key]
-            if block.closed_at > closed_at:  # something came after the close: again from there
-                closing[key] = (block, block.closed_at)
 
     # -- one event -------------------------------------------------------------------------
 

@@ -367,3 +367,23 @@ def test_a_window_that_outlived_its_end_under_a_removal_does_so_in_a_loaded_stor
         store = through_json(store, **options)
     store.flush()
     assert (verdicts[-1], text_of(store)) == ("late", "ab")
+
+
+def test_a_window_ends_in_its_time_whatever_other_part_was_closed_before_its_last_event() -> None:
+    def block(kind: str, index: int, seq: int, **members: Any) -> Wire:
+        place = {"sessionId": "s", "messageId": "m", "blockIndex": index}
+        return {"type": f"block.{kind}", **place, "seq": seq, **members}
+
+    wires = [
+        block("closed", 2, 102),
+        block("closed", 0, 104),
+        block("closed", 2, 105),
+        block("delta", 2, 106, text="d"),  # its window runs from here, as that of 0 from the next
+        block("delta", 0, 108, text="e"),
+        block("delta", 2, 58, text="b"),
+        block("delta", 2, 69, text="c"),
+    ]
+    store = StreamStore(ticks="manual", limits=Limits(late_window=3))
+    stream = store.open("native", sequencing="sparse")
+    verdicts = [stream.ingest(wire) for wire in wires]
+    assert [verdict.reason for verdict in verdicts] == ["", "", "", "", "", "", "unplaceable"]
