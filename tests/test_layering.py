@@ -138,6 +138,11 @@ MAY_USE_EXTRAS = (
     "watch",
     "watch.*",
 )
+# Modules that stand on packages of an extra as a whole: they import those at module level, and are
+# imported inside functions only, or by each other.
+ON_EXTRAS = {
+    "watch.screen.*": frozenset({"rich", "textual"}),
+}
 
 
 def row_of(module: str, rows: tuple[Row, ...] = ROWS) -> int | None:
@@ -147,6 +152,14 @@ def row_of(module: str, rows: tuple[Row, ...] = ROWS) -> int | None:
             if any(match(module, pattern) for pattern in row.modules.split()):
                 return height
     return None
+
+
+def stands_on(module: str) -> frozenset[str]:
+    """The packages of an extra without which a module does not import."""
+    for pattern, packages in ON_EXTRAS.items():
+        if fnmatchcase(module, pattern):
+            return packages
+    return frozenset()
 
 
 class Import(NamedTuple):
@@ -237,6 +250,12 @@ def check(root: Path) -> list[str]:
                     problems.append(
                         f"{at}: `{module}` imports `{target}` of its own row ({row.purpose})"
                     )
+                elif not found.deferred and not stands_on(target) <= stands_on(module):
+                    problems.append(
+                        f"{at}: `{module}` imports `{target}` at module level, which stands on "
+                        f"{' and '.join(sorted(stands_on(target)))}; it is imported inside the "
+                        "function that needs it"
+                    )
             elif top in sys.stdlib_module_names:
                 if row.pure and top in IMPURE:
                     used.add((module, top))
@@ -255,7 +274,7 @@ def check(root: Path) -> list[str]:
                     problems.append(
                         f"{at}: `{module}` imports `{top}`, which is no runtime dependency"
                     )
-                elif not found.deferred:
+                elif not found.deferred and top not in stands_on(module):
                     problems.append(
                         f"{at}: `{module}` imports `{top}` at module level; an extra's package "
                         "is imported inside the function that needs it"
@@ -430,6 +449,25 @@ VIOLATIONS = {
         {"cli.py": DOC + "import rich\n"},
         "`cli` imports `rich` at module level",
     ),
+    "a module that stands on an extra, imported at module level": (
+        {
+            "watch/app.py": DOC + "from .screen.pane import Pane\n",
+            "watch/screen/pane.py": DOC + "import textual\n",
+        },
+        "watch/app.py:2: `watch.app` imports `watch.screen.pane` at module level, "
+        "which stands on rich and textual",
+    ),
+    "the same by the package that holds it": (
+        {
+            "watch/screen/__init__.py": DOC + "from . import pane\n",
+            "watch/screen/pane.py": DOC + "import textual\n",
+        },
+        "`watch.screen` imports `watch.screen.pane` at module level",
+    ),
+    "another extra's package in a module that stands on one": (
+        {"watch/screen/pane.py": DOC + "import httpx, textual\n"},
+        "`watch.screen.pane` imports `httpx` at module level",
+    ),
     "no docstring": ({"store.py": "import attrs\n"}, "store.py: does not open with a docstring"),
     "an empty file": ({"adapters/__init__.py": ""}, "adapters/__init__.py: does not open"),
     "a comment instead of a docstring": ({"store.py": "# a store\n"}, "does not open"),
@@ -466,6 +504,11 @@ def test_what_the_rules_allow_is_not_reported(tmp_path: Path) -> None:
             "client/transport.py": DOC + "from .backoff import Backoff\n"
             "async def f():\n    import httpx\n",
             "testing.py": DOC + "from .log import read\n",
+            "watch/app.py": DOC + "if TYPE_CHECKING:\n    from .screen.pane import Pane\n"
+            "def f():\n    from .screen import pane\n",
+            "watch/screen/__init__.py": DOC,
+            "watch/screen/pane.py": DOC + "import rich\nfrom textual.widget import Widget\n",
+            "watch/screen/screen.py": DOC + "from .pane import Pane\n",
             "cli.py": DOC
             + "import streamstore\nfrom .log import read\ndef f():\n    import rich\n",
             "__main__.py": DOC + "from .cli import main\n",
