@@ -2,6 +2,6 @@
 
 `facts`, `filters` and `timeline` are the model of what came, `past` goes back in it; `wrapping` and
 `document` are the transcript; `inspector` feeds them together. `playing` and `following` are where
-events come from. `drawing` says what is shown, `app` shows it, `command` starts it. Only `app`
-knows Textual, only `following` the client.
+events come from. `drawing` says what is shown, `screen` shows it, `app` finds out whether it can,
+`command` starts it. Only `screen` knows Textual, only `following` the client.
 """

@@ -21,11 +21,12 @@ from streamstore.logs import Log, TimedEvent, UnreadableLog
 from streamstore.replay import AT_ONCE, Speed
 from streamstore.testing import disturb, sample
 from streamstore.watch import command
-from streamstore.watch.app import HELP, application
+from streamstore.watch.app import application
 from streamstore.watch.drawing import event_lines, timeline_line
 from streamstore.watch.inspector import Inspector
 from streamstore.watch.past import HistoryLimits
 from streamstore.watch.playing import LogSource
+from streamstore.watch.screen.help import HELP
 
 # -- sizes -----------------------------------------------------------------------------------------
 
