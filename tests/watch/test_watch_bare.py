@@ -1,4 +1,4 @@
-"""The package without what the screen stands on: everything that is there imports."""
+"""The package without what the screen stands on: everything else imports, and says what to do."""
 
 from __future__ import annotations
 
@@ -16,17 +16,16 @@ def without_textual(code: str, *arguments: str) -> subprocess.CompletedProcess[s
     return subprocess.run(words, check=False, capture_output=True, text=True)
 
 
-def test_every_module_that_is_found_imports() -> None:
+def test_every_module_but_those_of_the_screen_imports() -> None:
     ran = without_textual(
         "import importlib, pkgutil, streamstore.watch as watch\n"
         "for found in pkgutil.walk_packages(watch.__path__, 'streamstore.watch.'):\n"
-        "    importlib.import_module(found.name)\n"
-        "    print(found.name)\n"
+        "    if not found.name.startswith('streamstore.watch.screen.'):\n"
+        "        importlib.import_module(found.name)\n"
+        "        print(found.name)\n"
     )
     assert (ran.returncode, ran.stderr) == (0, "")
-    names = ran.stdout.split()
-    assert {"streamstore.watch.app", "streamstore.watch.screen"} <= set(names)
-    assert not [name for name in names if name.startswith("streamstore.watch.screen.")]
+    assert {"streamstore.watch.app", "streamstore.watch.screen"} <= set(ran.stdout.split())
 
 
 def test_an_application_says_what_to_install() -> None:

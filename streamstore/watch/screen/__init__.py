@@ -3,11 +3,4 @@
 From the bottom up: `strips`, of which `bar` and `pane` are; `transcript`, `events`, `detail` and
 `help` are panes; `watch` puts them together. They draw the lines that are visible and no other;
 what those say is `drawing`'s.
-
-Without textual the package is empty: who imports all that there is must not stumble over it.
 """
-
-from importlib.util import find_spec
-
-if find_spec("textual") is None:
-    __path__.clear()
