@@ -52,10 +52,12 @@ ENDS = {
     "fold": ["{log}"],
     "replay": ["{log}"],
     "check": ["--runs", "1", "{log}"],
-    "serve": ["{none}"],
+    "serve": ["--port", "0", "{none}"],
     "watch": ["{none}"],
     "record": ["http://127.0.0.1:1/", "{none}/log"],
 }
+#: `serve` listens before it reads: its own port is opencode's, which may run on this machine.
+PORT = {"serve": ("--port", "0")}
 OPTIONS = [
     (name, action.option_strings[-1])
     for name, command in COMMANDS.items()
@@ -95,7 +97,7 @@ def test_a_hostile_argument_is_named_and_refused(
     command: str, value: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     count = 2 if command == "record" else 1
-    assert main([command, *[value] * count]) == 2
+    assert main([command, *PORT.get(command, ()), *[value] * count]) == 2
     said = capfd.readouterr()
     assert_harmless(said.out + said.err)
     assert SEEN in said.err and said.err.count("\n") == 1
@@ -115,7 +117,7 @@ def test_a_hostile_file_name_of_a_shell(command: str, encoding: str, tmp_path: P
     name = os.fsencode(HOSTILE) + b"\xff\x9b31m.jsonl"
     words = [URL.encode(), b"/dev/null/" + name] if command == "record" else [name]
     done = subprocess.run(
-        [sys.executable, "-m", "streamstore", command.encode(), *words],
+        [sys.executable, "-m", "streamstore", command, *PORT.get(command, ()), *words],
         capture_output=True, check=False, cwd=tmp_path, timeout=60,
         env={**os.environ, "LC_ALL": encoding, "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0",
              "PYTHONPATH": str(ROOT)},
