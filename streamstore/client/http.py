@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from ..errors import CallerError
 from .answers import CREDENTIALS
@@ -41,6 +42,10 @@ class HttpxTransport:
     def __init__(self, client: httpx.AsyncClient | None = None, **options: Any) -> None:
         httpx = _httpx()
         self._own = client is None
+        # What a client of the caller's, or one with a transport or proxy of its own, does with the
+        # environment is not known here.
+        reads = self._own and options.keys().isdisjoint(("proxy", "transport"))
+        self._by_environment = reads and bool(options.get("trust_env", True))
         try:
             self._client = client or httpx.AsyncClient(**{"timeout": None, **options})
         except (ImportError, ValueError, OSError, httpx.InvalidURL) as error:
@@ -73,7 +78,9 @@ class HttpxTransport:
             raise CallerError(f"the request cannot be sent: {error}") from error
         except httpx.HTTPError as error:
             unsent = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
-            raise ConnectionLost(_said(error), sent=not unsent) from error
+            way = _proxy_to(request.url) if self._by_environment else ""
+            problem = _said(error) + (way and f" (by way of {way}, the proxy of the environment)")
+            raise ConnectionLost(problem, sent=not unsent) from error
         packed = _packed(response)
         if packed and 200 <= response.status_code < 300 and response.status_code != 204:
             await response.aclose()
@@ -154,6 +161,17 @@ def _decodes(encoding: str) -> bool:
     except httpx.DecodingError:
         return True
     return bool(answer.content != packed)
+
+
+def _proxy_to(url: str) -> str:
+    """The proxy that the environment names for an address, without its password; "" for none."""
+    from urllib.request import getproxies, proxy_bypass  # as httpx: many modules, seldom needed
+
+    parts, proxies = urlsplit(url), getproxies()
+    named = proxies.get(parts.scheme.lower()) or proxies.get("all") or ""
+    if not named or proxy_bypass(parts.hostname or ""):
+        return ""
+    return named.rpartition("@")[2].rpartition("//")[2]
 
 
 def _said(error: Exception) -> str:

@@ -616,6 +616,41 @@ def test_what_httpx_cannot_take_from_the_environment_is_said(
             connecting("http://h/", store=StreamStore())
 
 
+@pytest.mark.parametrize(
+    ("name", "none", "options", "named"),
+    [
+        ("HTTP_PROXY", "", {}, True),
+        ("ALL_PROXY", "", {}, True),
+        ("HTTP_PROXY", "127.0.0.1", {}, False),
+        ("HTTPS_PROXY", "", {}, False),
+        ("HTTP_PROXY", "", {"trust_env": False}, False),
+        ("HTTP_PROXY", "", {"proxy": "http://127.0.0.1:1"}, False),
+    ],
+)
+def test_a_proxy_of_the_environment_that_cannot_be_reached_is_named_without_its_password(
+    name: str, none: str, options: dict[str, Any], named: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for other in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(other, raising=False)
+        monkeypatch.delenv(other.lower(), raising=False)
+    monkeypatch.setenv(name, "http://me:secret@127.0.0.1:1")
+    monkeypatch.setenv("NO_PROXY", none)
+
+    async def main() -> str:
+        transport = HttpxTransport(**options)
+        try:
+            with pytest.raises(ConnectionLost) as found:
+                await transport.open(Request(url="http://127.0.0.1:2/"))
+        finally:
+            await transport.aclose()
+        assert not found.value.sent
+        return str(found.value)
+
+    said = asyncio.run(main())
+    assert ("by way of 127.0.0.1:1, the proxy of the environment" in said) == named
+    assert "secret" not in said
+
+
 def test_where_no_loop_of_asyncio_runs_the_way_without_one_is_named(
     recwarn: pytest.WarningsRecorder,
 ) -> None:
