@@ -130,21 +130,23 @@ class OwnReplay(_Replay):
         shift = 0.0
         # The one that the client has says when the next one is due.
         start = max(0, after - 1)
+        again: float | None = None  # when the next round begins
         while True:
-            first = last = 0.0
+            at = 0.0
             for event in self._tape.events(start):
-                first = first if last else event.at_ms
-                last = event.at_ms
+                if again is not None:
+                    shift, again = again - event.at_ms, None
+                at = event.at_ms + shift
                 if pace is None:
-                    pace = Pace(now_ms, event.at_ms, self._settings.speed)
+                    pace = Pace(now_ms, at, self._settings.speed)
                 if event.position <= after:
                     continue
-                due = pace.due(event.at_ms + shift)
+                due = pace.due(at)
                 facts = self._facts(event.wire()) if spoiled else self._facts(None)
                 yield Due(due, event.body, event.event_id, facts)
             if not self._settings.loop:
                 return
-            shift += last - first + LOOP_PAUSE_MS
+            again = at + LOOP_PAUSE_MS
             after = start = 0
 
 

@@ -172,6 +172,19 @@ def test_a_loop_begins_anew_a_second_behind_the_end(log: Path) -> None:
     played(main, log, loop=True)
 
 
+def test_who_goes_on_in_the_middle_of_a_loop_gets_its_next_round_at_the_times_of_the_log(
+    log: Path,
+) -> None:
+    async def main(app: ReplayApp) -> None:
+        async with Client(app, "/x", {"Last-Event-ID": "8"}) as client:
+            await client.read(200 + 1000 + 950)
+        times = [at for at, data in client.times if data.startswith(b"id: ")]
+        later = [1200 + 100 * place for place in range(10)]
+        assert times == pytest.approx([100, 200, *later], abs=5)
+
+    played(main, log, loop=True)
+
+
 def test_headers_say_what_it_is_and_that_nobody_may_keep_it(log: Path) -> None:
     async def main(app: ReplayApp) -> None:
         async with Client(app, "/x") as client:
