@@ -17,7 +17,7 @@ import re
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
 from typing import Any, TypeAlias
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote
 
 from ..client.transport import Clock
 from ..keys import MAX_NUMBER
@@ -37,7 +37,7 @@ CLIENTS = 1_000
 #: Replays that are remembered; of more, the one that was idle longest starts anew.
 REPLAYS = 1_000
 
-_NAMED = re.compile(r"/@([A-Za-z0-9_.~-]{1,64})(?=/|$)")
+_NAMED = re.compile(r"/@([^/]{1,1000})(?=/|$)")
 _HEADERS = {
     "content-type": "text/event-stream",
     "cache-control": "no-cache, no-store",
@@ -80,7 +80,7 @@ class ReplayApp:
 
         path = scope["raw_path"].decode("latin-1")
         named = _NAMED.match(path)
-        name = named[1] if named else ""
+        name = unquote(named[1]) if named else ""
         path = path[named.end() :] if named else path
         method = scope["method"]
         query = dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))

@@ -8,6 +8,7 @@ import json
 import math
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 
 import pytest
 from asgi import Client, app_of, get, played, run
@@ -308,6 +309,19 @@ def test_replays_are_remembered_up_to_a_bound_those_in_use_always(
                 assert (await get(app, "/@j/x"))[0] == 503
 
     played(main, log)
+
+
+@pytest.mark.parametrize("name", ["test_a[1-x]", "test_a%5B1%2F2%5D", "n" * 300, "é@: "])
+def test_the_name_of_any_test_is_one_of_a_replay(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(sample("block", 3).data())
+
+    async def main(app: ReplayApp) -> None:
+        async with Client(app, f"/@{quote(name, '%[@: ')}/x"):
+            await asyncio.sleep(0.01)
+        assert list(app._replays) == [unquote(name)]
+
+    played(main, path)
 
 
 def test_stopping_ends_every_stream(log: Path) -> None:
