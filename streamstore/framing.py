@@ -12,6 +12,7 @@ from .errors import CallerError
 
 _END = re.compile(rb"\r\n|\r|\n")
 _FIELD = re.compile(rb"(?:data|event|id|retry)(?::|$)")
+_FIELDS = (b"data", b"event", b"id", b"retry")
 
 
 def as_bytes(data: Any) -> bytes:
@@ -35,6 +36,15 @@ def line_end(data: bytes | bytearray, start: int) -> int:
     """Where the line that `start` lies in ends: behind its CR, LF or CRLF; -1 without an end."""
     found = _END.search(data, start)
     return -1 if found is None else found.end()
+
+
+def begins_field(line: bytes) -> bool:
+    """Whether a line that breaks off may have become a field, or a comment, of an event stream.
+
+    >>> begins_field(b"dat"), begins_field(b": hel"), begins_field(b"date")
+    (True, True, False)
+    """
+    return line.startswith(b":") or any(name.startswith(line) for name in _FIELDS)
 
 
 def framing_of(line: bytes) -> Literal["json lines", "event stream"] | None:

@@ -28,7 +28,7 @@ from .errors import (
     UnknownEvent,
     UnknownProtocol,
 )
-from .framing import as_bytes, framing_of, line_end
+from .framing import as_bytes, begins_field, framing_of, line_end
 from .hotpath import door
 from .ingress import Ingress, malformed
 from .jsonlines import JsonLinesParser
@@ -398,6 +398,8 @@ class Stream:
         if self.ended:
             return
         if self._lead:
+            if begins_field(bytes(self._lead[self._lead_at :])):
+                del self._lead[self._lead_at :]  # half an event is none, wherever it was cut
             # No line belongs to either framing: they are broken JSON lines, or comments alone.
             self._framer = JsonLinesParser(self._stages.limits.line_bytes)
             lines = self._framer.feed(bytes(self._lead))

@@ -128,3 +128,27 @@ def test_a_stream_counts_a_line_that_is_too_long_also_when_it_ends_in_it(end: by
     stream.end()
     assert store.health.counts["verdicts"] == {"accepted": 1, "malformed:over_limit": 1}
     assert stream.position.events == 2
+
+
+@pytest.mark.parametrize("before", [b"", MARK, b": hello\n\n", b"broken\n"])
+@pytest.mark.parametrize("line", [b"d", b"dat", b"data", b"ev", b"id", b"retry", b":", b": hel"])
+def test_a_stream_that_is_cut_in_its_first_field_or_comment_left_out_half_an_event(
+    before: bytes, line: bytes
+) -> None:
+    broken = {"malformed": 1} if before == b"broken\n" else {}
+    for cut in range(len(before), len(before + line)):
+        store = StreamStore("native")
+        stream = store.open("native")
+        stream.feed((before + line)[:cut])
+        stream.feed((before + line)[cut:])
+        stream.end()
+        assert store.health.counts["verdicts"] == broken
+
+
+@pytest.mark.parametrize("line", [b"date", b"idle", b"x", b'"a'])
+def test_a_stream_that_is_cut_in_what_begins_no_field_counts_it(line: bytes) -> None:
+    store = StreamStore("native")
+    stream = store.open("native")
+    stream.feed(line)
+    stream.end()
+    assert store.health.counts["verdicts"] == {"malformed": 1}
