@@ -110,7 +110,7 @@ def body(given: str | None) -> Any:
 
 def _read(name: str, option: str) -> str:
     try:
-        return Path(name).read_text("utf-8")
+        return Path(name).read_text("utf-8-sig")  # editors on Windows write a mark
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "not text in UTF-8"
         raise CallerError(f"{option}: {name}: {reason}") from None

@@ -740,9 +740,10 @@ def test_what_cannot_be_told_is_no_reason_not_to_record(tmp_path: Path) -> None:
     assert command(transport, str(path), "--for", "1", err=Unwritable())[:2] == (2, "")
 
 
-def test_headers_and_bodies_come_from_arguments_or_files(tmp_path: Path) -> None:
-    (tmp_path / "headers").write_text("Authorization: Bearer a:b\n\nX-Two:2\n")
-    (tmp_path / "body.json").write_text('{"stream": true}')
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_headers_and_bodies_come_from_arguments_or_files(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "headers").write_text("Authorization: Bearer a:b\n\nX-Two:2\n", encoding)
+    (tmp_path / "body.json").write_text('{"stream": true}', encoding)
     transport = VirtualTransport(served(Answer(body=[b"data: {}\n\n"])))
     code, _, _ = command(
         transport, str(tmp_path / "log"), "--header", f"@{tmp_path / 'headers'}", "--header",
