@@ -65,7 +65,8 @@ class Recording:
         once: end at the first drop instead of asking again.
         most_ms: end after so long; None: when it is stopped.
         most_events: end after exactly so many events.
-        tell: gets a line about what a log that is there already lost.
+        tell: gets a line about what a log that is there already lost, or that it has no event to
+            go on behind.
         policy, transport, clock, chance: as for `connect`.
         keep: how many sessions are looked at for gaps, and how much text of theirs is held; over
             it the least recently changed goes, never one that is busy or changed a minute ago
@@ -122,6 +123,7 @@ class Recording:
         self._stop: asyncio.Event | None = None
         self._log: LogWriter | None = None
         how: Resume = StartingAfter() if protocol == "openai-responses" else _Position(self._tap)
+        self._how = how
         self._connection = connect(
             url,
             store=self._store,
@@ -297,6 +299,10 @@ class Recording:
                     break
         if stream is not None:
             stream.end()
+            how = self._how
+            if isinstance(how, _Position) and how.position(self._store, stream) is None:
+                none = "none of its events has an id to go on behind"
+                self._tell(f"{self.path}: {none}: the stream begins anew")
         self._commit(math.inf)
 
 

@@ -23,7 +23,7 @@ import pytest
 from disks import MemoryDisk
 from hypothesis import given
 from hypothesis import strategies as st
-from test_client_connection import anthropic_events, frame, frames
+from test_client_connection import anthropic_events, delta, frame, frames
 from virtual import Answer, VirtualClock, VirtualTransport, events, run, served
 
 import streamstore.log.writing as log_writing
@@ -301,6 +301,24 @@ def test_resuming_goes_back_to_before_the_first_hole(tmp_path: Path) -> None:
     assert transport.requests[0].headers["last-event-id"] == "3"
     (message,) = fold(path)["sessions"]["s"]["messages"]
     assert message["parts"][0]["text"] == "1 2 3 4 5 6 7 8 9 "
+
+
+@pytest.mark.parametrize("protocol", ["native", "auto"])
+@pytest.mark.parametrize(("ids", "resume"), [(False, True), (True, True), (False, False)])
+def test_resuming_a_log_without_ids_is_told(
+    tmp_path: Path, protocol: str, ids: bool, resume: bool
+) -> None:
+    path = tmp_path / "log.jsonl"
+    plain = [frame(delta(number)) for number in (1, 2)]
+    sent = frames(1, 2) if ids else plain
+    for again in (False, True):
+        said: list[str] = []
+        transport = VirtualTransport(served(events(*sent, drop=False)))
+        after(
+            make(transport, path, protocol=protocol, resume=again and resume, tell=said.append), 3
+        )
+        told = again and resume and not ids
+        assert len(said) == told and all("none of its events has an id" in line for line in said)
 
 
 def test_without_resume_a_log_is_appended_to_and_the_stream_begins_anew(tmp_path: Path) -> None:
