@@ -359,6 +359,104 @@ def test_the_name_of_a_tool_is_kept() -> None:
     assert (wire["update"]["name"], wire["update"]["kind"]) == ("bash", "execute")
 
 
+def part_of(store: StreamStore, call_id: str = "c1") -> Any:
+    store.flush()
+    (message,) = store.messages("s1")
+    return next(
+        part for part in store.parts("s1", message.id) if part.fields.get("callId") == call_id
+    )
+
+
+def test_the_meta_of_a_tool_is_merged_by_its_keys() -> None:
+    store = fed(
+        call(kind="edit", _meta={"claudeCode": {"toolName": "Edit"}, "a": 1, "b": 2}),
+        change(_meta={"claudeCode": {"parentToolUseId": "c0"}, "a": None}),
+        change(_meta={"claudeCode": {"toolResponse": {"ok": True}}}, status="completed"),
+        change(_meta=None),
+    )
+    meta = {
+        "claudeCode": {"toolName": "Edit", "parentToolUseId": "c0", "toolResponse": {"ok": True}},
+        "b": 2,
+    }
+    assert part_of(store).fields["_meta"] == meta
+    assert (tool_of(store).name, tool_of(store).status) == ("Edit", "completed")
+    (wire,) = encoded(store, PROTOCOL)
+    assert (wire["update"]["_meta"], wire["update"]["kind"]) == (meta, "edit")
+    store = fed(call(_meta={"a": 1}), call(kind="read", _meta={"tool_name": "read_file"}))
+    assert part_of(store).fields["_meta"] == {"tool_name": "read_file"}
+    assert tool_of(store).name == "read_file"
+    assert "_meta" not in part_of(fed(call(_meta={"a": 1}), call())).fields
+    asked = request(5, "request_permission", toolCall={"toolCallId": "c1", "_meta": {"a": 1}})
+    assert part_of(fed(asked)).fields["_meta"] == {"a": 1}
+    assert verdicts(fed(call(_meta=[]), change(_meta="x"))) == {"malformed": 2}
+
+
+def printed(text: str, key: str = "terminal_output", **more: Any) -> Wire:
+    return change(_meta={key: {"terminal_id": "c1", "data": text}, **more})
+
+
+EXIT = {"terminal_id": "c1", "exit_code": 0, "signal": None}
+
+
+@pytest.mark.parametrize("key", ["terminal_output", "terminal_output_delta"])
+def test_the_output_of_a_terminal_streams(key: str) -> None:
+    wires = [
+        call(_meta={"terminal_info": {"terminal_id": "c1"}}),
+        printed("one\n", key),
+        printed("two\n", key, claudeCode={"parentToolUseId": "c0"}),
+        change(status="completed", _meta={"terminal_exit": EXIT}),
+        printed("late\n", key),  # of a command that went on in the background
+    ]
+    store = fed(*wires)
+    part = part_of(store)
+    assert part.field_text("output") == "one\ntwo\nlate\n"
+    meta = {
+        "terminal_info": {"terminal_id": "c1"},
+        "claudeCode": {"parentToolUseId": "c0"},
+    }
+    assert part.fields["_meta"] == {**meta, key: {"terminal_id": "c1"}, "terminal_exit": EXIT}
+    first, second = (wire["update"] for wire in encoded(store, PROTOCOL))
+    assert first["_meta"] == meta and "status" not in second
+    assert second["_meta"] == {
+        key: {"terminal_id": "c1", "data": "one\ntwo\nlate\n"},
+        "terminal_exit": EXIT,
+    }
+    again = fed(*encoded(store, PROTOCOL))
+    assert encoded(again, PROTOCOL) == encoded(store, PROTOCOL)
+    assert part_of(again).field_text("output") == part.field_text("output")
+    assert_every_tick_is_a_prefix(PROTOCOL, wires)
+    assert_saves_resume(PROTOCOL, wires)
+
+
+def test_the_output_of_a_terminal_is_said_anew() -> None:
+    delta = "terminal_output_delta"
+    store = fed(call(), printed("none yet", delta), printed("all "), printed("of it", delta))
+    assert part_of(store).field_text("output") == "all of it"
+    assert "output" not in store.state()["sessions"]["s1"]["messages"][0]["parts"][0]["state"]
+    again = fed(*encoded(store, PROTOCOL))
+    assert encoded(again, PROTOCOL) == encoded(store, PROTOCOL)
+    store.ingest(printed("other"))
+    assert part_of(store).field_text("output") == "other"
+    store.ingest(call())
+    assert part_of(store).field_text("output") == ""
+    assert "_meta" not in part_of(store).fields
+
+
+def test_a_chunk_of_a_terminal_is_a_delta_alone() -> None:
+    context = Context()
+    adapter = AcpAdapter(context)
+    for wire in (call(rawInput="x" * 1000), printed("a")):
+        adapter.decode(wire)
+    before = len(json.dumps([context.own, context.shared]))
+    for _ in range(100):
+        assert [event.type for event in adapter.decode(printed("a"))] == ["block.delta"]
+    assert len(json.dumps([context.own, context.shared])) == before
+    for number in range(200):
+        adapter.decode(change(_meta={f"k{number}": 1, "claudeCode": {f"m{number}": 1}}))
+    meta = context.of_session("s1")["calls"]["c1"]["meta"]
+    assert (len(meta), len(meta["claudeCode"])) == (64, 64)
+
+
 def test_a_tool_that_waits_is_updated() -> None:
     asked = request(5, "request_permission", toolCall={"toolCallId": "c1", "status": "pending"})
     store = fed(call(), asked, change(title="Write", rawInput=1), change(locations=[]))

@@ -12,6 +12,11 @@
 - Order: messages stand in order of arrival (1, 2, 3, ...), and so do parts.
 - Chunks append. `tool_call` sets all of a tool, `tool_call_update` what it carries and is not null;
   a status that is behind the one that is known is refused, other members are not.
+- The `_meta` of a tool is a field of its part, merged by key, and an object in it by its members: a
+  null takes a key away. The text of a terminal in it (`data` of `terminal_output` and
+  `terminal_output_delta`) streams into the part's field `output` instead: a chunk appends, but once
+  a delta came, a `terminal_output` is all of it. A tool without `name` is called what `_meta` calls
+  it (`claudeCode.toolName`, `tool_name`), else by its kind.
 - A stream may hold both directions: requests for a permission or for the user's input (a question)
   and their answers, prompts (a turn of the session) and theirs, and those that begin or load a
   session or set its mode, whose answers have its modes and options. Other requests and answers
@@ -29,7 +34,8 @@
   last message, and in those whose tools still ran.
 
 Sources: the schema and `SessionAccumulator` of the published Python package
-(agent-client-protocol 0.12.1), and sessions folded by it.
+(agent-client-protocol 0.12.1), and sessions folded by it; of `_meta`, what claude-agent-acp 0.101.0
+and codex-acp 2.6.0 send, and Zed reads.
 """
 
 from __future__ import annotations
@@ -103,6 +109,11 @@ _STATED = ("title", "kind", "name", "status", "rawInput", "rawOutput")
 _SAID_OF_IT, _RAW = ("kind", "name", "status"), ("rawInput", "rawOutput")
 #: Members of a tool that are fields of its part as they came.
 _FIELDS = ("content", "locations")
+#: Keys of a tool's `_meta` that carry text of a terminal, all of it or more; the field that it
+#: streams into; keys, and members of each, that are remembered.
+_TERMINAL, _OUTPUT, _META = ("terminal_output", "terminal_output_delta"), "output", 64
+#: Keys of it that clients read in a `tool_call_update` only.
+_SHOWN = (*_TERMINAL, "terminal_exit")
 #: Requests and answers that say nothing about a session; those of them that the agent sends.
 _SILENT = (
     *("initialize", "authenticate", "logout", "session/", "fs/", "terminal/", "$/", "_"),
@@ -240,7 +251,7 @@ class AcpAdapter:
                     named = message.info.get("messageId")
                     if named is not None and part.kind not in ("tool", "compaction"):
                         update["messageId"] = named
-                    updates.append(update)
+                    updates += [update, *_wire_terminal(part)]
             session = reads.session(session_id)
             if session is not None:
                 updates += _wire_session(thaw(session.info), thaw(session.todo))
@@ -442,7 +453,13 @@ class AcpAdapter:
         if not whole and rank < behind:
             merged["status"] = known["said"]["status"]  # what ended does not begin again
         known["said"] = {name: value for name, value in merged.items() if name in _STATED}
+        held = {} if whole else known.get("meta", {})
+        known["meta"], printed, anew = _merge_meta(held, said.get("_meta", {}))
         fields: Members = {name: said[name] for name in _FIELDS if name in said}
+        if known["meta"] != held:
+            fields["_meta"] = known["meta"]
+        if anew:
+            fields[_OUTPUT] = ""  # what it showed is gone
         output = merged.get("rawOutput", merged.get("content"))
         # It is pending as long as nothing else is said, but waits since it was asked about.
         known["waits"] = waiting or (known.get("waits", False) and not whole and not rank)
@@ -450,7 +467,7 @@ class AcpAdapter:
         if output is not None and "rawOutput" not in known["said"]:
             known["said"]["content"] = output  # what comes next says the state whole
         fields["callId"] = call_id
-        name = merged.get("name", merged.get("kind"))
+        name = merged.get("name") or _meta_name(known["meta"]) or merged.get("kind")
         if name:
             fields["tool"] = name
         wire = {name: known["said"][name] for name in _SAID_OF_IT if name in known["said"]}
@@ -458,8 +475,10 @@ class AcpAdapter:
         if new:
             order = where["block_index"]
             events.append(BlockOpened(**where, kind="tool", order=order, fields=fields))
-        else:
+        elif whole or waiting or anew or said.keys() - {"_meta"} or known["meta"] != held:
             events.append(BlockUpdated(**where, kind="tool", whole=whole, fields=fields))
+        if printed:
+            events.append(BlockDelta(**where, field=_OUTPUT, text=printed))
         if rank == TOOL_RANKS["completed"]:
             events.append(BlockClosed(**where))
         return [*events, *closed]
@@ -782,7 +801,43 @@ def _read_tool(update: Members, at: str) -> Members:
     for name in _FIELDS:
         if update.get(name) is not None:
             objects(update, name, at)
-    return {name: update[name] for name in (*_STATED, *_FIELDS) if update.get(name) is not None}
+    maybe_object(update, "_meta", at)
+    names = (*_STATED, *_FIELDS, "_meta")
+    return {name: update[name] for name in names if update.get(name) is not None}
+
+
+def _merge_meta(held: Members, said: Members) -> tuple[Members, str, bool]:
+    """What a tool's `_meta` comes to; the text of its terminal, and whether that is all of it.
+
+    Agents send a key, and a member of a namespace such as `claudeCode`, when it changes.
+    """
+    said, printed, anew = dict(said), "", False
+    for key in _TERMINAL:
+        value = said.get(key)
+        if isinstance(value, dict) and type(value.get("data")) is str:
+            printed += value["data"]
+            anew = anew or (key == _TERMINAL[0] and _TERMINAL[1] in held)
+            said[key] = {name: of for name, of in value.items() if name != "data"}
+    for key, value in said.items():
+        before = held.get(key)
+        if isinstance(value, dict) and isinstance(before, dict):
+            said[key] = _newest(before, value)
+    merged = _newest(held, said)
+    return {key: value for key, value in merged.items() if value is not None}, printed, anew
+
+
+def _newest(before: Members, said: Members) -> Members:
+    """The members of both that were said last."""
+    kept = {name: value for name, value in before.items() if name not in said}
+    return dict([*kept.items(), *said.items()][-_META:])
+
+
+def _meta_name(meta: Members) -> str | None:
+    """What a tool is called by agents that do not say its `name`."""
+    namespace = meta.get("claudeCode")
+    name = namespace.get("toolName") if isinstance(namespace, dict) else None
+    name = name or meta.get("tool_name")
+    return name if type(name) is str else None
 
 
 def _state(said: Members, output: Json, waiting: bool) -> Members:
@@ -817,6 +872,11 @@ def _wire_update(part: Part, role: str) -> Members:
             update["rawInput"] = state.get("input")
         if "rawOutput" in raw:
             update["rawOutput"] = state.get("output")
+        meta = fields.get("_meta")
+        meta = meta if isinstance(meta, dict) else {}
+        meta = {key: value for key, value in meta.items() if key not in _SHOWN}
+        if meta:
+            update["_meta"] = meta
         return update
     if part.kind == "compaction" and type(wire.get("compactionId")) is str:
         summary = [{"type": "text", "text": part.view.raw()}] if part.view.raw() else []
@@ -828,6 +888,19 @@ def _wire_update(part: Part, role: str) -> Members:
     rest = wire.get("content")  # of a store that another protocol filled it may be anything
     content = {**(rest if isinstance(rest, dict) else {}), "type": "text", "text": part.view.raw()}
     return {"sessionUpdate": chunk, "content": content}
+
+
+def _wire_terminal(part: Part) -> list[Members]:
+    """What a tool's terminal shows, and its end: clients read them in an update only."""
+    meta = thaw(part.fields.get("_meta")) if part.kind == "tool" else None
+    meta = {key: meta[key] for key in _SHOWN if key in meta} if isinstance(meta, dict) else {}
+    if not meta:
+        return []
+    for key in [key for key in _TERMINAL if isinstance(meta.get(key), dict)][-1:]:
+        printed = part.others.get(_OUTPUT)
+        meta[key]["data"] = "" if printed is None else printed.raw()
+    call_id = part.fields.get("callId")
+    return [{"sessionUpdate": "tool_call_update", "toolCallId": call_id, "_meta": meta}]
 
 
 def _wire_session(info: Members, todo: Json) -> list[Members]:
