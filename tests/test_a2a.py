@@ -228,16 +228,43 @@ def test_the_end_of_a_task_closes_what_it_made(state: str, expected: str) -> Non
 
 def test_a_question_is_asked_until_the_task_goes_on() -> None:
     store = fed(status("INPUT_REQUIRED", "which?"), status("INPUT_REQUIRED", "still: which?"))
-    session = store.session("c1")
-    assert session is not None and list(session.questions) == ["t1"]
-    assert session.questions["t1"].message_id == "which?"
+    assert asked(store) == {"t1 ": "still: which?"}
     store.open(PROTOCOL).ingest(status("WORKING"))
-    store.flush()
-    session = store.session("c1")
-    assert session is not None and not session.questions
+    assert asked(store) == {}
     (found,) = encoded(store, PROTOCOL)
     history = [message["messageId"] for message in found["task"]["history"]]
     assert history == ["which?", "still: which?"]
+
+
+def asked(store: StreamStore) -> dict[str, str | None]:
+    """What the questions that wait are about."""
+    store.flush()
+    session = store.session("c1")
+    assert session is not None
+    return {name: question.message_id for name, question in session.questions.items()}
+
+
+def test_a_task_asks_as_often_as_it_has_to() -> None:
+    store = fed(status("WORKING"))
+    stream = store.open(PROTOCOL)
+    for number, question in enumerate(("which?", "really?", "why?")):
+        stream.ingest(status("INPUT_REQUIRED", question))
+        expected = {"t1" + " " * number: question}
+        assert asked(store) == expected
+        # The same one again, as who subscribes again and who only fetches the state gets it.
+        stream.ingest(status("INPUT_REQUIRED", question))
+        stream.ingest(task("INPUT_REQUIRED"))
+        assert asked(store) == expected
+        if question != "which?":
+            stream.ingest(status("WORKING"))
+            assert asked(store) == {}
+    stream.ingest(status("INPUT_REQUIRED", "a password?"))
+    stream.ingest(status("AUTH_REQUIRED"))
+    assert asked(store) == {"t1    ": None}
+    loaded = StreamStore.load(json.loads(json.dumps(store.save())))
+    loaded.open(PROTOCOL).ingest(status("COMPLETED"))
+    assert asked(loaded) == {}
+    assert verdicts(loaded)["accepted"] == verdicts(store)["accepted"] + 1
 
 
 def test_subscribing_again_rebuilds_the_task_and_doubles_nothing() -> None:

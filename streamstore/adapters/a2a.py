@@ -17,7 +17,9 @@
 - The message of a status joins the task's history when the next status comes.
 - A session's info has a field `task/ID` for each task: the last 256 that were spoken of, and up to
   256 more. Then those are told anew (`whole`: what somebody else put there goes, too).
-- A task that waits for input or authentication asks a question by the task's id.
+- A task that waits for input or authentication asks a question by the task's id, with a space
+  behind it for each of its questions that are over: the next state ends one, and so does the next
+  message of the same state.
 - Strict is the server's task manager: parts for an artifact that never began stop the stream.
 - Both spellings are read, those of 1.x (`{"statusUpdate": ...}`, also in snake case) and of 0.3
   (`{"kind": "status-update", ...}`), each alone or as the result of a JSON-RPC answer. Names in
@@ -399,18 +401,21 @@ class A2aAdapter:
             said["statusMessage"] = message_id
         events.append(self._told(session_id, task_id))
         doing, ended = _STATES.get(status.state, ("", None))
+        about = said.get("statusMessage")
+        waits = [status.state, about if about is not None else known.get("about", ("", None))[1]]
+        if known["asked"] and waits != known.get("about"):
+            request_id = task_id + " " * known.get("answered", 0)
+            known["asked"], known["answered"] = False, known.get("answered", 0) + 1
+            events.append(QuestionReplied(session_id=session_id, request_id=request_id))
         if status.state in _ASKING and not known["asked"]:
-            known["asked"] = True
+            known["asked"], known["about"] = True, [status.state, about]
             asked = QuestionAsked(
                 session_id=session_id,
-                request_id=task_id,
-                message_id=said.get("statusMessage"),
+                request_id=task_id + " " * known.get("answered", 0),
+                message_id=about,
                 payload={"status": status.wire},
             )
             events.append(asked)
-        elif known["asked"] and status.state not in _ASKING:
-            known["asked"] = False
-            events.append(QuestionReplied(session_id=session_id, request_id=task_id))
         if ended is not None:
             for name, artifact in known["artifacts"].items():
                 if not artifact["closed"]:
