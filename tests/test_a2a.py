@@ -236,6 +236,21 @@ def test_a_question_is_asked_until_the_task_goes_on() -> None:
     assert history == ["which?", "still: which?"]
 
 
+def test_the_spelling_of_version_0_3_over_rest() -> None:
+    said = {"messageId": "m1", "role": "ROLE_AGENT", "content": [{"text": "which?"}]}
+    waits = {"state": "TASK_STATE_INPUT_REQUIRED", "message": said}
+    wire = {"statusUpdate": {"taskId": "t1", "contextId": "c1", "status": waits}}
+    store = fed({"message": {**said, "messageId": "m0", "contextId": "c1"}}, wire, artifact("a"))
+    assert texts(store) == {"m0": ["which?"], "m1": ["which?"], "t1/a1": ["a"]}
+    store.ingest(status("CANCELLED"))
+    assert statuses(store)["t1/a1"] == "aborted" and asked(store) == {}
+    first, second = encoded(store, PROTOCOL)
+    assert first["message"]["content"] == [{"text": "which?"}]
+    assert second["task"]["history"] == [said]
+    assert A2aAdapter.detects({"message": said})
+    assert verdicts(fed({"message": {**said, "content": "x"}})) == {"malformed": 1}
+
+
 def asked(store: StreamStore) -> dict[str, str | None]:
     """What the questions that wait are about."""
     store.flush()

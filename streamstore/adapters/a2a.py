@@ -22,8 +22,9 @@
   message of the same state.
 - Strict is the server's task manager: parts for an artifact that never began stop the stream.
 - Both spellings are read, those of 1.x (`{"statusUpdate": ...}`, also in snake case) and of 0.3
-  (`{"kind": "status-update", ...}`), each alone or as the result of a JSON-RPC answer. Names in
-  snake case are given back in camel case.
+  (`{"kind": "status-update", ...}`; over REST as 1.x, but that the parts of a message are its
+  `content`), each alone or as the result of a JSON-RPC answer. Names in snake case are given back
+  in camel case.
 
 Sources: the protocol's types and `TaskManager` of the published Python package (a2a-sdk 1.3.0), and
 tasks folded by it.
@@ -98,6 +99,7 @@ _STATES: Mapping[str, tuple[str, str | None]] = {
     "failed": ("idle", "error"),
     "rejected": ("idle", "error"),
     "canceled": ("idle", "aborted"),
+    "cancelled": ("idle", "aborted"),
 }
 _ASKING = frozenset(("input-required", "auth-required"))
 
@@ -149,7 +151,8 @@ class A2aAdapter:
         if name == "task":
             return is_id(inner.get("id")) and isinstance(inner.get("status"), dict)
         if name == "message":
-            return is_id(inner.get("messageId")) and isinstance(inner.get("parts"), list)
+            parts = inner.get(_parts_of(inner))
+            return is_id(inner.get("messageId")) and isinstance(parts, list)
         member = "status" if name == "status" else "artifact"
         return is_id(inner.get("taskId")) and isinstance(inner.get(member), dict)
 
@@ -562,12 +565,17 @@ def _maybe_objects(members: Members, name: str, at: str) -> list[Members]:
     return [] if members.get(name) is None else objects(members, name, at)
 
 
-def _read_parts(members: Members, at: str) -> list[_Part]:
+def _parts_of(message: Members) -> str:
+    """The member with the parts of a message: 0.3 has another one over REST."""
+    return "content" if "content" in message and "parts" not in message else "parts"
+
+
+def _read_parts(members: Members, at: str, name: str = "parts") -> list[_Part]:
     found: list[_Part] = []
-    for number, wire in enumerate(_maybe_objects(members, "parts", at)):
+    for number, wire in enumerate(_maybe_objects(members, name, at)):
         text = wire.get("text")
         if text is not None and type(text) is not str:
-            raise wrong(wire, "text", f"{path_to(at, 'parts')}.{number}", "a string")
+            raise wrong(wire, "text", f"{path_to(at, name)}.{number}", "a string")
         if text is not None:
             rest = {name: value for name, value in wire.items() if name != "text"}
             found.append(_Part("text", text, rest))
@@ -583,8 +591,11 @@ def _read_message(message: Members, at: str) -> _Said:
     ours = "user" if type(role) is str and role.lower().endswith("user") else "assistant"
     given = None if message.get("messageId") == "" else maybe_id(message, "messageId", at)
     task = None if message.get("taskId") == "" else maybe_id(message, "taskId", at)
+    parts = _parts_of(message)
     wire = {name: value for name, value in message.items() if name != "parts"}
-    return _Said(given, ours, task, wire, _read_parts(message, at))
+    if parts in wire:
+        wire[parts] = []  # that it is called so
+    return _Said(given, ours, task, wire, _read_parts(message, at, parts))
 
 
 def _read_artifact(artifact: Members, at: str) -> _Artifact:
@@ -609,7 +620,7 @@ def _read_status(status: Members, at: str) -> _Status:
 def _wire_message(message: Message, parts: Sequence[Part]) -> Members:
     rest = thaw(message.info.get(_WIRE))
     wire: Members = rest if isinstance(rest, dict) else {"messageId": message.id}
-    return {**wire, "parts": [_wire_part(part) for part in parts]}
+    return {**wire, _parts_of(wire): [_wire_part(part) for part in parts]}
 
 
 def _wire_part(part: Part) -> Members:
