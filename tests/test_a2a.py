@@ -236,6 +236,31 @@ def test_a_question_is_asked_until_the_task_goes_on() -> None:
     assert history == ["which?", "still: which?"]
 
 
+@pytest.mark.parametrize("framed", [{}, {"jsonrpc": "2.0", "id": 1}])
+def test_an_error_is_of_the_session_that_its_stream_spoke_of(framed: Wire) -> None:
+    error = {"code": 500, "status": "INTERNAL", "message": "unknown exception"}
+    store = fed(status("WORKING"), artifact("a"))
+    store = StreamStore.load(json.loads(json.dumps(store.save())))
+    store.open(PROTOCOL).ingest({"error": error, **framed})
+    store.flush()
+    session = store.session("c1")
+    assert session is not None and session.status is not None
+    assert [said["message"] for said in session.errors] == ["unknown exception"]
+    assert (store.session_ids(), session.status.type) == (("c1",), "idle")
+    assert fed({"error": error, **framed}).session_ids() == ("main",)
+    assert verdicts(fed({"error": "x", **framed})) == {"malformed": 1}
+
+
+def test_what_a_user_says_to_a_task_is_of_its_history() -> None:
+    said = {"messageId": "u2", "role": "ROLE_USER", "parts": [{"text": "this"}]}
+    sent = {**said, "contextId": "c1", "taskId": "t1"}
+    wires = [status("INPUT_REQUIRED", "which?"), {"message": sent}, status("COMPLETED", "done")]
+    (found,) = encoded(fed(*wires), PROTOCOL)
+    assert [each["messageId"] for each in found["task"]["history"]] == ["which?", "u2"]
+    fetched = task("COMPLETED", history=[{**said, "messageId": "u1"}, *found["task"]["history"]])
+    assert list(texts(fed(*wires, fetched))) == ["u1", "which?", "u2", "done"]
+
+
 def test_the_spelling_of_version_0_3_over_rest() -> None:
     said = {"messageId": "m1", "role": "ROLE_AGENT", "content": [{"text": "which?"}]}
     waits = {"state": "TASK_STATE_INPUT_REQUIRED", "message": said}

@@ -20,6 +20,9 @@
 - A task that waits for input or authentication asks a question by the task's id, with a space
   behind it for each of its questions that are over: the next state ends one, and so does the next
   message of the same state.
+- An error names no session: it is of the one that its stream spoke of last, else of the stream's.
+- What a user says to a task that is there is in no stream, only in the task that is fetched: ingest
+  the message as it was sent (`{"message": {...}}`, with its `contextId` and `taskId`).
 - Strict is the server's task manager: parts for an artifact that never began stop the stream.
 - Both spellings are read, those of 1.x (`{"statusUpdate": ...}`, also in snake case) and of 0.3
   (`{"kind": "status-update", ...}`; over REST as 1.x, but that the parts of a message are its
@@ -111,10 +114,10 @@ class A2aAdapter:
 
     - `{"task" or "message" or "statusUpdate" or "artifactUpdate": {...}}`, or an object of 0.3 with
       its `kind`, or a task or message alone; each also in `{"jsonrpc", "result"}`;
-    - `{"jsonrpc", "error"}`.
+    - `{"jsonrpc", "error"}`, or `{"error"}` alone.
 
-    Remembers of each session the last 256 tasks: their status, and of each artifact the number of
-    its parts and its metadata.
+    Remembers of each stream the session that it spoke of last, and of each session the last 256
+    tasks: their status, and of each artifact the number of its parts and its metadata.
     """
 
     declaration: ClassVar[Declaration] = Declaration(
@@ -131,6 +134,7 @@ class A2aAdapter:
         self._strict = context.strict
         self._new_id = context.new_id
         self._of_session = context.of_session
+        self._own = context.own
 
     @classmethod
     def detects(cls, wire: Any) -> bool:
@@ -162,9 +166,14 @@ class A2aAdapter:
 
     def decode(self, wire: Any) -> Sequence[Event]:
         """The events of one stream response; none for an answer that says nothing of a task."""
-        wire = an_event(wire)
+        events = self._response(an_event(wire))
+        if events:
+            self._own["session"] = events[0].session_id
+        return events
+
+    def _response(self, wire: Members) -> Sequence[Event]:
         at = ""
-        if "jsonrpc" in wire:
+        if "jsonrpc" in wire or wire.keys() == {"error"}:
             if wire.get("error") is not None:
                 return self._error(an_object(wire, "error"))
             if "result" not in wire:
@@ -513,7 +522,13 @@ class A2aAdapter:
     def _error(self, error: Members) -> Sequence[Event]:
         text = error.get("message")
         said = {"name": "error", "message": text if type(text) is str else "", "data": error}
-        return (SessionError(session_id=self._default, error=said),)
+        session_id = self._own.get("session")
+        if session_id is None:
+            return (SessionError(session_id=self._default, error=said),)
+        return (
+            SessionError(session_id=session_id, error=said),
+            SessionStatus(session_id=session_id, status="idle"),  # nothing more comes
+        )
 
 
 _HANDLERS: Mapping[str, Handler] = {
