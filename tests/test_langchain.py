@@ -2615,6 +2615,42 @@ def test_a_run_of_a_thread_is_over_when_the_stream_of_the_thread_says_so() -> No
     assert [message.status for message in store.messages("s")] == ["completed"]
 
 
+def of_run(text: str, id: str, run: str = "r1") -> Wire:
+    about = {"run_id": run, "langgraph_node": "n", "langgraph_checkpoint_ns": f"n:{id}"}
+    return {"event": "messages", "data": [chunk(text, id=id), about]}
+
+
+@pytest.mark.parametrize("resumed", [[], [of_run("b", "m1")], [of_run("c", "m2")]])
+def test_the_end_of_a_run_ends_what_it_said_on_streams_before(resumed: list[Wire]) -> None:
+    end = {"event": "end", "data": None}
+    store, stream = opened()
+    stream.ingest(of_run("x", "m0", run="r0"))
+    stream.end()
+    stream = store.open(PROTOCOL, session_id="s")
+    stream.ingest({"event": "metadata", "data": {"run_id": "r1", "attempt": 1}})
+    stream.ingest(of_run("a", "m1"))
+    stream.end()
+    store = StreamStore.load(json.loads(json.dumps(store.save())))
+    stream = store.open(PROTOCOL, session_id="s")
+    stream.ingest_many([*resumed, end])
+    stream.end()
+    store.flush()
+    statuses = {message.id: message.status for message in store.messages("s")}
+    assert statuses.pop("m0") == "open"  # another run's: nothing is known of its end
+    assert set(statuses.values()) == {"completed"}
+
+
+def test_an_error_ends_nothing_that_another_stream_says() -> None:
+    store, stream = opened()
+    stream.ingest(of_run("a", "m1"))
+    error = {"event": "error", "data": {"error": "busy", "message": "a run is there"}}
+    store.open(PROTOCOL, session_id="s").ingest(error)
+    other = store.open(PROTOCOL, session_id="s")
+    other.ingest_many([of_run("b", "m2", run="r2"), {"event": "end", "data": None}])
+    store.flush()
+    assert [message.status for message in store.messages("s")] == ["open", "completed"]
+
+
 def test_a_run_around_the_messages() -> None:
     store, stream = opened()
     stream.ingest(envelope({"event": "started"}, 1, method="lifecycle"))

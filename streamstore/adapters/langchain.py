@@ -37,8 +37,9 @@
   of `tool_call_chunks`. Its `reasoning_content` is a part of its own.
 - A run is over at `end`, at the `run_done` of a thread's stream, or at an error. A server of today
   ends the stream of a run without a word, as a proxy may that cuts it: whoever knows that the run
-  is over says so (`stream.ingest({"event": "end", "data": None})`, before `stream.end()`). Else the
-  session stays busy, and a message that was never said to be whole may lack text.
+  is over says so (`stream.ingest({"event": "end", "data": None})`, before `stream.end()`). It ends
+  the messages of its stream, and those that its run (`run_id` in the metadata) has said on streams
+  before. Else the session stays busy, and a message that was never said to be whole may lack text.
 - An interrupt is a question that waits, under the interrupt's id. No event says that it was
   answered: whoever resumes the graph says so (`store.apply`).
 - Blocks of a tool's call inside the content are kept as `data`: the call is the tool part.
@@ -583,6 +584,7 @@ class LangChainAdapter:
         if name == "updates":
             return self._updates(data, scope)
         if name == "metadata":
+            self._runs(data.get("run_id") if isinstance(data, dict) else None)
             if isinstance(data, dict) and data.get("status") == "run_done":  # of a thread's stream
                 return self._idle()
             return (SessionStatus(session_id=self._session, status="busy"),)
@@ -823,12 +825,28 @@ class LangChainAdapter:
     def _idle(self) -> list[Event]:
         """The run is over, and with it every message that was open."""
         idle = SessionStatus(session_id=self._session, status="idle")
+        if not self._own:  # it has shown nothing: the run is that of the stream before
+            self._own["run"] = self._shared.get("run", "")
         return [idle, *self._close_all("completed", None)]
 
+    def _runs(self, run: Any) -> None:
+        """Notes the run of the graph that this stream is of, where one is named."""
+        if type(run) is str and run:
+            self._own["run"] = self._shared["run"] = run
+
     def _close_all(self, status: str, error: Json) -> list[Event]:
+        """Ends the messages that are open: those of this stream, and those that its run has said on
+        streams before it."""
+        messages: dict[str, Members] = self._shared.get("messages", {})
+        opened, run = self._own.pop("open", {}), self._own.pop("run", "")
+        of_run = [
+            message_id
+            for message_id, known in messages.items()
+            if run and (known.get("run") or "").split(" ")[0] == run
+        ]
         events: list[Event] = []
-        for message_id in self._own.pop("open", {}):
-            known = self._shared["messages"].get(message_id)
+        for message_id in dict.fromkeys([*opened, *of_run]):
+            known = messages.get(message_id)
             if known is not None and not known["closed"]:
                 known["closed"] = True
                 events.append(
@@ -880,7 +898,9 @@ class LangChainAdapter:
         scope = task or below
         events = self._take(messages, scope, final=True, whole=whole, name=name, task=task)
         message_id = self._own.get("current", {}).get(scope)
-        return [*self._repeated(message_id, task, run_of(metadata)), *events]
+        run = run_of(metadata)
+        self._runs(run.split(" ")[0])
+        return [*self._repeated(message_id, task, run), *events]
 
     def _named_tasks(self, data: Any) -> Sequence[Event]:
         """Notes the tasks of messages that come whole again and again, without their metadata."""
