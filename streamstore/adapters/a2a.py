@@ -7,7 +7,9 @@
 - Resume: none. Who subscribes again gets the whole task first, which takes the place of what was
   there (a rewrite that shows nothing where nothing differs); what was sent in between is in it.
 - Snapshots: a task, streamed or fetched. Artifacts that it lacks are gone; messages that it lacks
-  stay, as a task is often fetched with a part of its history.
+  stay, as a task is often fetched with a part of its history. Nothing tells whether it has a chunk
+  that is still under way on a stream, which is there twice then, until the task comes again: fetch
+  a task that no open stream is about. Who subscribes needs no fetch.
 - Order: messages and artifacts stand in order of arrival (1, 2, 3, ...), parts in theirs. What a
   task's history has before a message that is there stands before it, too (fractions): a stream may
   begin with a status, and only the fetched task has the question.
