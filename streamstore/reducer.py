@@ -1077,6 +1077,9 @@ class Reducer:
         session.tombstones.clear()
         session.fetched_at = -1
         session.holes_at = None
+        self._counts.held["evicted"] += session.results_size
+        session.results.clear()  # numbers of theirs would hold against those that come now
+        session.results_size = 0
         session.info.forget_marks()
         self.values.restart(session)
         session.stated.clear()

@@ -204,6 +204,22 @@ def test_holds_of_a_block_stream_go():
     assert bench.text() == "x"
 
 
+@every
+def test_results_that_wait_for_their_call_go(sequencing: str) -> None:
+    bench = Bench(sequencing)
+    bench.opened("one")
+    number = [7, 1, 2] if sequencing in ("session", "sparse") else [None] * 3
+    fields = {"state": {"status": "error"}, "output": "old"}
+    assert bench.take("tool.result", number[0], callId="c", fields=fields) == "held"
+    bench.opened("two")
+    bench.take("block.opened", number[1], kind="tool", callId="c")
+    assert "output" not in bench.part().fields
+    fields = {"state": {"status": "completed"}, "output": "new"}
+    assert bench.take("tool.result", number[2], callId="c", fields=fields) == "accepted"
+    assert bench.part().fields["output"] == "new"
+    assert bench.store.health.counts["held"]["evicted"] == 1
+
+
 def test_the_holes_of_a_session_stream_go():
     bench = Bench("session")
     old_text(bench)
