@@ -6,6 +6,7 @@
 - `faults.py`: what goes wrong on the way, as a plain list of actions
 - `core.py`: carries a history out on a store alone; `whole.py`, `opencode.py`: on a client, a
   network and a disk
+- `bounds.py`: the same on a store that remembers next to nothing, by what holds whatever it forgot
 - `openai_scripts.py`, `openai_wires.py`, `openai_oracle.py`, `openai.py`, `openai_client.py`: the
   same for OpenAI's wires, which say more than canonical scripts do
 - `histories.py`: seeds to histories, and how one is judged; `shrinking.py` makes a failing one small

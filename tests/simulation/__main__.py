@@ -28,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--histories", type=int, default=20_000, help="how many; one seed each")
     parser.add_argument("--seed", type=int, default=0, help="the first seed")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
-    parser.add_argument("--tier", choices=["all", "core", "whole", "openai"], default="all")
+    parser.add_argument("--tier", choices=["all", *histories.MAKERS], default="all")
     parser.add_argument("--most", type=int, default=10, help="end after so many mismatches")
     parser.add_argument(
         "--digest", action="store_true", help="print a digest of every change set instead"

@@ -19,7 +19,7 @@ from streamstore.testing.books import Books
 from streamstore.testing.comparing import difference
 from streamstore.ticks import ManualTicks
 
-from .oracle import Truth, ranges, said
+from .oracle import Truth, call_place, ranges, said
 from .scripts import LOCAL, NOT_FETCHED, forgets
 from .wires import BAD, Wires
 
@@ -817,11 +817,14 @@ class Run:
 def _concerns(snapshot: Any, event: Any) -> bool:
     """Whether a fetched state says something about what an event is about: a page not always."""
     named = {message["id"] for message in snapshot["messages"]}
-    return snapshot["complete"] or bool(_units_of(event) and event["messageId"] in named)
+    return snapshot["complete"] or any(message in named for message, _ in _units_of(event))
 
 
 def _units_of(event: Any) -> set[Unit]:
     """The message and the block that an event is about."""
+    if event["type"] == "tool.result":
+        place = call_place(event)
+        return {(place[0], None), place}
     if not event["type"].startswith(("message.", "block.")):
         return set()
     message: Unit = (event["messageId"], None)

@@ -40,7 +40,7 @@ class Truth:
     def take(self, events: Iterable[Wire]) -> Truth:
         """Take events in, in the order in which they happened."""
         sessions = self.sessions
-        for event in events:
+        for event in _with_results(events, self.arrival):
             if event["type"] == "cut":
                 self._cut()
                 continue
@@ -63,6 +63,8 @@ class Truth:
             if name not in sessions and "patch" in event:
                 continue  # there is nothing that it fits
             session = self.session(name)
+            if event["type"] == "tool.result":
+                continue  # of a call that nobody knows
             if event["type"] == "snapshot":
                 self._fetched(session, event)
             elif "messageId" in event and ".asked" not in event["type"]:
@@ -423,6 +425,74 @@ class Truth:
             if self.gap(key) and message is not GONE and message["blocks"].get(key[2]) is not GONE:
                 found[key] = ranges(came, 1, self.top[key])
         return found
+
+
+def call_place(event: Wire) -> tuple[str, int]:
+    """The message and block that a result is of: a server names a call after them."""
+    message, _, index = event["callId"].rpartition("/")
+    return message, int(index)
+
+
+def _with_results(events: Iterable[Wire], arrival: bool) -> list[Wire]:
+    """Results as what they say of their blocks: where these are named while they last.
+
+    A result whose call is not known waits; what ends its block, or starts it again, ends that.
+    Where arrival is the only order, what waited comes when the call is named.
+    """
+    given = list(events)
+    if not any(event["type"] == "tool.result" for event in given):
+        return given
+    found: list[list[Wire]] = [[event] for event in given]
+    for at, event in enumerate(given):
+        if event["type"] != "tool.result":
+            continue
+        named = _named_at(given, at)
+        if named is None:
+            continue
+        message, index = call_place(event)
+        key = {"sessionId": event["sessionId"], "messageId": message, "blockIndex": index}
+        said = {"type": "block.updated", **key, **event["fields"]}
+        if arrival and named > at:
+            found[named].append(said)
+        else:
+            found[at] = [said]
+    return [event for events in found for event in events]
+
+
+def _named_at(events: list[Wire], at: int) -> int | None:
+    """Which event names the call of the result at a place, in the same life of its block."""
+    result = events[at]
+    place = call_place(result)
+    for places in (range(at - 1, -1, -1), range(at + 1, len(events))):
+        for n in places:
+            event = events[n]
+            if event.get("sessionId") != result["sessionId"]:
+                continue
+            if event.get("callId") == result["callId"] and event["type"].startswith("block."):
+                return n
+            if n > at and event["type"] == "stream.opened":
+                break  # what waited goes with its counter
+            if _ends(event, *place):
+                break
+    return None
+
+
+def _ends(event: Wire, message: str, index: int) -> bool:
+    """Whether an event ends what there is of a block."""
+    kind = event["type"]
+    if kind == "session.removed":
+        return True
+    if kind == "snapshot":
+        has = {
+            fetched["id"]: [part["blockIndex"] for part in fetched["parts"]]
+            for fetched in event["messages"]
+        }
+        return index not in has[message] if message in has else bool(event["complete"])
+    if event.get("messageId") != message:
+        return False
+    if kind == "block.removed":
+        return bool(event["blockIndex"] == index)
+    return kind in ("message.removed", "message.reset")
 
 
 def said(message_id: str) -> str:

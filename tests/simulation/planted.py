@@ -275,6 +275,31 @@ def _rank() -> Iterator[Any]:
     yield reducer, "tool_rank", lambda state: 0 if isinstance(state, dict) else -1
 
 
+@_defect("a result that waits under a removal does not meet its call again")
+def _met() -> Iterator[Any]:
+    learn = Reducer._learn_call
+
+    def once(self: Any, session: Any, block: Any) -> None:
+        call_id = block.fields.values.get("callId")
+        if call_id != block.call_id or session.calls.get(call_id) is not block:
+            learn(self, session, block)
+
+    yield Reducer, "_learn_call", once
+
+
+@_defect("a result whose call is not known is thrown away")
+def _unmet() -> Iterator[Any]:
+    result = Reducer._tool_result
+
+    def forgetful(self: Any, event: Any, session: Any, arrival: Any) -> Any:
+        found = result(self, event, session, arrival)
+        if found is verdicts.HELD:
+            session.results_size -= len(session.results.pop(event.call_id))
+        return found
+
+    yield Reducer, "_tool_result", forgetful
+
+
 # --- of the server's counter ----------------------------------------------------------------------
 
 
@@ -322,6 +347,27 @@ def _forgotten() -> Iterator[Any]:
 @_defect("a reset message keeps its old blocks")
 def _reset() -> Iterator[Any]:
     yield Reducer, "_message_reset", lambda self, event, message, arrival: None
+
+
+@_defect("results of the old counter wait for calls of the new one")
+def _results() -> Iterator[Any]:
+    restart = Reducer.restart
+
+    def kept(self: Any, session: Any, generation: str) -> None:
+        waiting, size = dict(session.results), session.results_size
+        restart(self, session, generation)
+        session.results.update(waiting)
+        session.results_size = size
+
+    yield Reducer, "restart", kept
+
+
+# --- of small bounds ------------------------------------------------------------------------------
+
+
+@_defect("what waited under a tombstone is not counted when that is forgotten")
+def _uncounted() -> Iterator[Any]:
+    yield Reducer, "_drop_held", lambda self, block: setattr(block, "held", {})
 
 
 # --- of the client and its disk -------------------------------------------------------------------
@@ -476,6 +522,7 @@ OF_OPENAI = (
     "the names of a call are joined, as its arguments are",
     "a cut completion lacks nothing",
 )
+OF_BOUNDS = ("what waited under a tombstone is not counted when that is forgotten",)
 OF_THE_CLIENT = (
     "a connection resumes one event too far",
     "a session is resumed one number too far",

@@ -43,6 +43,7 @@ class Shape:
         told: everything that is said is said to the reader, too: also what no fetched state holds
             (errors, the shared state), and that a session is gone.
         locals: the server tells of what the user said in `s1`.
+        removals: how often what has named calls is removed beyond the usual.
     """
 
     mode: str
@@ -55,17 +56,39 @@ class Shape:
     reads: bool = False
     told: bool = True
     locals: bool = False
+    removals: float = 0.25
     blocks: int = 3
 
 
-def make(random: Random, shape: Shape) -> list[Entry]:
-    """A script, with the numbers and ids that its sequencing has."""
-    return _Server(random, shape).script()
+@attrs.define
+class _Call:
+    """A call that is named: where, and when its results come."""
+
+    opening: Wire = attrs.Factory(dict)
+    naming: Wire = attrs.Factory(dict)
+    early: list[Wire] = attrs.Factory(list)
+    within: list[Wire] = attrs.Factory(list)
+    late: list[Wire] = attrs.Factory(list)
+
+
+_NO_CALL = _Call()
+
+
+def make(random: Random, shape: Shape, calls: Random | None = None) -> list[Entry]:
+    """A script, with the numbers and ids that its sequencing has.
+
+    With `calls`, tools are called by ids, and their results come by these alone; it says which and
+    when, so that a script without them draws what it did before there were any.
+    """
+    return _Server(random, shape, calls).script()
 
 
 class _Server:
-    def __init__(self, random: Random, shape: Shape) -> None:
+    def __init__(self, random: Random, shape: Shape, calls: Random | None = None) -> None:
         self._random = random
+        self._calls = calls
+        #: Results that come when their message is over, by its session and id.
+        self._later: dict[tuple[str, str], list[Wire]] = {}
         self._shape = shape
         self._mode = shape.mode
         self._counters: dict[Any, int] = {}
@@ -324,7 +347,8 @@ class _Server:
             if chance() < 0.7:
                 status = "completed" if shape.plain or chance() < 0.7 else "aborted"
                 yield {"type": "message.closed", **key, "status": status}
-            if shape.plain or chance() > 0.15:
+            yield from self._later.pop((session, message), ())
+            if shape.plain or not self._goes(0.15):
                 return
             if self._mode != "block" and not life and chance() < 0.3:
                 yield {"type": "message.reset", **key}
@@ -338,15 +362,19 @@ class _Server:
         chance = random.random
         kind = "tool" if chance() < 0.2 else "reasoning" if chance() < 0.25 else "text"
         kind = "text" if shape.plain and kind == "tool" else kind
+        if self._calls is not None and self._calls.random() < 0.5:
+            kind = "tool"
         kind = self._kinds.setdefault((key["sessionId"], key["messageId"], key["blockIndex"]), kind)
         tool = kind == "tool"
         for _ in range(2):
+            call = self._called(key) if tool and self._calls is not None else _NO_CALL
+            yield from call.early
             if shape.whole:
                 pass
             elif shape.plain or tool or chance() < self._opens() or kind != "text":
-                yield {"type": "block.opened", **key, "kind": kind, "tag": "t"}
+                yield {"type": "block.opened", **key, "kind": kind, "tag": "t", **call.opening}
             if tool:
-                yield from self._call(key)
+                yield from self._call(key, call)
             else:
                 before = ""
                 for piece in self._pieces():
@@ -363,7 +391,8 @@ class _Server:
                 yield {"type": "block.updated", **key, "note": 1}
             if not shape.whole and (shape.plain or chance() < 0.7):
                 yield {"type": "block.closed", **key}
-            if shape.plain or chance() > 0.06:
+            yield from call.late
+            if shape.plain or not self._goes(0.06):
                 return
             yield {"type": "block.removed", **key}
             if self._mode == "block" or chance() < 0.5:
@@ -371,11 +400,49 @@ class _Server:
             if kind == "text":  # only an opening adds it anew
                 yield {"type": "block.opened", **key, "kind": kind, "tag": "u"}
 
+    def _goes(self, usual: float) -> bool:
+        """Whether what was said is removed: more often where results must meet calls again."""
+        if self._calls is not None and self._calls.random() < self._shape.removals:
+            return True
+        return self._random.random() <= usual
+
     def _opens(self) -> float:
         """How often an opening comes: where a session begins anew, what is removed may not."""
         return 0.6 if self._life else 0.9
 
-    def _call(self, key: Wire) -> Iterator[Wire]:
+    def _called(self, key: Wire) -> _Call:
+        """How a call is named, and what comes of it by its name; one block has one name.
+
+        In a block stream a result has no number, and neither has what names a call: of two results
+        the last to arrive would hold, and what is numbered may wait behind a hole.
+        """
+        assert self._calls is not None
+        chance = self._calls.random
+        name = {"callId": f"{key['messageId']}/{key['blockIndex']}"}
+        call = _Call(opening=name) if chance() < 0.7 else _Call(naming=name)
+        results = []
+        for status in ("running", ("completed", "error")[int(chance() * 2)]):
+            if status == "running" and (self._mode == "block" or chance() < 0.7):
+                continue
+            self._words += 1
+            fields = {"state": {"status": status}, "output": f"o{self._words}"}
+            result = {"type": "tool.result", "sessionId": key["sessionId"], **name}
+            if chance() < 0.3:
+                result["messageId"] = key["messageId"]
+            results.append({**result, "fields": fields})
+        draw = chance()
+        if draw < 0.15 and not self._read:  # a state that is fetched then does not have them
+            call.early = results
+        elif draw < 0.5:
+            call.within = results
+        elif draw < 0.75:
+            call.late = results
+        else:
+            at = (key["sessionId"], key["messageId"])
+            self._later.setdefault(at, []).extend(results)
+        return call
+
+    def _call(self, key: Wire, call: _Call) -> Iterator[Wire]:
         """A tool's call: its input streams and is then said whole, its state goes up."""
         chance = self._random.random
         for _ in range(int(chance() * 5) if chance() < 0.6 else 0):
@@ -387,6 +454,11 @@ class _Server:
             states.insert(-1, "waiting")
         if chance() < 0.1:
             states.append("running")  # refused
+        if call is not _NO_CALL:  # a result says how it ended
+            states = [status for status in states if status in ("pending", "running", "waiting")]
+        if call.naming:
+            yield {"type": "block.updated", **key, **call.naming}
+        yield from call.within
         draw = chance()
         for status in states:
             event: Wire = {"type": "block.replaced", **key, "state": {"status": status}}
@@ -443,6 +515,25 @@ class _Server:
             snapshot = read_block(script, covers, self._mode)
             if snapshot is not None:
                 found.append([snapshot, covers])
+        if self._calls is not None and self._mode != "none":
+            found += self._rebuilt(script)
+        return found
+
+    def _rebuilt(self, script: list[Entry]) -> list[Entry]:
+        """Some of the states that blocks have behind the reset of their message."""
+        assert self._calls is not None
+        found: list[Entry] = []
+        ended: set[tuple[str, str]] = set()
+        for at, (event, _) in enumerate(script):
+            if "messageId" not in event:
+                continue
+            key = (event["sessionId"], event["messageId"])
+            if event["type"] == "message.reset":
+                ended.add(key)
+            elif key in ended and self._calls.random() < 0.4 and len(found) < 6:
+                snapshot = read_block(script, at + 1, self._mode)
+                if snapshot is not None:
+                    found.append([snapshot, at + 1])
         return found
 
     def _page(self, state: Wire) -> Wire:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from . import __main__ as command
-from . import histories, planted, regressions
+from . import bounds, histories, planted, regressions
 from .shrinking import shrunk
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -90,6 +90,7 @@ def test_a_planted_defect_is_found(name: str) -> None:
     """And what is left of the history that found it fails because of it, and of nothing else."""
     make = histories.make_whole if name in planted.OF_THE_CLIENT else histories.make_core
     make = histories.make_openai if name in planted.OF_OPENAI else make
+    make = bounds.make if name in planted.OF_BOUNDS else make
     with planted.DEFECTS[name]():
         found = next(seed for seed in range(3000) if histories.problem(make(seed)))
         small = shrunk(make(found), histories.problem, budget=60)
