@@ -890,6 +890,15 @@ def test_a_delta_that_does_not_fit_its_block_is_malformed_and_dropped_when_stric
     assert encoded(strict) == encoded(store)
 
 
+def test_an_empty_text_that_does_not_fit_its_block_is_no_block() -> None:
+    """Gateways that fill each chunk up, also those behind a call."""
+    events = [start(), tool(), text(""), json_of("{}"), delta(0, "thinking", thinking=""), stop()]
+    store = fed(*events, block(1), text("a", 1), stop(1), *ended())
+    parts = [(part.block_index, part.kind) for part in store.parts("s", "msg_1")]
+    assert parts == [(0, "tool"), (1, "text")]
+    assert set(store.health.counts["verdicts"]) == {"accepted"}
+
+
 STRAYED = [  # what a proxy sends that opens a text before the thought has ended
     *(start(), block(), delta(0, "thinking", thinking="so"), text("Hi"), text(" you")),
     *(delta(0, "thinking", thinking="me"), delta(0, "signature", signature="s"), stop()),

@@ -206,7 +206,7 @@ class AnthropicAdapter:
 
         A delta whose block was never started is shown all the same, as is one whose response was
         not (under an id of ours). A text or thought that does not fit its block's type is a block
-        of its own, any other delta that does not is malformed.
+        of its own, or says nothing where it is empty; any other delta that does not is malformed.
         """
         wire = an_event(wire)
         kind = wire.get("type")
@@ -559,6 +559,8 @@ class AnthropicAdapter:
 
         strayed: list[Event] = []
         if block is not None and not fits:
+            if value == "" and kind in ("text_delta", "thinking_delta"):
+                return ()  # as gateways fill up what they have nothing for
             stray = self._stray(index, kind, needs)
             if stray is None:
                 told = block["type"][:80]
