@@ -637,6 +637,16 @@ def test_a_replay_whose_first_text_comes_before_its_start_doubles_nothing(
     assert shown(store) == [("m", [*["searching"] * len(before), "Hello. ", "one"])]
 
 
+def test_a_response_without_an_id_that_begins_as_one_with_an_id_did_takes_nothing_from_it() -> None:
+    """Another route of an application, that says hello with the same text of the same id."""
+    hello: list[Wire] = [{"type": "text-start", "id": "w"}, delta("Hello. ", "w")]
+    hello.append({"type": "text-end", "id": "w"})
+    store, first = chat_store(*hello, START, OPEN, delta("one"), END, FINISH)
+    first.end()
+    store.open("vercel-ui").ingest_many([*hello, {"type": "start"}, OPEN, delta("two"), END])
+    assert shown(store) == [("m", ["Hello. ", "one"]), ("local-2", ["Hello. ", "two"])]
+
+
 def test_a_stream_said_to_be_a_replay_goes_on_where_its_first_chunk_does() -> None:
     store, first = chat_store(START, OPEN, delta("one "))
     first.end()

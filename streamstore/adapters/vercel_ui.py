@@ -304,7 +304,8 @@ class VercelUIAdapter:
         if memory is None or memory["finished"]:
             return None
         # A replay goes on with no message; what no start has named yet is all the same to it.
-        return None if own.get("replays") and "early" not in memory else memory
+        replays = own.get("replays") or own.get("repeats")
+        return None if replays and "early" not in memory else memory
 
     def _write(self) -> tuple[Memory, list[Event]]:
         """The message that this stream writes, and the events that begin it, if it is new."""
@@ -467,6 +468,7 @@ class VercelUIAdapter:
 
         It is not, whatever the request said, where its first chunk is for something open; it is,
         whatever was not said, where it brings again what came before the start of the message.
+        That start had an id, so one without an id begins another one all the same.
         """
         own, chunks = self._own, early["chunks"]
         if not chunks and name in _GOING_ON:
@@ -474,7 +476,7 @@ class VercelUIAdapter:
         elif name in _OPENING:
             head = (self._known().get(early["last"]) or {}).get("head", ())
             if head[: len(chunks) + 1] == [*chunks, wire]:
-                own["replays"] = True
+                own["repeats"] = True
 
     def _mine(self) -> Memory | None:
         """The message that this stream began to write, while no other one took it over."""
