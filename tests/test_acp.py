@@ -662,6 +662,19 @@ def test_a_session_is_busy_until_its_last_prompt_is_answered() -> None:
     assert session is not None and session.status is not None and session.status.type == "idle"
 
 
+def test_a_prompt_without_an_answer_keeps_no_session_busy_in_the_next_connection() -> None:
+    """What is sent and received is one log, also where the agent was started again."""
+    begin = {"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {"protocolVersion": 1}}
+    store = fed(
+        *(begin, request(7, "prompt", prompt=[]), chunk("a")),
+        *(begin, request(1, "load"), answer(1), request(2, "prompt", prompt=[]), chunk("b")),
+        answer(2, stopReason="end_turn"),
+    )
+    session = store.session("s1")
+    assert session is not None and session.status is not None and session.status.type == "idle"
+    assert texts(store) == [["b"]]
+
+
 @pytest.mark.parametrize("end", ["cancelled", "error"])
 def test_a_turn_that_says_nothing_ends_no_message_of_the_one_before(end: str) -> None:
     failed = {"jsonrpc": "2.0", "id": 2, "error": {"code": -1, "message": "no more credit"}}

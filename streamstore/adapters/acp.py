@@ -23,6 +23,7 @@
   say nothing about the session, nor does a question that belongs to none.
 - Both sides number their requests by themselves: one id may wait on both. What an answer carries
   says whose it is; an error is the agent's request's, which is the younger one.
+  `initialize` begins another connection, in which nothing of an earlier one is answered.
 - The id of a permission or question is that of its request as JSON (`5`, `"a"`). Agents number anew
   in each connection: one that is used again for something else has spaces behind it, one for each
   time, which are nothing to JSON.
@@ -231,6 +232,9 @@ class AcpAdapter:
         if method in _SETTING:
             return self._setting(wire)
         if method.startswith(_SILENT):
+            if method == "initialize":  # a connection begins: nothing of an earlier one is answered
+                for table in ("requests", "asked"):
+                    self._own.pop(table, None)
             if method.startswith(_SILENT_ASKED) and wire.get("id") is not None:
                 self._await("asked", _request_name(wire), ["", ""])
             return ()
