@@ -623,6 +623,21 @@ def test_a_compaction_is_a_part_of_what_the_agent_says(wires: list[Wire]) -> Non
     assert texts(again) == texts(store) and encoded(again, PROTOCOL) == sent
 
 
+def test_a_compaction_that_failed_says_why_and_no_more_of_them_are_known_than_others() -> None:
+    """The memory of a session does not grow with each."""
+    failed = {"status": "failed", "error": {"code": 1, "message": "why"}}
+    stream = (store := StreamStore()).open(PROTOCOL)
+    sizes = set()
+    for number in range(200):
+        stream.ingest(update("compaction_update", compactionId=f"c{number}", **failed))
+        sizes.add(len(store.save()["memory"]["acp"]["s1"]["compactions"]))
+    assert max(sizes) == 64
+    store.flush()
+    (message,) = store.messages("s1")
+    wire = store.parts("s1", message.id)[0].fields["wire"]
+    assert wire == {"compactionId": "c0", **failed}
+
+
 # --- turns and the session ------------------------------------------------------------------------
 
 
