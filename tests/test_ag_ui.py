@@ -2478,6 +2478,30 @@ def test_a_text_that_a_history_lacked_is_there_when_it_comes_again(whole: bool) 
     ]
 
 
+def test_the_rest_of_a_text_that_a_history_lacked_is_not_shown_as_all_of_it() -> None:
+    """A server that keeps the calls of a message before its text, which still streams."""
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    content = {"type": "TEXT_MESSAGE_CONTENT", "messageId": "a"}
+    live: list[Wire] = [
+        {"type": "RUN_STARTED", "threadId": "t", "runId": "r"},
+        {"type": "TEXT_MESSAGE_START", "messageId": "a", "role": "assistant"},
+        {**content, "delta": "One "},
+    ]
+    store = StreamStore("ag-ui")
+    store.ingest_many(live)
+    lacking: Wire = {"id": "a", "role": "assistant", "toolCalls": [call]}
+    token = store.begin_read("t")
+    store.ingest({"threadId": "t", "messages": [lacking], "readFrom": token})
+    store.ingest({**content, "delta": "two"})
+    store.flush()
+    assert [part.kind for part in store.parts("t", "a")] == ["tool"]
+    assert store.health.counts["verdicts"]["refused:removed"] == 1
+    # The whole of it, from a replay of the run, is there.
+    store.open("ag-ui").ingest_many([*live, {**content, "delta": "two"}])
+    store.flush()
+    assert "One two" in [part.text for part in store.parts("t", "a")]
+
+
 def test_a_history_that_comes_late_stands_before_what_is_live_and_takes_nothing_from_it() -> None:
     store = a_store()
     stream = store.open("ag-ui")

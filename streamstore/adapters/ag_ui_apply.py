@@ -523,7 +523,10 @@ class Thread:
         return events
 
     def _reopened(self, message_id: str, record: Members) -> list[Event]:
-        """The block of a text that a fetched history lacked, where more of it comes."""
+        """The block of a text that a fetched history lacked, where it comes from its start.
+
+        What comes in the middle is refused: alone it would look like all of it.
+        """
         if not record.pop("lacking", False):
             return []
         kind = kind_of(record["role"])
@@ -611,7 +614,9 @@ class Thread:
             record["info"] = picked(event, "name", "subagentRunId")
             events += [self._updated(message_id, record), *self._open_text(message_id, record)]
             events += moved
+            record.pop("lacking", None)
         self._new(message_id, record, 0)
+        events += self._reopened(message_id, record)
         return events + self._merged(message_id, record, event)
 
     def _text_start(self, event: Members) -> list[Event]:
@@ -643,9 +648,7 @@ class Thread:
             return self._merged(message_id, record, event)
         delta = self._block(BlockDelta, message_id, TEXT, text=text[len(text) - new :])
         record.pop("fetched", None)
-        opened = self._reopened(message_id, record)
-        if not record["text"]:
-            opened = self._open_text(message_id, record)
+        opened = [] if record["text"] else self._open_text(message_id, record)
         return [*opened, delta, *self._merged(message_id, record, event)]
 
     def _implicit(self, message_id: str, streamed: str) -> list[Event]:
