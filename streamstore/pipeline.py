@@ -554,7 +554,9 @@ class StreamStore:
     def encode(self, protocol: str, session_id: str | None = None) -> Json:
         """What one session shows, or all do, in the shape of a protocol's own final object.
 
-        Of all it is what `streamstore fold --as` prints. Linear in what is stored there.
+        Of all it is what `streamstore fold --as` prints. `protocol` is the one that it came by:
+        another one's object may lack what only that one's adapter keeps, as a tool's result. Linear
+        in what is stored there.
 
         Raises:
             UnknownProtocol: no adapter has that name.
