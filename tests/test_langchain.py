@@ -3151,3 +3151,16 @@ def test_a_chunk_makes_no_memory_anew_of_the_tools_and_blocks_that_it_leaves_alo
     after = [*known["blocks"], *known["tools"]]
     same = [was is now for was, now in zip(before, after, strict=True)]
     assert same == [True, True, False, True, False, True]
+
+
+@each_case
+def test_what_is_encoded_becomes_messages_of_langchain_as_the_docs_say(name: str) -> None:
+    why = "langchain-core is not installed: the extra peers has it"
+    package = pytest.importorskip("langchain_core.messages", reason=why)
+    store = StreamStore(PROTOCOL, ticks="manual")
+    store.ingest_many(CASES[name])
+    store.flush()
+    for session_id in store.session_ids():
+        found: Any = store.encode(PROTOCOL, session_id)
+        history = package.messages_from_dict([{"type": e["type"], "data": e} for e in found])
+        assert [message.id for message in history] == [each["id"] for each in found]
