@@ -89,6 +89,8 @@ class _Server:
         self._calls = calls
         #: Results that come when their message is over, by its session and id.
         self._later: dict[tuple[str, str], list[Wire]] = {}
+        #: Blocks whose call had a name, by session, message and index.
+        self._named: set[tuple[str, str, int]] = set()
         self._shape = shape
         self._mode = shape.mode
         self._counters: dict[Any, int] = {}
@@ -419,7 +421,12 @@ class _Server:
         assert self._calls is not None
         chance = self._calls.random
         name = {"callId": f"{key['messageId']}/{key['blockIndex']}"}
-        call = _Call(opening=name) if chance() < 0.7 else _Call(naming=name)
+        place = (key["sessionId"], key["messageId"], key["blockIndex"])
+        # Made again it has its name at once. Where a removal came late, behind a result that is
+        # newer, whether that was shown would else depend on when: the block had its name before.
+        opens = chance() < 0.7 or place in self._named
+        self._named.add(place)
+        call = _Call(opening=name) if opens else _Call(naming=name)
         results = []
         for status in ("running", ("completed", "error")[int(chance() * 2)]):
             if status == "running" and (self._mode == "block" or chance() < 0.7):
