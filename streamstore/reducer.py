@@ -385,6 +385,8 @@ class Reducer:
             session.results.setdefault(event.call_id, []).append((arrival.mode, event))
             session.results_size += 1
             return verdicts.HELD
+        if self._is_told(arrival.mode, event, block):
+            return verdicts.DUPLICATE
         before = self._length(block)
         block.trim(self._limits.late_window)  # as for what is late
         refusal = self._merge_fields(arrival.mode, event, event.fields, False, block)
@@ -407,8 +409,16 @@ class Reducer:
         if waiting:
             block.trim(self._limits.late_window)  # as for what is late
         for mode, event in waiting:
-            self._merge_fields(mode, event, event.fields, False, block)
+            if not self._is_told(mode, event, block):
+                self._merge_fields(mode, event, event.fields, False, block)
             self._counts.held["filled"] += 1
+
+    @staticmethod
+    def _is_told(mode: Sequencing, event: ToolResult, block: BlockRow) -> bool:
+        """Whether a fetched state stands for a result: it has it, or the call is another one."""
+        if event.seq is None or mode not in ("session", "sparse"):
+            return False
+        return event.seq <= max(block.covered, block.message.covered)
 
     @staticmethod
     def _forget_calls(blocks: Iterable[BlockRow]) -> None:

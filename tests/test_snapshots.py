@@ -8,6 +8,7 @@ import pytest
 
 from streamstore import Limits, StreamStore
 from streamstore.events import MessageOpened, Snapshot
+from streamstore.model import Sequencing
 
 Wire = dict[str, Any]
 
@@ -893,3 +894,32 @@ def test_a_half_pair_waits_again_in_a_message_that_a_fetched_state_opens(tick: b
     assert bench.text() == "a"
     assert bench.take("message.closed", 5) == "accepted"
     assert bench.text() == "a\ufffd"
+
+
+@pytest.mark.parametrize("first", [False, True])
+@pytest.mark.parametrize("sequencing", ["session", "sparse"])
+def test_a_result_below_a_fetched_state_is_told_by_it(sequencing: Sequencing, first: bool) -> None:
+    """The call was made again since: what it gave before is nothing to the one that is there."""
+    state: Wire = {
+        "type": "snapshot",
+        "sessionId": "s",
+        "seq": 9,
+        "complete": True,
+        "messages": [
+            {"id": "m", "parts": [{"blockIndex": 0, "kind": "tool", "callId": "c", "text": ""}]}
+        ],
+    }
+    result: Wire = {"type": "tool.result", "sessionId": "s", "callId": "c", "seq": 4}
+    result["fields"] = {"state": {"status": "completed", "output": "old"}}
+    later: Wire = {**result, "seq": 12, "fields": {"state": {"status": "running"}}}
+    store = StreamStore(ticks="manual")
+    stream = store.open("native", sequencing=sequencing)
+    kinds = [stream.ingest(wire).kind for wire in ([result, state] if first else [state, result])]
+    assert kinds[1] == "accepted" if first else kinds == ["accepted", "duplicate"]
+    store.flush()
+    part = store.part("s", "m", 0)
+    assert part is not None and part.tool is not None and part.tool.status == "pending"
+    stream.ingest(later)
+    store.flush()
+    part = store.part("s", "m", 0)
+    assert part is not None and part.tool is not None and part.tool.status == "running"

@@ -96,6 +96,8 @@ def make_core(seed: int) -> History:
     arrivals = faults.order(random, moves, mode, loss, free)
     for n in openings[:1]:  # the first one comes first, or never: else it is the later one
         arrivals = [n for at in arrivals if at == n] + [at for at in arrivals if at != n]
+    if called:
+        arrivals += [n for n in scripts.named_again(moves) if n not in arrivals]
     if repeats and chance() < 0.7:
         arrivals = faults.repeated(random, arrivals)
     framing = "" if chance() < 0.55 else "frames" if chance() < 0.6 else "lines"

@@ -83,6 +83,23 @@ def make(random: Random, shape: Shape, calls: Random | None = None) -> list[Entr
     return _Server(random, shape, calls).script()
 
 
+def named_again(script: list[Entry]) -> list[int]:
+    """Where calls are named that had their name before: in a part that is made again.
+
+    A result that was taken stays in its part, also when a late removal below it takes away what
+    named the call: where the later name never comes, what is shown depends on what came when.
+    """
+    named: set[tuple[str, str, int]] = set()
+    found = []
+    for n, (event, _) in enumerate(script):
+        if "callId" in event and event["type"].startswith("block."):
+            place = (event["sessionId"], event["messageId"], event["blockIndex"])
+            if place in named:
+                found.append(n)
+            named.add(place)
+    return found
+
+
 class _Server:
     def __init__(self, random: Random, shape: Shape, calls: Random | None = None) -> None:
         self._random = random
@@ -422,8 +439,7 @@ class _Server:
         chance = self._calls.random
         name = {"callId": f"{key['messageId']}/{key['blockIndex']}"}
         place = (key["sessionId"], key["messageId"], key["blockIndex"])
-        # Made again it has its name at once. Where a removal came late, behind a result that is
-        # newer, whether that was shown would else depend on when: the block had its name before.
+        # Made again it has its name at once: see `named_again`.
         opens = chance() < 0.7 or place in self._named
         self._named.add(place)
         call = _Call(opening=name) if opens else _Call(naming=name)
