@@ -430,14 +430,14 @@ class Truth:
 def call_place(event: Wire) -> tuple[str, int]:
     """The message and block that a result is of: a server names a call after them."""
     message, _, index = event["callId"].rpartition("/")
-    return message, int(index)
+    return message, int(index.rstrip("'"))
 
 
 def _with_results(events: Iterable[Wire], arrival: bool) -> list[Wire]:
     """Results as what they say of their blocks: where these are named while they last.
 
-    A result whose call is not known waits; what ends its block, or starts it again, ends that.
-    Where arrival is the only order, what waited comes when the call is named.
+    A result whose call is not known waits; by numbers, what ends its block, or starts it again,
+    ends that. Where arrival is the only order, what waited comes when the call is named.
     """
     given = list(events)
     if not any(event["type"] == "tool.result" for event in given):
@@ -446,7 +446,7 @@ def _with_results(events: Iterable[Wire], arrival: bool) -> list[Wire]:
     for at, event in enumerate(given):
         if event["type"] != "tool.result":
             continue
-        named = _named_at(given, at)
+        named = _named_at(given, at, arrival)
         if named is None:
             continue
         message, index = call_place(event)
@@ -459,7 +459,7 @@ def _with_results(events: Iterable[Wire], arrival: bool) -> list[Wire]:
     return [event for events in found for event in events]
 
 
-def _named_at(events: list[Wire], at: int) -> int | None:
+def _named_at(events: list[Wire], at: int, arrival: bool) -> int | None:
     """Which event names the call of the result at a place, in the same life of its block."""
     result = events[at]
     place = call_place(result)
@@ -472,7 +472,10 @@ def _named_at(events: list[Wire], at: int) -> int | None:
                 return n
             if n > at and event["type"] == "stream.opened":
                 break  # what waited goes with its counter
-            if _ends(event, *place):
+            if n > at and arrival:
+                if event["type"] == "session.removed":
+                    break
+            elif _ends(event, *place):
                 break
     return None
 

@@ -114,6 +114,7 @@ class _Server:
         self._words = 0
         self._numbered = 0
         self._life = 0
+        self._begun_anew = 0
         # Where the ids of messages and blocks begin.
         self._first_message = self._first_block = 0
         fetched = shape.snapshots and not (shape.halves or shape.plain) and random.random() < 0.5
@@ -182,6 +183,7 @@ class _Server:
         if self._mode == "block" or self._read or asked or chance() < 0.4:
             return kept + others
         self._life += 1
+        self._begun_anew += 1
         again = {"type": "session.updated", "sessionId": name, "info": {"b": 2}, "whole": True}
         second = list(self._mingled(self._session(name)))
         if self._mode == "none":
@@ -437,7 +439,10 @@ class _Server:
         """
         assert self._calls is not None
         chance = self._calls.random
-        name = {"callId": f"{key['messageId']}/{key['blockIndex']}"}
+        # A session that begins anew calls under ids of its own, as servers do: what was taken in of
+        # an id goes with the session, also where it came early, and is of the next one's call.
+        sign = "'" * self._begun_anew
+        name = {"callId": f"{key['messageId']}/{key['blockIndex']}{sign}"}
         place = (key["sessionId"], key["messageId"], key["blockIndex"])
         # Made again it has its name at once: see `named_again`.
         opens = chance() < 0.7 or place in self._named
