@@ -57,7 +57,8 @@ ROWS = (
     ),
     Row(
         "parts of one adapter",
-        "adapters.ag_ui_* adapters.langchain_* adapters.openai_responses_* adapters.vercel_ui_*",
+        "adapters.ag_ui_* adapters.langchain_* adapters.openai_responses_* adapters.opencode_v2_* "
+        "adapters.vercel_ui_*",
         pure=True,
         family=True,
     ),
@@ -113,7 +114,7 @@ IMPURE_CALLS = frozenset({"__import__", "breakpoint", "input", "open", "print"})
 EXCEPTIONS = {
     ("ticks", "asyncio"): "the asyncio scheduler; loaded when one is made",
     ("ticks", "threading"): "a GUI's timers say in which thread they fire; starts none",
-    ("adapters.opencode_v2", "datetime"): "reads dates that are written out; asks no clock",
+    ("adapters.opencode_v2_reads", "datetime"): "reads dates that are written out; asks no clock",
 }
 
 RUNTIME = frozenset({"attr", "attrs", "cattr", "cattrs", "sortedcontainers"})

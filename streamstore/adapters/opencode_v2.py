@@ -31,6 +31,9 @@
 
 Sources: the types of opencode's published SDK (1.19.3), and the schemas of its 2.0 betas for the
 next dialect. V1 is `opencode`.
+
+Events and what they need of earlier ones are here; reads are in `opencode_v2_reads`, texts whose id
+comes again in `opencode_v2_texts`, and the way back to the wire in `opencode_v2_items`.
 """
 
 from __future__ import annotations
@@ -69,7 +72,7 @@ from ..events import (
     ToolResult,
 )
 from ..keys import BlockIndex, is_id, is_order, message_order
-from ..model import Json, Message, Part, thaw
+from ..model import Json
 from .base import Context, Declaration, DeltaShape, PlainDelta, Reads
 from .bounded import remember
 from .members import (
@@ -86,7 +89,28 @@ from .members import (
     maybe_number,
     maybe_object,
     objects,
-    wrong,
+)
+from .opencode_v2_items import wire_message
+from .opencode_v2_reads import (
+    PER_MS,
+    file_fields,
+    in_place,
+    milliseconds,
+    read_messages,
+    read_waiting,
+    request_of,
+    text_of,
+)
+from .opencode_v2_texts import (
+    At,
+    Row,
+    begin_text,
+    end_text,
+    one_more,
+    place_of,
+    read_texts,
+    spans_of,
+    text_row,
 )
 
 #: How many running calls, parts and messages of a session are remembered.
@@ -94,7 +118,7 @@ _CALLS, _PARTS, _MESSAGES = 256, 1024, 4096
 
 #: An event's id: 12 digits of its time, in ms times 4096 plus a counter, cut to 48 bits.
 _EVENT_ID = re.compile("evt_([0-9a-f]{12})")
-_PER_MS, _IDS_MS = 4096, 2**36
+_IDS_MS = 2**36
 
 _SILENT = frozenset(
     "server.connected server.heartbeat log.hint log.sweep_required plugin.added catalog.updated "
@@ -233,7 +257,7 @@ class OpencodeV2Adapter:
         """The events of one wire object; the first takes its number or its id."""
         wire = an_event(wire)
         if "type" not in wire:
-            return (self._read(wire), *_read_waiting(wire))
+            return (self._read(wire), *read_waiting(wire))
         kind = an_id(wire, "type")
         if kind in _SILENT:
             return ()
@@ -255,7 +279,7 @@ class OpencodeV2Adapter:
             session = an_id(body, "sessionID", at)
         time = wire.get("created") if body.get("timestamp") is None else body["timestamp"]
         if type(time) is str:
-            time = _milliseconds(time, f"{at}.timestamp")
+            time = milliseconds(time, f"{at}.timestamp")
         if time is not None and not is_order(time):
             raise MalformedEvent(f"{at}.timestamp", f"must be a number, not {describe(time)}")
         first: dict[str, Any] = {"session_id": session, "seq": seq, "id": maybe_id(wire, "id")}
@@ -270,7 +294,7 @@ class OpencodeV2Adapter:
             {
                 "sessionID": session_id,
                 "data": [
-                    _wire_message(message, reads.parts(session_id, message.id))
+                    wire_message(message, reads.parts(session_id, message.id))
                     for message in reads.messages(session_id)
                 ],
             }
@@ -295,7 +319,7 @@ class OpencodeV2Adapter:
         """`calls`: state of each running call; `ended`: of those that ended before they began;
         `messages`, `parts`: the order of those seen; `steps`: which of them are at work, and the
         number that says so; `texts`: the beginnings of each id, see
-        `_Row`; `waiting`: when prompts were admitted that are not delivered; `retry`: one is
+        `Row`; `waiting`: when prompts were admitted that are not delivered; `retry`: one is
         waited for.
 
         A call's id is its own in its message alone: servers count `call_1` anew in each.
@@ -314,11 +338,11 @@ class OpencodeV2Adapter:
         remember(memory.setdefault("messages", {}), message_id, order, _MESSAGES)
 
     def _read(self, wire: Members) -> Snapshot:
-        snapshot = _read_messages(wire)
+        snapshot = read_messages(wire)
         session = an_id(wire, "sessionID")
         known = self._memory(session).get("messages", {})
         whole = snapshot.complete and snapshot.before is None
-        _in_place(snapshot.messages, known, whole)
+        in_place(snapshot.messages, known, whole)
         calls, parts = self._table(session, "calls"), self._table(session, "parts")
         steps = self._table(session, "steps")
         for message in snapshot.messages:
@@ -338,7 +362,7 @@ class OpencodeV2Adapter:
                 if key in parts:
                     part["order"] = parts[key]
                 elif part.get("order", place + 1) <= place:
-                    part["order"] = place + 1 / _PER_MS
+                    part["order"] = place + 1 / PER_MS
                 place = part.get("order", place)
                 # What ends a call says its end alone.
                 state = part.get("state", {})
@@ -425,7 +449,7 @@ class OpencodeV2Adapter:
         return (TodoUpdated(**told.first, todo=a_list(told.body, "todos", told.at)),)
 
     def _asked(self, cls: type[RequestAsked], told: _Told) -> Sequence[Event]:
-        request_id, message_id, call_id = _request_of(told.body, told.at)
+        request_id, message_id, call_id = request_of(told.body, told.at)
         return (
             cls(
                 **{**told.first, "id": None},
@@ -516,7 +540,7 @@ class OpencodeV2Adapter:
                     kind="file",
                     order=place + 1,
                     status="closed",
-                    fields=_file_fields(file),
+                    fields=file_fields(file),
                 )
                 for place, file in enumerate(files)
             ),
@@ -676,7 +700,7 @@ class OpencodeV2Adapter:
         return MessageUpdated(**told.first, message_id=message_id, role="assistant"), message_id
 
     def _order(
-        self, told: _Told, message_id: str, index: BlockIndex, at: _At | None = None
+        self, told: _Told, message_id: str, index: BlockIndex, at: At | None = None
     ) -> float | None:
         """What a part sorts by that an event begins, or that began `at`."""
         seq, time = (told.seq, told.time) if at is None else at
@@ -697,26 +721,26 @@ class OpencodeV2Adapter:
         found = told.id(name)
         return (found if kind == "text" else f"reasoning/{found}"), {"textId": found}
 
-    def _text_rows(self, session: str, message_id: str, base: BlockIndex) -> list[_Row]:
-        """The beginnings of one id, the last one last: see `_Row`."""
-        rows: list[_Row] = self._table(session, "texts").get(f"{message_id}\n{base}", [])
+    def _text_rows(self, session: str, message_id: str, base: BlockIndex) -> list[Row]:
+        """The beginnings of one id, the last one last: see `Row`."""
+        rows: list[Row] = self._table(session, "texts").get(f"{message_id}\n{base}", [])
         return rows
 
-    def _keep_rows(self, session: str, message_id: str, base: BlockIndex, rows: list[_Row]) -> None:
-        rows.sort(key=_place_of)
+    def _keep_rows(self, session: str, message_id: str, base: BlockIndex, rows: list[Row]) -> None:
+        rows.sort(key=place_of)
         del rows[1:-_CALLS]  # the first one has the index that no other may have
         remember(self._table(session, "texts"), f"{message_id}\n{base}", rows, _PARTS)
 
     def _text_started(self, kind: str, told: _Told) -> Sequence[Event]:
         counted, message_id = self._counted(told)
         base, named = self._index(told, kind)
-        at: _At = [told.seq, told.time]
+        at: At = [told.seq, told.time]
         moved = None
         if "ordinal" in named:
             index = base
         else:
             rows = self._text_rows(told.session, message_id, base)
-            row, moved = _begin(rows, kind, base, at)
+            row, moved = begin_text(rows, kind, base, at)
             index = row["index"]
             self._keep_rows(told.session, message_id, base, rows)
             if row.get("whole"):
@@ -734,7 +758,7 @@ class OpencodeV2Adapter:
         return (counted, opened, self._moved(told, message_id, kind, moved, named))
 
     def _moved(
-        self, told: _Told, message_id: str, kind: str, row: _Row, named: Members
+        self, told: _Told, message_id: str, kind: str, row: Row, named: Members
     ) -> BlockOpened:
         """A beginning that had another one's end: it begins as a block of its own."""
         at, index = row["began"], row["index"]
@@ -756,13 +780,13 @@ class OpencodeV2Adapter:
         if "ordinal" not in named:
             rows = self._text_rows(told.session, message_id, index)
             if not rows:
-                rows = [_text_row(index, number=1, seen=told.time)]
+                rows = [text_row(index, number=1, seen=told.time)]
                 self._keep_rows(told.session, message_id, index, rows)
             row = rows[-1]
             if row.get("whole") and row.get("began") is not None:
                 # No log has deltas: what begins is no text that was read whole, but another one.
                 began = row.pop("began")
-                row = _one_more(rows, kind, index, began, began=began)
+                row = one_more(rows, kind, index, began, began=began)
                 self._keep_rows(told.session, message_id, index, rows)
                 opened = self._moved(told, message_id, kind, row, named)
                 delta = BlockDelta(
@@ -782,12 +806,12 @@ class OpencodeV2Adapter:
         text = told.string("text")
         if told.time is not None:
             fields["ended"] = told.time
-        at: _At = [told.seq, told.time]
+        at: At = [told.seq, told.time]
         index, order = base, None
         first: list[Event] = [counted]
         if "ordinal" not in named:
             rows = self._text_rows(told.session, message_id, base)
-            row, moved = _end(rows, kind, base, at)
+            row, moved = end_text(rows, kind, base, at)
             index = row["index"]
             self._keep_rows(told.session, message_id, base, rows)
             if moved:
@@ -808,46 +832,18 @@ class OpencodeV2Adapter:
 
     def _read_texts(self, session: str, message: Members) -> None:
         """Give the texts of a message that was read the indexes of their beginnings."""
-        spans = _spans(message["parts"])
+        parts = message["parts"]
+        spans = spans_of(parts)
         groups: dict[BlockIndex, list[int]] = {}
-        for place, part in enumerate(message["parts"]):
+        for place, part in enumerate(parts):
             if "textId" in part:
                 groups.setdefault(part["blockIndex"], []).append(place)
         for base, places in groups.items():
             rows = self._text_rows(session, message["id"], base)
             # What is over begins no more, and an id that stands there once is its own index.
-            if not (rows or places[1:] or message["status"] == "open"):
-                continue
-            pool, found = list(rows), {}
-            # The last first: what streams without a known beginning began last.
-            for place in reversed(places):
-                part = message["parts"][place]
-                at = len(pool) - 1
-                while at >= 0 and not _is(pool[at], part.get("ended"), spans[place]):
-                    at -= 1
-                if at >= 0:
-                    found[place], pool = pool[at], pool[:at]
-            for number, place in enumerate(places, 1):
-                part = message["parts"][place]
-                created, ended = part.get("began"), part.get("ended")
-                row = found.get(place)
-                if row is None:
-                    stamp = number if created is None else created
-                    row = _text_row(_free(rows, base, stamp), number=number)
-                    rows.append(row)
-                if row.get("began") is None or created not in (None, row["began"][1]):
-                    if created is None:
-                        row["least"], row["most"] = spans[place]
-                        if row["most"] is None and part["text"] and "ended" not in row:
-                            row["whole"] = True
-                    else:
-                        row["began"] = [None, created]
-                if row.get("ended") is None and ended is not None:
-                    row["ended"] = [None, ended]
-                part["blockIndex"] = row["index"]
-                if "ended" in row or place != places[-1] or row.get("whole"):
-                    part["status"] = "closed"  # a text has no end in a read; deltas are of another
-            self._keep_rows(session, message["id"], base, rows)
+            if rows or places[1:] or message["status"] == "open":
+                read_texts(rows, base, parts, places, spans)
+                self._keep_rows(session, message["id"], base, rows)
 
     # -- tools -----------------------------------------------------------------------------------
 
@@ -959,7 +955,7 @@ class OpencodeV2Adapter:
             message = error.get("message") if isinstance(error, dict) else error
             end |= {"status": "error", "error": message if type(message) is str else error}
         else:
-            end |= {"status": "completed", "output": _text_of(content or [])}
+            end |= {"status": "completed", "output": text_of(content or [])}
         state = {**calls.get(key, {}), **end}
         # What failed keeps what it had come to, which may be told late; what succeeded says it all.
         if failed or "input" not in state:
@@ -1045,464 +1041,11 @@ def _made(told: _Told) -> float | None:
     found = _EVENT_ID.match(told.first["id"] or "")
     if found is None or told.time is None:
         return told.time
-    ms, count = divmod(int(found[1], 16), _PER_MS)
+    ms, count = divmod(int(found[1], 16), PER_MS)
     after = (ms - int(told.time)) % _IDS_MS
     # Else the clock went back between the two.
-    return int(told.time) + after + count / _PER_MS if after < _IDS_MS // 2 else told.time
+    return int(told.time) + after + count / PER_MS if after < _IDS_MS // 2 else told.time
 
 
 def _began(told: _Told) -> Members:
     return {} if told.time is None else {"began": told.time}
-
-
-# --- texts whose id comes again -------------------------------------------------------------------
-
-#: Seq and time of an event, where it has them.
-_At: TypeAlias = list[Any]
-#: One beginning of an id, as plain JSON: its `index` and `number`; where it `began` and `ended`, if
-#: that is known; else between which times it began, as its neighbours in a read say (`least`,
-#: `most`), and by when, as its first delta does (`seen`); `whole`: the last in a read, with text.
-_Row: TypeAlias = dict[str, Any]
-
-
-def _text_row(index: BlockIndex, **known: Any) -> _Row:
-    return {"index": index, **{name: value for name, value in known.items() if value is not None}}
-
-
-def _place_of(row: _Row) -> tuple[float, float]:
-    """What the beginnings of an id sort by."""
-    seq, time = row.get("began") or row.get("ended") or (None, None)
-    if time is None:
-        times = (row.get(name) for name in ("seen", "most", "least"))
-        time = next((time for time in times if time is not None), 0)
-    return time, -1 if seq is None else seq
-
-
-def _same(one: _At, other: _At) -> bool:
-    if one[0] is not None and other[0] is not None:
-        return bool(one[0] == other[0])
-    return one[1] is not None and one[1] == other[1]
-
-
-def _before(one: _At, other: _At) -> bool:
-    """Whether one is no later than the other, as far as they say."""
-    if one[0] is not None and other[0] is not None:
-        return bool(one[0] < other[0])
-    return one[1] is None or other[1] is None or bool(one[1] <= other[1])
-
-
-def _fits(row: _Row, least: float | None, most: float | None) -> bool:
-    """Whether what began between two times may be this beginning."""
-    began, ended = row.get("began"), row.get("ended")
-    low = high = None
-    if began is not None:
-        low = high = began[1]
-    else:
-        low = row.get("least")
-        known = [row.get("most"), row.get("seen"), None if ended is None else ended[1]]
-        high = min((time for time in known if time is not None), default=None)
-    return (least is None or high is None or least <= high) and (
-        most is None or low is None or low <= most
-    )
-
-
-def _is(row: _Row, ended: float | None, span: tuple[float | None, float | None]) -> bool:
-    """Whether an item of a read is this beginning: what it ended with is what its block holds."""
-    known = row.get("ended")
-    if known is not None and None not in (ended, known[1]):
-        return bool(known[1] == ended)
-    return _fits(row, *span)
-
-
-def _free(rows: Sequence[_Row], base: BlockIndex, stamp: float) -> BlockIndex:
-    """An index for one more beginning of an id."""
-    taken = {row["index"] for row in rows}
-    index, again = base, 1
-    while index in taken:
-        index = f"{base}@{stamp}" if again == 1 else f"{base}@{stamp}.{again}"
-        again += 1
-    return index
-
-
-def _one_more(rows: list[_Row], kind: str, base: BlockIndex, at: _At, **known: Any) -> _Row:
-    number = 1 + max((row["number"] for row in rows), default=0)
-    stamp = number if kind == "text" or at[1] is None else at[1]
-    row = _text_row(_free(rows, base, stamp), number=number, **known)
-    rows.append(row)
-    return row
-
-
-def _begin(rows: list[_Row], kind: str, base: BlockIndex, at: _At) -> tuple[_Row, _Row | None]:
-    """The beginning that an event tells of; and the one whose block it takes, which has another
-    now: an end that came first was taken for the end of that one."""
-    for row in rows:
-        if row.get("began") is not None and _same(row["began"], at):
-            if at[0] is not None:
-                row["began"] = at
-            return row, None
-    for row in rows:
-        began, ended = row.get("began"), row.get("ended")
-        if began is None:
-            if _fits(row, at[1], at[1]) and (ended is None or _before(at, ended)):
-                row["began"] = at
-                return row, None
-        elif None not in (at[0], began[0]) and ended is not None and ended[0] is not None:
-            if began[0] < at[0] < ended[0]:
-                row["began"] = at
-                return row, _one_more(rows, kind, base, began, began=began)
-    return _one_more(rows, kind, base, at, began=at), None
-
-
-def _end(rows: list[_Row], kind: str, base: BlockIndex, at: _At) -> tuple[_Row, bool]:
-    """The beginning that ends; and whether it has a new block: what was taken for it is another."""
-    for row in rows:
-        if row.get("ended") is not None and _same(row["ended"], at):
-            if at[0] is not None:
-                row["ended"] = at
-            return row, False
-    for row in reversed(rows):
-        began, ended, seen = row.get("began"), row.get("ended"), row.get("seen")
-        early = None not in (seen, at[1]) and at[1] < seen
-        if began is None:
-            if ended is None and not early and _before([None, row.get("least")], at):
-                row["ended"] = at
-                return row, False
-        elif _before(began, at):
-            if ended is None and not early:
-                row["ended"] = at
-                return row, False
-            if early or (ended is not None and None not in (at[0], ended[0]) and at[0] < ended[0]):
-                del row["began"]
-                return _one_more(rows, kind, base, began, began=began, ended=at), True
-            break
-    return _one_more(rows, kind, base, at, ended=at), False
-
-
-def _spans(parts: Sequence[Members]) -> list[tuple[float | None, float | None]]:
-    """Between which times each item of a message began: its own, or those of its neighbours."""
-    found: list[tuple[float | None, float | None]] = []
-    least = None
-    for part in parts:
-        least = part.get("began", least)
-        found.append((least, least if "began" in part else None))
-    most = None
-    for place in reversed(range(len(parts))):
-        most = parts[place].get("began", most)
-        found[place] = found[place][0], most
-    return found
-
-
-def _text_of(content: Sequence[Members]) -> str:
-    texts = (item.get("text") for item in content if item.get("type") == "text")
-    return "".join(text for text in texts if type(text) is str)
-
-
-def _file_fields(file: Members) -> Members:
-    fields: Members = {"wire": file}
-    for ours, theirs in (("mime", "mime"), ("url", "uri"), ("filename", "name")):
-        if type(file.get(theirs)) is str:
-            fields[ours] = file[theirs]
-    return fields
-
-
-# --- a read of messages ---------------------------------------------------------------------------
-
-
-def _read_messages(wire: Members) -> Snapshot:
-    complete = wire.get("complete", False)
-    if type(complete) is not bool:
-        raise wrong(wire, "complete", "", "true or false")
-    return Snapshot(
-        session_id=an_id(wire, "sessionID"),
-        seq=a_number(wire, "seq") if wire.get("seq") is not None else None,
-        messages=[
-            _read_message(entry, f"data.{place}")
-            for place, entry in enumerate(objects(wire, "data"))
-        ],
-        complete=complete,
-        before=maybe_id(wire, "before"),
-        read_from=maybe_id(wire, "readFrom"),
-    )
-
-
-def _request_of(entry: Members, at: str) -> tuple[str, str | None, str | None]:
-    """The ids of a permission or question, of its message and of its call."""
-    name = "tool" if entry.get("tool") is not None else "source"
-    tool, tool_at = maybe_object(entry, name, at) or {}, f"{at}.{name}"
-    ids = (maybe_id(tool, "messageID", tool_at), maybe_id(tool, "callID", tool_at))
-    return (an_id(entry, "id", at), *ids)
-
-
-def _read_waiting(wire: Members) -> Sequence[Snapshot]:
-    """What waits for an answer, as a read of its own: it has no number, whatever the messages have,
-    so that when it was read says which requests it can know of."""
-    permissions, questions = _read_requests(wire, "permission"), _read_requests(wire, "question")
-    if permissions is None and questions is None:
-        return ()
-    return (
-        Snapshot(
-            session_id=an_id(wire, "sessionID"),
-            messages=[],
-            read_from=maybe_id(wire, "readFrom"),
-            permissions=permissions,
-            questions=questions,
-        ),
-    )
-
-
-def _read_requests(wire: Members, name: str) -> list[Json] | None:
-    if wire.get(name) is None:
-        return None
-    found: list[Json] = []
-    for place, entry in enumerate(objects(wire, name)):
-        request_id, message_id, call_id = _request_of(entry, f"{name}.{place}")
-        request = {"id": request_id, "messageId": message_id, "callId": call_id}
-        found.append({**request, "payload": entry})
-    return found
-
-
-def _in_place(messages: Sequence[Members], known: Mapping[str, float | None], whole: bool) -> None:
-    """Give each message of a read its order; `known`: those that have one; `whole`: from the first.
-
-    All but a prompt entered the conversation at its created time. A prompt may have waited: it
-    stands behind what it follows in the read, and where nothing is before it, before what follows.
-    """
-    for message in messages:
-        if known.get(message["id"]) is not None:
-            message["order"] = known[message["id"]]
-    timed = [message for message in messages if "order" in message]
-    others = [message["order"] for message in timed if message["role"] != "user"]
-    if not others:
-        return
-    times = others if len(others) > 1 else [message["order"] for message in timed]
-    if times[0] > times[-1]:  # the latest stands first
-        timed.reverse()
-    step, place = 1 / _PER_MS, None
-    for message in timed:
-        new = message["role"] == "user" and message["id"] not in known
-        if new and place is not None and message["order"] <= place:
-            message["order"] = place + step
-        place = message["order"]
-    if not whole:
-        ahead = next(at for at, message in enumerate(timed) if message["role"] != "user")
-        for back, message in enumerate(reversed(timed[:ahead]), 1):
-            if message["id"] not in known:
-                message["order"] = timed[ahead]["order"] - back * step
-
-
-#: Members of a wire message that its parts and status hold.
-_NO_INFO = frozenset(("id", "type", "text", "files", "content", "snapshot", "time", "command",
-                      "output", "callID", "summary", "recent"))  # fmt: skip
-
-
-def _read_message(entry: Members, at: str) -> Members:
-    role = an_id(entry, "type", at)
-    time = maybe_object(entry, "time", at) or {}
-    created, completed = time.get("created"), time.get("completed")
-    for name in ("created", "completed"):
-        if time.get(name) is not None and not is_order(time[name]):
-            raise wrong(time, name, f"{at}.time", "a finite number")
-    info = {name: value for name, value in entry.items() if name not in _NO_INFO}
-    if created is not None:
-        info["time"] = {"created": created}
-    if completed is not None:
-        info["completed"] = completed
-    snapshot = maybe_object(entry, "snapshot", at) or {}
-    for name, value in snapshot.items():
-        if name in ("start", "end", "files"):
-            info[f"snapshot{name.capitalize()}"] = value
-    error = maybe_object(entry, "error", at)
-    status = "completed"
-    if error is not None:
-        status = "error"
-    elif role in ("assistant", "shell") and completed is None:
-        status = "open"
-    parts = [_text_part(entry, "text", "text", at)] if "text" in entry else []
-    if role == "shell":
-        parts = [_shell_part(entry, status, at)]
-    elif role == "compaction":
-        summary = _text_part(entry, "summary", "compaction", at)
-        parts = [summary | ({"recent": entry["recent"]} if "recent" in entry else {})]
-    elif role == "assistant":
-        content = objects(entry, "content", at)
-        numbers: dict[str, int] = {}  # the next dialect counts the texts of each kind
-        for place, item in enumerate(content):
-            kind = an_id(item, "type", f"{at}.content.{place}")
-            ordinal = numbers[kind] = numbers.get(kind, -1) + 1
-            parts.append(_read_item(item, place, ordinal, status, f"{at}.content.{place}"))
-    if entry.get("files") is not None:
-        parts += [
-            {
-                "blockIndex": f"file/{place}",
-                "kind": "file",
-                "status": "closed",
-                "order": place + 1,
-                **_file_fields(file),
-            }
-            for place, file in enumerate(objects(entry, "files", at))
-        ]
-    message: Members = {
-        "id": an_id(entry, "id", at),
-        "role": role,
-        "status": status,
-        "info": info,
-        "parts": parts,
-    }
-    extras = (("order", created), ("error", error))
-    return message | {name: value for name, value in extras if value is not None}
-
-
-def _text_part(entry: Members, member: str, kind: str, at: str) -> Members:
-    text = a_string(entry, member, at)
-    return {"blockIndex": "text", "kind": kind, "status": "closed", "order": 0, "text": text}
-
-
-def _shell_part(entry: Members, status: str, at: str) -> Members:
-    call_id = an_id(entry, "callID", at)
-    state: Members = {"status": "running", "input": {"command": a_string(entry, "command", at)}}
-    if status != "open":
-        state |= {"status": "completed", "output": a_string(entry, "output", at)}
-    return {
-        "blockIndex": f"tool/{call_id}",
-        "kind": "tool",
-        "status": "closed" if status != "open" else "open",
-        "callId": call_id,
-        "tool": "shell",
-        "state": state,
-    }
-
-
-def _read_item(item: Members, place: int, ordinal: int, status: str, at: str) -> Members:
-    kind = an_id(item, "type", at)
-    named = maybe_id(item, "id", at)
-    time = maybe_object(item, "time", at) or {}
-    part: Members = {"kind": kind, "order": place}
-    names = (("began", "created"), ("ran", "ran"), ("ended", "completed"))
-    part |= {ours: time[theirs] for ours, theirs in names if is_order(time.get(theirs))}
-    if kind == "tool":
-        state = an_object(item, "state", at)
-        word = an_id(state, "status", f"{at}.state")
-        part |= {"blockIndex": f"tool/{an_id(item, 'id', at)}", "callId": item["id"]}
-        part |= {"tool": an_id(item, "name", at)}
-        state = {**state, "status": "pending" if word == "streaming" else word}
-        if type(state.get("input")) is str:
-            part["input"] = state.pop("input")
-        if word == "completed":
-            content = state.get("content")
-            state["output"] = _text_of(content or []) if are_objects(content) else ""
-        elif word == "error" and isinstance(state.get("error"), dict):
-            part["failure"] = state["error"]
-            state["error"] = state["error"].get("message", state["error"])
-        ended = word in ("completed", "error")
-        part |= {"state": state, "status": "closed" if ended else "open"}
-        if item.get("provider") is not None:
-            part["provider"] = item["provider"]
-        return part
-    part |= {"ordinal": ordinal} if named is None else {"textId": named}
-    index: BlockIndex = ordinal if named is None else named
-    if kind != "text":
-        index = f"{kind}/{index}"
-    part |= {"blockIndex": index, "text": a_string(item, "text", at)}
-    # A text that is still streaming has no end; older ones have no time at all.
-    part["status"] = "open" if status == "open" and "ended" not in part else "closed"
-    if item.get("providerMetadata") is not None:
-        part["providerMetadata"] = item["providerMetadata"]
-    return part
-
-
-# --- back to the wire -----------------------------------------------------------------------------
-
-
-def _milliseconds(text: str, at: str) -> float:
-    """A time as the V1 stream writes it: an ISO date."""
-    from datetime import datetime
-
-    try:
-        return datetime.fromisoformat(text).timestamp() * 1000
-    except (ValueError, OverflowError, OSError):
-        raise MalformedEvent(at, "must be a number of ms or an ISO date") from None
-
-
-def _wire_message(message: Message, parts: Sequence[Part]) -> Members:
-    info: Members = thaw(message.info)
-    info.pop("delivery", None)  # a member of the events alone
-    wire: Members = {"id": message.id, "type": message.role or "assistant"}
-    time: Members = info.pop("time", {})
-    if "completed" in info:
-        time = {**time, "completed": info.pop("completed")}
-    snapshot = {
-        name: info.pop(f"snapshot{name.capitalize()}")
-        for name in ("start", "end", "files")
-        if f"snapshot{name.capitalize()}" in info
-    }
-    wire |= info | ({"time": time} if time else {}) | ({"snapshot": snapshot} if snapshot else {})
-    if wire["type"] == "assistant":
-        wire["content"] = [_wire_item(part) for part in parts]
-        return wire
-    files = [thaw(part.fields.get("wire")) for part in parts if part.kind == "file"]
-    if files:
-        wire["files"] = files
-    for part in parts:
-        if part.kind == "text":
-            wire["text"] = part.view.raw()
-        elif part.kind == "compaction":
-            wire["summary"] = part.view.raw()
-            if "recent" in part.fields:
-                wire["recent"] = thaw(part.fields["recent"])
-        elif part.kind == "tool" and part.tool is not None:
-            given = part.tool.input
-            wire["callID"] = part.tool.call_id
-            wire["command"] = given.get("command") if isinstance(given, dict) else None
-            wire["output"] = part.tool.output if type(part.tool.output) is str else ""
-    return wire
-
-
-def _wire_item(part: Part) -> Members:
-    fields: Members = thaw(part.fields)
-    time = {
-        theirs: fields[ours]
-        for ours, theirs in (("began", "created"), ("ran", "ran"), ("ended", "completed"))
-        if ours in fields
-    }
-    wire: Members = {"type": part.kind}
-    if part.kind == "tool":
-        wire |= {"id": fields.get("callId"), "name": fields.get("tool")}
-        given = fields.get("provider")
-        provider = {**given} if isinstance(given, dict) else {}
-        result = fields.get("resultProvider")
-        if isinstance(result, dict):
-            own = "metadata" in provider
-            provider = {**result, **provider}
-            if "metadata" in result:
-                provider["resultMetadata"] = result["metadata"]
-                if not own:
-                    provider.pop("metadata", None)
-        if provider:
-            wire["provider"] = provider
-        wire["state"] = _wire_state(part, fields)
-    else:
-        if "textId" in fields:
-            wire["id"] = fields["textId"]
-        wire["text"] = part.view.raw()
-        if "providerMetadata" in fields:
-            wire["providerMetadata"] = fields["providerMetadata"]
-        if part.kind == "text":
-            return wire
-    return wire | ({"time": time} if time else {})
-
-
-def _wire_state(part: Part, fields: Members) -> Members:
-    given = fields.get("state")  # of a store that another protocol filled it may be anything
-    state: Members = given if isinstance(given, dict) and given else {"status": "pending"}
-    status = state.get("status")
-    streamed = part.others.get("input")
-    raw = fields.get("input", streamed.raw() if streamed is not None else "")
-    if status == "pending":
-        return {"status": "pending", "input": raw}
-    state = {name: value for name, value in state.items() if name not in ("output", "message")}
-    if status == "error":
-        state["error"] = fields.get("failure", state.get("error"))
-        state.setdefault("input", raw)
-    state.setdefault("structured", {})
-    state.setdefault("content", [])
-    return state
