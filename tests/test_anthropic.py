@@ -20,6 +20,7 @@ from recordings import Case, containers, folders, plain_json
 from streamstore import ChangeSet, PartKey, StreamStore
 from streamstore.adapters import anthropic
 from streamstore.adapters.anthropic import AnthropicAdapter
+from streamstore.adapters.anthropic_partial import finite
 from streamstore.adapters.base import Context
 from streamstore.errors import MalformedEvent, ProtocolStopped, RepeatedEvent, UnknownEvent
 from streamstore.events import BlockDelta, Event, MessageOpened, ToolResult, encode_event
@@ -1059,7 +1060,7 @@ def test_a_strict_stream_refuses_a_tool_input_at_the_delta_that_the_sdk_refuses(
         assert stream.ingest(json_of(piece)).kind == "accepted"
     (content,) = encoded(store)[0]["content"]
     parsed = from_json(buffer, partial_mode=True) if buffer else {}
-    assert json.dumps(content["input"]) == json.dumps(anthropic._finite(parsed))
+    assert json.dumps(content["input"]) == json.dumps(finite(parsed))
 
 
 # --- hostile input --------------------------------------------------------------------------------

@@ -57,8 +57,8 @@ ROWS = (
     ),
     Row(
         "parts of one adapter",
-        "adapters.ag_ui_* adapters.langchain_* adapters.openai_responses_* adapters.opencode_v2_* "
-        "adapters.vercel_ui_*",
+        "adapters.ag_ui_* adapters.anthropic_* adapters.langchain_* adapters.openai_responses_* "
+        "adapters.opencode_v2_* adapters.vercel_ui_*",
         pure=True,
         family=True,
     ),
