@@ -34,16 +34,15 @@ Each event is the JSON dump of one of the agent's stream events, told apart by `
 - Audio is not kept; its transcript is.
 
 Sources: the event and message classes of the published Python package (2.68.0), and responses
-folded by its parts manager.
+folded by its parts manager. How a part or a delta is read, and written again, is in
+`pydantic_ai_parts`.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
-from ..decoding import decode_json
 from ..errors import MalformedEvent, ProtocolStopped, RepeatedEvent, UnknownEvent
 from ..events import (
     BlockClosed,
@@ -63,12 +62,11 @@ from ..events import (
     ToolResult,
 )
 from ..keys import HotKey, PartKey, hot_key, is_id
-from ..model import Json, Message, Part, thaw
+from ..model import Json, thaw
 from .base import Context, Declaration, DeltaShape, PlainDelta, Reads
 from .members import (
     Members,
     a_number,
-    a_string,
     an_event,
     an_id,
     an_object,
@@ -79,25 +77,22 @@ from .members import (
     path_to,
     wrong,
 )
+from .pydantic_ai_parts import (
+    CHANGES,
+    INPUT,
+    WIRE,
+    WirePart,
+    dumped,
+    is_users,
+    kind_of,
+    maybe_string,
+    outcome_of,
+    read_part,
+    wire_message,
+)
 
 Handler: TypeAlias = Callable[["PydanticAIAdapter", Members], Sequence[Event]]
 
-#: Kinds of parts, by the wire's; those with a text name the member that holds it.
-_KINDS: Mapping[str, tuple[str, str]] = {
-    "text": ("text", "content"),
-    "thinking": ("reasoning", "content"),
-    "speech": ("text", "transcript"),
-    "compaction": ("compaction", "content"),
-    "user-prompt": ("text", "content"),
-    "system-prompt": ("text", "content"),
-    "retry-prompt": ("data", ""),
-    "retry-feedback": ("data", ""),
-    "tool-call": ("tool", ""),
-    "builtin-tool-call": ("tool", ""),
-    "tool-return": ("data", ""),
-    "builtin-tool-return": ("data", ""),
-    "file": ("file", ""),
-}
 #: Parts that come whole in their start: no end follows.
 _WHOLE = frozenset(("compaction", "file", "data", "unknown"))
 _RETURNS = frozenset(("tool-return", "builtin-tool-return", "retry-prompt"))
@@ -115,11 +110,7 @@ _DELTAS: Mapping[str, str] = {
 }
 #: Parts that a delta fits beside the one it is named after.
 _FITS: Mapping[str, frozenset[str]] = {"tool_call": frozenset(("tool-call", "builtin-tool-call"))}
-#: Part kinds by ours, where the field `wire` does not name one.
-_TYPES: Mapping[str, str] = {"text": "text", "reasoning": "thinking", "tool": "tool-call"}
-_OUTCOMES: Mapping[str, str] = {"success": "completed", "denied": "denied"}
-
-_WIRE, _RETURN, _INPUT = "wire", "return", "input"
+_RETURN = "return"
 #: What a tool has the model see behind its return.
 _SHOWN = "returnContent"
 
@@ -230,7 +221,7 @@ class PydanticAIAdapter:
         for session_id in reads.session_ids():
             for message in reads.messages(session_id):
                 parts = reads.parts(session_id, message.id)
-                messages.append(_wire_message(message, parts))
+                messages.append(wire_message(message, parts))
                 returns = [
                     part.fields[_RETURN]
                     for part in parts
@@ -281,7 +272,7 @@ class PydanticAIAdapter:
         elif order is None:
             self._own["spoke"] = True
         message_id = self._new_id()
-        said[str(index)] = {"message": message_id, _INPUT: False}
+        said[str(index)] = {"message": message_id, INPUT: False}
         while len(said) > _SAID:
             del said[next(iter(said))]
         events: list[Event] = [self._open("user", message_id, order)]
@@ -294,7 +285,7 @@ class PydanticAIAdapter:
         blocks: Members = self._own.get("blocks", {})
         return any(block["kind"] in _SAYS and not block["ended"] for block in blocks.values())
 
-    def _is_next(self, part: _Part, known: Members | None) -> bool:
+    def _is_next(self, part: WirePart, known: Members | None) -> bool:
         """Whether a part that starts after none is of another response."""
         over: bool = self._own["over"]
         if not self._own.get("live"):
@@ -304,7 +295,7 @@ class PydanticAIAdapter:
             same = known["ended"] and known["kind"] == part.type
             if part.type == "speech":
                 named = part.wire.get("id")
-                return not (same and is_id(named) and named == known[_WIRE].get("id"))
+                return not (same and is_id(named) and named == known[WIRE].get("id"))
             return not (same and part.text and part.text == known.get("whole"))
         return over or (part.type in _SAYS and (self._own.get("spoke", False) or self._speaking()))
 
@@ -346,19 +337,19 @@ class PydanticAIAdapter:
         self._plain.pop(index, None)
         if block["ended"] or "message" in block:  # those of the user are speech
             return
-        kind, wire = block["kind"], block[_WIRE]
+        kind, wire = block["kind"], block[WIRE]
         key = PartKey(self._session, self._own["message"], index)
         # Details that are an empty object become null at the next delta, so that one is seen.
         if kind in _BESIDE and wire.get("provider_details") != {}:
             self._plain[index] = (kind, "content_delta", _BESIDE[kind], None, key)
-        elif kind in _TOOLS and block[_INPUT] and not isinstance(wire.get("args"), dict):
+        elif kind in _TOOLS and block[INPUT] and not isinstance(wire.get("args"), dict):
             call = block.get("call", "")
             self._plain[index] = (
                 "tool_call",
                 "args_delta",
                 "tool_name_delta",
                 call,
-                hot_key(key, _INPUT),
+                hot_key(key, INPUT),
             )
 
     def _known(self, index: int) -> Members | None:
@@ -366,9 +357,9 @@ class PydanticAIAdapter:
         known: Members | None = said or self._own.get("blocks", {}).get(str(index))
         return known
 
-    def _remember(self, index: int, part: _Part, ended: bool) -> Members:
-        known: Members = self._blocks(index).setdefault(str(index), {_INPUT: False})
-        known.update({"kind": part.type, _WIRE: part.wire, "ended": ended})
+    def _remember(self, index: int, part: WirePart, ended: bool) -> Members:
+        known: Members = self._blocks(index).setdefault(str(index), {INPUT: False})
+        known.update({"kind": part.type, WIRE: part.wire, "ended": ended})
         known["name"] = part.name
         for name in ("args", "implied", "call", "whole"):
             known.pop(name, None)
@@ -383,12 +374,12 @@ class PydanticAIAdapter:
 
     def _part_start(self, wire: Members) -> Sequence[Event]:
         index = a_number(wire, "index")
-        part = _read_part(an_object(wire, "part"), "part")
+        part = read_part(an_object(wire, "part"), "part")
         events: list[Event] = []
         ended: list[Event] = []
         if part.type == "speech":
             self._own["live"] = True
-        if _is_users(part.wire):
+        if is_users(part.wire):
             known, events = None, self._hear(index)
         else:
             lost = self._own.get("said", {}).pop(str(index), None)
@@ -412,13 +403,13 @@ class PydanticAIAdapter:
                 )
             else:
                 events.append(BlockOpened(**at, kind=part.kind, fields=part.fields))
-        elif known.get("implied") and _kind_of(known["kind"]) == part.kind:
+        elif known.get("implied") and kind_of(known["kind"]) == part.kind:
             # Deltas came before it: what they said is newer than what it starts with.
             events.append(BlockOpened(**at, kind=part.kind, fields=part.fields))
-            part = part._replace(args=None if known[_INPUT] else part.args)
+            part = part._replace(args=None if known[INPUT] else part.args)
         else:
             events += self._anew(at, known, part, "open")
-            known[_INPUT] = False
+            known[INPUT] = False
         known = self._remember(index, part, ended=False)
         events += self._input(at, known, part.args)
         self._learn_deltas(index, known)
@@ -428,10 +419,10 @@ class PydanticAIAdapter:
         # What ends the one before stands last: the first event's verdict is the wire object's.
         return [*events, *ended]
 
-    def _anew(self, at: Members, known: Members, part: _Part, status: str) -> list[Event]:
+    def _anew(self, at: Members, known: Members, part: WirePart, status: str) -> list[Event]:
         """The part in the place of what is there, which may be of another kind."""
         events: list[Event] = []
-        if _kind_of(known["kind"]) != part.kind:
+        if kind_of(known["kind"]) != part.kind:
             events.append(BlockRemoved(**at))
         replaced = BlockReplaced(
             **at, kind=part.kind, text=part.text, whole=True, status=status, fields=part.fields
@@ -442,13 +433,13 @@ class PydanticAIAdapter:
         """What sets the arguments of a tool; the first text makes the field, others set it."""
         if args is None:
             return []
-        text = args if type(args) is str else _dumped(args)
-        first, known[_INPUT] = not known[_INPUT], True
+        text = args if type(args) is str else dumped(args)
+        first, known[INPUT] = not known[INPUT], True
         if first:
-            return [BlockDelta(**at, field=_INPUT, text=text)]
-        return [BlockUpdated(**at, fields={_INPUT: text})]
+            return [BlockDelta(**at, field=INPUT, text=text)]
+        return [BlockUpdated(**at, fields={INPUT: text})]
 
-    def _returned(self, part: _Part) -> list[Event]:
+    def _returned(self, part: WirePart) -> list[Event]:
         """The result of the call that a part returns to."""
         if part.type not in _RETURNS or not is_id(part.wire.get("tool_call_id")):
             return []
@@ -456,17 +447,17 @@ class PydanticAIAdapter:
             ToolResult(
                 session_id=self._session,
                 call_id=part.wire["tool_call_id"],
-                fields={"state": _outcome(part.wire)},
+                fields={"state": outcome_of(part.wire)},
             )
         ]
 
     def _part_end(self, wire: Members) -> Sequence[Event]:
         index = a_number(wire, "index")
-        part = _read_part(an_object(wire, "part"), "part")
-        events = self._come_to(index, _is_users(part.wire))
+        part = read_part(an_object(wire, "part"), "part")
+        events = self._come_to(index, is_users(part.wire))
         self._own["ends"] = True
         at, known = self._at(index), self._known(index)
-        if part.kind == "tool" and (known is None or _kind_of(known["kind"]) == "tool"):
+        if part.kind == "tool" and (known is None or kind_of(known["kind"]) == "tool"):
             # Not whole: a result of the call may be there already.
             fields = part.fields
             if known is not None:
@@ -508,8 +499,8 @@ class PydanticAIAdapter:
             if self._strict:
                 raise ProtocolStopped(f"part {index} was never started")
             type_ = _DELTAS[kind]
-            known = {"kind": type_, _WIRE: {"part_kind": type_}, "name": "", "implied": True}
-            known.update({"ended": False, _INPUT: False})
+            known = {"kind": type_, WIRE: {"part_kind": type_}, "name": "", "implied": True}
+            known.update({"ended": False, INPUT: False})
         elif known["kind"] not in _FITS.get(kind, (kind,)):
             problem = f"does not fit a part of kind {known['kind'][:80]}"
             if self._strict:
@@ -517,42 +508,42 @@ class PydanticAIAdapter:
             raise MalformedEvent("delta.part_delta_kind", problem)
         only_json(delta, "delta")
         details = maybe_object(delta, "provider_details", "delta")
-        provider = _maybe_string(delta, "provider_name")
-        change = _CHANGES[kind](delta, known, self._strict)
+        provider = maybe_string(delta, "provider_name")
+        change = CHANGES[kind](delta, known, self._strict)
 
         new: Members = {}
         if provider or (provider is not None and kind == "thinking"):
             new["provider_name"] = provider
-        emptied = kind != "tool_call" and known[_WIRE].get("provider_details") == {}
+        emptied = kind != "tool_call" and known[WIRE].get("provider_details") == {}
         if details or emptied:
-            before = known[_WIRE].get("provider_details")
+            before = known[WIRE].get("provider_details")
             before = before if isinstance(before, dict) else {}
             new["provider_details"] = {**before, **(details or {})} or None
         new.update(change.wire)
 
-        events = self._come_to(index, _is_users(delta)) if implied else []
+        events = self._come_to(index, is_users(delta)) if implied else []
         at = self._at(index)
         known.update(self._blocks(index).get(str(index), {}))
         self._blocks(index)[str(index)] = known
         known["name"] = change.fields.get("tool", known["name"])
         if "callId" in change.fields:
             known["call"] = change.fields["callId"]
-        ours = _kind_of(known["kind"])
+        ours = kind_of(known["kind"])
         if change.whole is not None:
             events.append(BlockReplaced(**at, text=change.whole, status="open"))
         elif change.text and "whole" in known:
             text = known.pop("whole") + change.text
             events.append(BlockReplaced(**at, text=text, status="open"))
         elif change.text is not None:
-            field = _INPUT if ours == "tool" else "text"
-            known[_INPUT] = known[_INPUT] or ours == "tool"
+            field = INPUT if ours == "tool" else "text"
+            known[INPUT] = known[INPUT] or ours == "tool"
             events.append(BlockDelta(**at, field=field, text=change.text))
         if change.args is not None:
             known["args"] = change.args
             events += self._input(at, known, change.args)
         if new or change.fields or implied:
-            known[_WIRE] = {**known[_WIRE], **new}
-            fields = {**change.fields, _WIRE: known[_WIRE]}
+            known[WIRE] = {**known[WIRE], **new}
+            fields = {**change.fields, WIRE: known[WIRE]}
             events.append(BlockUpdated(**at, kind=ours, fields=fields))
         self._learn_deltas(index, known)
         return events
@@ -593,7 +584,7 @@ class PydanticAIAdapter:
         part = an_object(wire, name)
         call_id = an_id(part, "tool_call_id", name)
         only_json({name: part, "content": wire.get("content")}, "")
-        fields: Members = {"state": _outcome(part), _RETURN: part}
+        fields: Members = {"state": outcome_of(part), _RETURN: part}
         if wire.get("content") is not None:
             fields[_SHOWN] = wire["content"]
         events: list[Event] = [self._result(call_id, fields)]
@@ -699,7 +690,7 @@ class PydanticAIAdapter:
     def _history(self, wires: list[Any], under: str = "", given: str = "") -> Sequence[Event]:
         if not are_objects(wires):
             raise MalformedEvent("", "must be a list of messages")
-        read: list[tuple[Members, list[_Part]]] = []
+        read: list[tuple[Members, list[WirePart]]] = []
         for number, wire in enumerate(wires):
             at = path_to(under, f"{number}") if under or len(wires) > 1 else ""
             if wire.get("kind") not in ("request", "response"):
@@ -707,7 +698,7 @@ class PydanticAIAdapter:
             only_json({name: value for name, value in wire.items() if name != "parts"}, at)
             parts_at = path_to(at, "parts")
             parts = [
-                _read_part(part, f"{parts_at}.{place}")
+                read_part(part, f"{parts_at}.{place}")
                 for place, part in enumerate(objects(wire, "parts", at))
             ]
             read.append((wire, parts))
@@ -717,7 +708,7 @@ class PydanticAIAdapter:
             events += self._message(wire, parts, name)
         return events
 
-    def _message(self, wire: Members, parts: Sequence[_Part], given: str) -> list[Event]:
+    def _message(self, wire: Members, parts: Sequence[WirePart], given: str) -> list[Event]:
         named = wire.get("provider_response_id")
         message_id = named if is_id(named) else given or self._new_id()
         role = "assistant" if wire["kind"] == "response" else "user"
@@ -728,7 +719,7 @@ class PydanticAIAdapter:
         events: list[Event] = [
             opened,
             MessageUpdated(
-                session_id=self._session, message_id=message_id, info={_WIRE: rest}, whole=True
+                session_id=self._session, message_id=message_id, info={WIRE: rest}, whole=True
             ),
             MessageReset(session_id=self._session, message_id=message_id),
         ]
@@ -749,7 +740,7 @@ class PydanticAIAdapter:
                     fields=part.fields,
                 )
             )
-            events += self._input(at, {_INPUT: False}, part.args)
+            events += self._input(at, {INPUT: False}, part.args)
             results += self._returned(part)
         closed = MessageClosed(session_id=self._session, message_id=message_id)
         return [*events, *results, closed]
@@ -789,211 +780,3 @@ _SAYS = frozenset(("speech", "text"))
 _TOOLS = frozenset(("tool-call", "builtin-tool-call"))
 #: What a text delta of the short way may carry beside its text and must not, by its kind.
 _BESIDE: Mapping[str, str] = {"text": "citations_delta", "thinking": "signature_delta"}
-
-
-# --- parts of the wire ----------------------------------------------------------------------------
-
-
-class _Part(NamedTuple):
-    """A part of the wire: `wire` is what it has beside its text and its arguments."""
-
-    type: str
-    kind: str
-    text: str | None
-    wire: Members
-    fields: Members
-    name: str = ""
-    args: Json = None
-
-
-def _is_users(speech: Members) -> bool:
-    """Whether a part or a delta is of what the user said."""
-    names = (speech.get("part_kind"), speech.get("part_delta_kind"))
-    return "speech" in names and speech.get("speaker") == "user"
-
-
-def _kind_of(type_: str) -> str:
-    """The canonical kind of a part kind."""
-    return _KINDS.get(type_, ("unknown", ""))[0]
-
-
-def _read_part(part: Members, at: str) -> _Part:
-    type_ = an_id(part, "part_kind", at)
-    only_json(part, at)
-    kind, member = _KINDS.get(type_, ("unknown", ""))
-    wire = dict(part)
-    if member:
-        text = part.get(member)
-        if type(text) is str:
-            del wire[member]
-        elif text is not None and type_ != "user-prompt":
-            raise wrong(part, member, at, "a string")
-        else:  # several pieces, which stay as they are beside what they read
-            pieces = text if isinstance(text, list) else []
-            text = "".join(_said(piece) for piece in pieces)
-        return _Part(type_, kind, text, wire, {_WIRE: wire})
-    if kind != "tool":
-        fields: Members = {_WIRE: wire}
-        if kind == "unknown":
-            fields["originalKind"] = type_
-        return _Part(type_, kind, None, wire, fields)
-    name, args = a_string(part, "tool_name", at), part.get("args")
-    if args is not None and type(args) is not str and not isinstance(args, dict):
-        raise wrong(part, "args", at, "a string or an object")
-    del wire["tool_name"]
-    if args is not None:
-        del wire["args"]
-    if args == "":
-        wire["args"], args = args, None
-    if isinstance(args, dict):
-        wire["args"] = {}  # what is streamed is the text of an object
-        _dumped(args, path_to(at, "args"))
-    fields = {"state": {"status": "pending"}, _WIRE: wire}
-    if name:
-        fields["tool"] = name
-    if is_id(wire.get("tool_call_id")):
-        fields["callId"] = wire.pop("tool_call_id")
-    return _Part(type_, kind, None, wire, fields, name, args)
-
-
-def _said(piece: Json) -> str:
-    """What a piece of a prompt says, "" for a file and the like."""
-    if isinstance(piece, dict) and piece.get("kind") == "text-content":
-        piece = piece.get("content")
-    return piece if type(piece) is str else ""
-
-
-def _dumped(args: Json, at: str = "delta.args_delta") -> str:
-    """Arguments as JSON text."""
-    try:
-        return json.dumps(args, ensure_ascii=False)
-    except (TypeError, ValueError) as error:  # no JSON; more digits than Python writes
-        raise MalformedEvent(at, "cannot be written") from error
-
-
-def _outcome(part: Members) -> Members:
-    """The state of the tool that a part returns to."""
-    outcome = part.get("outcome", "success")
-    if part.get("part_kind") == "retry-prompt":
-        outcome = "retried"
-    status = _OUTCOMES.get(outcome, "error") if type(outcome) is str else "completed"
-    content = part.get("content")
-    return {"status": status, "output" if status == "completed" else "error": content}
-
-
-# --- deltas ---------------------------------------------------------------------------------------
-
-
-class _Change(NamedTuple):
-    """What a delta comes to: text to append, or all of it; arguments; what else of the part."""
-
-    text: str | None = None
-    whole: str | None = None
-    args: Members | None = None
-    wire: Members = {}
-    fields: Members = {}
-
-
-def _maybe_string(delta: Members, name: str) -> str | None:
-    return None if delta.get(name) is None else a_string(delta, name, "delta")
-
-
-def _text_delta(delta: Members, known: Members, strict: bool) -> _Change:
-    text = a_string(delta, "content_delta", "delta")
-    citations = delta.get("citations_delta")
-    if citations is None:
-        return _Change(text)
-    return _Change(text or None, wire={"citations": citations})
-
-
-def _thinking_delta(delta: Members, known: Members, strict: bool) -> _Change:
-    signature = _maybe_string(delta, "signature_delta")
-    wire = {} if signature is None else {"signature": signature}
-    return _Change(_maybe_string(delta, "content_delta"), wire=wire)
-
-
-def _speech_delta(delta: Members, known: Members, strict: bool) -> _Change:
-    timestamps = delta.get("timestamps")
-    wire = {}
-    if timestamps is not None:
-        new = objects(delta, "timestamps", "delta")
-        wire["timestamps"] = [*(known[_WIRE].get("timestamps") or ()), *new]
-    whole = _maybe_string(delta, "transcript")
-    return _Change(_maybe_string(delta, "transcript_delta"), whole, wire=wire)
-
-
-def _tool_delta(delta: Members, known: Members, strict: bool) -> _Change:
-    name, args = _maybe_string(delta, "tool_name_delta"), delta.get("args_delta")
-    call_id = _maybe_string(delta, "tool_call_id")
-    fields: Members = {}
-    if name:
-        fields["tool"] = known["name"] + name
-    if call_id and call_id != known.get("call"):
-        fields["callId"] = call_id
-    if args is None:
-        return _Change(fields=fields)
-    was_object = isinstance(known[_WIRE].get("args"), dict)
-    if not isinstance(args, str | dict):
-        raise wrong(delta, "args_delta", "delta", "a string or an object")
-    had_args = known[_INPUT] or known[_WIRE].get("args") is not None
-    if had_args and isinstance(args, dict) != was_object:
-        problem = "mixes text with an object"
-        if strict:
-            raise ProtocolStopped(f"the arguments of a tool {problem}")
-        raise MalformedEvent("delta.args_delta", problem)
-    if isinstance(args, str):
-        first = not known[_INPUT] and known[_WIRE].get("args") is None
-        return _Change(args or None, wire={"args": ""} if first else {}, fields=fields)
-    earlier = known.get("args")
-    merged = {**(earlier if isinstance(earlier, dict) else {}), **args}
-    _dumped(merged)
-    return _Change(args=merged, wire={"args": {}}, fields=fields)
-
-
-_CHANGES: Mapping[str, Callable[[Members, Members, bool], _Change]] = {
-    "text": _text_delta,
-    "thinking": _thinking_delta,
-    "speech": _speech_delta,
-    "tool_call": _tool_delta,
-}
-
-
-# --- back to the wire -----------------------------------------------------------------------------
-
-
-def _wire_message(message: Message, parts: Sequence[Part]) -> Members:
-    rest = thaw(message.info.get(_WIRE))
-    wire: Members = rest if isinstance(rest, dict) else {}
-    if wire.get("kind") not in ("request", "response"):
-        wire["kind"] = "response" if message.role in ("", "assistant") else "request"
-    return {**wire, "parts": [_wire_part(part, wire["kind"]) for part in parts]}
-
-
-def _wire_part(part: Part, kind: str) -> Members:
-    rest = thaw(part.fields.get(_WIRE))
-    wire: Members = rest if isinstance(rest, dict) else {}
-    if type(wire.get("part_kind")) is not str:
-        wire["part_kind"] = _TYPES.get(part.kind, part.kind)
-        if kind == "request" and part.kind == "text":
-            wire["part_kind"] = "user-prompt"
-    ours, member = _KINDS.get(wire["part_kind"], ("unknown", ""))
-    if member:
-        text = part.view.raw()
-        if member not in wire or (text and not isinstance(wire[member], list)):
-            wire[member] = text
-    elif ours == "tool":
-        name, call_id = part.fields.get("tool"), part.fields.get("callId")
-        wire["tool_name"] = name if type(name) is str else ""
-        if call_id is not None:
-            wire["tool_call_id"] = call_id
-        streamed = part.others.get(_INPUT)
-        if streamed is not None and (text := streamed.raw()):
-            wire["args"] = _parsed(text) if isinstance(wire.get("args"), dict) else text
-    return wire
-
-
-def _parsed(text: str) -> Json:
-    try:
-        return decode_json(text)
-    except MalformedEvent:
-        return text
