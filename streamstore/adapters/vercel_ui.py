@@ -32,6 +32,9 @@
 
 Sources: the wire types and readers of the npm package `ai` 7.0.173, checked against streams that
 its own server side made and its own client read.
+
+Chunks are here. What is remembered of messages is in `vercel_ui_memory`, the names of states and
+fields in `vercel_ui_parts`, lists of UIMessages and the way back to them in `vercel_ui_messages`.
 """
 
 from __future__ import annotations
@@ -39,8 +42,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import pairwise
-from typing import Any, ClassVar, NamedTuple, TypeAlias
+from typing import Any, ClassVar
 
 from ..errors import MalformedEvent, ProtocolStopped, RepeatedEvent, UnknownEvent
 from ..events import (
@@ -57,7 +59,6 @@ from ..events import (
     MessageReset,
     MessageUpdated,
     PermissionAsked,
-    PermissionReplied,
     SessionError,
     SessionStatus,
     Snapshot,
@@ -65,7 +66,7 @@ from ..events import (
     ToolResult,
 )
 from ..keys import PartKey, is_id
-from ..model import TERMINAL_RANK, TOOL_RANKS, Json, Message, Part, thaw
+from ..model import TERMINAL_RANK, TOOL_RANKS, Json, thaw
 from .base import Context, Declaration, DeltaShape, PlainDelta, Reads, ShortShape
 from .bounded import remember
 from .members import (
@@ -73,49 +74,59 @@ from .members import (
     a_list,
     a_string,
     an_event,
-    an_id,
-    are_objects,
-    describe,
     maybe_id,
-    objects,
-    path_to,
     wrong,
 )
-from .vercel_ui_partial import partial
+from .vercel_ui_memory import (
+    ORDERS,
+    STREAMED,
+    Memory,
+    all_tools,
+    anywhere,
+    asking,
+    cut_off,
+    in_step,
+    merged_metadata,
+    new_memory,
+    places_of,
+    step_of,
+    take_index,
+    waits_for_client,
+    without,
+)
+from .vercel_ui_messages import (
+    ListedMessage,
+    is_message,
+    listed_memory,
+    read_messages,
+    read_part,
+    snapshot_message,
+    ui_message,
+)
+from .vercel_ui_parts import (
+    STATUSES,
+    WIRE,
+    also_null,
+    answer_of,
+    given,
+    moved_state,
+    tool_fields,
+    tool_state,
+    tool_title,
+)
 from .vercel_ui_schema import BARE, SHAPES, Shape, is_data
-
-#: What is remembered of one message: see `_new_memory`.
-Memory: TypeAlias = dict[str, Any]
 
 # How many messages of a session are remembered: what is open in them, and where they stand.
 _MESSAGES = 8
-_ORDERS = 256
 # Chunks before a stream's first start that may turn out to be another message's.
 _EARLY = 256
 # Ids of a message that have ended, kept for deltas that come behind their end all the same.
 _ENDED = 16
 
-_STREAMED = ("text", "reasoning")
 _INPUT_DELTA = "tool-input-delta"
 
-#: Tool states of the wire, with the canonical status.
-_STATUSES: Mapping[str, str] = {
-    "input-streaming": "pending",
-    "input-available": "running",
-    "approval-requested": "waiting",
-    "approval-responded": "running",
-    "output-available": "completed",
-    "output-error": "error",
-    "output-denied": "denied",
-}
-#: And the other way; of two states with one status the first.
-_STATE_OF: Mapping[str, str] = {
-    status: state for state, status in reversed(tuple(_STATUSES.items()))
-}
 # States in which no more input can come.
 _SETTLED = frozenset(("input-available", "output-available", "output-error", "output-denied"))
-# States in which the client has to act before the message goes on.
-_WAITING = frozenset(("input-available", "approval-requested", "approval-responded"))
 # Chunks that open something, and those that are for what was opened.
 _OPENING = frozenset(("text-start", "reasoning-start", "tool-input-start", "tool-input-available"))
 _GOING_ON = frozenset(
@@ -125,25 +136,9 @@ _GOING_ON = frozenset(
 # Chunks that say of a message what cannot be said again of another one.
 _SETTLING = frozenset(("finish", "abort", "error"))
 
-# Members of a wire part that its reader places itself; the others are fields as they came.
-_ADDRESS = frozenset(("type", "text", "state"))
-_TOOL_MEMBERS = frozenset(
-    "type toolCallId toolName state title input output errorText preliminary inputEncoding "
-    "rawInput".split()
-)
-# Names that mean something else in a canonical event or part. A wire member that has one of them
-# stays what it is under the field `wire`.
-_WIRE = "wire"
-_ORIGINAL = "originalKind"
-_PART_NAMES = frozenset(
-    "sessionId messageId blockIndex seq generation id time kind order status whole gap previous "
-    "field text type state tool callId dynamic name".split()
-) | {_WIRE, _ORIGINAL}
 
 _FINISH_REASONS = frozenset("stop length content-filter tool-calls error interrupted other".split())
 _TRIGGERS = frozenset(("submit-message", "regenerate-message", "resume-stream"))
-# Keys that the client does not merge into metadata.
-_PROTOTYPE_KEYS = frozenset(("__proto__", "constructor", "prototype"))
 
 
 class VercelUIAdapter:
@@ -191,7 +186,7 @@ class VercelUIAdapter:
     def detects(cls, wire: Any) -> bool:
         """A chunk with what its type needs, a list of UIMessages, or a request with one."""
         if isinstance(wire, list):
-            return bool(wire) and all(_is_message(message) for message in wire)
+            return bool(wire) and all(is_message(message) for message in wire)
         if not isinstance(wire, dict):
             return False
         kind = wire.get("type")
@@ -245,7 +240,7 @@ class VercelUIAdapter:
     def encode(self, reads: Reads) -> Json:
         """The UIMessages of every session, in order; linear in what is stored."""
         return [
-            _ui_message(message, reads.parts(session_id, message.id))
+            ui_message(message, reads.parts(session_id, message.id))
             for session_id in reads.session_ids()
             for message in reads.messages(session_id)
         ]
@@ -330,10 +325,10 @@ class VercelUIAdapter:
         shared["writers"] += 1
         shared["last"] = memory["id"]
         memory["writer"] = self._own["writer"] = shared["writers"]
-        memory["from"] = _step_of(memory)
+        memory["from"] = step_of(memory)
         memory.pop("visits", None)
         self._own["message"] = memory["id"]
-        for table in (*_STREAMED, "inputs"):
+        for table in (*STREAMED, "inputs"):
             before = memory[table]
             memory[table] = dict(before)
             before.clear()  # it is what the other stream's short way looks at
@@ -347,7 +342,7 @@ class VercelUIAdapter:
         if memory is None or "early" in self._own:
             return  # each chunk is kept until the start
         if memory["writer"] == self._own["writer"]:
-            self._open = {f"{kind}-delta": memory[kind] for kind in _STREAMED}
+            self._open = {f"{kind}-delta": memory[kind] for kind in STREAMED}
             self._open[_INPUT_DELTA] = memory["inputs"]
 
     def _begin(self, message_id: str | None, metadata: Json = None) -> tuple[Memory, list[Event]]:
@@ -356,15 +351,15 @@ class VercelUIAdapter:
         made = message_id is None
         if message_id is None:
             message_id = self._context.new_id()
-            for _ in range(_ORDERS):  # ids are counted anew when a saved store is loaded
+            for _ in range(ORDERS):  # ids are counted anew when a saved store is loaded
                 if message_id not in shared["orders"]:
                     break
                 message_id = self._context.new_id()
         messages = shared["messages"]
         before = messages.pop(message_id, None)
         if before is not None:
-            _cut_off(before)
-        memory = _new_memory(message_id)
+            cut_off(before)
+        memory = new_memory(message_id)
         info: Members = {}
         if metadata is not None:
             memory["metadata"] = info["metadata"] = thaw(metadata)
@@ -372,7 +367,7 @@ class VercelUIAdapter:
         order = shared["orders"].get(message_id)
         if order is None:
             order = shared["order"] = math.floor(shared["order"]) + 1
-            remember(shared["orders"], message_id, order, _ORDERS)
+            remember(shared["orders"], message_id, order, ORDERS)
         if made:
             events.append(
                 MessageOpened(message_id=message_id, role="assistant", order=order, info=info)
@@ -431,7 +426,7 @@ class VercelUIAdapter:
         visits = self._visits
         step = 0 if memory is None else memory["from"]
         if early is not None and memory is not None and not visits:
-            memory["from"] = _step_of(memory)
+            memory["from"] = step_of(memory)
         try:
             events = _HANDLERS[name](self, wire)
         finally:
@@ -516,7 +511,7 @@ class VercelUIAdapter:
             if shared["last"] == made["id"]:
                 shared["last"] = early["last"]
             if message_id and message_id not in shared["orders"]:
-                remember(shared["orders"], message_id, shared["orders"][made["id"]], _ORDERS)
+                remember(shared["orders"], message_id, shared["orders"][made["id"]], ORDERS)
         for name, first, end in early["parts"]:
             if name != message_id and name in messages:
                 events += self._take_back(messages[name], first, end)
@@ -576,7 +571,7 @@ class VercelUIAdapter:
         info: Members = {} if reason is None else {"finishReason": reason}
         events += self._metadata(memory, metadata, info)
         memory["finished"] = True
-        if not _waits(memory):
+        if not waits_for_client(memory):
             memory["closed"] = True
             events.append(MessageClosed(message_id=memory["id"]))
         return [*events, idle]
@@ -591,7 +586,7 @@ class VercelUIAdapter:
     def _metadata(self, memory: Memory, metadata: Json, info: Members | None = None) -> list[Event]:
         info = {} if info is None else info
         if metadata is not None:
-            memory["metadata"] = _merged(memory.get("metadata"), thaw(metadata))
+            memory["metadata"] = merged_metadata(memory.get("metadata"), thaw(metadata))
             info["metadata"] = memory["metadata"]
         return [MessageUpdated(message_id=memory["id"], info=info)] if info else []
 
@@ -631,7 +626,7 @@ class VercelUIAdapter:
         memory, events = self._write()
         for table in ("text", "reasoning", "inputs"):
             memory[table].clear()
-        for kind in _STREAMED:
+        for kind in STREAMED:
             memory["ended"][kind].clear()
         self._keys.clear()
         first = memory["from"]
@@ -644,10 +639,10 @@ class VercelUIAdapter:
         gone = range(first, end)
         if "visits" in memory:
             memory["visits"] = [step for step in memory["visits"] if step - 1 not in gone]
-        for tool in _all_tools(memory):
+        for tool in all_tools(memory):
             if tool["index"] in gone:
-                events += _answers(tool["fields"].get("approval"), unanswered=True)
-        memory["tools"] = _without(memory["tools"], gone)
+                events += answer_of(tool["fields"].get("approval"), unanswered=True)
+        memory["tools"] = without(memory["tools"], gone)
         memory["data"] = {
             kind: kept
             for kind, ids in memory["data"].items()
@@ -661,7 +656,7 @@ class VercelUIAdapter:
                     ranges[-1][1] = max(high, ranges[-1][1])
                 else:
                     ranges.append([low, high])
-            remember(dropped, memory["id"], ranges, _ORDERS)
+            remember(dropped, memory["id"], ranges, ORDERS)
         removed = [
             BlockRemoved(message_id=memory["id"], block_index=index) for index in range(first, end)
         ]
@@ -690,14 +685,14 @@ class VercelUIAdapter:
     def _opened(self, kind: str, wire: Members, memory: Memory) -> BlockOpened:
         """The opening of the next part, which the id names from now on."""
         name = wire["id"]
-        index = _take_index(memory)
+        index = take_index(memory)
         self._keys.pop(memory[kind].get(name, -1), None)
         memory["ended"][kind].pop(name, None)
         memory[kind][name] = index
         self._keys[index] = PartKey(self._context.session_id, memory["id"], index)
-        fields: Members = {"state": "streaming", **_given(wire, "providerMetadata")}
+        fields: Members = {"state": "streaming", **given(wire, "providerMetadata")}
         if kind == "reasoning":
-            fields[_WIRE] = {"id": name}
+            fields[WIRE] = {"id": name}
         return BlockOpened(message_id=memory["id"], block_index=index, kind=kind, fields=fields)
 
     def _open_text(self, kind: str, wire: Members) -> Sequence[Event]:
@@ -721,7 +716,7 @@ class VercelUIAdapter:
         if name in memory[kind] and index not in self._keys:
             self._keys[index] = PartKey(self._context.session_id, memory["id"], index)
         events.append(BlockDelta(message_id=memory["id"], block_index=index, text=text))
-        fields = _given(wire, "providerMetadata")
+        fields = given(wire, "providerMetadata")
         if fields:
             events.append(BlockUpdated(message_id=memory["id"], block_index=index, fields=fields))
         return events
@@ -737,9 +732,9 @@ class VercelUIAdapter:
         del memory[kind][name]
         self._keys.pop(index, None)
         remember(memory["ended"][kind], name, index, _ENDED)
-        fields = {"state": "done", **_given(wire, "providerMetadata")}
+        fields = {"state": "done", **given(wire, "providerMetadata")}
         if kind == "text":
-            fields |= _given(wire, "citations")
+            fields |= given(wire, "citations")
         at: Members = {"message_id": memory["id"], "block_index": index}
         return [*events, BlockUpdated(fields=fields, **at), BlockClosed(**at)]
 
@@ -747,10 +742,10 @@ class VercelUIAdapter:
 
     def _part(self, memory: Memory, part: Members) -> BlockReplaced:
         """The next part of a message, from a part as the client would make it."""
-        facts = _read_part(part, "")
+        facts = read_part(part, "")
         return BlockReplaced(
             message_id=memory["id"],
-            block_index=_take_index(memory),
+            block_index=take_index(memory),
             kind=facts.kind,
             whole=True,
             status="closed",
@@ -760,7 +755,7 @@ class VercelUIAdapter:
     def _whole(self, wire: Members) -> Sequence[Event]:
         memory, events = self._write()
         names = _WHOLE[wire["type"]]
-        return [*events, self._part(memory, {"type": wire["type"], **_given(wire, *names)})]
+        return [*events, self._part(memory, {"type": wire["type"], **given(wire, *names)})]
 
     def _data(self, wire: Members) -> Sequence[Event]:
         if wire.get("transient"):
@@ -787,8 +782,8 @@ class VercelUIAdapter:
     def _tool_input_start(self, wire: Members) -> Sequence[Event]:
         memory, events = self._write()
         dynamic = bool(wire.get("dynamic"))
-        tool = _in_step(memory, wire["toolCallId"], dynamic)
-        state = _state("input-streaming", _title(wire, tool))
+        tool = in_step(memory, wire["toolCallId"], dynamic)
+        state = tool_state("input-streaming", tool_title(wire, tool))
         if wire.get("inputEncoding") is not None:
             state["encoding"] = wire["inputEncoding"]
         # Of a part that is there the input starts again: whole, so that the text of before goes.
@@ -797,7 +792,7 @@ class VercelUIAdapter:
         if tool is not None:
             for name in ("input", "rawInput"):  # the text of one that was listed
                 tool["fields"].pop(name, None)
-        fields = _tool_fields(wire, state, dynamic)
+        fields = tool_fields(wire, state, dynamic)
         return [*events, *self._set_tool(memory, tool, fields, whole=True)]
 
     def _tool_input_delta(self, wire: Members) -> Sequence[Event]:
@@ -808,11 +803,11 @@ class VercelUIAdapter:
             self._refuse(f"tool-input-delta for {call_id[:80]!r}, which has no start")
         memory, events = self._write()
         if index is None:
-            tool = _anywhere(memory, call_id)
-            index = _take_index(memory) if tool is None else tool["index"]
+            tool = anywhere(memory, call_id)
+            index = take_index(memory) if tool is None else tool["index"]
             memory["inputs"][call_id] = index
             if tool is None:
-                fields: Members = {"callId": call_id, "state": _state("input-streaming")}
+                fields: Members = {"callId": call_id, "state": tool_state("input-streaming")}
                 opened = self._open_tool(memory, index, fields)
                 delta = BlockDelta(
                     message_id=memory["id"], block_index=index, text=text, field="input"
@@ -826,25 +821,25 @@ class VercelUIAdapter:
     def _tool_input_available(self, wire: Members) -> Sequence[Event]:
         memory, events = self._write()
         dynamic = bool(wire.get("dynamic"))
-        tool = _in_step(memory, wire["toolCallId"], dynamic)
-        state = _state("input-available", _title(wire, tool), _kept(wire, "input"))
-        return [*events, *self._set_tool(memory, tool, _tool_fields(wire, state, dynamic))]
+        tool = in_step(memory, wire["toolCallId"], dynamic)
+        state = tool_state("input-available", tool_title(wire, tool), also_null(wire, "input"))
+        return [*events, *self._set_tool(memory, tool, tool_fields(wire, state, dynamic))]
 
     def _tool_input_error(self, wire: Members) -> Sequence[Event]:
         memory, events = self._write()
-        tool = _in_step(memory, wire["toolCallId"])
+        tool = in_step(memory, wire["toolCallId"])
         dynamic = bool(wire.get("dynamic")) if tool is None else "dynamic" in tool["fields"]
-        tool = _in_step(memory, wire["toolCallId"], dynamic)
-        state = _state(
+        tool = in_step(memory, wire["toolCallId"], dynamic)
+        state = tool_state(
             "output-error",
-            _title({}, tool),
-            _kept(wire, "input"),
+            tool_title({}, tool),
+            also_null(wire, "input"),
             {"error": wire["errorText"]},
         )
-        return [*events, *self._set_tool(memory, tool, _tool_fields(wire, state, dynamic))]
+        return [*events, *self._set_tool(memory, tool, tool_fields(wire, state, dynamic))]
 
     def _tool_output_available(self, wire: Members) -> Sequence[Event]:
-        output = _kept(wire, "output")
+        output = also_null(wire, "output")
         if wire.get("preliminary") is not None:
             output["preliminary"] = wire["preliminary"]
         return self._output(wire, "output-available", output)
@@ -855,23 +850,23 @@ class VercelUIAdapter:
     def _tool_output_denied(self, wire: Members) -> Sequence[Event]:
         found = self._find_call(wire["toolCallId"])
         if found is None:
-            return self._stray(wire, {"state": _state("output-denied")})
+            return self._stray(wire, {"state": tool_state("output-denied")})
         memory, tool, events = found
-        state = _moved(tool, "output-denied")
+        state = moved_state(tool, "output-denied")
         return [*events, *self._set_tool(memory, tool, {"state": state})]
 
     def _output(self, wire: Members, state: str, result: Members) -> Sequence[Event]:
-        others = _given(wire, "providerExecuted", "toolMetadata")
+        others = given(wire, "providerExecuted", "toolMetadata")
         if wire.get("providerMetadata") is not None:
             others["resultProviderMetadata"] = thaw(wire["providerMetadata"])
         found = self._find_call(wire["toolCallId"])
         if found is None:
-            return self._stray(wire, {"state": _state(state, result), **others})
+            return self._stray(wire, {"state": tool_state(state, result), **others})
         memory, tool, events = found
         before = tool["fields"]["state"]
         # How to read the text of an input that never came whole is needed until it does.
         kept = {name: before[name] for name in ("title", "input", "encoding") if name in before}
-        fields = {"state": _state(state, kept, result), **others}
+        fields = {"state": tool_state(state, kept, result), **others}
         return [*events, *self._set_tool(memory, tool, fields)]
 
     def _approval_request(self, wire: Members) -> Sequence[Event]:
@@ -883,15 +878,15 @@ class VercelUIAdapter:
         ):
             if wire.get(theirs) is not None:
                 approval[name] = thaw(wire[theirs])
-        approval |= _kept(wire, "inputSchemaInput")
+        approval |= also_null(wire, "inputSchemaInput")
         if wire.get("isAutomatic") is True:
             approval["isAutomatic"] = True
         found = self._find_call(wire["toolCallId"])
         if found is None:
-            fields = {"state": _state("approval-requested"), "approval": approval}
+            fields = {"state": tool_state("approval-requested"), "approval": approval}
             return self._stray(wire, fields)
         memory, tool, events = found
-        state = _moved(tool, "approval-requested")
+        state = moved_state(tool, "approval-requested")
         events += self._set_tool(memory, tool, {"state": state, "approval": approval})
         if is_id(wire["approvalId"]) and "isAutomatic" not in approval:
             # Asked once: the call id says where it belongs while the start may name the message.
@@ -908,7 +903,7 @@ class VercelUIAdapter:
 
     def _approval_response(self, wire: Members) -> Sequence[Event]:
         memory = self._look()
-        asked = None if memory is None else _asking(memory, wire["approvalId"])
+        asked = None if memory is None else asking(memory, wire["approvalId"])
         if asked is None:
             self._refuse(f"no tool call has the approval {wire['approvalId'][:80]!r}")
             raise MalformedEvent("approvalId", "names no approval of this message")
@@ -916,21 +911,21 @@ class VercelUIAdapter:
         approval = {**asked["fields"]["approval"], "approved": wire["approved"]}
         if wire.get("reason") is not None:
             approval["reason"] = wire["reason"]
-        fields = {"state": _moved(asked, "approval-responded"), "approval": approval}
-        fields |= _given(wire, "providerExecuted")
+        fields = {"state": moved_state(asked, "approval-responded"), "approval": approval}
+        fields |= given(wire, "providerExecuted")
         if wire.get("providerMetadata") is not None:
             fields["callProviderMetadata"] = thaw(wire["providerMetadata"])
-        return [*events, *self._set_tool(memory, asked, fields), *_answers(approval)]
+        return [*events, *self._set_tool(memory, asked, fields), *answer_of(approval)]
 
     def _find_call(self, call_id: str) -> tuple[Memory, Memory, list[Event]] | None:
         """The message and tool part that a call id names, and events; None for no such call."""
         memory = self._look()
-        tool = None if memory is None else _anywhere(memory, call_id)
+        tool = None if memory is None else anywhere(memory, call_id)
         if tool is not None:
             memory, events = self._write()
             return memory, tool, events
         for other in self._others():
-            tool = _anywhere(other, call_id)
+            tool = anywhere(other, call_id)
             if tool is not None:
                 return other, tool, []
         return None
@@ -971,7 +966,7 @@ class VercelUIAdapter:
         before = None
         events: list[Event]
         if tool is None:
-            index = _take_index(memory)
+            index = take_index(memory)
             events = [self._open_tool(memory, index, fields)]
         else:
             index = tool["index"]
@@ -980,7 +975,7 @@ class VercelUIAdapter:
             if lower and "tool" not in fields and "input" not in fields["state"]:
                 # A whole update would take the text of the input along: this keeps its rank.
                 lower = False
-                status = _STATUSES[state]
+                status = STATUSES[state]
                 ended = TOOL_RANKS[status] == TERMINAL_RANK
                 fields["state"]["status"] = status if ended else before["status"]
             whole = whole or lower
@@ -995,7 +990,7 @@ class VercelUIAdapter:
             ]
             if state.startswith("output-"):
                 # Whoever answered, this client or another, it did not pass through here.
-                events += _answers(tool["fields"].get("approval"), unanswered=True)
+                events += answer_of(tool["fields"].get("approval"), unanswered=True)
         at = {"message_id": memory["id"], "block_index": index}
         if state in _SETTLED and (before is None or before["wire"] not in _SETTLED):
             events.append(BlockClosed(**at))
@@ -1005,7 +1000,7 @@ class VercelUIAdapter:
 
     def _history(self, wire: list[Any]) -> Sequence[Event]:
         """Messages that were read: what is live is newer."""
-        messages = _read_messages(wire, "")
+        messages = read_messages(wire, "")
         return [self._take_list(messages, {}, request=False)]
 
     def _request(self, wire: Members) -> Sequence[Event]:
@@ -1022,9 +1017,9 @@ class VercelUIAdapter:
             "before": maybe_id(wire, "before"),
             "read_from": maybe_id(wire, "readFrom"),
         }
-        messages: list[_ListedMessage] = []
+        messages: list[ListedMessage] = []
         if not replays or "messages" in wire:
-            messages = _read_messages(a_list(wire, "messages"), "messages")
+            messages = read_messages(a_list(wire, "messages"), "messages")
         self._own.clear()
         self._recall()
         if replays:
@@ -1036,509 +1031,38 @@ class VercelUIAdapter:
         answers: list[Event] = []
         for part in last.parts if last is not None else ():
             if part.kind == "tool":
-                answers += _answers(part.fields.get("approval"))
+                answers += answer_of(part.fields.get("approval"))
         return [StreamOpened(), snapshot, *answers]
 
     def _take_list(
-        self, messages: Sequence[_ListedMessage], options: Members, request: bool
+        self, messages: Sequence[ListedMessage], options: Members, request: bool
     ) -> Snapshot:
         shared = self._shared()
         known = shared["messages"]
         ids = [message.id for message in messages]
-        orders = _places(shared, ids, request)
+        orders = places_of(shared, ids, request)
         listed: list[Json] = []
         for number, message in enumerate(messages):
             dropped = shared["dropped"].get(message.id, ())
             final = number == len(messages) - 1
             goes_on = final and message.role == "assistant" and (request or message.open)
-            listed.append(_snapshot_message(message, orders[number], dropped, goes_on))
+            listed.append(snapshot_message(message, orders[number], dropped, goes_on))
         last = messages[-1] if messages else None
         if last is not None and (request or shared["last"] in (None, *ids)):
             shared["last"] = last.id if last.role == "assistant" else None
             if last.role == "assistant":
                 dropped = shared["dropped"].get(last.id, ())
                 live = known.get(last.id)
-                memory = _listed_memory(last, dropped)
+                memory = listed_memory(last, dropped)
                 if live is not None and not request:
                     live["next"] = max(live["next"], memory["next"])
                 else:
                     if live is not None:
                         memory["next"] = max(live["next"], memory["next"])
-                        _cut_off(live)
+                        cut_off(live)
                     known.pop(last.id, None)
                     remember(known, last.id, memory, _MESSAGES)
         return Snapshot(messages=listed, **options)
-
-
-# --- what is remembered ---------------------------------------------------------------------------
-
-
-def _new_memory(message_id: str) -> Memory:
-    """What is remembered of a message while it may still be written.
-
-    - `writer`: number of the stream that writes it;
-    - `next`: index of its next part; `from`: of the first one behind its last step-start;
-    - `text`, `reasoning`: index of the open part, by id; `ended`: of parts that were ended;
-    - `inputs`: index of the tool part that input deltas go to, by call id;
-    - `tools`: by call id, its tool parts: `{"index", "fields"}`;
-    - `data`: index of data parts that have an id, by type and id;
-    - `metadata`: what further metadata is merged into;
-    - `finished`: its response ended; `closed`: and it does not wait for the client;
-    - `early`: the chunks that made it, while no start said whether they are another one's;
-    - `head`: those that came before the start that named it;
-    - `visits`: what `from` may be by step-starts of which no start said so either.
-    """
-    return {
-        "id": message_id,
-        "writer": 0,
-        "next": 0,
-        "from": 0,
-        "text": {},
-        "reasoning": {},
-        "ended": {"text": {}, "reasoning": {}},
-        "inputs": {},
-        "tools": {},
-        "data": {},
-        "finished": False,
-        "closed": False,
-    }
-
-
-def _cut_off(memory: Memory) -> None:
-    """Nothing is open in a message any more, not even for the short way of a stream."""
-    for kind in _STREAMED:
-        memory[kind].clear()
-
-
-def _take_index(memory: Memory) -> int:
-    index: int = memory["next"]
-    memory["next"] = index + 1
-    return index
-
-
-def _step_of(memory: Memory) -> int:
-    """Where the step begins that a stream goes on with: that of a visiting step-start counts."""
-    step: int = max([memory["from"], *memory.get("visits", ())])
-    return step
-
-
-def _tools(memory: Memory, call_id: str) -> list[Memory]:
-    found: list[Memory] = memory["tools"].get(call_id, [])
-    return found
-
-
-def _all_tools(memory: Memory) -> list[Memory]:
-    return [tool for calls in memory["tools"].values() for tool in calls]
-
-
-def _in_step(memory: Memory, call_id: str, dynamic: bool | None = None) -> Memory | None:
-    """The first tool part of a call in the present step, of one of the two types or of any.
-
-    One that only deltas announced may be of either.
-    """
-    for tool in _tools(memory, call_id):
-        if tool["index"] >= memory["from"]:
-            fields = tool["fields"]
-            if dynamic is None or "tool" not in fields or ("dynamic" in fields) == dynamic:
-                return tool
-    return None
-
-
-def _anywhere(memory: Memory, call_id: str) -> Memory | None:
-    """The tool part of a call that results are for: in the present step, else the last one."""
-    found = _in_step(memory, call_id)
-    if found is None:
-        found = next(reversed(_tools(memory, call_id)), None)
-    return found
-
-
-def _asking(memory: Memory, approval_id: str) -> Memory | None:
-    """The first tool part with an approval. Linear in the message's tool calls."""
-    for tool in sorted(_all_tools(memory), key=lambda tool: int(tool["index"])):
-        approval = tool["fields"].get("approval")
-        if isinstance(approval, dict) and approval.get("id") == approval_id:
-            return tool
-    return None
-
-
-def _without(tools: Memory, gone: range) -> Memory:
-    """The tool parts whose index is none of those."""
-    left = {
-        call_id: [tool for tool in calls if tool["index"] not in gone]
-        for call_id, calls in tools.items()
-    }
-    return {call_id: calls for call_id, calls in left.items() if calls}
-
-
-def _waits(memory: Memory) -> bool:
-    """Whether the present step has a call that this client has to answer."""
-    return any(
-        tool["index"] >= memory["from"]
-        and tool["fields"]["state"]["wire"] in _WAITING
-        and not tool["fields"].get("providerExecuted")
-        for tool in _all_tools(memory)
-    )
-
-
-def _merged(base: Json, over: Json) -> Json:
-    """Metadata with more merged into it: objects member by member, all else replaced."""
-    if not isinstance(base, dict) or not isinstance(over, dict):
-        return over
-    result = dict(base)
-    for name, value in over.items():
-        if name not in _PROTOTYPE_KEYS:
-            result[name] = _merged(base[name], value) if name in base else value
-    return result
-
-
-def _places(shared: Memory, ids: Sequence[str], newer: bool) -> list[float]:
-    """Where listed messages stand among those that are known; remembers it.
-
-    The last known one of the list stays where it is and the others stand around it, closer than
-    what is known and not in the list. A list of strangers stands behind all, when it is `newer`,
-    or before all.
-    """
-    orders: dict[str, float] = shared["orders"]
-    found: list[float]
-    places = [orders[name] for name in ids if name in orders]
-    if len(places) == len(ids) and all(here < there for here, there in pairwise(places)):
-        return places
-    size = len(ids)
-    anchor = max((at for at, name in enumerate(ids) if name in orders), default=None)
-    if anchor is not None:
-        here = orders[ids[anchor]]
-        others = [order for name, order in orders.items() if name not in ids]
-        low = max((order for order in others if order < here), default=here - anchor - 1)
-        high = min((order for order in others if order > here), default=here + size - anchor)
-        found = [
-            here + (at - anchor) * ((here - low) / (anchor + 1))
-            if at <= anchor
-            else here + (at - anchor) * ((high - here) / (size - anchor))
-            for at in range(size)
-        ]
-    elif newer or not orders:
-        found = [math.floor(shared["order"]) + 1 + at for at in range(size)]
-    else:
-        found = [math.ceil(min(orders.values())) - size + at for at in range(size)]
-    for name, order in zip(ids, found, strict=True):
-        remember(orders, name, order, _ORDERS)
-    shared["order"] = max(shared["order"], *found)
-    return found
-
-
-# --- tool states ----------------------------------------------------------------------------------
-
-
-def _state(wire: str, *members: Members) -> Members:
-    """A canonical tool state; `wire` is the state's own name."""
-    state: Members = {"status": _STATUSES.get(wire, "running"), _WIRE: wire}
-    for more in members:
-        state |= more
-    if state.get("preliminary"):
-        state["status"] = "running"  # there is more to come
-    return state
-
-
-def _moved(tool: Memory, wire: str) -> Members:
-    """A tool's state under another name, with everything that it holds."""
-    return {**tool["fields"]["state"], "status": _STATUSES[wire], _WIRE: wire}
-
-
-def _title(wire: Members, tool: Memory | None) -> Members:
-    """A tool's title, which stays once it was given."""
-    title = wire.get("title")
-    if title is None and tool is not None:
-        title = tool["fields"]["state"].get("title")
-    return {} if title is None else {"title": title}
-
-
-def _tool_fields(wire: Members, state: Members, dynamic: bool) -> Members:
-    """The fields of a tool part that a chunk with its name says."""
-    fields: Members = {"tool": wire["toolName"], "callId": wire["toolCallId"], "state": state}
-    if dynamic:
-        fields["dynamic"] = True
-    fields |= _given(wire, "toolMetadata", "providerExecuted")
-    if wire.get("providerMetadata") is not None:
-        ended = state[_WIRE] == "output-error"
-        name = "resultProviderMetadata" if ended else "callProviderMetadata"
-        fields[name] = thaw(wire["providerMetadata"])
-    return fields
-
-
-def _answers(approval: Json, unanswered: bool = False) -> list[Event]:
-    """The answer to the permission that an approval asked for, when it has one, or has none."""
-    if not isinstance(approval, dict) or not is_id(approval.get("id")):
-        return []
-    if ("approved" in approval) == unanswered:
-        return []
-    payload = {name: approval[name] for name in ("approved", "reason") if name in approval}
-    return [PermissionReplied(request_id=approval["id"], payload=payload)]
-
-
-def _given(wire: Members, *names: str) -> Members:
-    """Copies of the members that are there and not null."""
-    return {name: thaw(wire[name]) for name in names if wire.get(name) is not None}
-
-
-def _kept(wire: Members, name: str) -> Members:
-    """A copy of a member that may be null."""
-    return {name: thaw(wire[name])} if name in wire else {}
-
-
-# --- UIMessages -----------------------------------------------------------------------------------
-
-
-class _ListedPart(NamedTuple):
-    kind: str
-    text: str | None
-    fields: Members
-    open: bool
-
-
-class _ListedMessage(NamedTuple):
-    id: str
-    role: str
-    info: Members
-    parts: list[_ListedPart]
-    raw: list[Members]
-    open: bool
-
-
-def _is_message(value: Any) -> bool:
-    return (
-        isinstance(value, dict)
-        and is_id(value.get("id"))
-        and type(value.get("role")) is str
-        and are_objects(value.get("parts"))
-        and all(type(part.get("type")) is str for part in value["parts"])
-    )
-
-
-def _read_messages(entries: list[Any], at: str) -> list[_ListedMessage]:
-    found = []
-    for number, entry in enumerate(entries):
-        entry_at = path_to(at, str(number))
-        if not isinstance(entry, dict):
-            raise MalformedEvent(entry_at, f"must be an object, not {describe(entry)}")
-        raw = objects(entry, "parts", entry_at)
-        parts = [_read_part(part, f"{entry_at}.parts.{place}") for place, part in enumerate(raw)]
-        info: Members = {}
-        others: Members = {}
-        for name, value in entry.items():
-            if name == "metadata":
-                info[name] = value
-            elif name not in ("id", "role", "parts"):
-                others[name] = value
-        if others:
-            info[_WIRE] = others
-        waiting = any(
-            part.open or part.fields["state"][_WIRE] in _WAITING
-            for part in parts
-            if part.kind == "tool"
-        )
-        found.append(
-            _ListedMessage(
-                id=an_id(entry, "id", entry_at),
-                role=an_id(entry, "role", entry_at),
-                info=info,
-                parts=parts,
-                raw=raw,
-                open=waiting or any(part.open for part in parts),
-            )
-        )
-    return found
-
-
-def _read_part(part: Members, at: str) -> _ListedPart:
-    """A part of a UIMessage as a canonical one."""
-    kind = an_id(part, "type", at)
-    if kind in _STREAMED:
-        fields = _fields(part, _ADDRESS)
-        state = part.get("state")
-        if type(state) is str:
-            fields["state"] = state
-        return _ListedPart(kind, a_string(part, "text", at), fields, state == "streaming")
-    if kind == "dynamic-tool" or kind.startswith("tool-"):
-        return _read_tool(part, at)
-    fields = _fields(part, frozenset(("type",)))
-    if kind == "step-start":
-        return _ListedPart(kind, None, fields, False)
-    if is_data(kind):
-        return _ListedPart("data", None, {"name": kind.removeprefix("data-"), **fields}, False)
-    if kind in _SOURCES:
-        fields.setdefault(_WIRE, {})["type"] = kind
-        return _ListedPart(_SOURCES[kind], None, fields, False)
-    return _ListedPart("unknown", None, {_ORIGINAL: kind, **fields}, False)
-
-
-#: Parts whose canonical kind says less than their type.
-_SOURCES: Mapping[str, str] = {
-    "source-url": "source",
-    "source-document": "source",
-    "file": "file",
-    "reasoning-file": "file",
-}
-
-
-def _fields(part: Members, placed: frozenset[str]) -> Members:
-    """The members of a part as fields, as they came."""
-    fields: Members = {}
-    strange: Members = {}
-    for name, value in part.items():
-        if name not in placed:
-            (strange if name in _PART_NAMES else fields)[name] = value
-    if strange:
-        fields[_WIRE] = strange
-    return fields
-
-
-def _read_tool(part: Members, at: str) -> _ListedPart:
-    kind = part["type"]
-    dynamic = kind == "dynamic-tool"
-    name = a_string(part, "toolName", at) if dynamic else kind.removeprefix("tool-")
-    wire = a_string(part, "state", at)
-    state = _state(wire)
-    for ours, theirs in (
-        ("title", "title"),
-        ("input", "input"),
-        ("output", "output"),
-        ("error", "errorText"),
-        ("preliminary", "preliminary"),
-        ("encoding", "inputEncoding"),
-    ):
-        if theirs in part:
-            state[ours] = part[theirs]
-    if state.get("preliminary"):
-        state["status"] = "running"
-    fields = _fields(part, _TOOL_MEMBERS)
-    raw = part.get("rawInput")
-    if wire == "input-streaming" and type(raw) is str:
-        fields["input"] = raw  # what further deltas are appended to
-        state.pop("input", None)  # it follows from the text
-    elif "rawInput" in part:
-        fields["rawInput"] = raw
-    fields |= {"tool": name, "callId": a_string(part, "toolCallId", at), "state": state}
-    if dynamic:
-        fields["dynamic"] = True
-    return _ListedPart("tool", None, fields, wire == "input-streaming")
-
-
-def _index_at(place: int, dropped: Iterable[Sequence[int]]) -> int:
-    """The block index of the part at a place, behind those that were taken back."""
-    index = place
-    for first, end in dropped:
-        if first <= index:
-            index += end - first
-    return index
-
-
-def _snapshot_message(
-    message: _ListedMessage, order: float, dropped: Iterable[Sequence[int]], goes_on: bool
-) -> Members:
-    parts = []
-    for place, part in enumerate(message.parts):
-        members: Members = {
-            "blockIndex": _index_at(place, dropped),
-            "kind": part.kind,
-            "status": "open" if part.open else "closed",
-            **part.fields,
-        }
-        if part.text is not None:
-            members["text"] = part.text
-        parts.append(members)
-    return {
-        "id": message.id,
-        "role": message.role,
-        "order": order,
-        "status": "open" if goes_on else "completed",
-        "info": message.info,
-        "parts": parts,
-    }
-
-
-def _listed_memory(message: _ListedMessage, dropped: Iterable[Sequence[int]]) -> Memory:
-    """What there is to remember of a message that was listed: open text has no id any more."""
-    memory = _new_memory(message.id)
-    if message.info.get("metadata") is not None:
-        memory["metadata"] = thaw(message.info["metadata"])
-    for place, (part, raw) in enumerate(zip(message.parts, message.raw, strict=True)):
-        index = _index_at(place, dropped)
-        memory["next"] = index + 1
-        if part.kind == "step-start":
-            memory["from"] = index + 1
-            memory["inputs"].clear()
-        elif part.kind == "tool":
-            entry = {"index": index, "fields": thaw(part.fields)}
-            memory["tools"].setdefault(part.fields["callId"], []).append(entry)
-            if part.open:
-                memory["inputs"][part.fields["callId"]] = index
-        elif part.kind == "data" and type(raw.get("id")) is str:
-            memory["data"].setdefault(raw["type"], {}).setdefault(raw["id"], index)
-    return memory
-
-
-# --- back to the wire -----------------------------------------------------------------------------
-
-
-def _ui_message(message: Message, parts: Sequence[Part]) -> Members:
-    info: Members = thaw(message.info)
-    others = info.get(_WIRE)
-    wire: Members = {"id": message.id, "role": message.role or "assistant"}
-    if "metadata" in info:
-        wire["metadata"] = info["metadata"]
-    if isinstance(others, dict):
-        wire |= others
-    wire["parts"] = [_ui_part(part) for part in parts]
-    return wire
-
-
-def _ui_part(part: Part) -> Members:
-    fields: Members = thaw(part.fields)
-    strange = fields.pop(_WIRE, None)
-    strange = strange if isinstance(strange, dict) else {}
-    original = fields.pop(_ORIGINAL, None)
-    if part.kind == "tool":
-        return {**_ui_tool(part, fields), **strange}
-    wire: Members = {"type": original if isinstance(original, str) else part.kind}
-    if part.kind == "data" and isinstance(fields.get("name"), str):
-        wire["type"] = f"data-{fields.pop('name')}"
-    wire.update((field, view.raw()) for field, view in part.others.items())
-    if part.kind in _STREAMED or len(part.view):
-        wire["text"] = part.view.raw()
-    return {**wire, **fields, **strange}
-
-
-def _ui_tool(part: Part, fields: Members) -> Members:
-    state = fields.pop("state", None)
-    state = state if isinstance(state, dict) else {}
-    name = fields.pop("tool", None)
-    dynamic = fields.pop("dynamic", False)
-    wire: Members = {"type": "dynamic-tool", "toolName": name} if dynamic else {}
-    if not dynamic:
-        wire["type"] = f"tool-{name or ''}"
-    if "callId" in fields:
-        wire["toolCallId"] = fields.pop("callId")
-    status = state.pop("status", "pending")
-    status = status if isinstance(status, str) else ""  # another protocol's may be anything
-    wire["state"] = state.pop(_WIRE, None) or _STATE_OF.get(status, "input-streaming")
-    if "error" in state:
-        wire["errorText"] = state.pop("error")
-    encoding = state.pop("encoding", None)
-    if encoding is not None and wire["state"] not in ("output-available", "output-error"):
-        wire["inputEncoding"] = encoding
-    wire |= state
-    view = part.others.get("input")
-    raw = fields.pop("input", None) if view is None else view.raw()
-    fields.pop("input", None)
-    if isinstance(raw, str) and "input" not in wire:
-        if wire["state"] not in ("input-available", "output-available"):
-            if wire["state"] != "output-error" or not dynamic:
-                wire["rawInput"] = raw
-        if encoding == "text":
-            wire["input"] = raw
-        else:
-            wire |= partial(raw)
-    return {**wire, **fields}
 
 
 # --- the chunks -----------------------------------------------------------------------------------
