@@ -52,7 +52,6 @@ the protocol's types (langchain-protocol 0.0.20), and messages added up by them.
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -70,8 +69,6 @@ from ..events import (
     BlockUpdated,
     Event,
     MessageClosed,
-    MessageOpened,
-    MessageRemoved,
     MessageReset,
     MessageUpdated,
     QuestionAsked,
@@ -80,7 +77,7 @@ from ..events import (
     SessionStatus,
     ToolResult,
 )
-from ..keys import MAX_NUMBER, HotKey, PartKey, hot_key, is_id
+from ..keys import MAX_NUMBER, PartKey, hot_key, is_id
 from ..model import Json
 from .base import Context, Declaration, DeltaShape, PlainDelta, Reads
 from .langchain_chunks import (
@@ -110,6 +107,7 @@ from .langchain_graph import (
     unwrapped,
     unwrapped_pair,
 )
+from .langchain_known import Block, Known
 from .langchain_messages import (
     INPUT,
     REASONING,
@@ -136,24 +134,6 @@ from .members import (
 )
 
 Handler: TypeAlias = Callable[["LangChainAdapter", Members, str, "int | None"], Sequence[Event]]
-#: What the short way knows of a block of a content: its key, the member that grows, the id that its
-#: pieces may repeat (None for none), and the item that grows, where the member is a summary.
-_Block: TypeAlias = tuple[PartKey, str, str | None, Item | None]
-#: And of a message: the keys of the text at the end of its content and of the reasoning beside it
-#: (None without one), the metadata that its chunks may repeat, the namespace it is open in, its
-#: memory, what that says of the wire, and as deltas come, by index, the blocks of its content and
-#: the places of its tools.
-_Plain: TypeAlias = tuple[
-    PartKey | None,
-    PartKey | None,
-    Members,
-    str,
-    Members,
-    Members,
-    dict[int | str, _Block],
-    dict[int | str, int],
-]
-
 #: Messages of a session that are remembered; namespaces, and messages of updates without an id.
 _MESSAGES, _HEADS, _AHEAD = 256, 256, 256
 #: Messages of a state, the last ones, that are known again in the next one, also where the history
@@ -215,23 +195,12 @@ class LangChainAdapter:
     def __init__(self, context: Context) -> None:
         self._session = context.session_id
         self._strict = context.strict
-        self._new_id = context.new_id
         self._own = context.own
         self._shared = context.of_session()
-        # Made of the memory, by id of a message. What it says of the wire is made anew by each
-        # chunk that takes the long way, and everything here with it.
-        self._plain: dict[str, _Plain] = {}
-        # As deltas of the agent protocol come: by index, behind the namespace where there is one,
-        # the type and member of a block's deltas, their key, the memories of its message and of
-        # itself, and the name of the latter in the former.
-        self._blocks: dict[
-            int | tuple[str, int], tuple[str, str, HotKey, Members, Members, str]
-        ] = {}
+        self._known = Known(context)
         # Of this object alone: the memory of a message or block in which `plain` noted a number
         # last, its name and the number before it, for the `decode` that may follow.
         self._noted: tuple[Members, str, int] | None = None
-        for scope, message_id in self._own.get("current", {}).items():
-            self._learn(message_id, scope)
 
     @classmethod
     def detects(cls, wire: Any) -> bool:
@@ -317,10 +286,10 @@ class LangChainAdapter:
                 and self._own["begun"].get(message_id) != "messages"
             ):
                 return None  # its pieces may come in `events` as well
-            found = self._plain.get(message_id)
+            found = self._known.plain.get(message_id)
             if found is None:  # the run's id, for one, which stands for the provider's
-                message_id = self._alias(message_id) or ""
-                found = self._plain[message_id]
+                message_id = self._known.alias(message_id) or ""
+                found = self._known.plain[message_id]
             key, reasoning, repeated, scope, known, about, blocks, places = found
             text, said = wire["content"], wire.get("response_metadata")
             extra, tools = wire.get("additional_kwargs"), wire.get("tool_call_chunks")
@@ -356,7 +325,7 @@ class LangChainAdapter:
         return None
 
     def _plain_piece(
-        self, message_id: str, known: Members, blocks: dict[int | str, _Block], content: Any
+        self, message_id: str, known: Members, blocks: dict[int | str, Block], content: Any
     ) -> PlainDelta | None:
         """The same of a content that is one block, with more of its text and what names it."""
         if content.__class__ is not list or len(content) != 1:
@@ -401,7 +370,7 @@ class LangChainAdapter:
             return (key, text, None)
         return None
 
-    def _known_block(self, message_id: str, known: Members, index: Any) -> _Block | None:
+    def _known_block(self, message_id: str, known: Members, index: Any) -> Block | None:
         """The first block of an index in a content, which a piece without an id is added to."""
         place = place_of(known["blocks"], {"index": index})
         if place is None:
@@ -453,7 +422,7 @@ class LangChainAdapter:
         """The same of a delta of the agent protocol."""
         delta, index = data["delta"], data["index"]
         place = (scope, index) if scope else index
-        kind, member, key, known, block, name = self._blocks[place]
+        kind, member, key, known, block, name = self._known.blocks[place]
         text = delta[member]
         if (
             delta["type"] == kind
@@ -654,15 +623,15 @@ class LangChainAdapter:
         """What the state before held of messages, and this one does not: a node removed it. So it
         is with what an update brought without an id, and the state has otherwise."""
         ids = [message["id"] for message in found if message["type"] != "remove"]
-        held = [self._alias(message_id) or message_id for message_id in ids]
+        held = [self._known.alias(message_id) or message_id for message_id in ids]
         kept = frozenset(held)
         gone = [name for name in self._own.get("held", ()) if name not in kept]
         self._own["held"] = held[-_HELD:]
-        return self._removed_all(gone)
+        return self._known.removed_all(gone)
 
     def _in_order(self) -> list[Event]:
         """Has the messages of the state stand as it has them: they share their places out anew."""
-        orders: dict[str, int] = self._shared.get("orders", {})
+        orders = self._known.orders()
         held = [name for name in dict.fromkeys(self._own["held"]) if name in orders]
         events: list[Event] = []
         for name, order in zip(held, sorted(orders[name] for name in held), strict=True):
@@ -693,20 +662,20 @@ class LangChainAdapter:
                 others[message_id] = [said, of]
         if others:
             self._own["ahead"] = others
-        orders = self._shared.get("orders", {})
+        orders = self._known.orders()
         for place, message in enumerate(found):
             given = message.get("id")
             if message["type"] == "remove" or not (given is None or type(given) is str):
                 continue
             if given:
-                if mine and self._alias(given) is None and given not in orders:
+                if mine and self._known.alias(given) is None and given not in orders:
                     message_id = _taken(mine, _digest(message))
                     if message_id is not None:
-                        self._stand_for(given, message_id)
+                        self._known.stand_for(given, message_id)
                 continue
             said = _digest(message)
             name = f"{place} {said} {scope}"
-            message_id = places.pop(name, None) or _taken(mine, said) or self._new_id()
+            message_id = places.pop(name, None) or _taken(mine, said) or self._known.new_id()
             places[name] = message_id
             found[place] = {**message, "id": message_id}
         if places:
@@ -722,7 +691,7 @@ class LangChainAdapter:
             if message_id is None:
                 self._handed_up(message, scope)
             if message.get("id") in (None, "") and message["type"] != "remove":
-                message_id = message_id or self._new_id()
+                message_id = message_id or self._known.new_id()
                 ahead: Members = self._own.setdefault("ahead", {})
                 ahead[message_id] = [_digest(message), scope]
                 if len(ahead) > _AHEAD:
@@ -744,7 +713,7 @@ class LangChainAdapter:
         given = message.get("id") or None
         if not ahead or message["type"] == "remove" or not isinstance(given, str | None):
             return None
-        if given and (self._alias(given) is not None or given in self._shared.get("orders", {})):
+        if given and (self._known.alias(given) is not None or given in self._known.orders()):
             return None
         from_there = {id_: each for id_, each in ahead.items() if f"{each[1]}|".startswith(below)}
         said = _digest(message) if from_there else ""
@@ -755,7 +724,7 @@ class LangChainAdapter:
         message_id = next(id_ for id_ in same if ahead[id_][1] == ahead[same[-1]][1])
         if given:
             del ahead[message_id]
-            self._stand_for(given, message_id)
+            self._known.stand_for(given, message_id)
         return message_id
 
     def _handed_up(self, message: Members, scope: str) -> None:
@@ -764,7 +733,7 @@ class LangChainAdapter:
         given, ahead = message.get("id"), self._own.get("ahead", {})
         if not ahead or message["type"] == "remove" or not is_given(given):
             return
-        if self._alias(given) is not None or given in self._shared.get("orders", {}):
+        if self._known.alias(given) is not None or given in self._known.orders():
             return
         mine = {
             id_: said
@@ -774,7 +743,7 @@ class LangChainAdapter:
         message_id = _taken(mine, _digest(message)) if mine else None
         if message_id is not None:
             del ahead[message_id]
-            self._stand_for(given, message_id)
+            self._known.stand_for(given, message_id)
 
     def _updates(self, data: Any, scope: str) -> Sequence[Event]:
         if not isinstance(data, dict):
@@ -837,25 +806,8 @@ class LangChainAdapter:
     def _close_all(self, status: str, error: Json) -> list[Event]:
         """Ends the messages that are open: those of this stream, and those that its run has said on
         streams before it."""
-        messages: dict[str, Members] = self._shared.get("messages", {})
-        opened, run = self._own.pop("open", {}), self._own.pop("run", "")
-        of_run = [
-            message_id
-            for message_id, known in messages.items()
-            if run and (known.get("run") or "").split(" ")[0] == run
-        ]
-        events: list[Event] = []
-        for message_id in dict.fromkeys([*opened, *of_run]):
-            known = messages.get(message_id)
-            if known is not None and not known["closed"]:
-                known["closed"] = True
-                events.append(
-                    MessageClosed(
-                        session_id=self._session, message_id=message_id, status=status, error=error
-                    )
-                )
-        self._plain = {}
-        return events
+        run = self._own.pop("run", "")
+        return self._known.close_all(run, status, error)
 
     def _called_back(self, event: str, wire: Members) -> Sequence[Event]:
         """What `astream_events` says of the models and tools that run, and the updates of the graph
@@ -897,7 +849,7 @@ class LangChainAdapter:
         task = scope_of(metadata)
         scope = task or below
         events = self._take(messages, scope, final=True, whole=whole, name=name, task=task)
-        message_id = self._own.get("current", {}).get(scope)
+        message_id = self._known.current(scope)
         run = run_of(metadata)
         self._runs(run.split(" ")[0])
         return [*self._repeated(message_id, task, run), *events]
@@ -919,7 +871,7 @@ class LangChainAdapter:
         given = messages[0].get("id") if len(messages) == 1 else None
         task, run = self._own.get("tasks", {}).get(given if is_id(given) else "", ("", ""))
         events = self._take(messages, scope, final=final, whole=True, task=task)
-        message_id = self._own.get("current", {}).get(scope)
+        message_id = self._known.current(scope)
         return [*self._repeated(message_id, task, run), *events]
 
     def _said_in_task(
@@ -931,15 +883,15 @@ class LangChainAdapter:
         if data["event"] == "message-start":
             self._shared["messages"][self._own["current"][task or below]]["task"] = task
         # The run that such metadata name is the model's.
-        message_id = self._own.get("current", {}).get(task or below)
+        message_id = self._known.current(task or below)
         return [*self._repeated(message_id, task, ""), *events]
 
     def _told(self, found: list[Members]) -> None:
         """Notes what the graph has taken in: the tasks that said it are over."""
-        messages: dict[str, Members] = self._shared.get("messages", {})
+        messages = self._known.messages()
         for message in found:
             given = message.get("id")
-            known = messages.get(self._alias(given) or "") if is_id(given) else None
+            known = messages.get(self._known.alias(given) or "") if is_id(given) else None
             if known is not None:
                 known["told"] = True
 
@@ -948,7 +900,7 @@ class LangChainAdapter:
         is run again from its start when the graph goes on, under the same id. One whose model is
         still answering is none that asks, where the package says when an answer ends."""
         if asked:
-            messages: dict[str, Members] = self._shared.get("messages", {})
+            messages = self._known.messages()
             said: dict[str, list[str]] = {}
             for message_id, known in messages.items():
                 if known.get("task") and not known.get("told"):
@@ -965,7 +917,7 @@ class LangChainAdapter:
         A task that runs beside the one that asks goes on in the same way. What is taken back of it
         comes with its update, at its place.
         """
-        messages: dict[str, Members] = self._shared.get("messages", {})
+        messages = self._known.messages()
         known = messages.get(message_id or "")
         if not task or known is None or message_id is None:
             return []
@@ -987,7 +939,7 @@ class LangChainAdapter:
         said behind it."""
         orders: dict[str, int] = self._shared.setdefault("orders", {})
         places = {name: orders[name] for name in message_ids if name in orders}
-        events = self._removed_all(message_ids)
+        events = self._known.removed_all(message_ids)
         orders.update(places)
         return events
 
@@ -1000,14 +952,14 @@ class LangChainAdapter:
         """
         below = f"{scope}|" if scope else ""
         held = frozenset(
-            self._alias(message["id"]) or message["id"]
+            self._known.alias(message["id"]) or message["id"]
             for message in found
             if is_id(message.get("id"))
         )
         over: set[tuple[str, ...]] = set()
         failed: list[str] = []
-        messages: dict[str, Members] = self._shared.get("messages", {})
-        orders: dict[str, int] = self._shared.get("orders", {})
+        messages = self._known.messages()
+        orders = self._known.orders()
         # Not as they are remembered: of a log that is replayed, the first attempt comes last.
         for message_id in sorted(messages, key=lambda name: orders.get(name, 0), reverse=True):
             known = messages[message_id]
@@ -1025,10 +977,10 @@ class LangChainAdapter:
         """Takes back what a node said that is run again: nothing of it is kept. A graph below it
         may go on where it was, so that what ended there stays."""
         below = f"{task}|"
-        return self._removed_all(
+        return self._known.removed_all(
             [
                 message_id
-                for message_id, known in self._shared.get("messages", {}).items()
+                for message_id, known in self._known.messages().items()
                 if (of := known.get("task"))
                 and (of == task or (of.startswith(below) and not known["closed"]))
             ]
@@ -1047,147 +999,23 @@ class LangChainAdapter:
     ) -> list[Event]:
         """Messages that were read, chunks or whole: those of a list stand together. With `whole` a
         chunk is all of its message so far. `name` gives an id to those without one."""
-        before = copy.deepcopy((self._own, self._shared)) if len(messages) > 1 else None
+        before = self._known.kept() if len(messages) > 1 else None
         events: list[Event] = []
         try:
             if name is not None:
                 name(messages, scope)
             for message in messages:
                 if message["type"] == "remove":
-                    events += self._removed(message)
+                    events += self._known.removed(message)
                 elif message["type"].endswith("Chunk") and not whole:
                     events += self._chunk(message, scope, task)
                 else:
                     events += self._whole(message, scope, final, task)
         except (MalformedEvent, ProtocolStopped):
             if before is not None:  # what came of those before it is not kept either
-                for memory, was in zip((self._own, self._shared), before, strict=True):
-                    memory.clear()
-                    memory.update(was)
-                self._plain = {}
+                self._known.put_back(before)
             raise
         return events
-
-    def _removed(self, message: Members) -> list[Event]:
-        given = an_id(message, "id")
-        known = self._shared.get("messages", {})
-        orders = self._shared.get("orders", {})
-        gone = [self._alias(given) or given]
-        if given == "__remove_all__":
-            gone = list({**orders, **known})
-        for message_id in gone:
-            known.pop(message_id, None)
-            orders.pop(message_id, None)
-            self._plain.pop(message_id, None)
-        return [MessageRemoved(session_id=self._session, message_id=id_) for id_ in gone]
-
-    def _removed_all(self, message_ids: list[str]) -> list[Event]:
-        return [event for name in message_ids for event in self._removed({"id": name})]
-
-    def _alias(self, given: str) -> str | None:
-        """The message an id stands for, None for none that is known."""
-        if given in self._shared.get("messages", {}):
-            return given
-        found: str | None = self._shared.get("aliases", {}).get(given)
-        return found
-
-    def _resolve(self, given: str | None, scope: str, role: str = "") -> str | None:
-        """The message that something belongs to, None for a new one; without a role by id alone."""
-        found = None if given is None else self._alias(given)
-        if found is not None or not role:
-            return found
-        current: str | None = self._own.get("current", {}).get(scope)
-        known = self._shared.get("messages", {}).get(current)
-        if current is None or known is None or known["closed"] or known["role"] != role:
-            return None
-        if given is None:
-            return current
-        if known["twin"] or _is_provided(given) == _is_provided(known["id"]):
-            return None
-        return current
-
-    def _enter(
-        self, given: str | None, scope: str, role: str, whole: bool = False
-    ) -> tuple[str, Members, list[Event]]:
-        """The message that something belongs to, made when it is new; its memory and opening."""
-        messages: dict[str, Members] = self._shared.setdefault("messages", {})
-        message_id = self._resolve(given, scope, "" if whole else role)
-        events: list[Event] = []
-        if message_id is None:
-            message_id = given or self._new_id()
-            order = self._place(message_id)
-            messages[message_id] = {"id": message_id, "order": order, "role": role, **new_memory()}
-            if len(messages) > _MESSAGES:
-                del messages[next(iter(messages))]
-            events.append(
-                MessageOpened(
-                    session_id=self._session, message_id=message_id, role=role, order=order
-                )
-            )
-        known = messages.setdefault(
-            message_id, {"id": message_id, "order": None, "role": role, **new_memory()}
-        )
-        if given is not None and given != message_id and self._alias(given) is None:
-            self._stand_for(given, message_id)
-            known["twin"] = True
-            if _is_provided(given):
-                known["id"] = given
-                known[WIRE]["id"] = given
-        opened = self._own.setdefault("open", {})
-        opened[message_id] = True
-        if len(opened) > _MESSAGES:
-            oldest = next(iter(opened))
-            del opened[oldest]
-            self._plain.pop(oldest, None)  # what comes for it opens it again
-            self._blocks.clear()
-        current = self._own.setdefault("current", {})
-        if current.get(scope) != message_id:
-            self._plain.pop(current.get(scope, ""), None)
-            current.pop(scope, None)
-            current[scope] = message_id
-            if len(current) > _MESSAGES:
-                self._plain.pop(current.pop(next(iter(current))), None)
-        return message_id, known, events
-
-    def _stand_for(self, given: str, message_id: str) -> None:
-        """Have an id stand for a message that is known by another one."""
-        aliases: dict[str, str] = self._shared.setdefault("aliases", {})
-        aliases[given] = message_id
-        if len(aliases) > _HELD:
-            del aliases[next(iter(aliases))]
-
-    def _place(self, message_id: str) -> int:
-        """Where a message stands: behind all, or where it stood when it was remembered."""
-        orders: dict[str, int] = self._shared.setdefault("orders", {})
-        if message_id not in orders:
-            self._shared["count"] = orders[message_id] = self._shared.get("count", 0) + 1
-            if len(orders) > _HELD:
-                del orders[next(iter(orders))]
-        return orders[message_id]
-
-    def _learn(self, message_id: str, scope: str) -> None:
-        """Have the short way take text at the end of a message's content, and tools' input."""
-        known = self._shared.get("messages", {}).get(message_id)
-        self._plain.pop(message_id, None)
-        if known is None or known["closed"] or message_id not in self._own.get("open", {}):
-            return
-        about = known[WIRE]
-        if about.get("type") != "AIMessageChunk":
-            return
-        provider = (about.get("response_metadata") or {}).get("model_provider")
-        repeated = {"model_provider": provider} if type(provider) is str else {}
-        last = known["last"]
-        key = None if last is None else PartKey(self._session, message_id, last)
-        reasons = PartKey(self._session, message_id, REASONING) if known["reasons"] else None
-        self._plain[message_id] = (key, reasons, repeated, scope, known, about, {}, {})
-
-    def _at(self, message_id: str, block: int | str) -> dict[str, Any]:
-        return {"session_id": self._session, "message_id": message_id, "block_index": block}
-
-    def _about(self, message_id: str, known: Members) -> MessageUpdated:
-        return MessageUpdated(
-            session_id=self._session, message_id=message_id, info={WIRE: {**known[WIRE]}}
-        )
 
     # -- chunks --------------------------------------------------------------------------------
 
@@ -1223,7 +1051,7 @@ class LangChainAdapter:
             texts += content  # an empty text beside others is no delta
         texts += inputs
 
-        final, memory, opened = self._enter(given, scope, role)
+        final, memory, opened = self._known.enter(given, scope, role)
         if memory[WIRE].get("id") is not None:
             about["id"] = memory[WIRE]["id"]
         known.update(id=memory["id"], order=memory["order"], twin=memory["twin"])
@@ -1237,17 +1065,17 @@ class LangChainAdapter:
             texts = [_moved(event, final) for event in texts]
         events = [*opened, *texts]
         if about != before or not events:
-            events.append(self._about(final, memory))
+            events.append(self._known.about(final, memory))
         if ended:
             events.append(MessageClosed(session_id=self._session, message_id=final))
-        self._learn(final, scope)
+        self._known.learn(final, scope)
         return events
 
     def _known_copy(self, given: str | None, scope: str, role: str) -> tuple[str | None, Members]:
         """A copy of the memory of the message that a chunk belongs to: nothing is changed yet, and
         of its blocks and tools those that change are copied when they do."""
-        message_id = self._resolve(given, scope, role)
-        known = self._shared.get("messages", {}).get(message_id)
+        message_id = self._known.resolve(given, scope, role)
+        known = self._known.messages().get(message_id or "")
         if known is None:
             return message_id, {"id": given, "order": None, "role": role, **new_memory()}
         copied = {**known, WIRE: {**known[WIRE]}, "agent": {**known["agent"]}}
@@ -1256,7 +1084,7 @@ class LangChainAdapter:
         return message_id, copied
 
     def _append_reasoning(self, message_id: str, known: Members, text: str) -> list[Event]:
-        at = self._at(message_id, REASONING)
+        at = self._known.at(message_id, REASONING)
         events: list[Event] = []
         if not known["reasons"]:
             known["reasons"] = True
@@ -1267,7 +1095,7 @@ class LangChainAdapter:
     def _content(self, message_id: str, known: Members, content: Json) -> list[Event]:
         if isinstance(content, str):
             if known["last"] is not None:
-                return [BlockDelta(**self._at(message_id, known["last"]), text=content)]
+                return [BlockDelta(**self._known.at(message_id, known["last"]), text=content)]
             if known[WIRE].get("form") is None:
                 known[WIRE]["form"] = "text"
             return self._string(message_id, known, content) if content else []
@@ -1285,7 +1113,7 @@ class LangChainAdapter:
     def _string(self, message_id: str, known: Members, text: str) -> list[Event]:
         block = content_block(known, {})
         known["last"] = block["key"]
-        at = self._at(message_id, block["key"])
+        at = self._known.at(message_id, block["key"])
         opened = BlockOpened(
             **at, kind="text", order=block["order"], fields={WIRE: {"in": "content"}}
         )
@@ -1297,7 +1125,7 @@ class LangChainAdapter:
         if place is None:
             block, text, asked = new_block(known, piece)
             known["last"] = None  # a text behind it is another one
-            at = self._at(message_id, block["key"])
+            at = self._known.at(message_id, block["key"])
             opened = BlockOpened(
                 **at, kind=piece_kind(piece), order=block["order"], fields={WIRE: block[WIRE]}
             )
@@ -1306,7 +1134,7 @@ class LangChainAdapter:
             block = known["blocks"][place] = {**known["blocks"][place]}
             before = block[WIRE]
             text, asked = add_piece(block, piece, self._strict)
-            at = self._at(message_id, block["key"])
+            at = self._known.at(message_id, block["key"])
             events = []
             if block[WIRE] != before:
                 events.append(BlockUpdated(**at, fields={WIRE: block[WIRE]}))
@@ -1340,7 +1168,7 @@ class LangChainAdapter:
             fields["tool"] = tool["name"]
         if tool["id"]:
             fields["callId"] = tool["id"]
-        at = self._at(message_id, tool["key"])
+        at = self._known.at(message_id, tool["key"])
         events: list[Event] = []
         if order is not None:
             fields["state"] = {"status": "pending"}
@@ -1362,7 +1190,7 @@ class LangChainAdapter:
         inputs = [_dumped(call.get("args"), "tool_calls") for call in calls]
         call_id = maybe_id(message, "tool_call_id")
         role = ROLES[message["type"]]
-        message_id, known, _ = self._enter(given, scope, role, whole=True)
+        message_id, known, _ = self._known.enter(given, scope, role, whole=True)
         memory: Members = new_memory()
         memory.update(id=known["id"], order=known["order"], role=role, twin=known["twin"])
         memory.update(task=known.get("task") or task, ended=known.get("ended", False))
@@ -1377,7 +1205,7 @@ class LangChainAdapter:
         memory[WIRE] = about
         known.clear()
         known.update(memory)
-        self._plain.pop(message_id, None)
+        self._known.plain.pop(message_id, None)
         status = "closed" if final else "open"
         events: list[Event] = [
             MessageUpdated(
@@ -1403,7 +1231,7 @@ class LangChainAdapter:
             else:
                 block, text, asked = new_block(known, piece)
                 kind, fields = piece_kind(piece), {WIRE: block[WIRE]}
-            at = self._at(message_id, block["key"])
+            at = self._known.at(message_id, block["key"])
             replaced = BlockReplaced(
                 **at,
                 kind=kind,
@@ -1422,7 +1250,7 @@ class LangChainAdapter:
                 fields["tool"] = call["name"]
             if is_id(call.get("id")):
                 fields["callId"] = call["id"]
-            at = self._at(message_id, f"tool/{number}")
+            at = self._known.at(message_id, f"tool/{number}")
             order = _BEHIND + number
             # Not whole: its result may be there already.
             events.append(BlockUpdated(**at, kind="tool", order=order, fields=fields))
@@ -1515,15 +1343,15 @@ class LangChainAdapter:
     def _started(self, data: Members, scope: str, seq: int | None) -> Sequence[Event]:
         given, role = an_id(data, "id"), data.get("role")
         metadata = maybe_object(data, "metadata") or {}
-        known = self._shared.get("messages", {}).get(given)
+        known = self._known.messages().get(given)
         repeated = known is not None and seq is not None and seq <= known["seq"]
         ours = ROLES.get(role, "assistant") if type(role) is str else "assistant"
-        message_id, memory, events = self._enter(given, scope, ours, whole=True)
+        message_id, memory, events = self._known.enter(given, scope, ours, whole=True)
         self._shared.setdefault("heads", {})[scope] = message_id
         if len(self._shared["heads"]) > _HEADS:
             del self._shared["heads"][next(iter(self._shared["heads"]))]
         if repeated:  # what follows is known, up to the last that was taken in
-            return [self._about(message_id, memory)]
+            return [self._known.about(message_id, memory)]
         fresh = new_memory()
         fresh["seq"] = memory["seq"] if seq is None else seq
         kept = {name: memory[name] for name in ("id", "order", "role", "twin")}
@@ -1537,16 +1365,16 @@ class LangChainAdapter:
             name: value for name, value in said.items() if value is not None
         }
         about["start_metadata"] = metadata
-        self._plain.pop(message_id, None)
+        self._known.plain.pop(message_id, None)
         if not events:  # the same message again: its blocks are rebuilt
             events.append(MessageReset(session_id=self._session, message_id=message_id))
-        return [self._about(message_id, memory), *events]
+        return [self._known.about(message_id, memory), *events]
 
     def _in_message(self, scope: str, seq: int | None) -> tuple[str, Members, list[Event]]:
         """The message that is open in a namespace, here or on an earlier stream."""
-        current = self._own.get("current", {}).get(scope)
+        current = self._known.current(scope)
         head = current or self._shared.get("heads", {}).get(scope)
-        known = self._shared.get("messages", {}).get(head)
+        known = self._known.messages().get(head or "")
         if known is not None and seq is not None:
             if seq <= known["seq"]:
                 raise RepeatedEvent("the message has had this seq")
@@ -1554,7 +1382,7 @@ class LangChainAdapter:
             head = self._beside(scope, seq)
             if head is not None:
                 self._shared.setdefault("heads", {})[scope] = head
-        message_id, memory, events = self._enter(head, scope, "assistant")
+        message_id, memory, events = self._known.enter(head, scope, "assistant")
         memory[WIRE].setdefault("form", "blocks")
         memory[WIRE].setdefault("type", "ai")
         if seq is not None:
@@ -1566,7 +1394,7 @@ class LangChainAdapter:
         side by side in one graph say theirs in one namespace, which names none of them, and the
         first one that was begun and has not ended is the best guess. None for a new one."""
         found: str | None = None
-        for message_id, known in self._shared.get("messages", {}).items():
+        for message_id, known in self._known.messages().items():
             if known.get("scope") == scope:
                 if seq is not None and seq <= known["seq"]:
                     raise RepeatedEvent("a message has had this seq")
@@ -1578,7 +1406,7 @@ class LangChainAdapter:
         index, block, kind, fields = _agent_block(data)
         message_id, known, events = self._in_message(scope, seq)
         known["agent"][str(index)] = {"type": block["type"], WIRE: fields[WIRE], INPUT: False}
-        at = self._at(message_id, index)
+        at = self._known.at(message_id, index)
         events.append(BlockOpened(**at, kind=kind, fields=fields))
         args = block.get("args")
         if kind == "tool" and type(args) is str and args:
@@ -1610,7 +1438,7 @@ class LangChainAdapter:
         else:
             raise UnknownEvent(kind)
         message_id, known, events = self._in_message(scope, seq)
-        at = self._at(message_id, index)
+        at = self._known.at(message_id, index)
         implied = {"text": "text", INPUT: "tool_call_chunk"}.get(field, "")
         if kind == "reasoning-delta":
             implied = "reasoning"
@@ -1629,10 +1457,8 @@ class LangChainAdapter:
         if field:
             block[INPUT] = block[INPUT] or field == INPUT
             key = hot_key(PartKey(self._session, message_id, index), field)
-            place = (scope, index) if scope else index
-            self._blocks[place] = (kind, member, key, known, block, str(index))
-            if len(self._blocks) > _MESSAGES:
-                del self._blocks[next(iter(self._blocks))]
+            found = (kind, member, key, known, block, str(index))
+            self._known.learn_block(scope, index, found)
             return events
         said = {name: value for name, value in fields.items() if value is not None}
         args = said.pop("args", None) if _agent_kind(block["type"]) == "tool" else None
@@ -1654,7 +1480,7 @@ class LangChainAdapter:
         message_id, known, events = self._in_message(scope, seq)
         memory = known["agent"].setdefault(str(index), {INPUT: False})
         memory.update({"type": block["type"], WIRE: fields[WIRE]})
-        at = self._at(message_id, index)
+        at = self._known.at(message_id, index)
         if kind != "tool":
             fields[WIRE]["block"].setdefault("index", index)
             member = block["type"] if block["type"] in ("text", "reasoning") else ""
@@ -1708,7 +1534,7 @@ class LangChainAdapter:
         known["closed"] = known["ended"] = True
         known["agent"] = {}
         closed = MessageClosed(session_id=self._session, message_id=message_id)
-        return [*events, self._about(message_id, known), closed]
+        return [*events, self._known.about(message_id, known), closed]
 
     def _broken(self, data: Members, scope: str, seq: int | None) -> Sequence[Event]:
         text = a_string(data, "message")
@@ -1739,11 +1565,6 @@ _DELTAS: Mapping[str, tuple[str, str]] = {
 #: Members of chunks that the last one sets, and those that chunks of tools have beside them.
 _ABOUT = ("name", "chunk_position")
 _ABOUT_TOOLS = ("tool_call_id", "status", "artifact")
-
-
-def _is_provided(message_id: str) -> bool:
-    """Whether an id is the provider's, not one of a run."""
-    return not message_id.startswith(("lc_", "run-"))
 
 
 def _check(message: Members) -> tuple[str | None, list[Members], Members]:
