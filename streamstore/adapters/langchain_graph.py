@@ -18,6 +18,12 @@ _NAMESPACES = ("langgraph_checkpoint_ns", "checkpoint_ns")
 #: Modes in which a program streams a graph.
 _MODES = frozenset("messages values updates custom checkpoints tasks debug".split())
 
+#: Members of an event-stream event whose name is known, and of one that has an id.
+NAMED = frozenset(("event", "data"))
+NAMED_BY_ID = NAMED | {"id"}
+#: The member of a graph's state or updates that says what it waits for.
+INTERRUPT = "__interrupt__"
+
 _GIVEN = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
