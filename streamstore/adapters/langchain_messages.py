@@ -8,6 +8,7 @@ Sources: the message classes of the published package `langchain-core`.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -142,6 +143,16 @@ def _call_of(call: Any) -> Any:
     return {
         "name": function.get("name"), "args": args, "id": call.get("id"), "type": "tool_call"
     }  # fmt: skip
+
+
+def dumped(args: Json, at: str) -> str | None:
+    """Arguments that are no text as one, None without any."""
+    if args is None:
+        return None
+    try:
+        return json.dumps(args, ensure_ascii=False)
+    except (TypeError, ValueError) as error:  # no JSON; more digits than Python writes
+        raise MalformedEvent(at, "cannot be written") from error
 
 
 def wire_message(message: Message, parts: Sequence[Part]) -> Members:
