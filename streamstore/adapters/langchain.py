@@ -69,8 +69,6 @@ from ..events import (
     MessageClosed,
     MessageReset,
     MessageUpdated,
-    QuestionAsked,
-    SessionError,
     SessionState,
     SessionStatus,
     ToolResult,
@@ -90,7 +88,6 @@ from .langchain_graph import (
     is_given,
     is_metadata,
     is_node,
-    node_of,
     run_of,
     scope_of,
     unwrapped,
@@ -106,6 +103,7 @@ from .langchain_messages import (
     wire_message,
 )
 from .langchain_plain import ShortWay
+from .langchain_runs import Runs
 from .members import (
     Members,
     a_number,
@@ -184,6 +182,7 @@ class LangChainAdapter:
         # A method of ours that only passed the wire object on would cost a call per delta.
         self.plain = self._short.plain
         self._contents = Contents(self._known, context.strict)
+        self._runs = Runs(self._known)
 
     @classmethod
     def detects(cls, wire: Any) -> bool:
@@ -231,8 +230,8 @@ class LangChainAdapter:
             if not all(type(name) is str for name in names):
                 raise MalformedEvent("ns", "must be an array of strings")
             data = list(data) if isinstance(data, tuple) else data
-            asked = self._interrupted(wire.get("interrupts")) if isinstance(wire, dict) else []
-            return self._waits([*self._named("|".join((mode, *names)), data)], asked)
+            asked = self._runs.interrupted(wire.get("interrupts")) if isinstance(wire, dict) else []
+            return self._runs.waits([*self._named("|".join((mode, *names)), data)], asked)
         if isinstance(wire, list):
             return self._list(wire, "")
         wire = an_event(wire)
@@ -250,7 +249,7 @@ class LangChainAdapter:
         if wire.keys() == _RUN:
             return self._named("metadata", wire)
         if kind == "error":
-            return self._error(wire)
+            return self._runs.error(wire)
         return self._take([message_of(wire, "")], "", final=True)
 
     def encode(self, reads: Reads) -> Json:
@@ -313,14 +312,14 @@ class LangChainAdapter:
         if name == "updates":
             return self._updates(data, scope)
         if name == "metadata":
-            self._runs(data.get("run_id") if isinstance(data, dict) else None)
+            self._runs.note(data.get("run_id") if isinstance(data, dict) else None)
             if isinstance(data, dict) and data.get("status") == "run_done":  # of a thread's stream
-                return self._idle()
+                return self._runs.idle()
             return (SessionStatus(session_id=self._session, status="busy"),)
         if name == "end":
-            return self._idle()
+            return self._runs.idle()
         if name == "error":
-            return self._error(data if isinstance(data, dict) else {"message": data})
+            return self._runs.error(data if isinstance(data, dict) else {"message": data})
         if name in _SILENT:
             return ()
         raise UnknownEvent(name)
@@ -368,13 +367,13 @@ class LangChainAdapter:
             found = [
                 message_of(value, f"data.messages.{place}") for place, value in enumerate(messages)
             ]
-            failed = self._of_failed(scope, found, state=True)
+            failed = self._runs.of_failed(scope, found, state=True)
             events += self._take(found, scope, final=True, whole=True, name=self._placed)
-            events += self._taken_back(failed)
-            self._told(found)
+            events += self._runs.taken_back(failed)
+            self._runs.told(found)
             if not scope:
                 events += [*self._left_out(found), *self._in_order()]
-        events = self._waits(events, self._interrupted(rest.get(_INTERRUPT)))
+        events = self._runs.waits(events, self._runs.interrupted(rest.get(_INTERRUPT)))
         if not scope:  # the state of the graph itself, not that of one below it
             events.append(SessionState(session_id=self._session, state=rest))
         return events
@@ -518,56 +517,12 @@ class LangChainAdapter:
                 messages = each.get("messages") if isinstance(each, dict) else None
                 found += messages_given(messages, f"{at}.messages")
                 nodes += [node] * (len(found) - len(nodes))
-        asked = self._interrupted(data.get(_INTERRUPT))  # first: it may be malformed
-        failed = self._of_failed(scope, found)
+        asked = self._runs.interrupted(data.get(_INTERRUPT))  # first: it may be malformed
+        failed = self._runs.of_failed(scope, found)
         name = partial(self._ahead, nodes=nodes)
         events = self._take(found, scope, final=True, whole=True, name=name)
-        self._told(found)
-        return self._waits([*events, *self._taken_back(failed)], asked)
-
-    def _interrupted(self, interrupts: Any) -> list[Event]:
-        """What a graph waits for; one below it says it as well, under the same id."""
-        only_json(interrupts, "interrupts")
-        return [
-            self._asked(interrupt["id"], interrupt.get("value"))
-            for interrupt in (interrupts if isinstance(interrupts, list | tuple) else ())
-            if isinstance(interrupt, dict) and is_id(interrupt.get("id"))
-        ]
-
-    def _asked(self, request: str, payload: Json) -> QuestionAsked:
-        return QuestionAsked(
-            session_id=self._session, request_id=request, payload={"payload": payload}
-        )
-
-    def _error(self, error: Members) -> Sequence[Event]:
-        only_json(error, "")
-        name = error.get("error")
-        text = error.get("message")
-        name = name if type(name) is str and name else "error"
-        said = {"name": name, "message": text if type(text) is str else name, "data": error}
-        return self._failed(said)
-
-    def _failed(self, said: Members) -> list[Event]:
-        recorded = SessionError(session_id=self._session, error=said)
-        return [recorded, *self._close_all("error", said)]
-
-    def _idle(self) -> list[Event]:
-        """The run is over, and with it every message that was open."""
-        idle = SessionStatus(session_id=self._session, status="idle")
-        if not self._own:  # it has shown nothing: the run is that of the stream before
-            self._own["run"] = self._shared.get("run", "")
-        return [idle, *self._close_all("completed", None)]
-
-    def _runs(self, run: Any) -> None:
-        """Notes the run of the graph that this stream is of, where one is named."""
-        if type(run) is str and run:
-            self._own["run"] = self._shared["run"] = run
-
-    def _close_all(self, status: str, error: Json) -> list[Event]:
-        """Ends the messages that are open: those of this stream, and those that its run has said on
-        streams before it."""
-        run = self._own.pop("run", "")
-        return self._known.close_all(run, status, error)
+        self._runs.told(found)
+        return self._runs.waits([*events, *self._runs.taken_back(failed)], asked)
 
     def _called_back(self, event: str, wire: Members) -> Sequence[Event]:
         """What `astream_events` says of the models and tools that run, and the updates of the graph
@@ -583,14 +538,14 @@ class LangChainAdapter:
             found = [message_of(output, "data.output")]
             return self._in_task(found, metadata, "", whole=True, name=self._ahead)
         if event == "on_chain_start" and is_node(wire.get("tags")):
-            return self._begun_again(scope_of(metadata))
+            return self._runs.begun_again(scope_of(metadata))
         if wire.get("parent_ids") == []:
             if event == "on_chain_stream" and _is_update(data.get("chunk")):
                 return self._updates(data["chunk"], "")
             if event == "on_chain_start":
                 return (SessionStatus(session_id=self._session, status="busy"),)
             if event == "on_chain_end":
-                return self._idle()
+                return self._runs.idle()
         return ()
 
     # -- attempts of a node --------------------------------------------------------------------
@@ -611,8 +566,8 @@ class LangChainAdapter:
         events = self._take(messages, scope, final=True, whole=whole, name=name, task=task)
         message_id = self._known.current(scope)
         run = run_of(metadata)
-        self._runs(run.split(" ")[0])
-        return [*self._repeated(message_id, task, run), *events]
+        self._runs.note(run.split(" ")[0])
+        return [*self._runs.repeated(message_id, task, run), *events]
 
     def _named_tasks(self, data: Any) -> Sequence[Event]:
         """Notes the tasks of messages that come whole again and again, without their metadata."""
@@ -632,7 +587,7 @@ class LangChainAdapter:
         task, run = self._own.get("tasks", {}).get(given if is_id(given) else "", ("", ""))
         events = self._take(messages, scope, final=final, whole=True, task=task)
         message_id = self._known.current(scope)
-        return [*self._repeated(message_id, task, run), *events]
+        return [*self._runs.repeated(message_id, task, run), *events]
 
     def _said_in_task(
         self, data: Members, metadata: Members, below: str, seq: int | None
@@ -644,107 +599,7 @@ class LangChainAdapter:
             self._shared["messages"][self._own["current"][task or below]]["task"] = task
         # The run that such metadata name is the model's.
         message_id = self._known.current(task or below)
-        return [*self._repeated(message_id, task, ""), *events]
-
-    def _told(self, found: list[Members]) -> None:
-        """Notes what the graph has taken in: the tasks that said it are over."""
-        messages = self._known.messages()
-        for message in found:
-            given = message.get("id")
-            known = messages.get(self._known.alias(given) or "") if is_id(given) else None
-            if known is not None:
-                known["told"] = True
-
-    def _waits(self, events: list[Event], asked: Sequence[Event]) -> list[Event]:
-        """Notes, where a graph asks, what the tasks have said that are not over: the one that asks
-        is run again from its start when the graph goes on, under the same id. One whose model is
-        still answering is none that asks, where the package says when an answer ends."""
-        if asked:
-            messages = self._known.messages()
-            said: dict[str, list[str]] = {}
-            for message_id, known in messages.items():
-                if known.get("task") and not known.get("told"):
-                    said.setdefault(known["task"], []).append(message_id)
-            if any(known.get("ended") for known in messages.values()):
-                said = {task: ids for task, ids in said.items() if messages[ids[-1]]["closed"]}
-            self._shared["asked"] = said
-        return [*events, *asked]
-
-    def _repeated(self, message_id: str | None, task: str, run: str) -> list[Event]:
-        """Takes back what a task said before it is run again, as what it says now proves: another
-        message than those before the graph asked, or one of another run of the graph.
-
-        A task that runs beside the one that asks goes on in the same way. What is taken back of it
-        comes with its update, at its place.
-        """
-        messages = self._known.messages()
-        known = messages.get(message_id or "")
-        if not task or known is None or message_id is None:
-            return []
-        # The result of a tool is the end of a task, not its start.
-        asked = self._shared.get("asked", {}) if known["role"] != "tool" else {}
-        gone: list[str] = asked.pop(task, [])
-        over = any(messages.get(name, {}).get("told") for name in gone)
-        if message_id in gone or over:  # it was not the one that asked
-            gone = []
-        if known.get("run") is None:
-            known["run"] = run
-            for other, each in messages.items() if run else ():
-                if each.get("task") == task and each.get("run") not in (None, "", run):
-                    gone.append(other)
-        return self._taken_back(list(dict.fromkeys(gone)))
-
-    def _taken_back(self, message_ids: list[str]) -> list[Event]:
-        """Removes what attempts have left. What comes of it again has its place: before what was
-        said behind it."""
-        orders: dict[str, int] = self._shared.setdefault("orders", {})
-        places = {name: orders[name] for name in message_ids if name in orders}
-        events = self._known.removed_all(message_ids)
-        orders.update(places)
-        return events
-
-    def _of_failed(self, scope: str, found: list[Members], state: bool = False) -> list[str]:
-        """What an attempt at a task has left that failed before it was made again: what never ended
-        while later messages of the same node did, once their task is over: a state or update of the
-        graph has what it said, or a state stands behind it, which a graph gives between its steps.
-        Before, nothing tells it from one of two models that a node asks at once, or that a node
-        broke off and keeps.
-        """
-        below = f"{scope}|" if scope else ""
-        held = frozenset(
-            self._known.alias(message["id"]) or message["id"]
-            for message in found
-            if is_id(message.get("id"))
-        )
-        over: set[tuple[str, ...]] = set()
-        failed: list[str] = []
-        messages = self._known.messages()
-        orders = self._known.orders()
-        # Not as they are remembered: of a log that is replayed, the first attempt comes last.
-        for message_id in sorted(messages, key=lambda name: orders.get(name, 0), reverse=True):
-            known = messages[message_id]
-            task = known.get("task")
-            if not task:
-                continue
-            if not known["closed"]:
-                if message_id not in held and node_of(task, scope) in over:
-                    failed.append(message_id)
-            elif known.get("ended") and (message_id in held or (state and task.startswith(below))):
-                over.add(node_of(task, scope))
-        return failed
-
-    def _begun_again(self, task: str) -> list[Event]:
-        """Takes back what a node said that is run again: nothing of it is kept. A graph below it
-        may go on where it was, so that what ended there stays."""
-        below = f"{task}|"
-        return self._known.removed_all(
-            [
-                message_id
-                for message_id, known in self._known.messages().items()
-                if (of := known.get("task"))
-                and (of == task or (of.startswith(below) and not known["closed"]))
-            ]
-        )
+        return [*self._runs.repeated(message_id, task, ""), *events]
 
     # -- messages ------------------------------------------------------------------------------
 
@@ -804,8 +659,8 @@ class LangChainAdapter:
                 return self.decode(data)
             raise UnknownEvent(str(event))
         if method == "values":
-            asked = self._interrupted(params.get("interrupts"))
-            return self._waits([*self._values(data, scope)], asked)
+            asked = self._runs.interrupted(params.get("interrupts"))
+            return self._runs.waits([*self._values(data, scope)], asked)
         if method == "updates":
             values = data.get("values") if isinstance(data, dict) else None
             return self._updates({"values": values}, scope)
@@ -817,7 +672,7 @@ class LangChainAdapter:
             data = an_object(params, "data", "params")
             request = an_id(data, "interrupt_id", "params.data")
             only_json(data, "params.data")
-            return self._waits([], [self._asked(request, data.get("payload"))])
+            return self._runs.waits([], [self._runs.asked(request, data.get("payload"))])
         if method in ("checkpoints", "custom", "tasks") or method.startswith("custom:"):
             return ()
         raise UnknownEvent(method)
@@ -851,8 +706,8 @@ class LangChainAdapter:
         events: list[Event] = []
         if event == "failed":
             only_json(data, "params.data")
-            events += self._error({"error": "failed", "message": data.get("error")})
-        return [*events, *self._idle()]
+            events += self._runs.error({"error": "failed", "message": data.get("error")})
+        return [*events, *self._runs.idle()]
 
     def _started(self, data: Members, scope: str, seq: int | None) -> Sequence[Event]:
         given, role = an_id(data, "id"), data.get("role")
@@ -1054,7 +909,7 @@ class LangChainAdapter:
         text = a_string(data, "message")
         code = data.get("code")
         name = code if is_id(code) else "error"
-        return self._failed({"name": name, "message": text, "data": data})
+        return self._runs.failed({"name": name, "message": text, "data": data})
 
 
 _AGENT: Mapping[str, Handler] = {
