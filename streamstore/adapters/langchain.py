@@ -52,8 +52,6 @@ the protocol's types (langchain-protocol 0.0.20), and messages added up by them.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar, TypeAlias
@@ -68,7 +66,6 @@ from ..events import (
     Event,
     MessageClosed,
     MessageReset,
-    MessageUpdated,
     SessionState,
     SessionStatus,
     ToolResult,
@@ -85,7 +82,6 @@ from .langchain_contents import Contents, set_input
 from .langchain_graph import (
     NAMED,
     NAMED_BY_ID,
-    is_given,
     is_metadata,
     is_node,
     run_of,
@@ -102,6 +98,7 @@ from .langchain_messages import (
     messages_given,
     wire_message,
 )
+from .langchain_places import Places
 from .langchain_plain import ShortWay
 from .langchain_runs import Runs
 from .members import (
@@ -183,6 +180,7 @@ class LangChainAdapter:
         self.plain = self._short.plain
         self._contents = Contents(self._known, context.strict)
         self._runs = Runs(self._known)
+        self._places = Places(self._known)
 
     @classmethod
     def detects(cls, wire: Any) -> bool:
@@ -276,7 +274,7 @@ class LangChainAdapter:
             if type(event) is str and event in _AGENT:
                 return self._said_in_task(said, values[1], scope, seq)
             message = message_of(values[0], "0")
-            return self._in_task([message], values[1], scope, name=self._sent_up)
+            return self._in_task([message], values[1], scope, name=self._places.sent_up)
         found = [message_of(value, str(place)) for place, value in enumerate(values)]
         return self._take(found, scope, final=True)
 
@@ -368,141 +366,15 @@ class LangChainAdapter:
                 message_of(value, f"data.messages.{place}") for place, value in enumerate(messages)
             ]
             failed = self._runs.of_failed(scope, found, state=True)
-            events += self._take(found, scope, final=True, whole=True, name=self._placed)
-            events += self._runs.taken_back(failed)
+            events += self._take(found, scope, final=True, whole=True, name=self._places.placed)
+            events += self._known.taken_back(failed)
             self._runs.told(found)
             if not scope:
-                events += [*self._left_out(found), *self._in_order()]
+                events += [*self._places.left_out(found), *self._places.in_order()]
         events = self._runs.waits(events, self._runs.interrupted(rest.get(_INTERRUPT)))
         if not scope:  # the state of the graph itself, not that of one below it
             events.append(SessionState(session_id=self._session, state=rest))
         return events
-
-    def _left_out(self, found: list[Members]) -> list[Event]:
-        """What the state before held of messages, and this one does not: a node removed it. So it
-        is with what an update brought without an id, and the state has otherwise."""
-        ids = [message["id"] for message in found if message["type"] != "remove"]
-        held = [self._known.alias(message_id) or message_id for message_id in ids]
-        kept = frozenset(held)
-        gone = [name for name in self._own.get("held", ()) if name not in kept]
-        self._own["held"] = held[-_HELD:]
-        return self._known.removed_all(gone)
-
-    def _in_order(self) -> list[Event]:
-        """Has the messages of the state stand as it has them: they share their places out anew."""
-        orders = self._known.orders()
-        held = [name for name in dict.fromkeys(self._own["held"]) if name in orders]
-        events: list[Event] = []
-        for name, order in zip(held, sorted(orders[name] for name in held), strict=True):
-            if orders[name] != order:
-                orders[name] = order
-                known = self._shared["messages"].get(name)
-                if known is not None:
-                    known["order"] = order
-                events.append(
-                    MessageUpdated(session_id=self._session, message_id=name, order=order)
-                )
-        return events
-
-    def _placed(self, found: list[Members], scope: str) -> None:
-        """Gives the messages of a state that have no id those that they had in the state before,
-        by what they say and where: each state holds them again. One that is new, with an id or
-        without, may be what an update has brought before it had one: it is that message.
-        """
-        places: Members = dict(self._own.get("places", {}))
-        # What a graph below said goes up into this state. What this one lacks is not looked for in
-        # later ones, which may say the same again.
-        below = f"{scope}|" if scope else ""
-        mine, others = {}, {}
-        for message_id, (said, of) in self._own.pop("ahead", {}).items():
-            if of == scope or of.startswith(below):
-                mine[message_id] = said
-            else:
-                others[message_id] = [said, of]
-        if others:
-            self._own["ahead"] = others
-        orders = self._known.orders()
-        for place, message in enumerate(found):
-            given = message.get("id")
-            if message["type"] == "remove" or not (given is None or type(given) is str):
-                continue
-            if given:
-                if mine and self._known.alias(given) is None and given not in orders:
-                    message_id = _taken(mine, _digest(message))
-                    if message_id is not None:
-                        self._known.stand_for(given, message_id)
-                continue
-            said = _digest(message)
-            name = f"{place} {said} {scope}"
-            message_id = places.pop(name, None) or _taken(mine, said) or self._known.new_id()
-            places[name] = message_id
-            found[place] = {**message, "id": message_id}
-        if places:
-            self._own["places"] = dict(list(places.items())[-_HELD:])
-
-    def _ahead(self, found: list[Members], scope: str, nodes: Sequence[str] = ()) -> None:
-        """Gives the messages of an update that have no id one of ours, under which the next state
-        finds them: the graph names them when it takes them in. With an id or without, what the
-        graph below a node has brought before it had one is that message."""
-        for place, message in enumerate(found):
-            below = (f"{scope}|" if scope else "") + f"{nodes[place]}:" if nodes else None
-            message_id = None if below is None else self._from_below(message, below)
-            if message_id is None:
-                self._handed_up(message, scope)
-            if message.get("id") in (None, "") and message["type"] != "remove":
-                message_id = message_id or self._known.new_id()
-                ahead: Members = self._own.setdefault("ahead", {})
-                ahead[message_id] = [_digest(message), scope]
-                if len(ahead) > _AHEAD:
-                    del ahead[next(iter(ahead))]
-                if not scope:  # the state is to hold it, under whatever id
-                    self._own["held"] = [*self._own.get("held", ()), message_id][-_HELD:]
-                found[place] = {**message, "id": message_id}
-
-    def _sent_up(self, found: list[Members], scope: str) -> None:
-        """Has a whole message of a node be the one that the graph below it has brought."""
-        for message in found:
-            if not message["type"].endswith("Chunk"):
-                self._from_below(message, f"{scope}|")
-
-    def _from_below(self, message: Members, below: str) -> str | None:
-        """The message that an update from below brought without an id, when it says the same and
-        has not come up yet: the next id that comes with it stands for it."""
-        ahead: Members = self._own.get("ahead", {})
-        given = message.get("id") or None
-        if not ahead or message["type"] == "remove" or not isinstance(given, str | None):
-            return None
-        if given and (self._known.alias(given) is not None or given in self._known.orders()):
-            return None
-        from_there = {id_: each for id_, each in ahead.items() if f"{each[1]}|".startswith(below)}
-        said = _digest(message) if from_there else ""
-        same = [id_ for id_, each in from_there.items() if each[0] == said]
-        if not same:
-            return None
-        # Of the run of the graph below that was last, in its order.
-        message_id = next(id_ for id_ in same if ahead[id_][1] == ahead[same[-1]][1])
-        if given:
-            del ahead[message_id]
-            self._known.stand_for(given, message_id)
-        return message_id
-
-    def _handed_up(self, message: Members, scope: str) -> None:
-        """Has a message that the graph has named be the one that an update brought before that: a
-        node that is a graph gives the whole state that it was given, with what it said."""
-        given, ahead = message.get("id"), self._own.get("ahead", {})
-        if not ahead or message["type"] == "remove" or not is_given(given):
-            return
-        if self._known.alias(given) is not None or given in self._known.orders():
-            return
-        mine = {
-            id_: said
-            for id_, (said, of) in ahead.items()
-            if not of or f"{scope}|".startswith(f"{of}|")
-        }
-        message_id = _taken(mine, _digest(message)) if mine else None
-        if message_id is not None:
-            del ahead[message_id]
-            self._known.stand_for(given, message_id)
 
     def _updates(self, data: Any, scope: str) -> Sequence[Event]:
         if not isinstance(data, dict):
@@ -519,10 +391,10 @@ class LangChainAdapter:
                 nodes += [node] * (len(found) - len(nodes))
         asked = self._runs.interrupted(data.get(_INTERRUPT))  # first: it may be malformed
         failed = self._runs.of_failed(scope, found)
-        name = partial(self._ahead, nodes=nodes)
+        name = partial(self._places.ahead, nodes=nodes)
         events = self._take(found, scope, final=True, whole=True, name=name)
         self._runs.told(found)
-        return self._runs.waits([*events, *self._runs.taken_back(failed)], asked)
+        return self._runs.waits([*events, *self._known.taken_back(failed)], asked)
 
     def _called_back(self, event: str, wire: Members) -> Sequence[Event]:
         """What `astream_events` says of the models and tools that run, and the updates of the graph
@@ -536,7 +408,7 @@ class LangChainAdapter:
         output = data.get("output")
         if event == "on_tool_end" and isinstance(output, dict) and output.get("type") == "tool":
             found = [message_of(output, "data.output")]
-            return self._in_task(found, metadata, "", whole=True, name=self._ahead)
+            return self._in_task(found, metadata, "", whole=True, name=self._places.ahead)
         if event == "on_chain_start" and is_node(wire.get("tags")):
             return self._runs.begun_again(scope_of(metadata))
         if wire.get("parent_ids") == []:
@@ -947,23 +819,6 @@ def _is_update(value: Any) -> bool:
                 if not isinstance(message, str | dict | list | tuple):
                     return False
     return True
-
-
-def _digest(message: Members) -> str:
-    """What a message says, to tell one without an id by: the result of a tool is that of its call,
-    whatever was made of it since."""
-    content = dumped(message["content"], "data.messages")
-    call_id = message.get("tool_call_id")
-    said = f"{message['type']} {content if not is_id(call_id) else json.dumps([call_id])}"
-    return hashlib.sha256(said.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def _taken(ahead: Members, said: str) -> str | None:
-    """The first id of those that said the same, which is no longer among them."""
-    found = next((message_id for message_id, each in ahead.items() if each == said), None)
-    if found is not None:
-        del ahead[found]
-    return found
 
 
 def _agent_kind(type_: str) -> str:

@@ -190,6 +190,14 @@ class Known:
                 del orders[next(iter(orders))]
         return orders[message_id]
 
+    def move(self, message_id: str, order: int) -> MessageUpdated:
+        """Have a message stand elsewhere."""
+        self.orders()[message_id] = order
+        known = self.messages().get(message_id)
+        if known is not None:
+            known["order"] = order
+        return MessageUpdated(session_id=self.session, message_id=message_id, order=order)
+
     # -- the end of messages -------------------------------------------------------------------
 
     def close_all(self, run: str, status: str, error: Json) -> list[Event]:
@@ -230,6 +238,15 @@ class Known:
 
     def removed_all(self, message_ids: list[str]) -> list[Event]:
         return [event for name in message_ids for event in self.removed({"id": name})]
+
+    def taken_back(self, message_ids: list[str]) -> list[Event]:
+        """Removes what attempts have left. What comes of it again has its place: before what was
+        said behind it."""
+        orders: dict[str, int] = self.shared.setdefault("orders", {})
+        places = {name: orders[name] for name in message_ids if name in orders}
+        events = self.removed_all(message_ids)
+        orders.update(places)
+        return events
 
     # -- what the short way may take -----------------------------------------------------------
 

@@ -128,16 +128,7 @@ class Runs:
             for other, each in messages.items() if run else ():
                 if each.get("task") == task and each.get("run") not in (None, "", run):
                     gone.append(other)
-        return self.taken_back(list(dict.fromkeys(gone)))
-
-    def taken_back(self, message_ids: list[str]) -> list[Event]:
-        """Removes what attempts have left. What comes of it again has its place: before what was
-        said behind it."""
-        orders: dict[str, int] = self._shared.setdefault("orders", {})
-        places = {name: orders[name] for name in message_ids if name in orders}
-        events = self._known.removed_all(message_ids)
-        orders.update(places)
-        return events
+        return self._known.taken_back(list(dict.fromkeys(gone)))
 
     def of_failed(self, scope: str, found: list[Members], state: bool = False) -> list[str]:
         """What an attempt at a task has left that failed before it was made again: what never ended
