@@ -39,7 +39,7 @@ from .langchain_chunks import (
     piece_kind,
     place_of,
 )
-from .langchain_known import Known
+from .langchain_known import Known, set_input
 from .langchain_messages import INPUT, REASONING, ROLES, WIRE, dumped
 from .members import (
     Members,
@@ -336,14 +336,6 @@ def _check(message: Members) -> tuple[str | None, list[Members], Members]:
         maybe_object(message, name)
     extra = maybe_object(message, "additional_kwargs") or {}
     return given, tools, {name: value for name, value in extra.items() if name != "tool_calls"}
-
-
-def set_input(at: dict[str, Any], text: str | None) -> list[Event]:
-    """Sets what a tool was asked, whatever was streamed before it."""
-    if text is None:
-        return []
-    # A field that deltas append to is made by a delta, and then set.
-    return [BlockDelta(**at, field=INPUT, text=""), BlockUpdated(**at, fields={INPUT: text})]
 
 
 def _moved(event: Event, message_id: str) -> Event:

@@ -2,8 +2,8 @@
 
 Keeps the tables of ids, places and namespaces, and the memory of each message (what that holds is
 made and read elsewhere); with it what the short way knows by id, which goes whenever a message
-does. Makes the events that say that there is a message, or no longer; knows no form of the wire, no
-content, and no run or task of a graph.
+does. Makes the events that say that there is a message, or no longer, and those that more than one way of
+the wire has in common; knows no form of the wire, no content, and no run or task of a graph.
 """
 
 from __future__ import annotations
@@ -11,12 +11,20 @@ from __future__ import annotations
 import copy
 from typing import Any, TypeAlias
 
-from ..events import Event, MessageClosed, MessageOpened, MessageRemoved, MessageUpdated
+from ..events import (
+    BlockDelta,
+    BlockUpdated,
+    Event,
+    MessageClosed,
+    MessageOpened,
+    MessageRemoved,
+    MessageUpdated,
+)
 from ..keys import HotKey, PartKey
 from ..model import Json
 from .base import Context
 from .langchain_chunks import Item, new_memory
-from .langchain_messages import REASONING, WIRE
+from .langchain_messages import INPUT, REASONING, WIRE
 from .members import Members, an_id
 
 #: What the short way knows of a block of a content: its key, the member that grows, the id that its
@@ -286,3 +294,11 @@ class Known:
 def _is_provided(message_id: str) -> bool:
     """Whether an id is the provider's, not one of a run."""
     return not message_id.startswith(("lc_", "run-"))
+
+
+def set_input(at: dict[str, Any], text: str | None) -> list[Event]:
+    """Sets what a tool was asked, whatever was streamed before it."""
+    if text is None:
+        return []
+    # A field that deltas append to is made by a delta, and then set.
+    return [BlockDelta(**at, field=INPUT, text=""), BlockUpdated(**at, fields={INPUT: text})]
