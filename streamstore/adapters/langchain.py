@@ -56,10 +56,9 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, ClassVar
 
-from ..errors import MalformedEvent, ProtocolStopped, UnknownEvent
+from ..errors import MalformedEvent, UnknownEvent
 from ..events import (
     Event,
-    SessionState,
     SessionStatus,
 )
 from ..keys import is_id
@@ -75,7 +74,6 @@ from .langchain_graph import (
     NAMED_BY_ID,
     is_metadata,
     is_node,
-    run_of,
     scope_of,
     unwrapped,
 )
@@ -83,19 +81,18 @@ from .langchain_known import Known
 from .langchain_messages import (
     ROLES,
     message_of,
-    messages_given,
     wire_message,
 )
 from .langchain_places import Places
 from .langchain_plain import ShortWay
 from .langchain_runs import Runs
+from .langchain_steps import Steps
 from .members import (
     Members,
     a_number,
     an_event,
     an_id,
     an_object,
-    are_objects,
     describe,
     only_json,
     wrong,
@@ -167,6 +164,7 @@ class LangChainAdapter:
         self._runs = Runs(self._known)
         self._places = Places(self._known)
         self._agent = Agent(self._known, self._runs)
+        self._steps = Steps(self._known, self._contents, self._runs, self._places)
 
     @classmethod
     def detects(cls, wire: Any) -> bool:
@@ -234,7 +232,7 @@ class LangChainAdapter:
             return self._named("metadata", wire)
         if kind == "error":
             return self._runs.error(wire)
-        return self._take([message_of(wire, "")], "", final=True)
+        return self._steps.take([message_of(wire, "")], "", final=True)
 
     def encode(self, reads: Reads) -> Json:
         """The messages of all sessions, in order, as the package dumps them.
@@ -260,9 +258,9 @@ class LangChainAdapter:
             if type(event) is str and event in HANDLERS:
                 return self._agent.said_in_task(said, values[1], scope, seq)
             message = message_of(values[0], "0")
-            return self._in_task([message], values[1], scope, name=self._places.sent_up)
+            return self._steps.in_task([message], values[1], scope, name=self._places.sent_up)
         found = [message_of(value, str(place)) for place, value in enumerate(values)]
-        return self._take(found, scope, final=True)
+        return self._steps.take(found, scope, final=True)
 
     def _named(self, name: str, data: Any) -> Sequence[Event]:
         name, _, scope = name.partition("|")
@@ -277,11 +275,11 @@ class LangChainAdapter:
                 raise MalformedEvent("data", f"must be an array, not {describe(data)}")
             found = [message_of(value, f"data.{place}") for place, value in enumerate(data)]
             if name == "messages/complete":
-                return self._so_far(found, scope, final=True)
-            read = partial(self._so_far, found, scope, final=False)
+                return self._steps.so_far(found, scope, final=True)
+            read = partial(self._steps.so_far, found, scope, final=False)
             return self._in_mode("messages", data[0] if data else None, read)
         if name == "messages/metadata":
-            return self._named_tasks(data)
+            return self._steps.note_tasks(data)
         if name == "messages" and isinstance(data, list):
             said = data[0] if data else None
             if not isinstance(said, dict) or said.get("type") != "AIMessageChunk":
@@ -292,9 +290,9 @@ class LangChainAdapter:
         if name == "message" or name == "messages":
             return self.decode(data)
         if name == "values":
-            return self._values(data, scope)
+            return self._steps.values(data, scope)
         if name == "updates":
-            return self._updates(data, scope)
+            return self._steps.updates(data, scope)
         if name == "metadata":
             self._runs.note(data.get("run_id") if isinstance(data, dict) else None)
             if isinstance(data, dict) and data.get("status") == "run_done":  # of a thread's stream
@@ -337,69 +335,24 @@ class LangChainAdapter:
             del begun[next(iter(begun))]
         return events
 
-    def _values(self, data: Any, scope: str) -> Sequence[Event]:
-        if not isinstance(data, dict):
-            raise MalformedEvent("data", f"must be an object, not {describe(data)}")
-        messages, rest = data.get("messages"), data
-        events: list[Event] = []
-        if not isinstance(messages, list) or not are_objects(messages):
-            messages = None
-        else:
-            rest = {name: value for name, value in data.items() if name != "messages"}
-        only_json(rest, "data")
-        if messages is not None:
-            found = [
-                message_of(value, f"data.messages.{place}") for place, value in enumerate(messages)
-            ]
-            failed = self._runs.of_failed(scope, found, state=True)
-            events += self._take(found, scope, final=True, whole=True, name=self._places.placed)
-            events += self._known.taken_back(failed)
-            self._runs.told(found)
-            if not scope:
-                events += [*self._places.left_out(found), *self._places.in_order()]
-        events = self._runs.waits(events, self._runs.interrupted(rest.get(_INTERRUPT)))
-        if not scope:  # the state of the graph itself, not that of one below it
-            events.append(SessionState(session_id=self._session, state=rest))
-        return events
-
-    def _updates(self, data: Any, scope: str) -> Sequence[Event]:
-        if not isinstance(data, dict):
-            raise MalformedEvent("data", f"must be an object, not {describe(data)}")
-        found: list[Members] = []
-        nodes: list[str] = []
-        for node, update in data.items():
-            # A node that ran several times, or gave several commands, has a list of updates.
-            several = isinstance(update, list | tuple)
-            for number, each in enumerate(update if several else (update,)):
-                at = f"data.{node[:80]}.{number}" if several else f"data.{node[:80]}"
-                messages = each.get("messages") if isinstance(each, dict) else None
-                found += messages_given(messages, f"{at}.messages")
-                nodes += [node] * (len(found) - len(nodes))
-        asked = self._runs.interrupted(data.get(_INTERRUPT))  # first: it may be malformed
-        failed = self._runs.of_failed(scope, found)
-        name = partial(self._places.ahead, nodes=nodes)
-        events = self._take(found, scope, final=True, whole=True, name=name)
-        self._runs.told(found)
-        return self._runs.waits([*events, *self._known.taken_back(failed)], asked)
-
     def _called_back(self, event: str, wire: Members) -> Sequence[Event]:
         """What `astream_events` says of the models and tools that run, and the updates of the graph
         around them, where it streams those and their messages are dumped."""
         data, metadata = an_object(wire, "data"), wire.get("metadata")
         if event == "on_chat_model_stream":
-            return self._in_task([message_of(data.get("chunk"), "data.chunk")], metadata, "")
+            return self._steps.in_task([message_of(data.get("chunk"), "data.chunk")], metadata, "")
         if event == "on_chat_model_end":
             found = [message_of(data.get("output"), "data.output")]
-            return self._in_task(found, metadata, "", whole=True)
+            return self._steps.in_task(found, metadata, "", whole=True)
         output = data.get("output")
         if event == "on_tool_end" and isinstance(output, dict) and output.get("type") == "tool":
             found = [message_of(output, "data.output")]
-            return self._in_task(found, metadata, "", whole=True, name=self._places.ahead)
+            return self._steps.in_task(found, metadata, "", whole=True, name=self._places.ahead)
         if event == "on_chain_start" and is_node(wire.get("tags")):
             return self._runs.begun_again(scope_of(metadata))
         if wire.get("parent_ids") == []:
             if event == "on_chain_stream" and _is_update(data.get("chunk")):
-                return self._updates(data["chunk"], "")
+                return self._steps.updates(data["chunk"], "")
             if event == "on_chain_start":
                 return (SessionStatus(session_id=self._session, status="busy"),)
             if event == "on_chain_end":
@@ -408,75 +361,7 @@ class LangChainAdapter:
 
     # -- attempts of a node --------------------------------------------------------------------
 
-    def _in_task(
-        self,
-        messages: list[Members],
-        metadata: Any,
-        below: str,
-        whole: bool = False,
-        name: Callable[[list[Members], str], None] | None = None,
-    ) -> list[Event]:
-        """A message of a graph's node, remembered as one of its task: the namespace in the metadata
-        is that of the task, which all attempts at it share. Of nodes that run side by side in one
-        graph, it alone tells which it is."""
-        task = scope_of(metadata)
-        scope = task or below
-        events = self._take(messages, scope, final=True, whole=whole, name=name, task=task)
-        message_id = self._known.current(scope)
-        run = run_of(metadata)
-        self._runs.note(run.split(" ")[0])
-        return [*self._runs.repeated(message_id, task, run), *events]
-
-    def _named_tasks(self, data: Any) -> Sequence[Event]:
-        """Notes the tasks of messages that come whole again and again, without their metadata."""
-        tasks: dict[str, list[str]] = self._own.setdefault("tasks", {})
-        for given, each in data.items() if isinstance(data, dict) else ():
-            metadata = each.get("metadata") if isinstance(each, dict) else None
-            if scope_of(metadata):
-                tasks.pop(given, None)
-                tasks[given] = [scope_of(metadata), run_of(metadata)]
-                if len(tasks) > _HEADS:
-                    del tasks[next(iter(tasks))]
-        return ()
-
-    def _so_far(self, messages: list[Members], scope: str, final: bool) -> list[Event]:
-        """Such messages: one alone, as a server sends them, is remembered as one of its task."""
-        given = messages[0].get("id") if len(messages) == 1 else None
-        task, run = self._own.get("tasks", {}).get(given if is_id(given) else "", ("", ""))
-        events = self._take(messages, scope, final=final, whole=True, task=task)
-        message_id = self._known.current(scope)
-        return [*self._runs.repeated(message_id, task, run), *events]
-
     # -- messages ------------------------------------------------------------------------------
-
-    def _take(
-        self,
-        messages: list[Members],
-        scope: str,
-        final: bool,
-        whole: bool = False,
-        name: Callable[[list[Members], str], None] | None = None,
-        task: str = "",
-    ) -> list[Event]:
-        """Messages that were read, chunks or whole: those of a list stand together. With `whole` a
-        chunk is all of its message so far. `name` gives an id to those without one."""
-        before = self._known.kept() if len(messages) > 1 else None
-        events: list[Event] = []
-        try:
-            if name is not None:
-                name(messages, scope)
-            for message in messages:
-                if message["type"] == "remove":
-                    events += self._known.removed(message)
-                elif message["type"].endswith("Chunk") and not whole:
-                    events += self._contents.chunk(message, scope, task)
-                else:
-                    events += self._contents.whole(message, scope, final, task)
-        except (MalformedEvent, ProtocolStopped):
-            if before is not None:  # what came of those before it is not kept either
-                self._known.put_back(before)
-            raise
-        return events
 
     # -- chunks --------------------------------------------------------------------------------
 
@@ -506,10 +391,10 @@ class LangChainAdapter:
             raise UnknownEvent(str(event))
         if method == "values":
             asked = self._runs.interrupted(params.get("interrupts"))
-            return self._runs.waits([*self._values(data, scope)], asked)
+            return self._runs.waits([*self._steps.values(data, scope)], asked)
         if method == "updates":
             values = data.get("values") if isinstance(data, dict) else None
-            return self._updates({"values": values}, scope)
+            return self._steps.updates({"values": values}, scope)
         if method == "tools":
             return self._agent.tools(an_object(params, "data", "params"))
         if method == "lifecycle":

@@ -2,8 +2,8 @@
 
 Keeps the tables of ids, places and namespaces, and the memory of each message (what that holds is
 made and read elsewhere); with it what the short way knows by id, which goes whenever a message
-does. Makes the events that say that there is a message, or no longer, and those that more than one way of
-the wire has in common; knows no form of the wire, no content, and no run or task of a graph.
+does. Makes the events that say that there is a message, or no longer, and those that several ways
+of the wire have in common; knows no form of the wire, no content, and no run or task of a graph.
 """
 
 from __future__ import annotations
