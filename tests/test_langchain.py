@@ -34,6 +34,7 @@ from wires import (
 from streamstore import PartKey, StreamStore
 from streamstore.adapters.base import Context
 from streamstore.adapters.langchain import LangChainAdapter
+from streamstore.adapters.langchain_plain import ShortWay
 from streamstore.errors import MalformedEvent, ProtocolStopped, RepeatedEvent, UnknownEvent
 from streamstore.events import BlockDelta, QuestionReplied
 from streamstore.testing import LAWS
@@ -246,7 +247,7 @@ def test_the_short_way_agrees_with_the_long_one(
 ) -> None:
     wires = [*CASES[name], *CASES[name]]
     first = fed(*wires, policy=policy).state()
-    monkeypatch.setattr(LangChainAdapter, "plain", lambda self, wire: None)
+    monkeypatch.setattr(ShortWay, "plain", lambda self, wire: None)
     assert fed(*wires, policy=policy).state() == first
 
 
@@ -1116,7 +1117,7 @@ def test_a_tangle_is_the_same_by_either_way(
     wires = tangle(seed)
     cut = random.Random(seed).randrange(len(wires))
     short = by_either_way(wires, policy, cut)
-    monkeypatch.setattr(LangChainAdapter, "plain", lambda self, wire: None)
+    monkeypatch.setattr(ShortWay, "plain", lambda self, wire: None)
     long = by_either_way(wires, policy, cut)
     for place, (mine, theirs) in enumerate(zip(short, long, strict=True)):
         assert mine == theirs, place
@@ -2948,7 +2949,7 @@ def test_odd_summaries_are_the_same_by_either_way(
     decoded = decoded_by(monkeypatch)
     short = by_either_way(wires, policy, cut)
     assert policy == "strict" or len(decoded) < 0.8 * len(wires)
-    monkeypatch.setattr(LangChainAdapter, "plain", lambda self, wire: None)
+    monkeypatch.setattr(ShortWay, "plain", lambda self, wire: None)
     for mine, theirs in zip(short, by_either_way(wires, policy, cut), strict=True):
         assert mine == theirs
 
@@ -3098,9 +3099,9 @@ def test_anything_is_events_or_a_reason(wires: list[Any], at: int, name: str) ->
 def test_the_short_way_agrees_on_anything(wires: list[Any], at: int, name: str) -> None:
     wires = [*CASES[name][:at], *wires, *CASES[name][at:]]
     states = []
-    for plain in (LangChainAdapter.plain, lambda self, wire: None):
+    for plain in (ShortWay.plain, lambda self, wire: None):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(LangChainAdapter, "plain", plain)
+            patch.setattr(ShortWay, "plain", plain)
             states.append(shown(fold(PROTOCOL, wires)))
     assert states[0] == states[1]
 

@@ -57,11 +57,30 @@ ROWS = (
     ),
     Row(
         "parts of one adapter",
-        "adapters.ag_ui_* adapters.anthropic_* adapters.langchain_* adapters.openai_responses_* "
+        "adapters.ag_ui_* adapters.anthropic_* adapters.openai_responses_* "
         "adapters.opencode_v2_* adapters.pydantic_ai_* adapters.vercel_ui_*",
         pure=True,
         family=True,
     ),
+    Row(
+        "LangChain: forms of the wire",
+        "adapters.langchain_graph adapters.langchain_messages",
+        pure=True,
+    ),
+    Row("LangChain: chunks added up", "adapters.langchain_chunks", pure=True),
+    Row("LangChain: which messages there are", "adapters.langchain_known", pure=True),
+    Row(
+        "LangChain: what is done to messages, in ways that do not know each other",
+        "adapters.langchain_contents adapters.langchain_places adapters.langchain_plain "
+        "adapters.langchain_runs",
+        pure=True,
+    ),
+    Row(
+        "LangChain: what brings them",
+        "adapters.langchain_agent adapters.langchain_steps",
+        pure=True,
+    ),
+    Row("LangChain: what calls bring them", "adapters.langchain_callbacks", pure=True),
     Row(
         "stages, which do not know each other",
         "hotpath plainpath runs sse jsonlines watermarks positions coalescer reducer snapshots store "

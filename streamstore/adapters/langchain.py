@@ -46,6 +46,13 @@
 - The text of a reasoning that comes as a summary is that of the summary's items, with an empty line
   between them. What comes for an item behind which another one began is kept, but not shown.
 
+Here a wire object is told by its form, event or mode, and what it wraps goes to who reads that: the
+step of a graph, with its messages (`langchain_steps`), an event of `astream_events`
+(`langchain_callbacks`) or of the agent protocol (`langchain_agent`). Those have chunks and whole
+messages added to what is there (`langchain_contents`), find the ones without an id
+(`langchain_places`) and take back what attempts have left (`langchain_runs`). Which messages there
+are, they all know from `langchain_known`; so does the short way of deltas (`langchain_plain`).
+
 Sources: the message classes and `ChatModelStream` of the published package (langchain-core 1.8.3),
 the protocol's types (langchain-protocol 0.0.20), and messages added up by them.
 """
@@ -57,66 +64,29 @@ from functools import partial
 from typing import Any, ClassVar
 
 from ..errors import MalformedEvent, UnknownEvent
-from ..events import (
-    Event,
-    SessionStatus,
-)
+from ..events import Event, SessionStatus
 from ..keys import is_id
 from ..model import Json
 from .base import Context, Declaration, DeltaShape, Reads
 from .langchain_agent import HANDLERS, Agent
-from .langchain_chunks import (
-    with_items,
-)
+from .langchain_callbacks import CALLBACKS, Callbacks
+from .langchain_chunks import with_items
 from .langchain_contents import Contents
-from .langchain_graph import (
-    NAMED,
-    NAMED_BY_ID,
-    is_metadata,
-    is_node,
-    scope_of,
-    unwrapped,
-)
+from .langchain_graph import NAMED, NAMED_BY_ID, is_metadata, unwrapped
 from .langchain_known import Known
-from .langchain_messages import (
-    ROLES,
-    message_of,
-    wire_message,
-)
+from .langchain_messages import ROLES, message_of, wire_message
 from .langchain_places import Places
 from .langchain_plain import ShortWay
 from .langchain_runs import Runs
 from .langchain_steps import Steps
-from .members import (
-    Members,
-    a_number,
-    an_event,
-    an_id,
-    an_object,
-    describe,
-    only_json,
-    wrong,
-)
+from .members import Members, a_number, an_event, an_id, an_object, describe, only_json, wrong
 
-#: Messages of a session that are remembered; namespaces, and messages of updates without an id.
-_MESSAGES, _HEADS, _AHEAD = 256, 256, 256
-#: Messages of a state, the last ones, that are known again in the next one, also where the history
-#: is longer than what is remembered; so are the messages whose place is known when they come again,
-#: and the ids that stand for another.
-_HELD = 4096
-
+#: Messages that are known by the mode that began them: `begun` in the memory of their stream.
+_BEGUN = 256
 #: The first event of a graph's run, whose name is not known while the protocol is not.
 _RUN = frozenset(("run_id", "attempt"))
 #: Events of a graph that change no message.
 _SILENT = frozenset("custom debug checkpoints tasks feedback heartbeat".split())
-#: Events of `astream_events`.
-_CALLBACKS = frozenset(
-    f"on_{what}_{when}"
-    for what in "chain chat_model llm tool retriever prompt parser".split()
-    for when in "start stream end error".split()
-) | {"on_custom_event"}
-#: The member of a graph's state or updates that says what it waits for.
-_INTERRUPT = "__interrupt__"
 
 
 class LangChainAdapter:
@@ -153,18 +123,17 @@ class LangChainAdapter:
 
     def __init__(self, context: Context) -> None:
         self._session = context.session_id
-        self._strict = context.strict
         self._own = context.own
-        self._shared = context.of_session()
-        self._known = Known(context)
-        self._short = ShortWay(self._known, context.strict)
+        known = Known(context)
+        self._short = ShortWay(known, context.strict)
         # A method of ours that only passed the wire object on would cost a call per delta.
         self.plain = self._short.plain
-        self._contents = Contents(self._known, context.strict)
-        self._runs = Runs(self._known)
-        self._places = Places(self._known)
-        self._agent = Agent(self._known, self._runs)
-        self._steps = Steps(self._known, self._contents, self._runs, self._places)
+        self._runs = Runs(known)
+        self._places = Places(known)
+        self._agent = Agent(known, self._runs)
+        contents = Contents(known, context.strict)
+        self._steps = Steps(known, contents, self._runs, self._places)
+        self._callbacks = Callbacks(known.session, self._steps, self._runs, self._places)
 
     @classmethod
     def detects(cls, wire: Any) -> bool:
@@ -192,7 +161,7 @@ class LangChainAdapter:
         if kind == "event":
             return type(wire.get("method")) is str and isinstance(wire.get("params"), dict)
         event = wire.get("event")
-        if type(event) is str and event in _CALLBACKS:
+        if type(event) is str and event in CALLBACKS:
             return "run_id" in wire and isinstance(wire.get("data"), dict)
         if type(event) is str and type(kind) is not str:
             return event in HANDLERS and ("delta" in wire or "id" in wire or "content" in wire)
@@ -224,8 +193,8 @@ class LangChainAdapter:
             return self._envelope(wire)
         if type(event) is str and event in HANDLERS:
             return self._agent.said(wire, "", "", None)
-        if type(event) is str and event in _CALLBACKS and "run_id" in wire:
-            return self._called_back(event, wire)
+        if type(event) is str and event in CALLBACKS and "run_id" in wire:
+            return self._callbacks.read(event, wire)
         if kind == "success":
             return ()
         if wire.keys() == _RUN:
@@ -309,9 +278,9 @@ class LangChainAdapter:
     def _callback(self, data: Any) -> Sequence[Event]:
         """An event of `astream_events`, as a server sends it that was asked for `events`."""
         event = data.get("event") if isinstance(data, dict) else None
-        if type(event) is not str or event not in _CALLBACKS:
+        if type(event) is not str or event not in CALLBACKS:
             return ()
-        read = partial(self._called_back, event, data)
+        read = partial(self._callbacks.read, event, data)
         if event != "on_chat_model_stream":
             return read()
         inner = data.get("data")
@@ -331,41 +300,9 @@ class LangChainAdapter:
         events = read()
         begun: dict[str, str] = self._own.setdefault("begun", {})
         begun[given] = mode
-        if len(begun) > _MESSAGES:
+        if len(begun) > _BEGUN:
             del begun[next(iter(begun))]
         return events
-
-    def _called_back(self, event: str, wire: Members) -> Sequence[Event]:
-        """What `astream_events` says of the models and tools that run, and the updates of the graph
-        around them, where it streams those and their messages are dumped."""
-        data, metadata = an_object(wire, "data"), wire.get("metadata")
-        if event == "on_chat_model_stream":
-            return self._steps.in_task([message_of(data.get("chunk"), "data.chunk")], metadata, "")
-        if event == "on_chat_model_end":
-            found = [message_of(data.get("output"), "data.output")]
-            return self._steps.in_task(found, metadata, "", whole=True)
-        output = data.get("output")
-        if event == "on_tool_end" and isinstance(output, dict) and output.get("type") == "tool":
-            found = [message_of(output, "data.output")]
-            return self._steps.in_task(found, metadata, "", whole=True, name=self._places.ahead)
-        if event == "on_chain_start" and is_node(wire.get("tags")):
-            return self._runs.begun_again(scope_of(metadata))
-        if wire.get("parent_ids") == []:
-            if event == "on_chain_stream" and _is_update(data.get("chunk")):
-                return self._steps.updates(data["chunk"], "")
-            if event == "on_chain_start":
-                return (SessionStatus(session_id=self._session, status="busy"),)
-            if event == "on_chain_end":
-                return self._runs.idle()
-        return ()
-
-    # -- attempts of a node --------------------------------------------------------------------
-
-    # -- messages ------------------------------------------------------------------------------
-
-    # -- chunks --------------------------------------------------------------------------------
-
-    # -- whole messages ------------------------------------------------------------------------
 
     # -- the agent protocol --------------------------------------------------------------------
 
@@ -407,22 +344,3 @@ class LangChainAdapter:
         if method in ("checkpoints", "custom", "tasks") or method.startswith("custom:"):
             return ()
         raise UnknownEvent(method)
-
-
-# --- messages of the wire -------------------------------------------------------------------------
-
-
-def _is_update(value: Any) -> bool:
-    """Whether a value may be what nodes of a graph gave, and what it says is dumped: a program that
-    dumps what models say alone leaves the objects in others as they are."""
-    if not isinstance(value, dict):
-        return False
-    for node, update in value.items():
-        for each in update if isinstance(update, list | tuple) else (update,):
-            given = each.get("messages") if isinstance(each, dict) else None
-            if node == _INTERRUPT and not isinstance(each, dict):
-                return False
-            for message in given if isinstance(given, list | tuple) else ():
-                if not isinstance(message, str | dict | list | tuple):
-                    return False
-    return True

@@ -32,16 +32,7 @@ from .langchain_graph import scope_of
 from .langchain_known import Known, set_input
 from .langchain_messages import INPUT, ROLES, WIRE, dumped
 from .langchain_runs import Runs
-from .members import (
-    Members,
-    a_number,
-    a_string,
-    an_id,
-    an_object,
-    maybe_object,
-    only_json,
-    wrong,
-)
+from .members import Members, a_number, a_string, an_id, an_object, maybe_object, only_json, wrong
 
 Handler: TypeAlias = Callable[["Agent", Members, str, "int | None"], Sequence[Event]]
 

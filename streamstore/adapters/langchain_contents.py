@@ -41,15 +41,7 @@ from .langchain_chunks import (
 )
 from .langchain_known import Known, set_input
 from .langchain_messages import INPUT, REASONING, ROLES, WIRE, dumped
-from .members import (
-    Members,
-    a_string,
-    are_objects,
-    maybe_id,
-    maybe_object,
-    objects,
-    only_json,
-)
+from .members import Members, a_string, are_objects, maybe_id, maybe_object, objects, only_json
 
 #: Places of parts that follow the content.
 _BEHIND = 1_000_000
