@@ -1,7 +1,7 @@
 """The agent protocol of LangGraph: events of messages, their content blocks, tools and lifecycle.
 
-Takes one event in whose envelope was read: its namespace and number are known. Finds the message
-that is open there, refuses what that has had, and makes the events of its blocks (`HANDLERS`, by
+An event here is out of its envelope: its namespace and number are known. Finds the message that is
+open there, refuses what that has had, and makes the events of its blocks (`HANDLERS`, by
 event). Of a graph it knows the task that an event names; no chunk, state, update or callback.
 
 Sources: the protocol's types (langchain-protocol 0.0.20) and `ChatModelStream` of the published

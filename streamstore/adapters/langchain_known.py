@@ -90,12 +90,12 @@ class Known:
             self.learn(message_id, scope)
 
     def messages(self) -> dict[str, Members]:
-        """The memory of each message, by id; not kept where there is none yet."""
+        """The memory of each message, by id; where there is none yet, one that is not kept."""
         found: dict[str, Members] = self.shared.get("messages", {})
         return found
 
     def orders(self) -> dict[str, int]:
-        """The places of messages, by id; the same."""
+        """The place of each message, by id; the same."""
         found: dict[str, int] = self.shared.get("orders", {})
         return found
 
@@ -119,7 +119,7 @@ class Known:
 
     def alias(self, given: str) -> str | None:
         """The message an id stands for, None for none that is known."""
-        if given in self.messages():
+        if given in self.shared.get("messages", {}):
             return given
         found: str | None = self.shared.get("aliases", {}).get(given)
         return found
@@ -129,7 +129,7 @@ class Known:
         found = None if given is None else self.alias(given)
         if found is not None or not role:
             return found
-        current: str | None = self.current(scope)
+        current = self.current(scope)
         known = self.messages().get(current or "")
         if current is None or known is None or known["closed"] or known["role"] != role:
             return None
