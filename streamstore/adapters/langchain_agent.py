@@ -1,8 +1,8 @@
 """The agent protocol of LangGraph: events of messages, their content blocks, tools and lifecycle.
 
 An event here is out of its envelope: its namespace and number are known. Finds the message that is
-open there, refuses what that has had, and makes the events of its blocks (`HANDLERS`, by
-event). Of a graph it knows the task that an event names; no chunk, state, update or callback.
+open there, refuses what that has had, and makes the events of its blocks (`HANDLERS`, by event). Of
+a graph it knows the task that an event names; no chunk, state, update or callback.
 
 Sources: the protocol's types (langchain-protocol 0.0.20) and `ChatModelStream` of the published
 package (langchain-core 1.8.3).

@@ -66,6 +66,7 @@ class Contents:
     # -- chunks --------------------------------------------------------------------------------
 
     def chunk(self, chunk: Members, scope: str, task: str) -> list[Event]:
+        """A chunk of a namespace and task, added to what its message has."""
         given, tools, extra = _check(chunk)
         role = ROLES[chunk["type"]]
         message_id, known = self._known_copy(given, scope, role)
@@ -228,6 +229,7 @@ class Contents:
     # -- whole messages ------------------------------------------------------------------------
 
     def whole(self, message: Members, scope: str, final: bool, task: str) -> list[Event]:
+        """A message that takes the place of what was there; with `final` it has ended."""
         given, _, _ = _check(message)
         if message["type"].endswith("Chunk"):
             only_json(message, "")  # all of it is kept here

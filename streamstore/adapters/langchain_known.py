@@ -232,6 +232,7 @@ class Known:
         return events
 
     def removed(self, message: Members) -> list[Event]:
+        """What the wire has for a removal: of one message, or of all."""
         given = an_id(message, "id")
         known = self.messages()
         orders = self.orders()
@@ -245,6 +246,7 @@ class Known:
         return [MessageRemoved(session_id=self.session, message_id=id_) for id_ in gone]
 
     def removed_all(self, message_ids: list[str]) -> list[Event]:
+        """The removal of some messages."""
         return [event for name in message_ids for event in self.removed({"id": name})]
 
     def taken_back(self, message_ids: list[str]) -> list[Event]:
@@ -283,9 +285,11 @@ class Known:
     # -- events of a message -------------------------------------------------------------------
 
     def at(self, message_id: str, block: int | str) -> dict[str, Any]:
+        """Where a part is, as its events name it."""
         return {"session_id": self.session, "message_id": message_id, "block_index": block}
 
     def about(self, message_id: str, known: Members) -> MessageUpdated:
+        """What the wire says of a message beside its content."""
         return MessageUpdated(
             session_id=self.session, message_id=message_id, info={WIRE: {**known[WIRE]}}
         )
