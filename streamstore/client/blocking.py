@@ -20,6 +20,7 @@ from .transport import AsyncioClock, Clock
 
 if TYPE_CHECKING:
     import asyncio
+    from concurrent.futures import ThreadPoolExecutor
 
 T = TypeVar("T")
 Work: TypeAlias = Callable[[], None]
@@ -192,7 +193,11 @@ class BlockingConnection:
         loop.call_soon_threadsafe(self._request_resync)
 
     def close(self) -> None:
-        """End it; its thread is gone when this comes back."""
+        """End it; its thread is gone when this comes back.
+
+        What cannot be cancelled is left to end by itself: the system's look-up of a name, and a
+        thread that a `snapshot` function waits for.
+        """
         thread, loop = self._thread, self._loop
         if thread is None:
             return
@@ -258,6 +263,7 @@ class BlockingConnection:
         import asyncio
 
         self._loop = asyncio.get_running_loop()
+        self._loop.set_default_executor(_left_alone())
         self._main = asyncio.current_task()
         self._connection = connection = self._make(self._elsewhere)
         async with connection:
@@ -283,6 +289,21 @@ class BlockingConnection:
 
 def _nothing() -> None:
     pass
+
+
+def _left_alone() -> ThreadPoolExecutor:
+    """Threads that the end of their event loop does not wait for.
+
+    In one of them the system looks a name up, which without a network takes it up to a minute and
+    cannot be cancelled: the owner, with a window that is closed, would stand still so long.
+    """
+    from concurrent.futures import ThreadPoolExecutor
+
+    class LeftAlone(ThreadPoolExecutor):
+        def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+            super().shutdown(wait=False, cancel_futures=True)
+
+    return LeftAlone()
 
 
 def connect_blocking(
