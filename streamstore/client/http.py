@@ -63,11 +63,15 @@ class HttpxTransport:
             raise CallerError("this transport was closed: make another one, or another client")
         # Compressed, an event waits until a block is full.
         headers = {"accept-encoding": "identity", **request.headers}
-        pairs = [(name.encode("ascii"), text.encode("utf-8")) for name, text in headers.items()]
         try:
+            pairs = [(name.encode("ascii"), text.encode("utf-8")) for name, text in headers.items()]
             built = client.build_request(
                 request.method, request.url, headers=pairs, content=request.body, timeout=None
             )
+            _ = built.url.host  # httpx decodes it when it sends: a wrong one shows here
+        except (httpx.InvalidURL, UnicodeError) as error:
+            raise CallerError(f"the request cannot be sent: {error}") from error
+        try:
             auth: Any = httpx.USE_CLIENT_DEFAULT
             if not request.credentials:
                 auth = None
@@ -76,7 +80,7 @@ class HttpxTransport:
             response = await client.send(built, stream=True, follow_redirects=False, auth=auth)
         except (httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.LocalProtocolError) as error:
             raise CallerError(f"the request cannot be sent: {error}") from error
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, *_unmapped()) as error:
             unsent = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
             way = _proxy_to(request.url) if self._by_environment else ""
             problem = _said(error) + (way and f" (by way of {way}, the proxy of the environment)")
@@ -135,7 +139,7 @@ class HttpxResponse:
             if begun or not self._response.is_success:
                 raise ConnectionLost(problem) from error  # damaged on its way, or no stream anyhow
             raise StreamRefused(problem, self._response.status_code) from error
-        except (httpx.HTTPError, httpx.StreamError) as error:
+        except (httpx.HTTPError, httpx.StreamError, *_unmapped()) as error:
             raise ConnectionLost(_said(error)) from error
 
     async def aclose(self) -> None:
@@ -172,6 +176,17 @@ def _proxy_to(url: str) -> str:
     if not named or proxy_bypass(parts.hostname or ""):
         return ""
     return named.rpartition("@")[2].rpartition("//")[2]
+
+
+def _unmapped() -> tuple[type[Exception], ...]:
+    """What goes through httpx as it is, though the network or the server made it.
+
+    TLS that breaks behind its handshake (a damaged record, an alert, plain text of a proxy), and a
+    redirect to a host that no name can be, which httpx looks at unasked.
+    """
+    import ssl  # as httpx: seldom needed
+
+    return ssl.SSLError, UnicodeError
 
 
 def _said(error: Exception) -> str:

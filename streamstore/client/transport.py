@@ -14,9 +14,10 @@ import attrs
 
 from ..errors import CallerError
 
-#: RFC 9110, 5.1 and 5.5: a token; no line break in a value, and no blank around it.
+#: RFC 9110, 5.1 and 5.5: a token; no line break in a value, and no blank around it. Half a
+#: surrogate pair has no bytes.
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_VALUE = re.compile(r"(?![ \t])[^\x00\n-\r]*(?<![ \t])|")
+_VALUE = re.compile(r"(?![ \t])[^\x00\n-\r\ud800-\udfff]*(?<![ \t])|")
 
 
 @attrs.frozen(kw_only=True)
@@ -65,7 +66,8 @@ def headers_of(given: Mapping[str, Any] | None) -> dict[str, str]:
             raise CallerError(f"the header {name!r:.80} must be a string")
         if not is_value(value):
             raise CallerError(
-                f"the header {name!r:.80} has a line break in its value, or blanks around it"
+                f"the header {name!r:.80} has a line break in its value, or blanks around it, or "
+                "half a surrogate pair"
             )
         headers[name.lower()] = value
     return headers

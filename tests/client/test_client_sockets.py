@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import socket
+import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -370,6 +372,75 @@ def test_what_failed_before_it_was_sent_says_so() -> None:
     asyncio.run(main())
 
 
+class Scripted(httpx.AsyncBaseTransport):
+    """What lies below httpx: gives each request one of these bodies, in order, or raises."""
+
+    def __init__(self, *bodies: Any) -> None:
+        self.bodies = list(bodies)
+        self.asked: list[httpx.Request] = []
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        self.asked.append(request)
+        body = self.bodies.pop(0)
+        if isinstance(body, Exception):
+            raise body
+        if isinstance(body, httpx.Response):
+            return body
+        return httpx.Response(200, headers={"content-type": "text/event-stream"}, content=body)
+
+
+async def broken(pieces: list[bytes], error: Exception | None) -> AsyncIterator[bytes]:
+    for piece in pieces:
+        yield piece
+    if error is None:
+        await asyncio.Event().wait()
+    else:
+        raise error
+
+
+def test_tls_that_breaks_in_the_middle_is_a_drop_like_any_other() -> None:
+    damaged = ssl.SSLError(1, "decryption failed or bad record mac")
+
+    async def main() -> None:
+        store = StreamStore()
+        below = Scripted(
+            broken([*frames(1, 3), b"id: 4\ndata: {"], damaged),
+            damaged,
+            broken(frames(2, 5), None),
+        )
+        transport = HttpxTransport(httpx.AsyncClient(transport=below))
+        async with connect(
+            "https://h/", store=store, protocol="native", policy=QUICK, transport=transport
+        ) as connection:
+            await until(lambda: text_of(store) == "1 2 3 4 5 " or connection.error)
+            assert connection.error is None and connection.reconnects == 2
+        assert [one.headers.get("last-event-id") for one in below.asked] == [None, "3", "3"]
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("url", ["http://xn--/", "http://xn--a/", "http://h/\ud800"])
+def test_an_address_that_cannot_be_asked_is_the_callers_fault(url: str) -> None:
+    async def main() -> None:
+        transport = HttpxTransport()
+        with pytest.raises(CallerError, match="cannot be sent"):
+            await transport.open(Request(url=url))
+        await transport.aclose()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("there", ["http://xn--/", "http://xn--a/", "/\x7f"])
+def test_a_redirect_to_what_no_name_can_be_is_the_servers_fault(there: str) -> None:
+    async def main() -> None:
+        away = httpx.Response(302, headers={"location": there})
+        async with httpx.AsyncClient(transport=Scripted(away)) as client:
+            with pytest.raises(ConnectionLost):
+                await HttpxTransport(client).open(Request(url="http://h/"))
+
+    asyncio.run(main())
+
+
 # --- from a thread --------------------------------------------------------------------------------
 
 
@@ -421,6 +492,26 @@ def test_the_blocking_twin_follows_through_a_drop_and_leaves_no_thread() -> None
             assert threads()
         assert not threads() and connection.state == "ended" and not store._streams
         assert server.asked[1][1]["last-event-id"] == "3"
+
+
+def test_a_name_that_is_looked_up_keeps_nobody_from_leaving(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked, answer, answered = (threading.Event() for _ in range(3))
+
+    def look_up(*_: Any, **__: Any) -> Any:
+        asked.set()
+        answer.wait(10)  # as the system without a network, which cannot be told to stop
+        answered.set()
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    with connect_blocking("http://chat.test/", store=StreamStore()) as connection:
+        poll_until(connection, asked.is_set)
+    assert connection.state == "ended" and connection.error is None and not threads()
+    assert not answered.is_set()
+    answer.set()
+    assert answered.wait(10)
 
 
 def test_the_blocking_twin_ends_with_the_servers_reason() -> None:
