@@ -86,7 +86,7 @@ def judge(
         StreamRefused: it ends the connection.
     """
     if status == 200:
-        kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+        kind = _kind(headers.get("content-type", ""))
         if kind == "text/event-stream":
             return Opened()
         if kind in _LINES or kind == _RECORDS:
@@ -120,6 +120,18 @@ def judge(
             status in _UNTOUCHED,
         )
     raise StreamRefused(f"{_where(request)} answered {status}{_hint(status)}", status)
+
+
+def _kind(value: str) -> str:
+    """What a `Content-Type` names; of several, which some proxies make of one, the last.
+
+    Source: Fetch standard, "extract a MIME type".
+
+    >>> _kind("text/event-stream; charset=utf-8, text/event-stream"), _kind("Text/HTML;a='b,c'")
+    ('text/event-stream', 'text/html')
+    """
+    kinds = [one.partition(";")[0].strip().lower() for one in value.split(",")]
+    return next((kind for kind in reversed(kinds) if "/" in kind and kind != "*/*"), kinds[0])
 
 
 def redirected(request: Request, status: int, location: str | None) -> Request:

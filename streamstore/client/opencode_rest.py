@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -17,7 +16,7 @@ import attrs
 from .answers import SAID_BYTES, said, says
 from .asking import Reply, ask
 from .faults import ConnectionLost, RequestFailed
-from .policy import Policy, retry_after
+from .policy import Policy, http_date, retry_after
 from .resuming import with_query
 from .transport import Clock, Request, Transport
 
@@ -120,12 +119,10 @@ class Rest:
         return f"{path}: the server answered {reply.status}{why}"
 
     def _note_date(self, value: str | None) -> None:
-        if value is None:
+        at = None if value is None else http_date(value)
+        if at is None:
             return
-        try:
-            ahead = parsedate_to_datetime(value).timestamp() * 1000 - self.clock.wall()
-        except (ValueError, TypeError, OverflowError, IndexError):
-            return
+        ahead = at - self.clock.wall()
         self.ahead_ms = ahead if abs(ahead) > _SKEW_MS else 0.0
 
 

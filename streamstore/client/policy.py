@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Hashable
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -155,11 +156,23 @@ def retry_after(value: str | None, wall_ms: float) -> float | None:
     value = value.strip()
     if _SECONDS.fullmatch(value):
         return float(value) * 1000
+    at = http_date(value)
+    return None if at is None else max(0.0, at - wall_ms)
+
+
+def http_date(value: str) -> float | None:
+    """Ms since the epoch of a date in a header; None where it is none.
+
+    Always in UTC, also where it does not say so (RFC 9110, 5.6.7).
+
+    >>> http_date("Sun, 06 Nov 1994 08:49:37 GMT"), http_date("Sun Nov  6 08:49:37 1994")
+    (784111777000.0, 784111777000.0)
+    """
     try:
-        at = parsedate_to_datetime(value).timestamp() * 1000
+        at = parsedate_to_datetime(value)
+        return (at if at.tzinfo is not None else at.replace(tzinfo=UTC)).timestamp() * 1000
     except (ValueError, TypeError, OverflowError, IndexError):
         return None
-    return max(0.0, at - wall_ms)
 
 
 #: A server that said so long nothing before the end was idle, whatever it says again at each

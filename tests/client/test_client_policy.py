@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from random import Random
 
 import pytest
@@ -129,6 +130,22 @@ def test_a_date_is_held_against_the_wall_clock() -> None:
     assert retry_after("Thu, 01 Jan 1970 00:01:00 GMT", 45_000.0) == 15_000.0
 
 
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="the system has one time zone")
+@pytest.mark.parametrize(
+    "value", ["Thu Jan  1 00:01:00 1970", "Thu, 01 Jan 1970 00:01:00", "01 Jan 1970 00:01:00 -0000"]
+)
+def test_a_date_is_in_utc_wherever_the_program_runs(
+    value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", "JST-9")
+    time.tzset()
+    try:
+        assert retry_after(value, 0.0) == 60_000.0
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
 @pytest.mark.parametrize("value", [0, -1, True, float("nan"), float("inf"), "1"])
 def test_a_policy_refuses_what_is_no_time(value: object) -> None:
     with pytest.raises(CallerError, match="first_delay_ms must be a number above 0"):
@@ -145,15 +162,26 @@ def test_silence_is_two_and_a_half_heartbeats_or_45_seconds() -> None:
 
 @pytest.mark.parametrize(
     "kind",
-    ["text/event-stream", "text/event-stream;charset=utf-8", "Text/Event-Stream ; x=y"],
+    [
+        "text/event-stream",
+        "text/event-stream;charset=utf-8",
+        "Text/Event-Stream ; x=y",
+        "text/event-stream;x='a,b'",
+        "text/event-stream, text/event-stream",  # said twice, once by a proxy
+        "text/event-stream, text/event-stream; charset=utf-8",
+        "text/plain, text/event-stream, */*",
+    ],
 )
 def test_200_with_an_event_stream_opens(kind: str) -> None:
     assert answer(200, {"content-type": kind}) == Opened()
 
 
-@pytest.mark.parametrize("kind", ["", "text/html", "application/json", "text/event-streams"])
+@pytest.mark.parametrize(
+    "kind",
+    ["", "text/html", "application/json", "text/event-streams", "text/event-stream, text/html"],
+)
 def test_200_with_anything_else_ends_and_says_what_it_was(kind: str) -> None:
-    with pytest.raises(StreamRefused, match=kind or "no content type") as caught:
+    with pytest.raises(StreamRefused, match=kind.split(", ")[-1] or "no content type") as caught:
         answer(200, {"content-type": kind})
     assert caught.value.status == 200
 
