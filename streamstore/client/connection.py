@@ -418,7 +418,7 @@ class Connection:
                 # Also when cancelled: what has come stays, and its gaps are seen.
                 end = await self._owner.run(lambda: self._end_stream(stream, passage))
         if lost is not None:
-            drop = _Drop(str(lost), again=not lost.sent)
+            drop = _Drop(str(lost), lost.after_ms, again=not lost.sent)
         assert drop is not None
         repeatable = self._may_repeat()
         if passage.opened_at is None:
@@ -821,7 +821,10 @@ def connect(
     given = headers_of(headers)
     sent = {"accept": "text/event-stream", "cache-control": "no-store"}
     if json is not None:
-        body = _json.dumps(json, ensure_ascii=False, separators=(",", ":")).encode()
+        try:
+            body = _json.dumps(json, ensure_ascii=False, separators=(",", ":")).encode()
+        except (TypeError, ValueError, RecursionError) as error:  # also half a surrogate pair
+            raise CallerError(f"json= cannot be sent as JSON: {error}") from error
         sent["content-type"] = "application/json"
     request = Request(
         method=(method or ("GET" if body is None else "POST")).upper(),

@@ -171,6 +171,19 @@ def test_what_passes_is_asked_again_after_what_retry_after_says(status: int) -> 
     assert transport.times == [0, 90_000]
 
 
+def test_what_a_transport_was_asked_to_wait_is_waited() -> None:
+    busy = ConnectionLost("busy", sent=False, after_ms=90_000)
+    transport = VirtualTransport(served(busy, events(*frames(1, 1), drop=False)))
+    run(after(make(transport), 100_000))
+    assert transport.times == [0, 90_000]
+
+
+@pytest.mark.parametrize("value", ["half \ud800", {1, 2}, object()])
+def test_what_is_no_json_is_the_callers_fault(value: Any) -> None:
+    with pytest.raises(CallerError, match="json= cannot be sent as JSON"):
+        connect(URL, store=StreamStore(), json=[value], transport=VirtualTransport(served()))
+
+
 def test_a_date_in_retry_after_is_held_against_the_injected_wall_clock() -> None:
     clock = VirtualClock(wall=0.0)
     headers = {"retry-after": "Thu, 01 Jan 1970 00:02:00 GMT"}
@@ -1657,6 +1670,7 @@ def test_the_head_of_a_request_says_what_is_wanted() -> None:
         ("cookie", "hid\r\nden"),
         ("cookie", b"hidden"),
         ("cookie", None),
+        ("cookie", "hid\ud800"),
         ("a b", "hidden"),
         ("", "hidden"),
     ],
