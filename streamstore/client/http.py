@@ -5,7 +5,7 @@ Knows httpx and the protocol of `transport.py`; no store and no policy.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -66,8 +66,9 @@ class HttpxTransport:
         try:
             pairs = [(name.encode("ascii"), text.encode("utf-8")) for name, text in headers.items()]
             built = client.build_request(
-                request.method, request.url, headers=pairs, content=request.body, timeout=None
-            )
+                request.method, request.url, headers=pairs, content=request.body, timeout=None,
+                extensions={"trace": _Handshake()},
+            )  # fmt: skip
             _ = built.url.host  # httpx decodes it when it sends: a wrong one shows here
         except (httpx.InvalidURL, UnicodeError) as error:
             raise CallerError(f"the request cannot be sent: {error}") from error
@@ -144,7 +145,28 @@ class HttpxResponse:
 
     async def aclose(self) -> None:
         """Give it up."""
-        await self._response.aclose()
+        # httpx marks it as closed first: cancelled in the middle it would never be.
+        await _to_its_end(self._response.aclose())
+
+
+class _Handshake:
+    """Closes the socket of a TLS handshake that came to nothing.
+
+    httpcore does so when it fails, and not when it is cancelled: the socket would be open until it
+    is collected. Source: the extension `trace` of httpcore.
+    """
+
+    def __init__(self) -> None:
+        self._stream: Any = None
+
+    async def __call__(self, name: str, info: Mapping[str, Any]) -> None:
+        if name.endswith(".connect_tcp.complete"):
+            self._stream = info["return_value"]
+        elif name.endswith(".start_tls.complete"):
+            self._stream = None
+        elif name.endswith(".start_tls.failed") and self._stream is not None:
+            stream, self._stream = self._stream, None
+            await _to_its_end(stream.aclose())
 
 
 def _packed(response: httpx.Response) -> str:
@@ -176,6 +198,24 @@ def _proxy_to(url: str) -> str:
     if not named or proxy_bypass(parts.hostname or ""):
         return ""
     return named.rpartition("@")[2].rpartition("//")[2]
+
+
+async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
+    """Do what must not be done by half; cancelled, it says so behind its end."""
+    import asyncio
+
+    task = asyncio.ensure_future(work)
+    cancelled = False
+    while not task.done():
+        try:
+            await asyncio.wait((task,))
+        except asyncio.CancelledError:
+            cancelled = True
+    error = task.exception()
+    if cancelled:
+        raise asyncio.CancelledError
+    if error is not None:
+        raise error
 
 
 def _unmapped() -> tuple[type[Exception], ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import gzip
 import socket
 import ssl
@@ -368,6 +369,54 @@ def test_what_failed_before_it_was_sent_says_so() -> None:
         await transport.aclose()
         with pytest.raises(CallerError, match="closed"):
             await transport.open(Request(url=url))
+
+    asyncio.run(main())
+
+
+def test_a_tls_handshake_that_is_given_up_leaves_no_socket() -> None:
+    async def main() -> None:
+        greeted, gone = asyncio.Event(), asyncio.Event()
+
+        async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.read(1)
+            greeted.set()  # and never answered
+            await reader.read()
+            gone.set()
+            writer.close()
+
+        server = await asyncio.start_server(accept, "127.0.0.1", 0)
+        transport = HttpxTransport()
+        url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        opening = asyncio.create_task(transport.open(Request(url=url)))
+        await greeted.wait()
+        gc.disable()  # which closes it some time
+        try:
+            opening.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await opening
+            await until(gone.is_set)
+        finally:
+            gc.enable()
+        await transport.aclose()
+        server.close()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("turns", range(6))
+def test_an_answer_whose_closing_is_cancelled_leaves_no_socket(turns: int) -> None:
+    async def main() -> None:
+        answer = streamed(*frames(1, 1), hold=True)
+        # The client is closed last: that would close all it holds.
+        async with httpx.AsyncClient() as client, Server(answer) as server:
+            response = await HttpxTransport(client).open(Request(url=server.url))
+            closing = asyncio.create_task(response.aclose())
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            closing.cancel()
+            await asyncio.wait([closing])
+            if not turns:
+                await response.aclose()  # it had not even begun
 
     asyncio.run(main())
 
