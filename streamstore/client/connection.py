@@ -786,7 +786,9 @@ def connect(
             the last one is called `policy`.
         method: `GET`, or `POST` where there is a body.
         json, body: what is sent: a value as JSON, or bytes.
-        headers: further headers. Credentials among them never leave the origin of `url`.
+        headers: further headers. Credentials among them (`authorization`, `cookie`,
+            `proxy-authorization`, `x-api-key`, `api-key`, `x-goog-api-key`) never leave the origin
+            of `url`.
         snapshot: fetches the server's state (`async def snapshot(read) -> wire objects`); called
             at the first opening without a position, after drops that no position covers, and when
             the store asks for it.
@@ -796,9 +798,10 @@ def connect(
             question. Otherwise a drop ends the connection with an error (`ConnectionLost`), and
             so does an answer that ends in the middle: in an event, in a part that was still
             streaming (`part.gap`), or before the end of its message (Anthropic). Any other end of
-            the answer is no error. Attempts that the server surely did not act on are repeated
-            always. With True, too, a whole answer to a `POST` ends the connection, where the
-            server's events have no position and there is no `snapshot`: nothing was dropped.
+            the answer is no error. Attempts that the server surely did not act on (it could not be
+            reached, or it answered 408, 425, 429 or 503) are repeated always. With True, too, a
+            whole answer to a `POST` ends the connection, where the server's events have no position
+            and there is no `snapshot`: nothing was dropped.
         live_after: what says that nothing more is missed from now on, so that a state may be
             fetched: that the stream is `open`, or the `first event`.
         policy: delays and bounds.
