@@ -2256,6 +2256,53 @@ def test_a_run_that_ends_without_an_interrupt_waits_for_nothing() -> None:
     assert not session.questions and session.info["pendingInterrupts"] == []
 
 
+def feedback(number: int, message: str = "Approve?", *, echo: bool = False) -> list[Wire]:
+    """A run of CrewAI's bridge that pauses: the id of every interrupt is that of its thread."""
+    name = f"run-{number}"
+    interrupt = {"id": "thread-1", "reason": "crewai:human_feedback", "message": message}
+    events = run(
+        finished(name, outcome={"type": "interrupt", "interrupts": [interrupt]}), run_id=name
+    )
+    if echo:
+        resume = [{"interruptId": "thread-1", "status": "resolved"}]
+        given = {"threadId": "thread-1", "runId": name, "messages": [], "resume": resume}
+        events[0] = {**events[0], "input": given}
+    return events
+
+
+def questions(store: StreamStore) -> dict[str, Any]:
+    session = store.session("thread-1")
+    assert session is not None
+    return {name: request.payload["message"] for name, request in session.questions.items()}
+
+
+def test_an_interrupt_whose_id_was_answered_before_is_asked_again() -> None:
+    quiet = run(finished("run-2"), run_id="run-2")
+    store = took(feedback(1), quiet, feedback(3))
+    assert questions(store) == {"thread-1 ": "Approve?"}
+    assert questions(took(feedback(1), quiet, feedback(3), feedback(3)[:1], feedback(3))) == {
+        "thread-1 ": "Approve?"
+    }
+    assert not questions(took(feedback(1), quiet, feedback(3), run(finished("4"), run_id="4")))
+
+
+def test_an_interrupt_that_asks_something_else_under_its_id_is_another_question() -> None:
+    assert questions(took(feedback(1), feedback(2))) == {"thread-1": "Approve?"}
+    store = took(feedback(1), feedback(2, "And this?"))
+    assert questions(store) == {"thread-1 ": "And this?"}
+    # One run that is sent again, with another time in it, asks nothing new.
+    assert list(questions(took(feedback(1), feedback(1, "And this?")))) == ["thread-1"]
+
+
+def test_a_replay_of_a_run_answers_no_question_of_its_own() -> None:
+    second = feedback(2, echo=True)
+    once, replayed = took(feedback(1), second), took(feedback(1), second[:1], second, second)
+    assert questions(once) == questions(replayed) == {"thread-1 ": "Approve?"}
+    session = replayed.session("thread-1")
+    assert session is not None and session.info["pendingInterrupts"]
+    assert questions(took(feedback(1), second, second[:1])) == {"thread-1 ": "Approve?"}
+
+
 # --- state ----------------------------------------------------------------------------------------
 
 

@@ -1269,8 +1269,11 @@ class Thread:
         if given.get("state") is not None and "state" not in self._table("known"):
             events.append(SessionState(session_id=self.session_id, state=given["state"]))
             events += self._has_state()
+        asked = self._table("asked")
         for answer in given.get("resume", ()):
-            events += self._answered(answer["interruptId"], answer)
+            of = asked.get(answer["interruptId"], {}).get("run")
+            if not (self._now["replay"] and of == own["run"]):  # it asked that behind the answer
+                events += self._answered(answer["interruptId"], answer)
         return events
 
     def _run_finished(self, event: Members) -> list[Event]:
@@ -1356,18 +1359,21 @@ class Thread:
             return []
         known["interrupts"] = None
         events: list[Event] = [self._session(pendingInterrupts=list(interrupts))]
-        named = {interrupt["id"] for interrupt in interrupts}
-        for request_id in [request_id for request_id in pending if request_id not in named]:
-            events += self._answered(request_id, {})
+        named = {interrupt["id"]: interrupt for interrupt in interrupts}
+        for name in [name for name in pending if self._is_over(name, named.get(name))]:
+            events += self._answered(name, {})
+        asked, run = self._table("asked"), self._own["run"]
         for interrupt in interrupts:
-            call_id = interrupt.get("toolCallId") or None
+            name, call_id = interrupt["id"], interrupt.get("toolCallId") or None
             call = None if call_id is None else self._calls.get(call_id)
-            pending[interrupt["id"]] = call_id
-            asked = QuestionAsked if call_id is None else PermissionAsked
+            pending[name] = call_id
+            asked[name] = {**asked.pop(name, {}), "run": run, "payload": thaw(interrupt)}
+            _bound(asked, _EARLY)
+            kind = QuestionAsked if call_id is None else PermissionAsked
             events.append(
-                asked(
+                kind(
                     session_id=self.session_id,
-                    request_id=interrupt["id"],
+                    request_id=self._request_id(name),
                     message_id=None if call is None else call["in"],
                     call_id=call_id,
                     payload=interrupt,
@@ -1378,11 +1384,28 @@ class Thread:
                 events += self._call_changed(call_id, moves)
         return events
 
-    def _answered(self, request_id: str, answer: Members) -> list[Event]:
-        pending = self._table("interrupts")
-        if request_id not in pending:
+    def _is_over(self, name: str, interrupt: Members | None) -> bool:
+        """Whether what an interrupt asked was answered: the run that ends now lacks it, or asks
+        something else under the same id."""
+        asked = self._table("asked").get(name)
+        if interrupt is None or asked is None:
+            return interrupt is None
+        return bool(asked["run"] != self._own["run"] and asked["payload"] != interrupt)
+
+    def _request_id(self, name: str) -> str:
+        """What a question is called: a server may ask again by an id that was answered, and what
+        was answered stays so."""
+        return name + " " * self._table("asked").get(name, {}).get("answered", 0)
+
+    def _answered(self, name: str, answer: Members) -> list[Event]:
+        pending, request_id = self._table("interrupts"), self._request_id(name)
+        if name not in pending:
             return []
-        call_id = pending.pop(request_id)
+        call_id = pending.pop(name)
+        asked = self._table("asked")
+        answered = asked.pop(name, {}).get("answered", 0) + 1
+        asked[name] = {"answered": answered}  # the last one, of those that are remembered
+        _bound(asked, _EARLY)
         replied = QuestionReplied if call_id is None else PermissionReplied
         events: list[Event] = [
             replied(session_id=self.session_id, request_id=request_id, payload=answer)
