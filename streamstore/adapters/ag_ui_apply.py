@@ -1395,7 +1395,8 @@ class Thread:
     def _request_id(self, name: str) -> str:
         """What a question is called: a server may ask again by an id that was answered, and what
         was answered stays so."""
-        return name + " " * self._table("asked").get(name, {}).get("answered", 0)
+        answered: int = self._table("asked").get(name, {}).get("answered", 0)
+        return name + " " * answered
 
     def _answered(self, name: str, answer: Members) -> list[Event]:
         pending, request_id = self._table("interrupts"), self._request_id(name)
