@@ -1308,6 +1308,70 @@ def test_arguments_that_are_whole_and_come_again_are_there_once(again: Wire, fir
     assert [made[1:] for made in calls_of(store)] == [("f", '{"a":1}'), ("g", "{}")]
 
 
+IN_PIECES = ['{"a":', ' {"b"', ":1}", "}"]
+AT_ONCE = '{"a":{"b":1}}'
+
+
+@pytest.mark.parametrize("members", [{}, {"name": "f", "id": "x"}])
+@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("ends", ["with it", "behind it", "before it"])
+def test_arguments_that_come_in_pieces_and_whole_again_are_there_once(
+    members: Wire, times: int, ends: str
+) -> None:
+    """vLLM and SGLang, where the model and the parser differ in a space; Vercel's client stops at
+    the first whole object, opencode's takes the last one."""
+    again = [calling(call(0, AT_ONCE, **members)) for _ in range(times)]
+    finish = [chunk({}, "tool_calls")]
+    if ends == "with it":
+        again[-1]["choices"][0]["finish_reason"] = "tool_calls"
+        finish = []
+    pieces = [calling(call(0, piece)) for piece in IN_PIECES]
+    behind = [*finish, *again] if ends == "before it" else [*again, *finish]
+    wires = [begin(), calling(call(0, "", "f", id="x")), *pieces, *behind]
+    for store in (fed(*wires), cut_and_saved(wires, 7)):
+        assert calls_of(store) == [("x", "f", AT_ONCE)]
+        assert store.messages("s")[0].status == "completed"
+
+
+def cut_and_saved(wires: list[Wire], cut: int) -> StreamStore:
+    store, stream = opened()
+    stream.ingest_many(wires[:cut])
+    store = StreamStore.load(json.loads(json.dumps(store.save())), ticks="manual")
+    store.open("openai-chat", session_id="s").ingest_many(wires[cut:])
+    store.flush()
+    return store
+
+
+@pytest.mark.parametrize(
+    ("pieces", "finish", "expected"),
+    [
+        (['{"a":', '{"b":1}', "}"], "tool_calls", '{"a":{"b":1}}'),  # more of them follows
+        (['{"a":', '{"b":1}'], "length", '{"a":{"b":1}'),  # more of them would have followed
+        (['{"a":1', "}", "{}"], "tool_calls", '{"a":1}{}'),  # it would say that there are none
+        (["{}", '{"a":', "1}"], "tool_calls", '{"a":1}'),
+        (["{}", '{"a":1}', '{"a":1}'], "tool_calls", '{"a":1}'),
+        (["{ }", '{"a"', ":1}", '{"a": 1}'], "stop", '{"a": 1}'),
+        (["{}", "\n"], "tool_calls", "{}\n"),
+        (['{"a"', '{"a":1', '{"a":1}'], "tool_calls", '{"a":1}'),  # each has all so far
+    ],
+)
+def test_a_whole_object_among_the_pieces_of_arguments(
+    pieces: list[str], finish: str, expected: str
+) -> None:
+    """Gemini begins with an empty one, which stands for nothing yet."""
+    calls = [calling(call(0, piece)) for piece in pieces]
+    store = fed(begin(), calling(call(0, "", "f", id="x")), *calls, chunk({}, finish))
+    assert calls_of(store) == [("x", "f", expected)]
+
+
+def test_the_input_of_a_custom_tool_is_no_json_that_could_come_again() -> None:
+    pieces = ["print(", '{"a":1}']
+    first = {"index": 0, "id": "x", "type": "custom", "custom": {"name": "f", "input": ""}}
+    more = [{"index": 0, "custom": {"input": piece}} for piece in pieces]
+    store = fed(begin(), *map(calling, [first, *more]), chunk({}, "tool_calls"))
+    assert parts_of(store)["tool:0"].field_text("input") == "".join(pieces)
+
+
 def test_arguments_that_are_parsed_already_and_a_call_without_its_list_are_read() -> None:
     """Text Generation Inference up to 3.1; the official client cannot join the first."""
     parsed = {"city": "Oslo", "days": [1]}
@@ -2209,6 +2273,8 @@ PIECES: list[Any] = [
     begin(),
     WHOLE,
     calling(call(0, "1"), finish="tool_calls"),
+    calling(call(0, '{"a":1}')),
+    calling(call(0, "{}")),
     chunk({}, "stop"),
     chunk({}, usage={"n": 1}),
     calling(call(0, "1"), system_fingerprint="other"),

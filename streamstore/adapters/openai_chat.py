@@ -13,7 +13,9 @@
     does another name behind arguments, or the same with another whole object of them (servers that
     give all calls one index, and none an id).
 - Seq, event ids: none, so that a chunk that is sent again is text again. Nothing can be told of an
-  argument fragment that came twice either, but of one that is the whole object the call began with.
+  argument fragment that came twice either, but of one that is a whole object: the one the call
+  began with, or the last behind pieces, which takes their place when the choice is finished. An
+  empty object that a call begins with stands for nothing where another follows.
 - Reconnect: the wire cannot resume. A new request is a new sample with a new id, a new message; the
   cut one keeps what it has, marked as a gap. The same completion on a *new* stream is a replay: its
   first chunk there resets the message (announced as a rewrite), which is built again and keeps its
@@ -109,6 +111,8 @@ _READ = frozenset(("object", "choices", "usage", "system_fingerprint", "obfuscat
 _KNOWN = _READ | {"id", "created", "model", "service_tier", "moderation"}
 _CHOICE_READ = frozenset(("index", "delta", "message", "logprobs", "finish_reason"))
 _CALLS = frozenset(("tool_calls", "function_call"))
+#: Reasons to finish that leave a call as far as it came.
+_CUT = ("length", "content_filter", "error")
 #: The parts of the thinking pieces of a content that is a list, and of those of its reasoning.
 _THOUGHT, _REASONED = "content:thinking", "content:reasoning"
 _ANNOTATIONS = "annotations"
@@ -550,8 +554,8 @@ class OpenAIChatAdapter:
         place, wire = int(last), choice["calls"][block]["wire"]
         if wire.get("index") is None or not isinstance(wire.get("function"), dict):
             return None  # the next fragment says what it is
-        if "whole" in choice["calls"][block]:
-            return None  # the next fragment may be another call's
+        if not choice["calls"][block].keys().isdisjoint(("whole", "again")):
+            return None  # the next fragment may be another call's, or says that more comes
         if self._strict and place > len(at):
             return None  # a lenient stream began it
         return _Call(place, (self._context.session_id, message_id, block, "input"), wire)
@@ -670,7 +674,8 @@ def _new_choice(choice: Members) -> Members:
 
     `texts` names the block of each text member; `blocks` says which are open; `calls` holds each
     call as it came but for its input, with the index that brings it and, as `whole`, the
-    arguments that it began with where they were a whole object; `at` and `ids` which call an index
+    arguments that it began with where they were a whole object, as `again`, the last piece of them
+    where that is one; `at` and `ids` which call an index
     and an id stand for; `merged`, `parsed`, `fresh`, `done` and `tool` follow the official
     client, which dresses its snapshot in nulls: see `_follow`. There may be `pieces`: by block, the
     field `wire` of a text that came in typed pieces.
@@ -1013,6 +1018,7 @@ def _arguments(
         and index == place
         and text.__class__ is str
         and text
+        and not (text[0] == "{" and text[-1] == "}")  # it may be all of them, once more
         and (len(call) == 2 or _repeats(wire, call, ("index", "function")))
         and (len(function) == 1 or _repeats(wire["function"], function, ("arguments",)))
     ):
@@ -1342,15 +1348,48 @@ def _call(
     if fragment.text:
         # Where a call comes under two indexes, only one of them brings its input.
         source = known["last"] if block != "function_call" else ""
-        if calls[block]["from"] is None:
-            calls[block]["from"] = source
-            if _is_object(fragment.text):
-                calls[block]["whole"] = fragment.text
-        elif calls[block].get("whole") == fragment.text:
+        call = calls[block]
+        first, whole = call["from"] is None, call.get("whole")
+        if whole == fragment.text:
             return events  # nothing comes behind a whole object: some servers send it again
-        if calls[block]["from"] == source:
+        if first:
+            call["from"] = source
+        if call["from"] != source:
+            return events
+        call.pop("again", None)
+        is_whole = "custom" not in call["wire"] and _is_object(fragment.text)
+        if whole is not None and fragment.text[0] == "{" and not json.loads(whole):
+            # What the call began with stood for nothing yet: its arguments come now.
+            del call["whole"]
+            first = True
+            events.append(_input(message_id, block, fragment.text))
+        else:
             events.append(_delta(message_id, block, fragment.text, "input"))
+        if is_whole and first:
+            call["whole"] = fragment.text
+        elif is_whole and len(fragment.text) > 2:
+            call["again"] = fragment.text
     return events
+
+
+def _input(message_id: str, block: str, text: str) -> Event:
+    """All of the arguments of a call, in the place of what came of them."""
+    return BlockUpdated(message_id=message_id, block_index=block, fields={"input": text})
+
+
+def _said_again(known: Members, message_id: str) -> list[Event]:
+    """Arguments that came in pieces and, at their end, as a whole object: they are that object.
+
+    Whatever stands before it, no JSON ends with a whole object inside another value. Not where
+    the answer was cut, which may have been behind a part of them.
+    """
+    if known["choice"].get("finish_reason") in (None, "", *_CUT):
+        return []
+    return [
+        _input(message_id, block, call.pop("again"))
+        for block, call in known["calls"].items()
+        if "again" in call
+    ]
 
 
 def _is_next(call: Members, fragment: _Fragment) -> bool:
@@ -1424,10 +1463,10 @@ def _flags(known: Members) -> Members:
 
 def _ends(known: Members, choice: _Choice, message_id: str, whole: bool) -> list[Event]:
     """What the end of a choice says: its parts are closed, its calls are to be run."""
+    events = _said_again(known, message_id)
     if not choice.finish and not whole:
-        return []
-    events: list[Event] = []
-    called = choice.finish not in ("length", "content_filter", "error")
+        return events
+    called = choice.finish not in _CUT
     for block, is_open in known["blocks"].items():
         if is_open:
             known["blocks"][block] = False
