@@ -1072,11 +1072,79 @@ def test_parts_and_their_kinds() -> None:
     assert session.status.type == "idle"
 
 
-def test_parts_stand_in_order_of_the_output_whatever_came_first() -> None:
-    indexes = [12, 3, 0, 100]
+THOUGHT = {"id": "t", "type": "reasoning", "summary": [{"type": "summary_text", "text": "think"}]}
+SAID = message(output_text("hello"), status="completed")
+THINKS = [
+    ("reasoning_summary_text.delta", {"item_id": id, "output_index": 0, "summary_index": 0, **text})
+    for id, text in (("a", {"delta": "thi"}), ("b", {"delta": "nk"}))
+]
+SAYS = [delta("hel"), delta("lo")]
+INDEXES = ("item_id", "output_index", "summary_index", "content_index")
+
+
+@pytest.mark.parametrize("numbered", [True, False])
+@pytest.mark.parametrize("end", [(), (completed(THOUGHT, SAID),)])
+@pytest.mark.parametrize(
+    "events",
+    [
+        [*THINKS, *SAYS],
+        [*SAYS, *THINKS],
+        [THINKS[0], SAYS[0], THINKS[1], SAYS[1]],
+        [*HEAD[1:], *THINKS, *SAYS],
+        [*HEAD[1:], *THINKS, *SAYS, done(SAID)],
+        [*THINKS, *SAYS, done(THOUGHT), done(SAID)],
+        [*THINKS, added(message()), *SAYS],
+        [
+            (kind, {name: value for name, value in wire.items() if name not in INDEXES})
+            for kind, wire in [*THINKS, *SAYS]
+        ],
+    ],
+)
+def test_reasoning_and_a_text_under_one_index_are_two_items(
+    events: list[tuple[str, Wire]], end: tuple[Any, ...], numbered: bool
+) -> None:
+    """LiteLLM before its bridge announced each item: the text was shown as a thought, and again
+    when the response came whole."""
+    sent = wires(CREATED, *events, *end)
+    sent = sent if numbered else unnumbered(sent)
+    store, stream = opened(ticks="manual")
+    stream.ingest_many(sent[:4])
+    loaded = StreamStore.load(json.loads(json.dumps(store.save())), ticks="manual")
+    loaded.open(PROTOCOL, session_id="s").ingest_many(sent[4:])
+    loaded.flush()
+    stored = fed(sent)
+    for told in (stored, loaded):
+        found = [(part.kind, part.text) for part in parts_of(told)]
+        assert sorted(found) == [("reasoning", "think"), ("text", "hello")]
+    if events[0] not in SAYS:
+        assert [part.kind for part in parts_of(stored)] == ["reasoning", "text"]
+    again(store, sent)
+    if numbered:
+        assert without_counts(store) == without_counts(stored)
+
+
+def test_a_text_under_the_index_of_a_call_is_an_item_of_its_own() -> None:
+    end = completed(SAID, call(0, arguments="{}"))
+    store = fed(wires(CREATED, *SAYS, argument("{", 0), argument("}", 0), end))
+    assert [(part.kind, part.text) for part in parts_of(store)] == [("text", "hello"), ("tool", "")]
+    assert part(store, "1").field_text("input") == "{}"
+
+
+def test_a_part_of_a_type_that_is_unknown_does_not_say_what_its_item_is() -> None:
     events = wires(
         CREATED,
-        *(delta(f"{index}", index=index, item=f"m{index}") for index in indexes),
+        part_added({"type": "thought", "text": ""}, item="t"),
+        added({**THOUGHT, "summary": []}),
+        THINKS[0],
+    )
+    assert {part.block_index for part in parts_of(fed(events))} == {"0/content/0", "0/summary/0"}
+
+
+def test_parts_stand_in_order_of_the_output_whatever_came_first() -> None:
+    events = wires(
+        CREATED,
+        *(delta(f"{index}", index=index, item=f"m{index}") for index in [12, 0, 100]),
+        ("reasoning_text.delta", at(3, 0, "m3", delta="raw")),
         ("reasoning_text.delta", at(3, 1, "m3", delta="raw")),
         (
             "reasoning_summary_text.delta",

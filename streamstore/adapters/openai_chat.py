@@ -1018,7 +1018,7 @@ def _arguments(
         and index == place
         and text.__class__ is str
         and text
-        and not (text[0] == "{" and text[-1] == "}")  # it may be all of them, once more
+        and (text[0] != "{" or text[-1] != "}")  # it may be all of them, once more
         and (len(call) == 2 or _repeats(wire, call, ("index", "function")))
         and (len(function) == 1 or _repeats(wire["function"], function, ("arguments",)))
     ):

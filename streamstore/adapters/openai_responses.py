@@ -14,7 +14,8 @@
   call `command/{n}`, of what it printed `stdout/{n}`, `stderr/{n}` and `output/{n}`.
   Gateways give several items one output index: another item that is added there is one of its own
   behind all others, and the index means that one from there on, but where an event has the id of
-  the earlier.
+  the earlier. So is what nothing announced and what cannot be of the item that is there: a text at
+  the index of reasoning or of a call, and the other way round.
 - Seq: `sequence_number` counts a response's events. Every response gets a range of its own, so
   that an event's seq is the start of that range plus four times its number. What was taken in of a
   response is known exactly: sent again, on whatever stream, it is a duplicate; late, it goes to

@@ -44,7 +44,15 @@ from .openai_responses_items import (
     tool_name,
     tool_state,
 )
-from .openai_responses_memory import Entry, Here, check_done, is_another, look_again, placed
+from .openai_responses_memory import (
+    Entry,
+    Here,
+    check_done,
+    is_another,
+    look_again,
+    may_hold,
+    placed,
+)
 from .openai_responses_schema import INPUT, NOTHING, PROGRESS, TEXTS, WHOLE, Text, said
 
 #: A text that refuses, an image as far as there is one; the part that has a response's sound.
@@ -101,6 +109,11 @@ class Output:
         if not (final or self._strict) and is_another(known, item):
             place = self._move(wire, here.entry)
             known = {}
+        elif (final or not known.get("added")) and not (
+            self._strict or may_hold(known, item["type"])
+        ):
+            place = self._apart(wire, here.entry, item.get("id"), item["type"])
+            known = here.entry["items"].get(str(place), {})
         if self._strict:
             if not final and known.get("added"):
                 raise ProtocolStopped(f"duplicate response output index {place}")
@@ -109,6 +122,7 @@ class Output:
         if not final and known.get("done") and here.seq is None:
             return []
         info, events = self._put_item(here, place, item, final, {})
+        _note_index(here.entry["items"][str(place)], wire, place)
         if info:
             updated = MessageUpdated(message_id=here.message, info=info, seq=here.seq)
             events.insert(0, updated)
@@ -132,6 +146,7 @@ class Output:
         if not late or self._strict:
             if memory.get("type", item["type"]) != item["type"]:
                 look_again(here.entry)  # a strict stream has to refuse what does not fit any more
+            memory.pop("guessed", None)
             for name, member in (("id", "id"), ("type", "type"), ("call", "call_id")):
                 if is_id(item.get(member)):
                     memory[name] = item[member]
@@ -254,7 +269,7 @@ class Output:
             "message_id": here.message,
             "block_index": f"{place}/{name}",
             "kind": known["kind"],
-            "order": order_of(place, *where),
+            "order": _order(memory, place, where),
             "fields": fields,
             "seq": here.seq,
         }
@@ -292,15 +307,18 @@ class Output:
 
     def _part(self, name: str, final: bool, wire: Members, here: Here) -> list[Event]:
         part = an_object(wire, "part")
-        place = self._place(wire, here.entry, wire.get("item_id"))
-        index = self._index(wire, name, here.entry, place, new=not final)
         type_ = said(part, "type")
         item = "reasoning" if name == "summary" or type_ == "reasoning_text" else "message"
+        guessed = name == "content" and type_ not in WHOLE
+        place = self._place(wire, here.entry, wire.get("item_id"), "" if guessed else item)
+        index = self._index(wire, name, here.entry, place, new=not final)
         if self._strict and name == "content" and not final:
             known = self._known_item(here, place)
             if known.get("type") == "message":  # where it is appended, whatever its index says
                 index = sum(part.get("added", False) for part in known.get("parts", {}).values())
         memory, implied = self._imply_item(wire, here, place, item)
+        if implied and guessed:
+            memory["guessed"] = True
         known = memory.get("parts", {}).get(f"{name}/{index}", {})
         if not final and known.get("done") and here.seq is None:
             return []
@@ -308,7 +326,7 @@ class Output:
 
     def _text_delta(self, text: Text, wire: Members, here: Here) -> list[Event]:
         delta = a_string(wire, "delta")
-        place = self._place(wire, here.entry, wire.get("item_id"))
+        place = self._place(wire, here.entry, wire.get("item_id"), text.item)
         where = (text.list, 0)
         if text.list:
             where = (text.list, self._index(wire, text.list, here.entry, place))
@@ -317,7 +335,8 @@ class Output:
         implied = self._imply(text, wire, here, place, where)
         block = f"{place}/{where[0]}/{where[1]}" if text.list else str(place)
         field = "text" if text.list else "input"
-        if here.seq is not None and here.live is not None and not here.entry.get("moved"):
+        usual = place == wire.get("output_index") and not here.entry.get("moved")
+        if here.seq is not None and here.live is not None and usual:
             memory = here.entry["items"][str(place)]
             key = hot_key(PartKey(self._session, here.message, block), field)
             size, index = 6, where[1]
@@ -338,7 +357,7 @@ class Output:
         whole = wire.get(text.whole)
         if whole is not None:
             a_string(wire, text.whole)
-        place = self._place(wire, here.entry, wire.get("item_id"))
+        place = self._place(wire, here.entry, wire.get("item_id"), text.item)
         if not text.list:
             return self._input_done(text, wire, here, place)
         where = (text.list, self._index(wire, text.list, here.entry, place))
@@ -378,7 +397,7 @@ class Output:
 
     def _annotation(self, wire: Members, here: Here) -> list[Event]:
         number = a_number(wire, "annotation_index")
-        place = self._place(wire, here.entry, wire.get("item_id"))
+        place = self._place(wire, here.entry, wire.get("item_id"), "message")
         where = ("content", self._index(wire, "content", here.entry, place))
         text = TEXTS["response.output_text"]
         implied = self._imply(text, wire, here, place, where)
@@ -399,7 +418,7 @@ class Output:
         return [counted, added, *implied]
 
     def _progress(self, item: str, status: str, wire: Members, here: Here) -> list[Event]:
-        place = self._place(wire, here.entry, wire.get("item_id"))
+        place = self._place(wire, here.entry, wire.get("item_id"), item)
         memory = here.entry["items"].get(str(place), {})
         if memory.get("done"):
             return []
@@ -414,7 +433,7 @@ class Output:
     def _preview(self, wire: Members, here: Here) -> list[Event]:
         image = a_string(wire, "partial_image_b64")
         number = wire.get("partial_image_index")
-        place = self._place(wire, here.entry, wire.get("item_id"))
+        place = self._place(wire, here.entry, wire.get("item_id"), "image_generation_call")
         if here.entry["items"].get(str(place), {}).get("done"):
             return []
         implied = self._imply(Text("image_generation_call", "", ""), wire, here, place, ("", 0))
@@ -496,7 +515,30 @@ class Output:
 
     # -- where it stands -----------------------------------------------------------------------
 
-    def _place(self, wire: Members, entry: Entry, item_id: Any, new: bool = False) -> int:
+    def _place(
+        self, wire: Members, entry: Entry, item_id: Any, of: str = "", new: bool = False
+    ) -> int:
+        """Where an event's item stands, of which it says that it is `of` that type."""
+        place = self._told_place(wire, entry, item_id, new)
+        if self._strict or may_hold(entry["items"].get(str(place)), of):
+            return place
+        return self._apart(wire, entry, item_id, of)
+
+    def _apart(self, wire: Members, entry: Entry, item_id: Any, of: str) -> int:
+        """Where an item of a type stands whose index is one of another: behind all, or where it
+        came to stand so; there are gateways that announce no item and number none."""
+        items, index = entry["items"], wire.get("output_index")
+        own = {int(place): item for place, item in items.items() if item.get("type") == of}
+        for place, item in own.items():
+            if is_id(item_id) and item.get("id") == item_id:
+                return place
+        for place in sorted(own, reverse=True):
+            unnumbered = index is None and not own[place].get("done")
+            if unnumbered or (index is not None and index in (place, own[place].get("at"))):
+                return place
+        return max(map(int, items)) + 1
+
+    def _told_place(self, wire: Members, entry: Entry, item_id: Any, new: bool) -> int:
         """The output index; where the wire has none, that of the item, else the last or next."""
         moved = None
         if wire.get("output_index") is not None or self._strict:
@@ -539,6 +581,10 @@ class Output:
         if memory is not None:
             return memory, []
         memory = items[str(place)] = {"type": type_}
+        _note_index(memory, wire, place)
+        index = str(memory.get("at"))
+        if type_ == "reasoning" and items.get(index, {}).get("type") == "message":
+            memory["within"] = int(index)  # it comes before the text of that, also here
         skeleton: Members = {"type": type_}
         if is_id(wire.get("item_id")):
             memory["id"] = skeleton["id"] = wire["item_id"]
@@ -581,7 +627,7 @@ class Output:
             message_id=here.message,
             block_index=f"{place}/{name}" if name else str(place),
             kind=kind,
-            order=order_of(place, *where),
+            order=_order(memory, place, where),
             fields=fields,
         )
         return [*events, opened]
@@ -603,6 +649,19 @@ class Output:
             part = memory.get("parts", {}).get(f"content/{where[1]}", {})
             if memory.get("type") != "message" or part.get("type") != "output_text":
                 raise ProtocolStopped(f"no text at content index {where[1]} of output {place}")
+
+
+def _order(memory: Members, place: int, where: tuple[str, int]) -> float:
+    """Where a part stands; of reasoning in the place of a message, before what that says."""
+    if "within" in memory:
+        return order_of(memory["within"], "", 250_000 * (where[0] == "content") + where[1])
+    return order_of(place, *where)
+
+
+def _note_index(memory: Members, wire: Members, place: int) -> None:
+    """Note of an item that stands elsewhere which output index its events have."""
+    if wire.get("output_index") not in (None, place):
+        memory.setdefault("at", wire["output_index"])
 
 
 def _forget_plain(here: Here, place: int, name: str, index: int) -> None:

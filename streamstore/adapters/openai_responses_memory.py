@@ -19,7 +19,7 @@ from ..keys import HotKey, is_id, is_number, is_order
 from ..marks import Intervals
 from .bounded import remember
 from .members import Members, wrong
-from .openai_responses_schema import BEGINNINGS, said
+from .openai_responses_schema import BEGINNINGS, PROGRESS, TEXTS, said
 
 #: A response as it is remembered; see `blank`.
 Entry: TypeAlias = dict[str, Any]
@@ -41,6 +41,8 @@ HOLES = 256
 TYPED = 32
 #: Members of an event that may be others when it is sent again.
 _PADDING = frozenset(("obfuscation", "logprobs", "stream_id"))
+#: Items that events are of by their type.
+_STREAMED = {text.item for text in TEXTS.values()} | PROGRESS.keys()
 #: Items that the SDK tells apart by their call, not by their id.
 _BY_CALL = frozenset("function_call custom_tool_call shell_call shell_call_output".split())
 
@@ -314,6 +316,17 @@ def is_another(known: Members, item: Members) -> bool:
     if not known.get("added") or any(there == given for there, given in told):
         return False
     return bool(known.get("type") != item["type"] or (known.get("done") and told))
+
+
+def may_hold(known: Members | None, of: str) -> bool:
+    """Whether what comes for an item of a type may be of the one that is there.
+
+    Not where that is surely another one, as a text is no part of reasoning or of a call.
+    """
+    if not known or known.get("guessed"):
+        return True
+    types = {known.get("type"), of}
+    return len(types) == 1 or not (types <= _STREAMED and types & {"message", "reasoning"})
 
 
 def placed(items: Mapping[str, Members], output: list[Members]) -> Iterator[tuple[int, Members]]:
