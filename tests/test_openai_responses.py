@@ -1072,7 +1072,7 @@ def test_parts_and_their_kinds() -> None:
     assert session.status.type == "idle"
 
 
-THOUGHT = {"id": "t", "type": "reasoning", "summary": [{"type": "summary_text", "text": "think"}]}
+THINKING = {"id": "t", "type": "reasoning", "summary": [{"type": "summary_text", "text": "think"}]}
 SAID = message(output_text("hello"), status="completed")
 THINKS = [
     ("reasoning_summary_text.delta", {"item_id": id, "output_index": 0, "summary_index": 0, **text})
@@ -1083,7 +1083,7 @@ INDEXES = ("item_id", "output_index", "summary_index", "content_index")
 
 
 @pytest.mark.parametrize("numbered", [True, False])
-@pytest.mark.parametrize("end", [(), (completed(THOUGHT, SAID),)])
+@pytest.mark.parametrize("end", [(), (completed(THINKING, SAID),)])
 @pytest.mark.parametrize(
     "events",
     [
@@ -1092,7 +1092,7 @@ INDEXES = ("item_id", "output_index", "summary_index", "content_index")
         [THINKS[0], SAYS[0], THINKS[1], SAYS[1]],
         [*HEAD[1:], *THINKS, *SAYS],
         [*HEAD[1:], *THINKS, *SAYS, done(SAID)],
-        [*THINKS, *SAYS, done(THOUGHT), done(SAID)],
+        [*THINKS, *SAYS, done(THINKING), done(SAID)],
         [*THINKS, added(message()), *SAYS],
         [
             (kind, {name: value for name, value in wire.items() if name not in INDEXES})
@@ -1134,7 +1134,7 @@ def test_a_part_of_a_type_that_is_unknown_does_not_say_what_its_item_is() -> Non
     events = wires(
         CREATED,
         part_added({"type": "thought", "text": ""}, item="t"),
-        added({**THOUGHT, "summary": []}),
+        added({**THINKING, "summary": []}),
         THINKS[0],
     )
     assert {part.block_index for part in parts_of(fed(events))} == {"0/content/0", "0/summary/0"}
@@ -1799,6 +1799,52 @@ def test_other_sessions_have_their_own_memory() -> None:
         stream.end()
     assert [store.messages(sid)[0].id for sid in ("s", "t")] == ["r", "r"]
     assert verdicts(store) == {"accepted": 8}
+
+
+def sample(created: float, *texts: str, ends: bool = True) -> list[Wire]:
+    """A whole answer under the usual id, made at a time."""
+    begun = ("created", {"response": response(created_at=created)})
+    whole = message(output_text("".join(texts)), status="completed")
+    end = completed(whole, created_at=created)
+    return wires(begun, *HEAD[1:], *map(delta, texts), *([end] if ends else []))
+
+
+@pytest.mark.parametrize("same", [True, False])
+@pytest.mark.parametrize("ended", ["", "end", "error"])
+def test_an_id_that_is_begun_again_at_another_time_is_another_answer(
+    same: bool, ended: str
+) -> None:
+    """A gateway that asks once more under its own id: two answers were mixed, by their numbers."""
+    first = sample(1, "Hello ", "wor", ends=ended == "end")
+    if ended == "error":
+        first.append({"type": "error", "sequence_number": 5, "message": "overloaded"})
+    store, stream = opened(ticks="manual")
+    stream.ingest_many(first)
+    if not same:
+        stream = store.open(PROTOCOL, session_id="s")
+    told = sample(2, "Hi ", "there ", "friend")
+    seen = []
+    for wire in told:
+        stream.ingest(wire)
+        store.flush()
+        shown = store.part("s", "r", "0/content/0")
+        seen.append("" if shown is None else shown.text)
+    assert seen[:3] == ["Hello wor", "", ""]
+    assert seen[3:] == ["Hi ", "Hi there ", "Hi there friend", "Hi there friend"]
+    store = StreamStore.load(json.loads(json.dumps(store.save())), ticks="manual")
+    before = without_counts(store)
+    again(store, told)
+    assert without_counts(store) == before and text(store) == "Hi there friend"
+    (one,) = store.messages("s")
+    assert one.status == "completed" and not part(store, "0/content/0").gap
+
+
+def test_a_response_that_says_again_that_it_was_created_goes_on() -> None:
+    """With a number of its own, or at the time that it was: nothing of it comes again."""
+    begun = sample(1, "a", ends=False)
+    later = {**begun[0], "response": response(created_at=2), "sequence_number": 4}
+    store = fed([*begun, later, begun[0], *wires(delta("b"), start=5)])
+    assert text(store) == "ab"
 
 
 def test_a_stray_repetition_does_not_take_a_stream_to_another_response() -> None:

@@ -24,7 +24,9 @@
 - Numbers that are missing, or that contradict themselves (two events of different types with one
   number, number 0 on anything but an event that begins a response), number nothing: from there on
   the response's events count as they come. When such a response is begun again on another stream
-  its parts are built anew (`message.reset`) as soon as the first of them comes.
+  its parts are built anew (`message.reset`) as soon as the first of them comes. So are those
+  of one that begins again with a number that came and another `created_at`, as where a gateway asks
+  once more under its own id.
 - An error without a number (`{"error": ...}`) that follows events which were repeated, and was told
   of this response before, is that one: a replay brings it again. Elsewhere it is another one.
 - Resume: `OpenAIResponsesAdapter.resume` says which response to ask for, and `starting_after`.
@@ -90,6 +92,7 @@ from .openai_responses_memory import (
     forget_items,
     has_item,
     intervals_of,
+    is_made_anew,
     item_of,
     note_error,
     note_unnumbered,
@@ -482,16 +485,24 @@ class OpenAIResponsesAdapter:
                 key = current
         entry = self._responses.get(key)
         known = entry is not None
-        if entry is not None:
+        created = response.get("created_at")
+        anew = kind == CREATED and not self._strict and is_made_anew(entry, number, created)
+        if anew and entry is not None:
+            entry.update(state="open", created=created, rebuild=True)
+            entry.pop("errors", None)
+            forget_items(entry)
+            self._known.count_anew(entry)
+            here = self._here(key, number, kind, lane)
+        elif entry is not None:
             here = self._here(key, number, kind, lane)
             if self._strict:
                 check_lifecycle(kind, entry, output)
         else:  # nothing refuses it from here on
-            entry = self._known.enter(key, response.get("created_at"))
+            entry = self._known.enter(key, created)
             here = self._here(key, number, kind, lane)
         if entry.pop("unnamed", False) or named != key:
             self._known.name(key, named)
-        again = kind == CREATED and known and current != key
+        again = kind == CREATED and known and current != key and not anew
         if again and (here.seq is None or entry.get("fetched")):
             entry["rebuild"] = True
             forget_items(entry)

@@ -580,11 +580,12 @@ class Output:
         memory = items.get(str(place))
         if memory is not None:
             return memory, []
-        memory = items[str(place)] = {"type": type_}
+        made: Members = {"type": type_}
+        memory = items[str(place)] = made
         _note_index(memory, wire, place)
-        index = str(memory.get("at"))
-        if type_ == "reasoning" and items.get(index, {}).get("type") == "message":
-            memory["within"] = int(index)  # it comes before the text of that, also here
+        around = str(memory.get("at"))
+        if type_ == "reasoning" and items.get(around, {}).get("type") == "message":
+            memory["within"] = int(around)  # it comes before the text of that, also here
         skeleton: Members = {"type": type_}
         if is_id(wire.get("item_id")):
             memory["id"] = skeleton["id"] = wire["item_id"]

@@ -275,6 +275,20 @@ def contradicts(entry: Entry, number: int, kind: str) -> bool:
     return bool(entry["types"].get(str(number), kind) != kind)
 
 
+def is_made_anew(entry: Entry | None, number: int | None, created: Any) -> bool:
+    """Whether a response that begins with a number that came was made at another time: what it
+    brings is another answer, whose numbers say nothing of the earlier one's."""
+    return (
+        entry is not None
+        and number is not None
+        and bool(entry["numbered"])
+        and number in intervals_of(entry)
+        and entry["created"] is not None
+        and is_order(created)
+        and bool(created != entry["created"])
+    )
+
+
 # --- items ----------------------------------------------------------------------------------------
 
 
