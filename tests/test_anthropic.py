@@ -634,6 +634,19 @@ def test_a_tool_of_a_failed_response_reads_as_error() -> None:
     assert message is not None and message.error["name"] == "overloaded_error"
 
 
+def test_an_error_without_a_type_is_one_unless_the_stream_is_strict() -> None:
+    """LiteLLM ends `/v1/messages` so, whatever failed: the answer was open, and nobody heard why."""
+    error = {"message": "upstream broke", "type": "None", "param": "None", "code": "500"}
+    store = fed(start(), tool(), json_of('{"a'), {"error": error})
+    message, session = store.message("s", "msg_1"), store.session("s")
+    assert message is not None and session is not None
+    assert (message.status, tool_of(store).status) == ("error", "error")
+    assert [told["message"] for told in session.errors] == ["upstream broke"]
+    for wire in ({"error": error}, {"error": None}, {"error": {}}, {}):
+        with pytest.raises(MalformedEvent, match="type: is missing"):
+            AnthropicAdapter(Context(strict=bool(wire.get("error")))).decode(wire)
+
+
 def test_an_error_after_a_response_is_not_the_responses() -> None:
     store = fed(*HELLO, {"type": "error", "error": "gone"})
     message, session = store.message("s", "msg_1"), store.session("s")

@@ -1318,8 +1318,7 @@ AT_ONCE = '{"a":{"b":1}}'
 def test_arguments_that_come_in_pieces_and_whole_again_are_there_once(
     members: Wire, times: int, ends: str
 ) -> None:
-    """vLLM and SGLang, where the model and the parser differ in a space; Vercel's client stops at
-    the first whole object, opencode's takes the last one."""
+    """vLLM and SGLang, where the model and the parser differ in a space: once its answer is done."""
     again = [calling(call(0, AT_ONCE, **members)) for _ in range(times)]
     finish = [chunk({}, "tool_calls")]
     if ends == "with it":

@@ -113,7 +113,8 @@ class AnthropicAdapter:
 
     - the events of a streamed response: `message_start`, `content_block_start`,
       `content_block_delta`, `content_block_stop`, `message_delta`, `message_stop`, `ping`, `error`;
-    - `{"type": "message", "id", "role", "content": [...], ...}`: a whole message.
+    - `{"type": "message", "id", "role", "content": [...], ...}`: a whole message;
+    - `{"error": {...}}`, as LiteLLM ends a stream that failed: an `error`, unless strict.
 
     Remembers one response per stream (the type of each block, the usage, and the citations of each
     block, which go out as a whole list), and per session the ids of the last 1,024 responses.
@@ -207,6 +208,8 @@ class AnthropicAdapter:
         """
         wire = an_event(wire)
         kind = wire.get("type")
+        if kind is None and wire.get("error") and not self._strict:
+            kind = "error"
         if type(kind) is not str:
             raise wrong(wire, "type", "", "a string")
         if kind == "ping":
