@@ -1328,6 +1328,48 @@ def test_an_image_shows_what_there_is_of_it() -> None:
     assert part(store, "0").fields["partialImage"] is None
 
 
+@pytest.mark.parametrize("announced", [True, False])
+def test_a_patch_streams_into_a_field(announced: bool) -> None:
+    """The Python SDK has no type for these events, Vercel's client has."""
+    item = {
+        "id": "ap",
+        "type": "apply_patch_call",
+        "call_id": "c",
+        "status": "in_progress",
+        "operation": {"type": "update_file", "path": "a.py", "diff": ""},
+    }
+    place = {"item_id": "ap", "output_index": 0}
+    family = "apply_patch_call_operation_diff"
+    whole = {
+        **item,
+        "status": "completed",
+        "operation": {**item["operation"], "diff": "@@\n-a\n+b"},  # type: ignore[dict-item]
+    }
+    events = [
+        CREATED,
+        *([added(item)] if announced else []),
+        (f"{family}.delta", {**place, "delta": "@@\n", "obfuscation": "x"}),
+        (f"{family}.delta", {**place, "delta": "-a\n"}),
+        (f"{family}.delta", {**place, "delta": "+"}),
+    ]
+    store = fed(wires(*events))
+    assert part(store, "0").field_text("diff") == "@@\n-a\n+"
+    (so_far,) = encoded(store)
+    assert so_far["output"][0]["operation"]["diff"] == "@@\n-a\n+"
+    events.append((f"{family}.done", {**place, "diff": "@@\n-a\n+b"}))
+    for more in ([], [done(whole)], [done(whole), completed(whole)]):
+        for sent in (wires(*events, *more), unnumbered(wires(*events, *more))):
+            store = fed(sent)
+            assert part(store, "0").field_text("diff") == "@@\n-a\n+b"
+            assert set(verdicts(store)) == {"accepted"}
+            if more:
+                assert encoded(store)[0]["output"] == [whole]
+                tool = part(store, "0").tool
+                assert tool is not None and tool.status == "running"
+    lost = wires(*events[:-3], done(whole))
+    assert part(fed(lost), "0").field_text("diff") == "@@\n-a\n+b"
+
+
 def test_a_shell_call_and_what_it_prints() -> None:
     call = {
         "id": "sh",
@@ -1589,6 +1631,7 @@ def test_older_spellings() -> None:
         ("failed", {"error": {"code": "server_error", "message": "no"}}, ("error", "server_error")),
         ("failed", {"error": None}, ("error", "failed")),
         ("incomplete", {"status": "cancelled"}, ("aborted", None)),
+        ("cancelled", {}, ("aborted", None)),
     ],
 )  # fmt: skip
 def test_how_a_response_may_end(kind: str, members: Wire, expected: tuple[str, Any]) -> None:

@@ -11,7 +11,8 @@
   A refusal is a text with the field `refusal`. What else an item of parts has stands in the
   message's info as `output/{output_index}`; of the other items and of parts in the field `wire`.
   Beside it there are `annotations`, of an image what there is of it (`partialImage`), of a shell
-  call `command/{n}`, of what it printed `stdout/{n}`, `stderr/{n}` and `output/{n}`.
+  call `command/{n}`, of a patch `diff`, of what a command printed `stdout/{n}`, `stderr/{n}` and
+  `output/{n}`.
   Gateways give several items one output index: another item that is added there is one of its own
   behind all others, and the index means that one from there on, but where an event has the id of
   the earlier. So is what nothing announced and what cannot be of the item that is there: a text at
@@ -513,7 +514,8 @@ class OpenAIResponsesAdapter:
         if kind in ENDINGS:
             places = {str(place) for place, _ in placed(entry["items"], output)}
             # One that failed may have told less than it said, and no output proves nothing.
-            whole = bool(output) and kind != "response.failed" and entry["items"].keys() <= places
+            cut = kind in ("response.failed", "response.cancelled")
+            whole = bool(output) and not cut and entry["items"].keys() <= places
             events = self._finish(here, response, output, ENDINGS[kind])
             self._take_in(here, number, kind)
             if whole and number is not None and here.seq is not None:

@@ -32,10 +32,12 @@ from ..model import TOOL_RANKS
 from .members import Members, a_number, a_string, an_id, an_object, are_objects, objects
 from .openai_responses_items import (
     ANNOTATIONS,
+    DIFF,
     WIRE,
     answer_of,
     answered,
     commands_of,
+    diff_of,
     input_of,
     item_kind,
     order_of,
@@ -204,6 +206,8 @@ class Output:
             # All of them: where one was streamed, the others' events may be lost.
             for index, command in enumerate(commands_of(item)):
                 fields[f"command/{index}"] = command
+        if final and memory.get(DIFF) and diff_of(item) is not None:
+            fields[DIFF] = diff_of(item)
         if final and memory.get("printed"):
             chunks: Any = item.get("output")
             if are_objects(chunks) and len(chunks) == memory["printed"]:
@@ -454,6 +458,18 @@ class Output:
         if memory.get("done") and here.seq is None:
             return []
         return [self._updated(here, place, {field: text} if text else {}), *implied]
+
+    def _patch(self, member: str, wire: Members, here: Here) -> list[Event]:
+        text = a_string(wire, member)
+        place = self._place(wire, here.entry, wire.get("item_id"))
+        implied = self._imply(Text("apply_patch_call", "", ""), wire, here, place, ("", 0))
+        memory = here.entry["items"][str(place)]
+        memory[DIFF] = True
+        if member == "delta":
+            return [self._appended(here, place, DIFF, text, here.seq), *implied]
+        if memory.get("done") and here.seq is None:
+            return []
+        return [self._updated(here, place, {DIFF: text}), *implied]
 
     def _printed(self, wire: Members, here: Here) -> list[Event]:
         delta = an_object(wire, "delta")
@@ -752,6 +768,8 @@ def _handlers() -> Iterator[tuple[str, Handler]]:
     yield "response.shell_call_command.added", _bound(output._command, "command")
     yield "response.shell_call_command.delta", _bound(output._command, "delta")
     yield "response.shell_call_command.done", _bound(output._command, "command")
+    yield "response.apply_patch_call_operation_diff.delta", _bound(output._patch, "delta")
+    yield "response.apply_patch_call_operation_diff.done", _bound(output._patch, "diff")
     yield "response.shell_call_output_content.delta", output._printed
     yield "response.shell_call_output_content.done", output._printed_all
     yield "response.audio.delta", _bound(output._sound, "data")

@@ -16,8 +16,9 @@ from ..model import Json, Message, Part, thaw
 from .members import Members
 from .openai_responses_schema import INPUT, WHOLE, said
 
-#: Fields of a part: its item or part as it came, without its text; what is annotated in it.
-WIRE, ANNOTATIONS = "wire", "annotations"
+#: Fields of a part: its item or part as it came, without its text; what is annotated in it; the
+#: patch of a call as it streams.
+WIRE, ANNOTATIONS, DIFF = "wire", "annotations", "diff"
 
 #: How deep a tool input may nest to be parsed.
 _NESTING = 100
@@ -71,6 +72,12 @@ def commands_of(item: Members) -> list[Any]:
     action = item.get("action")
     commands = action.get("commands") if isinstance(action, dict) else None
     return commands if isinstance(commands, list) else []
+
+
+def diff_of(item: Members) -> str | None:
+    """The patch of a call to apply one; None of what has none."""
+    operation = item.get("operation")
+    return said(operation, DIFF) if isinstance(operation, dict) else None
 
 
 def printed_of(number: int, chunks: list[Members]) -> Members:
@@ -205,6 +212,12 @@ def _wire_item(part: Part) -> Members:
     if commands:
         action = item.get("action")
         item["action"] = {**(action if isinstance(action, dict) else {}), "commands": commands}
+    if type_ == "apply_patch_call" and DIFF in fields:
+        operation = item.get("operation")
+        item["operation"] = {
+            **(operation if isinstance(operation, dict) else {}),
+            DIFF: fields[DIFF],
+        }
     if type_ == "shell_call_output" and not item.get("output"):
         item["output"] = [
             chunk for chunks in _numbered(fields, "output/") for chunk in chunks

@@ -22,8 +22,9 @@ ENDINGS: Mapping[str, str] = {
     "response.completed": "completed",
     "response.failed": "failed",
     "response.incomplete": "incomplete",
+    "response.cancelled": "cancelled",  # of servers alone that let one be cancelled in its stream
 }
-ENDED = frozenset((*ENDINGS.values(), "cancelled"))
+ENDED = frozenset(ENDINGS.values())
 
 #: Known types that change nothing: ends of what came in pieces, and the queue of a WebSocket.
 NOTHING = frozenset(
