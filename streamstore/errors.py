@@ -6,15 +6,28 @@ verdict, not an exception. This file knows no stage, no protocol and no I/O.
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 Blame = Literal["remote", "caller", "limit", "disk"]
 
 
 class StreamStoreError(Exception):
-    """Base of every error that the library raises on purpose; `blame` says whose fault it is."""
+    """Base of the library's own errors; `blame` says whose fault it is.
+
+    Beside them there are `ValueError` for a bound that is none (`Limits`), `TypeError` where
+    somebody changes a value or copies a store, and `FileNotFoundError` where a file or a folder is
+    not there. Each can be copied and pickled with all it says, as what a worker process raised is.
+    """
 
     blame: ClassVar[Blame] = "caller"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # What `Exception` has calls the class with the message alone, which some cannot take.
+        return (_again, (type(self), self.args), self.__dict__)
+
+
+def _again(cls: type[StreamStoreError], args: tuple[Any, ...]) -> StreamStoreError:
+    return cls.__new__(cls, *args)
 
 
 class CallerError(StreamStoreError):
@@ -97,6 +110,6 @@ class UnknownEvent(RemoteError):
         seq: int | None = None,
         generation: str | None = None,
     ) -> None:
-        super().__init__(f"unknown event type {type!r}")
+        super().__init__(f"unknown event type {type[:80]!r}")
         self.type = type
         self.session_id, self.seq, self.generation = session_id, seq, generation

@@ -75,6 +75,9 @@ class Limits:
         pending_merge: deltas of one part that wait for a tick as separate strings; at this many,
             or at the end of a longer batch, they are merged into one, and such ones with others of
             their size (3 bytes a character instead of 13).
+
+    Raises:
+        ValueError: a bound is no integer from 1.
     """
 
     held_operations: int = _bound(4096)
