@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import attrs
 
 from .keys import Key, PartKey
+from .model import brief
 from .text import GrowingText
 
 
@@ -38,7 +39,8 @@ class Edit(NamedTuple):
     """One change of one text: keep the first `start` characters, then append `text`.
 
     `start` counts code points. `rewritten` says that something shown before was cut off. In `text`
-    half of a surrogate pair that never met its other half is U+FFFD, as in the part's text.
+    half of a surrogate pair that never met its other half is U+FFFD, as in the part's text. Its
+    `repr` shows the start of a long text.
 
     >>> Edit(5, " world", False).apply("hello")
     'hello world'
@@ -52,6 +54,12 @@ class Edit(NamedTuple):
         """The text after the edit, from the text before it."""
         return before[: self.start] + self.text
 
+    def __repr__(self) -> str:
+        return f"Edit(start={self.start}, text={brief(self.text)}, rewritten={self.rewritten})"
+
+
+GapReason = Literal["hole", "cut", "suspect"]
+
 
 class Gap(NamedTuple):
     """Something that is missing: in a part, a message's own events, or a whole session.
@@ -64,8 +72,42 @@ class Gap(NamedTuple):
     session_id: str
     message_id: str | None
     block_index: int | str | None
-    reason: str
+    reason: GapReason
     missing: tuple[tuple[int, int], ...] = ()
+
+
+class _Opened(dict[Any, Any]):
+    """A mapping that nobody can change, while it is on its way to another process or object."""
+
+
+def again(value: Any) -> tuple[Any, ...]:
+    """What `pickle` and `copy` make an attrs value from whose mappings nobody can change.
+
+    A `MappingProxyType` itself can be neither pickled nor copied.
+    """
+    names = [member.name for member in attrs.fields(type(value))]
+    return _made_again, (type(value), [_opened(getattr(value, name)) for name in names])
+
+
+def _opened(value: Any) -> Any:
+    if isinstance(value, MappingProxyType):
+        return _Opened({key: _opened(item) for key, item in value.items()})
+    return value
+
+
+def _closed(value: Any) -> Any:
+    if type(value) is _Opened:
+        return MappingProxyType({key: _closed(item) for key, item in value.items()})
+    return value
+
+
+def _made_again(cls: type[Any], members: Iterable[Any]) -> Any:
+    return cls(*map(_closed, members))
+
+
+def _long(default: Any) -> Any:
+    """A member that may hold much: its `repr` is cut."""
+    return attrs.field(default=default, repr=brief)
 
 
 @attrs.frozen
@@ -74,6 +116,9 @@ class ChangeSet:
 
     Apply in this order: `removed`, then `added` and `moved`, then `text`; read what is in
     `changed` again. `reset` means: forget what you have and read everything of your scope.
+
+    False where it changes nothing. It can be copied and pickled; its `repr` is cut where it is
+    long.
 
     Attributes:
         version: the store's version after it; each commit that shows something adds one.
@@ -89,14 +134,16 @@ class ChangeSet:
     """
 
     version: int
-    added: tuple[Place, ...] = ()
-    changed: tuple[Key, ...] = ()
-    removed: tuple[Key, ...] = ()
-    moved: tuple[Place, ...] = ()
-    text: Mapping[TextField, Edit] = MappingProxyType({})
+    added: tuple[Place, ...] = _long(())
+    changed: tuple[Key, ...] = _long(())
+    removed: tuple[Key, ...] = _long(())
+    moved: tuple[Place, ...] = _long(())
+    text: Mapping[TextField, Edit] = _long(MappingProxyType({}))
     reset: bool = False
-    gaps: tuple[Gap, ...] = ()
-    resume: Mapping[str, Any] = MappingProxyType({})
+    gaps: tuple[Gap, ...] = _long(())
+    resume: Mapping[str, Any] = _long(MappingProxyType({}))
+
+    __reduce__ = again
 
     def __bool__(self) -> bool:
         """Whether it changes anything for a reader."""

@@ -18,7 +18,7 @@ from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, overrid
 
 from .errors import CallerError, MalformedEvent, UnknownEvent
 from .keys import BlockIndex, is_block_index, is_id, is_number, is_order
-from .model import CLOSED_STATUSES, DELIVERIES, EMPTY, SEQUENCINGS, Fields, Json
+from .model import CLOSED_STATUSES, DELIVERIES, EMPTY, SEQUENCINGS, Fields, Json, brief
 
 Check: TypeAlias = tuple[Callable[[Any], bool], str]
 #: Classes whose values are looked at no further.
@@ -48,12 +48,17 @@ def _camel(name: str) -> str:
     return head + "".join(word.capitalize() for word in rest)
 
 
+def _shown(check: Check) -> Any:
+    """What a `repr` is made by: of a member that may hold much it is cut."""
+    return brief if check in (_TEXT, _OBJECT, _LIST, _OBJECTS, _ANY) else True
+
+
 def _required(check: Check, name: str | None = None) -> Any:
-    return attrs.field(metadata={"check": check, "name": name})
+    return attrs.field(metadata={"check": check, "name": name}, repr=_shown(check))
 
 
 def _optional(check: Check, default: Any = None, name: str | None = None) -> Any:
-    return attrs.field(default=default, metadata={"check": check, "name": name})
+    return attrs.field(default=default, metadata={"check": check, "name": name}, repr=_shown(check))
 
 
 @attrs.frozen(kw_only=True)
@@ -75,7 +80,7 @@ class Event:
     generation: str | None = _optional(_ID)
     id: str | None = _optional(_ID)
     time: int | None = _optional(_NUMBER)
-    extra: Fields = EMPTY
+    extra: Fields = attrs.field(default=EMPTY, repr=brief)
 
 
 @attrs.frozen(kw_only=True)
@@ -217,7 +222,7 @@ class BlockOpened(BlockEvent):
     type: ClassVar[str] = "block.opened"
     kind: str = _required(_ID)
     order: float | None = _optional(_ORDER)
-    fields: Fields = EMPTY
+    fields: Fields = attrs.field(default=EMPTY, repr=brief)
 
 
 @attrs.frozen(kw_only=True)
@@ -244,7 +249,7 @@ class BlockReplaced(BlockEvent):
     order: float | None = _optional(_ORDER)
     whole: bool = _optional(_FLAG, False)
     status: str | None = _optional(_one_of(("open", "closed")))
-    fields: Fields = EMPTY
+    fields: Fields = attrs.field(default=EMPTY, repr=brief)
 
 
 @attrs.frozen(kw_only=True)
@@ -263,7 +268,7 @@ class BlockUpdated(BlockEvent):
     kind: str | None = _optional(_ID)
     order: float | None = _optional(_ORDER)
     whole: bool = _optional(_FLAG, False)
-    fields: Fields = EMPTY
+    fields: Fields = attrs.field(default=EMPTY, repr=brief)
 
 
 @attrs.frozen(kw_only=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
+from typing import NoReturn
 
 from .changes import ChangeSet, Locate, MergedChanges
 from .errors import CallerError
@@ -44,6 +45,10 @@ class Changes:
         self._wake: Callable[[], object] | None = None
         self._subscription: Subscription | None = None
         self.state = Present(0)
+
+    def __reduce_ex__(self, _: object) -> NoReturn:
+        # A copy that is let go would close what the original hears by.
+        raise TypeError("an iterator of changes cannot be copied or pickled: ask for another one")
 
     def begin(self, subscription: Subscription) -> None:
         """Take the subscription that `hear` is the callback of."""

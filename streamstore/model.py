@@ -1,14 +1,15 @@
 """What a frontend reads: sessions, messages, parts and tool states, as immutable values.
 
 Knows no event, row or protocol. JSON inside a value is frozen too: it is still `dict` and `list`
-for everybody who reads or dumps it, and raises on change.
+for everybody who reads or dumps it, and raises on change. The `repr` of a value is for a person: it
+is cut where it is long.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Literal, NoReturn, TypeAlias
+from typing import Any, Literal, NoReturn, TypeAlias, get_args
 
 import attrs
 
@@ -30,10 +31,11 @@ SEQUENCINGS: tuple[Sequencing, ...] = ("block", "session", "sparse", "none")
 CLOSED_STATUSES: tuple[MessageStatus, ...] = ("completed", "aborted", "error")
 
 #: The part kinds a frontend can count on; anything else is `unknown`, its fields as they came.
-PART_KINDS = frozenset(
-    "text reasoning tool file source step-start step-finish agent subtask compaction retry "
-    "snapshot patch data error unknown".split()
-)
+PartKind = Literal[
+    "text", "reasoning", "tool", "file", "source", "step-start", "step-finish", "agent", "subtask",
+    "compaction", "retry", "snapshot", "patch", "data", "error", "unknown",
+]  # fmt: skip
+PART_KINDS: frozenset[str] = frozenset(get_args(PartKind))
 
 #: Ranks of tool states: a lower one never replaces a higher one.
 TOOL_RANKS: Mapping[str, int] = MappingProxyType(
@@ -120,19 +122,76 @@ def thaw(value: Json) -> Json:
     return value
 
 
+# How much of a value a `repr` shows: in all, of one text, of one list or object, and how deep.
+_SHOWN, _SHOWN_TEXT, _SHOWN_ITEMS, _SHOWN_DEPTH = 400, 120, 16, 4
+
+
+def brief(value: object) -> str:
+    """A `repr` that is cut where it is long, at the cost of what it shows.
+
+    >>> brief({"a": [1, "b"]})
+    "{'a': [1, 'b']}"
+    >>> brief("x" * 5_000_000)[:40]
+    "<5000000 characters: 'xxxxxxxxxxxxxxxxxx"
+    >>> brief(list(range(1000)))
+    '[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, ... 984 more]'
+    """
+    return _brief(value, [_SHOWN], 0)
+
+
+def _brief(value: object, room: list[int], depth: int) -> str:
+    text = ""
+    if isinstance(value, str | bytes):
+        if len(value) <= _SHOWN_TEXT:
+            text = repr(value)
+        else:
+            unit = "characters" if isinstance(value, str) else "bytes"
+            text = f"<{len(value)} {unit}: {value[:_SHOWN_TEXT]!r}...>"
+    elif isinstance(value, Mapping | list | tuple) and not hasattr(value, "_fields"):
+        start, stop = "()" if isinstance(value, tuple) else "[]"
+        if isinstance(value, Mapping):
+            start, stop = "{}"
+        pieces: list[str] = []
+        for item in value:
+            if len(pieces) == _SHOWN_ITEMS or room[0] <= 0 or depth == _SHOWN_DEPTH:
+                pieces.append(f"... {len(value) - len(pieces)} more")
+                break
+            piece = _brief(item, room, depth + 1)
+            if isinstance(value, Mapping):
+                piece += f": {_brief(value[item], room, depth + 1)}"
+            pieces.append(piece)
+        comma = "," if isinstance(value, tuple) and len(value) == 1 else ""
+        return f"{start}{', '.join(pieces)}{comma}{stop}"
+    else:
+        try:
+            text = repr(value)
+        except ValueError:  # an integer of more digits than Python writes
+            text = f"<{type(value).__name__}>"
+        if len(text) > 2 * _SHOWN:
+            text = f"{text[: 2 * _SHOWN]}..."
+    room[0] -= len(text)
+    return text
+
+
+def _long(default: Any) -> Any:
+    """A member that may hold much: its `repr` is cut."""
+    return attrs.field(default=default, repr=brief)
+
+
 @attrs.frozen
 class Status:
     """What a session is doing.
 
-    `type` is `idle`, `busy` or `retry`; a retry carries its attempt (from 1), a message and the
-    time of the next attempt (`next`, ms since the epoch), where the wire gives them.
+    `type` is `idle`, `busy` or `retry`, or what else a server says; a retry carries its attempt
+    (from 1), a message and the time of the next attempt (`next`, ms since the epoch), where the
+    wire gives them.
     """
 
     type: str = "idle"
     attempt: int | None = None
-    message: str | None = None
+    message: str | None = _long(None)
     next: int | None = None
-    fields: Fields = EMPTY
+    fields: Fields = _long(EMPTY)
 
 
 @attrs.frozen
@@ -147,15 +206,16 @@ class Request:
     session_id: str
     message_id: str | None = None
     call_id: str | None = None
-    payload: Fields = EMPTY
+    payload: Fields = _long(EMPTY)
 
 
 @attrs.frozen
 class ToolState:
     """A tool call as a frontend shows it: `Part.tool`.
 
-    `status` is pending, running, waiting (for approval), completed, error or denied. A tool that
-    never ended in a message that was aborted or failed reads as error, with `error` saying so.
+    `status` is pending, running, waiting (for approval), completed, error or denied, or what else a
+    server says, which counts as pending. A tool that never ended in a message that was aborted or
+    failed reads as error, with `error` saying so.
     `input` is the parsed input: the one the wire gives, or the streamed text once its part is
     closed, None where that is no JSON; the text so far is `Part.field_text("input")`, and
     `streamstore.partialjson` says what it means before it is whole.
@@ -164,22 +224,25 @@ class ToolState:
     name: str | None
     call_id: str | None
     status: str
-    title: str | None = None
-    input: Json = None
-    output: Json = None
-    error: Json = None
-    fields: Fields = EMPTY
+    title: str | None = _long(None)
+    input: Json = _long(None)
+    output: Json = _long(None)
+    error: Json = _long(None)
+    fields: Fields = _long(EMPTY)
 
 
 @attrs.frozen(eq=False)
 class Part:
     """One typed piece of a message, at one tick.
 
-    The same object as long as nothing of it changes. Text is joined when `text` is read (linear
-    once per change, free after); `view` gives ranges at the cost of the range.
+    The same object as long as nothing of it changes, and equal to no other one. Text is joined when
+    `text` is read (linear once per change, free after); `view` gives ranges at the cost of the
+    range.
 
     Attributes:
-        kind: one of `PART_KINDS`.
+        kind: `text`, `reasoning`, `tool`, `file`, `source`, `step-start`, `step-finish`, `agent`,
+            `subtask`, `compaction`, `retry`, `snapshot`, `patch`, `data`, `error`, or `unknown`
+            for any other, which `fields` names.
         status: `open`; `closed`; `incomplete`, closed over operations that never came.
         gap: text of this part may be missing or is known to be.
         previous: what is shown is the text of an older generation of the server's counter.
@@ -190,14 +253,14 @@ class Part:
     session_id: str
     message_id: str
     block_index: BlockIndex
-    kind: str
+    kind: PartKind
     status: PartStatus
     view: TextView
     order: float | None = None
     gap: bool = False
     previous: bool = False
-    fields: Fields = EMPTY
-    others: Mapping[str, TextView] = EMPTY
+    fields: Fields = _long(EMPTY)
+    others: Mapping[str, TextView] = _long(EMPTY)
     settled_as: MessageStatus = "open"
 
     @property
@@ -270,6 +333,8 @@ def _json(text: str) -> Json:
 class Message:
     """A message without its parts, at one tick; read its parts beside it.
 
+    Compared by value, as all that is read but parts, and not hashable: keep it by its `key`.
+
     Attributes:
         role: as the wire gives it (`user`, `assistant`, ...); "" while only deltas were seen.
         status: `open`, or how it ended.
@@ -285,8 +350,8 @@ class Message:
     status: MessageStatus = "open"
     order: float | None = None
     parent_id: str | None = None
-    info: Fields = EMPTY
-    error: Json = None
+    info: Fields = _long(EMPTY)
+    error: Json = _long(None)
     local: bool = False
     client_id: str | None = None
 
@@ -310,12 +375,12 @@ class Session:
     """
 
     id: str
-    info: Fields = EMPTY
+    info: Fields = _long(EMPTY)
     status: Status | None = None
-    state: Json = None
-    errors: tuple[Json, ...] = ()
-    permissions: Mapping[str, Request] = EMPTY
-    questions: Mapping[str, Request] = EMPTY
-    todo: Json = None
-    diff: Json = None
+    state: Json = _long(None)
+    errors: tuple[Json, ...] = _long(())
+    permissions: Mapping[str, Request] = _long(EMPTY)
+    questions: Mapping[str, Request] = _long(EMPTY)
+    todo: Json = _long(None)
+    diff: Json = _long(None)
     gap: bool = False

@@ -15,13 +15,14 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable, Iterable, Mapping
+from inspect import iscoroutinefunction
 from types import MappingProxyType
-from typing import Any, Literal, NoReturn, TypeAlias
+from typing import Any, Literal, NoReturn, Self, TypeAlias
 
 import attrs
 
 from .adapters.base import Context
-from .changes import ChangeSet, Gap, MergedChanges, Place
+from .changes import ChangeSet, Gap, MergedChanges, Place, again
 from .decoding import decoder_named
 from .doors import Ingest
 from .errors import CallerError, UnsupportedState
@@ -31,7 +32,7 @@ from .history import History
 from .inbox import Inbox
 from .ingress import Ingress
 from .iterating import Changes, weak
-from .keys import BlockIndex, Key, MessageKey, read_token
+from .keys import BlockIndex, Key, MessageKey, is_number, read_token
 from .limits import Limits
 from .model import (
     DELIVERIES,
@@ -42,6 +43,7 @@ from .model import (
     Part,
     Sequencing,
     Session,
+    brief,
     thaw,
 )
 from .protocols import adapter_named
@@ -87,10 +89,12 @@ class Health:
             after all, and are the only reason.
     """
 
-    counts: Mapping[str, Any]
-    gaps: tuple[Gap, ...]
-    resume: Mapping[str, Any]
-    resync: Mapping[str, str]
+    counts: Mapping[str, Any] = attrs.field(repr=brief)
+    gaps: tuple[Gap, ...] = attrs.field(repr=brief)
+    resume: Mapping[str, Any] = attrs.field(repr=brief)
+    resync: Mapping[str, str] = attrs.field(repr=brief)
+
+    __reduce__ = again
 
 
 def _plain(what: str, value: object) -> str:
@@ -125,7 +129,12 @@ class StreamStore:
         new_id: makes ids that a protocol does not give; `local-1`, `local-2`, ... by default.
         decoder: what reads JSON: `standard`, or `orjson` (extra `speed`), which is faster and
             makes floats of integers beyond 64 bits.
-        on_error: told of what a subscriber raised; prints a traceback by default.
+        on_error: told of what a subscriber raised, `on_error(error, subscription)`; prints a
+            traceback by default.
+
+    Raises:
+        UnknownProtocol: no adapter has that name.
+        CallerError: another argument is none of its values.
 
     >>> store = StreamStore("native", ticks="manual")
     >>> for seq, text in enumerate(["Hel", "lo"], start=1):
@@ -153,6 +162,12 @@ class StreamStore:
             raise CallerError(f"delivery must be one of {', '.join(DELIVERIES)}")
         if protocol not in (None, "auto"):
             adapter_named(protocol)
+        if limits is not None and not isinstance(limits, Limits):
+            raise CallerError(f"limits must be a Limits, not {_named(limits)}")
+        if new_id is not None:
+            _needs_function("new_id", new_id)
+        if on_error is not None:
+            _needs_function("on_error", on_error)
         self.limits = limits or Limits()
         self._protocol = protocol or "auto"
         self._new_id = new_id or _Numbered()
@@ -194,6 +209,13 @@ class StreamStore:
         )
         if self._ticks is not None:
             self._ticks.start(self._commit)
+
+    def __repr__(self) -> str:
+        closed = ", closed" if self._closed else ""
+        return (
+            f"<{type(self).__name__} {self._protocol}, {len(self.session_ids())} sessions, "
+            f"version {self.version}{closed}>"
+        )
 
     def __reduce_ex__(self, _: object) -> NoReturn:
         """A copy would share streams and timers with its original."""
@@ -336,7 +358,9 @@ class StreamStore:
     def close(self) -> None:
         """End every stream, show everything that waits, and close the subscriptions.
 
-        Who hears of that finds a closed store: what it feeds is refused by a `CallerError`.
+        Who hears of that finds a closed store: what it feeds is refused by a `CallerError`, as is
+        all that opens, feeds, flushes or subscribes from then on. Reads, `pull` and `save` go on;
+        closing again does nothing.
         """
         if self._closed:
             return
@@ -516,8 +540,11 @@ class StreamStore:
 
         For whoever learns of a loss that no event shows, e.g. a server that has no replay. A saved
         state holds it.
+
+        Raises:
+            CallerError: one of them is no string, or is empty.
         """
-        self._stages.ask_resync(session_id, reason)
+        self._stages.ask_resync(_plain("session_id", session_id), _plain("a reason", reason))
 
     def generation(self, session_id: str | None = None) -> str | None:
         """The generation of the server's counter in force, of one session or of the server."""
@@ -585,14 +612,21 @@ class StreamStore:
         and without a throttle finds the store ahead of `changes.version`.
 
         Raises:
-            CallerError: a scope lacks its upper part, or a throttle has no timers (`ticks` is
-                None, "each" or "manual").
+            CallerError: the callback is no plain function (of an `async def` nobody would await
+                what it gives), a scope lacks its upper part or is no id, or a throttle has no
+                timers (`ticks` is None, "each" or "manual").
         """
         self._usable()
         self._inbox.meet()
+        _needs_function("a subscriber's callback", callback)
+        if _is_async(callback):
+            raise CallerError(
+                "a subscriber's callback is called inside the commit, and an `async def` would "
+                "never run: iterate over `changes()`, or let a plain function make a task"
+            )
         scope = _scope(session_id, message_id, block_index)
-        if not 0 <= throttle < math.inf:
-            raise CallerError("a throttle is a number of ms from 0")
+        if not isinstance(throttle, int | float) or not 0 <= throttle < math.inf:
+            raise CallerError(f"a throttle is a number of ms from 0, not {throttle!r:.80}")
         if throttle > 0 and (self._ticks is None):
             raise CallerError("a throttle needs timers: use ticks='asyncio' or a scheduler")
         return self._subscribers.add(callback, scope, throttle, self._present(scope))
@@ -608,6 +642,9 @@ class StreamStore:
         An async iterator. A consumer that falls behind gets one merged change set, past
         `Limits.subscriber_changes` entries one `reset`. Ends when the store is closed; `close()`
         it, or use it in `with`, to stop earlier.
+
+        Raises:
+            CallerError: a scope lacks its upper part or is no id.
         """
         waiting = Changes(self.limits.subscriber_changes, self._locate)
         hear = weak(waiting, Changes.hear)
@@ -691,10 +728,13 @@ class StreamStore:
         `load` gives a store that shows the same, and that the rest of the log, from the saved
         position on, brings to the same state. With a `path` it is written there, too: the file
         holds the old state or the new one whole, whatever happens meanwhile. Shows nothing early.
-        Linear in what is stored.
+        Linear in what is stored. A store that is closed can be saved, too.
 
         Raises:
-            DiskError: it could not be written (`streamstore.log`); the file is what it was.
+            DiskError: it could not be written (`streamstore.log`); the file is what it was, or
+                the new one is there and only that its name is safe could not be made sure.
+            LogLocked: somebody else is writing to this path right now.
+            FileNotFoundError: there is no such folder.
         """
         saved = self._saved()
         if path is not None:
@@ -733,7 +773,7 @@ class StreamStore:
         new_id: NewId | None = None,
         decoder: Literal["standard", "orjson"] = "standard",
         on_error: OnError | None = None,
-    ) -> StreamStore:
+    ) -> Self:
         """The store that `save` wrote, or the path it wrote to.
 
         Open a stream and feed it from the saved position on.
@@ -741,6 +781,8 @@ class StreamStore:
         Raises:
             UnsupportedState: it has another version, is damaged, or is no saved store.
             UnknownProtocol: the adapter of its protocol is not installed.
+            CallerError: another argument is none of its values.
+            DiskError: the file cannot be read. FileNotFoundError: there is none.
         """
         if isinstance(saved, str | os.PathLike):
             from .log.states import read_state
@@ -824,7 +866,35 @@ def _scope(
         raise CallerError("a message's scope needs its session_id")
     if session_id == "" or message_id == "" or block_index == "":
         raise CallerError("an id is never empty; leave it out to hear of everything")
-    return tuple(part for part in (session_id, message_id, block_index) if part is not None)
+    scope: list[str | int] = []
+    # A key given whole would be a scope of which nothing is ever heard.
+    if session_id is not None:
+        scope.append(_plain("session_id", session_id))
+    if message_id is not None:
+        scope.append(_plain("message_id", message_id))
+    if block_index is not None:
+        if not is_number(block_index):
+            block_index = _plain("block_index, where it is no integer from 0,", block_index)
+        scope.append(block_index)
+    return tuple(scope)
+
+
+def _named(value: object) -> str:
+    return f"{type(value).__name__!r:.80}" if not isinstance(value, type) else f"{value!r:.80}"
+
+
+def _needs_function(what: str, value: object) -> None:
+    if not callable(value):
+        raise CallerError(f"{what} must be a function, not {_named(value)}")
+
+
+def _is_async(function: object) -> bool:
+    return iscoroutinefunction(function) or iscoroutinefunction(
+        getattr(function, "__call__", None)  # noqa: B004  # of an object that can be called
+    )
+
+
+_OF_TICKS = ("start", "request", "committed", "call_later", "from_thread", "meet", "stop")
 
 
 def _ticks(ticks: Ticks | str | None) -> Ticks | None:
@@ -834,8 +904,12 @@ def _ticks(ticks: Ticks | str | None) -> Ticks | None:
         from .ticks import AsyncioTicks
 
         return AsyncioTicks()
-    if isinstance(ticks, str):
-        raise CallerError("ticks must be None, 'each', 'manual', 'asyncio' or a scheduler")
+    lacks = isinstance(ticks, type) or not all(hasattr(ticks, name) for name in _OF_TICKS)
+    if lacks or isinstance(ticks, str):
+        raise CallerError(
+            "ticks must be None, 'each', 'manual', 'asyncio' or a scheduler of streamstore.ticks, "
+            f"such as AsyncioTicks(interval_ms=16), not {ticks!r:.80}"
+        )
     return ticks
 
 

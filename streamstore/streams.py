@@ -13,7 +13,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NoReturn, TypeAlias
 
 from . import verdicts
 from .adapters.base import Adapter, Context, DeltaShape
@@ -178,6 +178,9 @@ class Stream:
 
     def __repr__(self) -> str:
         return f"<Stream {self.protocol or 'auto'}, {self.received} events>"
+
+    def __reduce_ex__(self, _: object) -> NoReturn:
+        raise TypeError("a stream cannot be copied or pickled: save() its store, and open another")
 
     @property
     def protocol(self) -> str | None:
@@ -376,7 +379,16 @@ class Stream:
         """Take in wire objects; those that were not plainly accepted, with their place.
 
         With `ticks=None` its end is a tick.
+
+        Raises:
+            CallerError: the stream has ended, or this is one object, text or bytes: no list.
+            UnknownProtocol: `auto` recognised nothing in `Limits.undetected_events` events.
         """
+        if isinstance(wires, dict | str | bytes):  # its keys, characters or numbers are no events
+            raise CallerError(
+                f"ingest_many takes a list of wire objects, not {type(wires).__name__}: give one "
+                "to ingest, bytes to feed"
+            )
         self._stages.inbox.drain()
         self._open_only()
         notable = self._take_many(wires)

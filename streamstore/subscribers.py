@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 import attrs
 
-from .changes import ChangeSet, Edit, Locate, MergedChanges, Place, TextField
+from .changes import ChangeSet, Edit, Locate, MergedChanges, Place, TextField, again
 from .keys import Key, MessageKey
-from .model import Message, Part, Session
+from .model import Message, Part, Session, brief
 
 Scope: TypeAlias = tuple[Any, ...]
 Callback: TypeAlias = Callable[[ChangeSet], object]
@@ -32,9 +32,15 @@ class Present:
     """
 
     version: int
-    sessions: tuple[Session, ...] = ()
-    messages: Mapping[str, tuple[Message, ...]] = MappingProxyType({})
-    parts: Mapping[MessageKey, tuple[Part, ...]] = MappingProxyType({})
+    sessions: tuple[Session, ...] = attrs.field(default=(), repr=brief)
+    messages: Mapping[str, tuple[Message, ...]] = attrs.field(
+        default=MappingProxyType({}), repr=brief
+    )
+    parts: Mapping[MessageKey, tuple[Part, ...]] = attrs.field(
+        default=MappingProxyType({}), repr=brief
+    )
+
+    __reduce__ = again
 
 
 class Subscription:
@@ -58,6 +64,14 @@ class Subscription:
         self.state = state
         self.closed = False
         self.on_close: Callable[[], None] | None = None
+
+    def __repr__(self) -> str:
+        throttle = f", every {self._throttle} ms" if self._throttle > 0 else ""
+        closed = ", closed" if self.closed else ""
+        return f"<Subscription {brief(self.scope) if self.scope else 'all'}{throttle}{closed}>"
+
+    def __reduce_ex__(self, _: object) -> NoReturn:
+        raise TypeError("a subscription cannot be copied or pickled: subscribe again")
 
     def close(self) -> None:
         """Hear nothing any more; safe to call again, also from inside the callback."""

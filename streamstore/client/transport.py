@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import attrs
 
 from ..errors import CallerError
+from ..model import brief
 
 #: RFC 9110, 5.1 and 5.5: a token; no line break in a value, and no blank around it. Half a
 #: surrogate pair has no bytes.
@@ -36,7 +37,7 @@ class Request:
     method: str = "GET"
     url: str
     headers: Mapping[str, str] = attrs.field(factory=dict, repr=lambda headers: repr(list(headers)))
-    body: bytes | None = None
+    body: bytes | None = attrs.field(default=None, repr=brief)
     credentials: bool = True
 
 
@@ -58,6 +59,10 @@ def headers_of(given: Mapping[str, Any] | None) -> dict[str, str]:
     Raises:
         CallerError: that cannot be sent. It does not say what the value was.
     """
+    if given is not None and not isinstance(given, Mapping):
+        raise CallerError(
+            f"headers= takes a mapping of names to values, not {type(given).__name__}"
+        )
     headers = {}
     for name, value in (given or {}).items():
         if not isinstance(name, str) or not _NAME.fullmatch(name):

@@ -10,12 +10,14 @@ from typing import NamedTuple
 
 import attrs
 
+from ..model import brief
+
 # What ends a line of an event stream.
 _LINE_END = re.compile(rb"\r\n|\r|\n")
 
 
 class Record(NamedTuple):
-    """One event of a log.
+    """One event of a log; its `repr` shows the start of long data.
 
     >>> Record(1, 1700000000000, "7", "", 0, b'{"a": 1}').frame()
     b'id: 7\\ndata: {"a": 1}\\n\\n'
@@ -33,6 +35,10 @@ class Record(NamedTuple):
     """Which connection brought it, counted by the writer."""
     data: bytes
     """The payload, byte for byte as it was appended."""
+
+    def __repr__(self) -> str:
+        members = zip(self._fields, self, strict=True)
+        return f"Record({', '.join(f'{name}={brief(value)}' for name, value in members)})"
 
     def frame(self) -> bytes:
         """The record as one event of an event stream, to be fed, or sent, as it was received.

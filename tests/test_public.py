@@ -1,0 +1,225 @@
+"""What a consumer meets in an editor and a shell: values that copy and print, and wrong use.
+
+Each mistake is refused where it is made, by an error that says what to do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import gc
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from streamstore import (
+    CallerError,
+    ChangeSet,
+    Edit,
+    Limits,
+    MalformedEvent,
+    PartKey,
+    StreamStore,
+    UnknownEvent,
+)
+from streamstore.client import ConnectionLost, Request, RequestFailed, StreamRefused
+from streamstore.errors import MissingExtra, StreamStoreError
+from streamstore.events import BlockDelta, SessionUpdated
+from streamstore.log import DamagedLog, DiskError, Loss, Record
+from streamstore.ticks import AsyncioTicks, ManualTicks
+
+BIG = "x" * 5_000_000
+WIRE = {
+    "type": "block.delta",
+    "sessionId": "s",
+    "messageId": "m",
+    "blockIndex": 0,
+    "seq": 1,
+    "text": "hi",
+}
+
+
+def large() -> tuple[StreamStore, ChangeSet]:
+    """A store whose every value is large, and the change set that brought it all."""
+    store = StreamStore("native", ticks="manual")
+    tool = {"status": "completed", "title": BIG, "input": {"a": BIG}, "output": [BIG]}
+    where = {"sessionId": "s", "messageId": "m"}
+    notable = store.ingest_many(
+        [
+            {"type": "session.updated", "sessionId": "s", "info": {"title": BIG}},
+            {"type": "session.state", "sessionId": "s", "state": [{"a": [BIG] * 40}] * 40},
+            {"type": "session.error", "sessionId": "s", "error": {"name": "E", "message": BIG}},
+            {"type": "session.status", "sessionId": "s", "status": "retry", "message": BIG},
+            {"type": "permission.asked", "sessionId": "s", "id": "p", "payload": {"a": BIG}},
+            {"type": "message.opened", **where, "role": "user", "info": {"a": BIG}},
+            {"type": "block.opened", **where, "blockIndex": 0, "kind": "tool", "state": tool},
+            {"type": "block.delta", **where, "blockIndex": 1, "text": BIG},
+        ]
+    )
+    assert notable == []
+    return store, store.flush()
+
+
+def test_a_repr_is_cut_where_a_value_is_large() -> None:
+    store, changes = large()
+    session, message, part = store.session("s"), store.message("s", "m"), store.part("s", "m", 0)
+    assert session is not None and part is not None
+    values: list[Any] = [
+        store, changes, session, session.status, session.permissions["p"], message, part,
+        part.tool, store.part("s", "m", 1), store.subscribe(print).state, store.health,
+        *changes.text.values(), BlockDelta(message_id="m", block_index=0, text=BIG),
+        SessionUpdated(info={"a": BIG}), Record(1, None, "", "", 0, BIG.encode()),
+        Request(url="http://x", body=BIG.encode()), UnknownEvent(BIG),
+    ]  # fmt: skip
+    for value in values:
+        assert 10 < len(repr(value)) < 4_000, type(value)
+    assert "5000000 characters" in repr(session) and repr(message).startswith("Message(session_id")
+
+
+def test_a_repr_of_what_is_small_is_whole() -> None:
+    assert repr(Edit(0, "hi\x1b[2J", False)) == r"Edit(start=0, text='hi\x1b[2J', rewritten=False)"
+    store = StreamStore("native")
+    store.ingest_many([WIRE])
+    assert repr(store) == "<StreamStore native, 1 sessions, version 1>"
+    assert repr(store.subscribe(print, "s", "m")) == "<Subscription ('s', 'm')>"
+    store.close()
+    assert repr(store) == "<StreamStore native, 1 sessions, version 1, closed>"
+
+
+def test_a_number_that_python_does_not_write_has_a_repr() -> None:
+    assert "'a': <int>" in repr(SessionUpdated(info={"a": 10**5000}))
+
+
+@pytest.mark.parametrize(
+    "way", [copy.copy, copy.deepcopy, lambda it: pickle.loads(pickle.dumps(it))]
+)
+def test_what_a_store_tells_can_be_copied_and_pickled(way: Callable[[Any], Any]) -> None:
+    store = StreamStore("native", ticks="manual")
+    subscription = store.subscribe([].append)
+    counted = {"type": "stream.opened", "sequencing": "session"}
+    store.ingest_many([counted, WIRE, {**WIRE, "seq": 2}])
+    changes = store.flush()
+    assert changes.text and changes.resume["sessions"]
+    for value in (changes, store.health):
+        assert way(value) == value and type(way(value)) is type(value)
+    with pytest.raises(TypeError):
+        way(changes).text["x"] = 1
+    present = way(store.subscribe(print).state)
+    assert [part.text for parts in present.parts.values() for part in parts] == ["hihi"]
+    assert present.sessions == (store.session("s"),)
+    for what in (store, store.open("native"), subscription, store.changes()):
+        with pytest.raises(TypeError, match="cannot be copied"):
+            way(what)
+
+
+def test_an_iterator_of_changes_that_nobody_could_copy_still_hears() -> None:
+    async def run() -> None:
+        store = StreamStore("native")
+        changes = store.changes()
+        with pytest.raises(TypeError, match="cannot be copied"):
+            copy.copy(changes)
+        gc.collect()
+        store.ingest_many([WIRE])
+        assert (await anext(changes)).version == 1
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MalformedEvent("messages.0.seq", "must be an integer"),
+        UnknownEvent("zz", session_id="s", seq=3),
+        MissingExtra("install it", "s"),
+        ConnectionLost("gone", sent=False, after_ms=3),
+        StreamRefused("no", 404),
+        RequestFailed("no", 500),
+        DiskError("full", 28),
+        DamagedLog("a.jsonl", Loss(1, 3, 2, "a checksum")),
+    ],
+)
+@pytest.mark.parametrize("protocol", [0, 2, pickle.HIGHEST_PROTOCOL])
+def test_errors_come_back_from_another_process_as_they_were(
+    error: StreamStoreError, protocol: int
+) -> None:
+    error.add_note("while it ran")
+    for again in (pickle.loads(pickle.dumps(error, protocol)), copy.deepcopy(error)):
+        assert type(again) is type(error)
+        assert str(again) == str(error) and vars(again) == vars(error)
+
+
+# -- mistakes ------------------------------------------------------------------------------------
+
+
+async def awaited(changes: ChangeSet) -> None:
+    raise AssertionError("nobody awaits it")
+
+
+class Awaited:
+    async def __call__(self, changes: ChangeSet) -> None:
+        raise AssertionError("nobody awaits it")
+
+
+MISTAKES: dict[str, tuple[Callable[[StreamStore], Any], str]] = {
+    "an interval for ticks": (lambda store: StreamStore(ticks=16), "a scheduler .* not 16"),
+    "the class of ticks": (lambda store: StreamStore(ticks=AsyncioTicks), "AsyncioTicks\\("),
+    "a function for ticks": (lambda store: StreamStore(ticks=print), "a scheduler"),
+    "a dict for limits": (lambda store: StreamStore(limits={"nesting": 3}), "must be a Limits"),
+    "the class of limits": (lambda store: StreamStore(limits=Limits), "must be a Limits"),
+    "an id for new_id": (lambda store: StreamStore(new_id="a"), "new_id must be a function"),
+    "no function for on_error": (lambda store: StreamStore(on_error=3), "on_error must be a func"),
+    "a callback that was called": (lambda store: store.subscribe(None), "not 'NoneType'"),
+    "an async callback": (lambda store: store.subscribe(awaited), "iterate over `changes\\(\\)`"),
+    "an async object": (lambda store: store.subscribe(Awaited()), "iterate over `changes\\(\\)`"),
+    "a key for a scope": (
+        lambda store: store.subscribe(print, PartKey("s", "m", 0)),
+        "session_id must be a non-empty string, not PartKey",
+    ),
+    "a number for a session": (lambda store: store.changes(3), "session_id must be"),
+    "a number for a message": (lambda store: store.changes("s", 3), "message_id must be"),
+    "a fraction for a block": (lambda store: store.changes("s", "m", 0.5), "block_index, where"),
+    "no throttle": (lambda store: store.subscribe(print, throttle=None), "ms from 0, not None"),
+    "a text for a throttle": (lambda store: store.subscribe(print, throttle="9"), "ms from 0"),
+    "one event for many": (lambda store: store.ingest_many(WIRE), "give one to ingest"),
+    "a text for many": (lambda store: store.ingest_many("[]"), "bytes to feed"),
+    "bytes for many": (lambda store: store.open("native").ingest_many(b"[]"), "bytes to feed"),
+    "a number to ask for": (lambda store: store.ask_resync(3, "lost"), "session_id must be"),
+    "no reason": (lambda store: store.ask_resync("s", ""), "a reason must be"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_is_told_where_it_is_made(name: str) -> None:
+    store = StreamStore("native", ticks=ManualTicks())
+    make, says = MISTAKES[name]
+    with pytest.raises(CallerError, match=says):
+        make(store)
+    store.ingest(WIRE)  # which nothing of it hinders
+    assert store.flush().text and StreamStore.load(store.save()).session_ids() == ("s",)
+
+
+def test_a_closed_store_is_read_and_saved() -> None:
+    store = StreamStore("native")
+    store.ingest_many([WIRE])
+    store.close()
+    part = store.part("s", "m", 0)
+    assert part is not None and part.text == "hi"
+    assert store.pull(0).text and StreamStore.load(store.save()).session_ids() == ("s",)
+    for use in (
+        lambda: store.open("native"), lambda: store.feed(b""), lambda: store.ingest(WIRE),
+        lambda: store.ingest_many([]), lambda: store.flush(), lambda: store.subscribe(print),
+        store.changes,
+    ):  # fmt: skip
+        with pytest.raises(CallerError, match="closed"):
+            use()
+    store.close()
+
+
+class Own(StreamStore):
+    """A store of a program's own."""
+
+
+def test_a_store_of_ones_own_class_is_loaded_as_such() -> None:
+    assert type(Own.load(Own().save())) is Own
