@@ -107,6 +107,29 @@ def _plain(what: str, value: object) -> str:
     return str.__str__(value)
 
 
+def checked_opening(
+    session_id: str | None,
+    sequencing: Sequencing | None,
+    generation: str | None,
+    policy: Policy,
+    named: str = "policy",
+) -> tuple[str | None, str | None]:
+    """What a stream is to be opened with: session and generation, as plain strings.
+
+    Raises:
+        CallerError: one is none of its values; `named` is what the last one is called.
+    """
+    if sequencing is not None and sequencing not in SEQUENCINGS:
+        raise CallerError(f"sequencing must be one of {', '.join(SEQUENCINGS)}")
+    if policy not in ("lenient", "strict"):
+        raise CallerError(f"{named} must be lenient or strict")
+    if session_id is not None:
+        session_id = _plain("session_id", session_id)
+    if generation is not None:
+        generation = _plain("generation", generation)
+    return session_id, generation
+
+
 class StreamStore:
     """Sessions, messages and parts of chat streams, normalized, deduplicated and coalesced.
 
@@ -245,14 +268,7 @@ class StreamStore:
             UnknownProtocol: no adapter has that name.
             CallerError: another argument is none of its values, or the store is closed.
         """
-        if sequencing is not None and sequencing not in SEQUENCINGS:
-            raise CallerError(f"sequencing must be one of {', '.join(SEQUENCINGS)}")
-        if policy not in ("lenient", "strict"):
-            raise CallerError("policy must be lenient or strict")
-        if session_id is not None:
-            session_id = _plain("session_id", session_id)
-        if generation is not None:
-            generation = _plain("generation", generation)
+        session_id, generation = checked_opening(session_id, sequencing, generation, policy)
         return self._open(protocol, session_id, sequencing, generation, policy)
 
     def _open(

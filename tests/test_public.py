@@ -10,6 +10,7 @@ import copy
 import gc
 import pickle
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,10 +25,19 @@ from streamstore import (
     StreamStore,
     UnknownEvent,
 )
-from streamstore.client import ConnectionLost, Request, RequestFailed, StreamRefused
+from streamstore.client import (
+    ConnectionLost,
+    LastEventId,
+    Request,
+    RequestFailed,
+    StreamRefused,
+    connect,
+    connect_blocking,
+)
 from streamstore.errors import MissingExtra, StreamStoreError
 from streamstore.events import BlockDelta, SessionUpdated
-from streamstore.log import DamagedLog, DiskError, Loss, Record
+from streamstore.log import DamagedLog, DiskError, Loss, Record, open_log
+from streamstore.testing import FakeStream, Log, check_laws, disturb, replay, sample
 from streamstore.ticks import AsyncioTicks, ManualTicks
 
 BIG = "x" * 5_000_000
@@ -198,6 +208,79 @@ def test_a_mistake_is_told_where_it_is_made(name: str) -> None:
         make(store)
     store.ingest(WIRE)  # which nothing of it hinders
     assert store.flush().text and StreamStore.load(store.save()).session_ids() == ("s",)
+
+
+TEST_MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
+    "a path to replay": (lambda: replay("talk.sse"), "Log.read\\(path\\)"),
+    "objects to replay": (lambda: replay([WIRE]), "Log.of\\(objects\\)"),
+    "objects to disturb": (lambda: disturb([WIRE], 1), "Log.of\\(objects\\)"),
+    "objects under laws": (lambda: check_laws([WIRE]), "Log.of\\(objects\\)"),
+    "objects to send": (lambda: FakeStream([WIRE]), "Log.of\\(objects\\)"),
+    "a framing that is none": (lambda: FakeStream(sample(), framing="frame"), "lines, frames"),
+    "bytes in no framing": (lambda: sample().data("frame"), "lines, frames"),
+    "a log of no sequencing": (lambda: Log.read("x.sse", sequencing="blocks"), "block, session"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TEST_MISTAKES)
+def test_a_mistake_in_a_test_is_told_where_it_is_made(name: str) -> None:
+    make, says = TEST_MISTAKES[name]
+    with pytest.raises(CallerError, match=says):
+        make()
+
+
+def test_a_log_takes_the_bytes_or_the_text_of_an_event(tmp_path: Path) -> None:
+    with open_log(tmp_path / "a.jsonl") as log:
+        with pytest.raises(CallerError, match=r"not 'dict': of an object give json\.dumps"):
+            log.append(WIRE)
+        assert log.append(memoryview(b"{}")) == 1  # and goes on
+
+
+class Quiet:
+    """A transport that no test lets open anything."""
+
+    async def open(self, request: Request) -> Any:
+        raise AssertionError("nothing is sent")
+
+    async def aclose(self) -> None:
+        pass
+
+
+URL = "http://x"
+CONNECT_MISTAKES: list[tuple[dict[str, Any], str]] = [
+    ({"url": None}, "an http or https address is needed, not 'NoneType'"),
+    ({"store": None}, "store= takes a StreamStore, not 'NoneType'"),
+    ({"store": StreamStore}, "store= takes a StreamStore, not <class"),
+    ({"session_id": 3}, "session_id must be a non-empty string"),
+    ({"sequencing": "blocks"}, "sequencing must be one of"),
+    ({"leniency": "lax"}, "leniency must be lenient or strict"),
+    ({"generation": 3}, "generation must be"),
+    ({"policy": "strict"}, "lenient or strict, is leniency="),
+    ({"policy": {}}, "policy= takes a streamstore.client.Policy, not 'dict'"),
+    ({"live_after": "opened"}, "live_after must be open or first event"),
+    ({"body": "{}"}, "encode it, or give json="),
+    ({"json": {"at": object()}}, "json= cannot be written as JSON: Object of type object"),
+    ({"headers": [("a", "b")]}, "headers= takes a mapping"),
+    ({"resume": "id-3"}, "resume= takes a Resume of its own, not 'str'"),
+    ({"resume": LastEventId}, "resume= takes a Resume of its own, not <class"),
+    ({"transport": 3}, "transport= takes a Transport"),
+    ({"clock": 3}, "clock= takes a Clock"),
+]
+
+
+@pytest.mark.parametrize(("given", "says"), CONNECT_MISTAKES)
+@pytest.mark.parametrize("way", [connect, connect_blocking])
+def test_a_wrong_argument_of_a_connection_is_told_at_once(
+    way: Callable[..., Any], given: dict[str, Any], says: str
+) -> None:
+    arguments = {"url": URL, "store": StreamStore(), "transport": Quiet(), **given}
+    with pytest.raises(CallerError, match=says):
+        way(arguments.pop("url"), **arguments)
+
+
+def test_what_posts_to_the_owner_is_a_function() -> None:
+    with pytest.raises(CallerError, match="post= takes a function, not 'int'"):
+        connect_blocking(URL, store=StreamStore(), transport=Quiet(), post=3)
 
 
 def test_a_closed_store_is_read_and_saved() -> None:

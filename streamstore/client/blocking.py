@@ -11,11 +11,11 @@ import threading
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, Unpack
 
 from ..errors import CallerError, InboxFull
 from ..pipeline import Stream, StreamStore
-from .connection import Connection, ConnectionStatus, State, connect
+from .connection import Connection, ConnectionStatus, Options, State, connect
 from .transport import AsyncioClock, Clock
 
 if TYPE_CHECKING:
@@ -312,7 +312,7 @@ def connect_blocking(
     store: StreamStore,
     post: Callable[[Work], object] | None = None,
     clock: Clock | None = None,
-    **options: Any,
+    **options: Unpack[Options],
 ) -> BlockingConnection:
     """Follow an event stream from a thread: `with connect_blocking(url, store=store) as c`.
 
@@ -326,7 +326,10 @@ def connect_blocking(
 
     Raises:
         CallerError: an argument is wrong, or httpx is needed and not installed.
+        UnknownProtocol: no adapter has that name.
     """
+    if post is not None and not callable(post):
+        raise CallerError(f"post= takes a function, not {type(post).__name__!r:.80}")
     clock = clock or AsyncioClock()
 
     def make(owner: Any) -> Connection:

@@ -12,7 +12,7 @@ import random as _random
 from collections.abc import AsyncIterator, Callable, Hashable, Mapping
 from contextlib import aclosing, suppress
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict
 
 import attrs
 
@@ -20,7 +20,7 @@ from ..errors import CallerError, StreamStoreError
 from ..keys import PartKey
 from ..model import Sequencing
 from ..pipeline import Policy as Leniency
-from ..pipeline import Stream, StreamStore
+from ..pipeline import Stream, StreamStore, checked_opening
 from ..protocols import adapter_named, adapters
 from .answers import (
     SAID_BYTES,
@@ -750,6 +750,27 @@ class _Passage:
     clean: bool = False  # the body came to its end
 
 
+class Options(TypedDict, total=False):
+    """What `connect` and `connect_blocking` both take by name."""
+
+    protocol: str
+    session_id: str | None
+    method: str | None
+    json: Any
+    body: bytes | None
+    headers: Mapping[str, str] | None
+    snapshot: Fetch | None
+    resume: Resume | None
+    reconnect: bool | None
+    sequencing: Sequencing | None
+    generation: str | None
+    leniency: Leniency
+    live_after: Literal["open", "first event"]
+    policy: Policy | None
+    transport: Transport | None
+    chance: Callable[[], float] | None
+
+
 def connect(
     url: str,
     *,
@@ -813,12 +834,32 @@ def connect(
         CallerError: an argument is wrong, or httpx is needed and not installed.
         UnknownProtocol: no adapter has that name.
     """
-    if origin_of(url) is None:
-        raise CallerError(f"an http or https address is needed, not {url[:80]!r}")
+    if not isinstance(url, str) or origin_of(url) is None:
+        given_url = url[:80] if isinstance(url, str | bytes) else type(url).__name__
+        raise CallerError(f"an http or https address is needed, not {given_url!r}")
+    if not isinstance(store, StreamStore):
+        raise CallerError(f"store= takes a StreamStore, not {_kind(store)}")
     if protocol != "auto":
         adapter_named(protocol)
+    session_id, generation = checked_opening(
+        session_id, sequencing, generation, leniency, "leniency"
+    )
     if json is not None and body is not None:
         raise CallerError("give json= or body=, not both")
+    if body is not None and not isinstance(body, bytes):
+        raise CallerError(f"body= takes bytes, not {_kind(body)}: encode it, or give json=")
+    if live_after not in ("open", "first event"):
+        raise CallerError("live_after must be open or first event")
+    if policy is not None and not isinstance(policy, Policy):
+        raise CallerError(
+            f"policy= takes a streamstore.client.Policy, not {_kind(policy)}; what a stream's "
+            "policy is to the store, lenient or strict, is leniency="
+        )
+    for name, value, needs in (
+        ("resume", resume, "position"), ("transport", transport, "open"), ("clock", clock, "sleep")
+    ):  # fmt: skip
+        if value is not None and (isinstance(value, type) or not hasattr(value, needs)):
+            raise CallerError(f"{name}= takes a {name.title()} of its own, not {_kind(value)}")
     if snapshot is not None and not callable(snapshot):
         raise CallerError(f"snapshot= takes a function, not {type(snapshot).__name__!r:.80}")
     given = headers_of(headers)
@@ -859,3 +900,7 @@ def connect(
         chance=chance or _random.random,
         owner=owner or SameLoop(),
     )
+
+
+def _kind(value: object) -> str:
+    return f"{value!r:.80}" if isinstance(value, type) else f"{type(value).__name__!r:.80}"

@@ -84,6 +84,11 @@ class LogWriter(LogReader):
             CallerError: an argument is wrong, or the log is closed or failed before.
         """
         self._usable()
+        if not isinstance(payload, bytes | bytearray | memoryview | str):
+            raise CallerError(
+                "a payload is the bytes or the text of an event, not "
+                f"{type(payload).__name__!r:.80}: of an object give json.dumps"
+            )
         data = payload.encode("utf-8", "surrogatepass") if isinstance(payload, str) else payload
         if time_ms is not None and not is_number(time_ms):
             raise CallerError("time_ms must be None or an integer from 0")

@@ -14,7 +14,7 @@ from typing import Literal, TypeAlias, get_args
 from ..errors import CallerError
 from ..limits import Limits
 from .facts import Facts, facts_of
-from .recorded import Log
+from .recorded import Log, needs_log
 from .scripts import CHECK, END, FLUSH, RELEASE, Script, Step
 
 Disturbance: TypeAlias = Literal["duplicates", "replays", "reorder", "resume"]
@@ -42,13 +42,14 @@ def disturb(
     no text comes again. Depends on the log, the seed, the kinds and the limits alone.
 
     Raises:
-        CallerError: a kind is none of these.
+        CallerError: a kind is none of these, or this is no `Log`.
 
     >>> from streamstore.testing import sample
     >>> log = sample("sparse", seed=1)
     >>> disturb(log, 7) == disturb(log, 7), len(disturb(log, 7)) > len(log)
     (True, True)
     """
+    needs_log(log)
     wanted = set(kinds)
     if not wanted <= set(DISTURBANCES):
         raise CallerError(f"kinds must be of {', '.join(DISTURBANCES)}")

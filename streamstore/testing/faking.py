@@ -10,7 +10,7 @@ from random import Random
 
 from ..errors import CallerError
 from ..sse import EventStreamParser
-from .recorded import Framing, Log
+from .recorded import Framing, Log, needs_log
 
 
 class FakeStream:
@@ -28,6 +28,9 @@ class FakeStream:
         drops: after so many events of the log the connection is lost, once each.
         resend: so many events before the resume position are sent again, as servers do.
         framing: lines or frames; None as recorded.
+
+    Raises:
+        CallerError: an argument is none of its values.
 
     >>> from streamstore.testing import sample
     >>> log = sample("block", seed=1)
@@ -48,6 +51,7 @@ class FakeStream:
     ) -> None:
         if chunk is not None and chunk < 1:
             raise CallerError(f"chunk must be at least 1 byte, not {chunk}")
+        needs_log(log)
         self._pieces = log.cut(framing)
         self._chunk = chunk
         self._random = None if seed is None else Random(seed)

@@ -32,7 +32,7 @@ from .disturbing import (
     ticking,
 )
 from .facts import Fact, Facts, decode, facts_of, session_of, text_of
-from .recorded import Log, Unreadable
+from .recorded import Log, Unreadable, needs_log
 from .scripts import COPY, FLUSH, Broken, MakeStore, Script, Setup, Step, Subject, run
 from .shrinking import Budget, exchange, settle, shrink
 
@@ -126,8 +126,9 @@ def check_laws(
     thousand events more.
 
     Raises:
-        CallerError: a law is none of L1 to L6, or the runs are none.
+        CallerError: a law is none of L1 to L6, the runs are none, or this is no `Log`.
     """
+    needs_log(log)
     wanted = list(laws)
     if not set(wanted) <= set(LAWS):
         raise CallerError(f"laws must be of {', '.join(LAWS)}")
@@ -158,6 +159,7 @@ def assert_laws(
 
     Raises:
         AssertionError: one is broken; the message is the first counterexample, made short.
+        CallerError: as `check_laws`.
 
     >>> from streamstore.testing import sample
     >>> assert_laws(sample("session", seed=3, messages=1), runs=2)

@@ -10,7 +10,7 @@ import itertools
 import json
 from collections.abc import Iterable, Sequence
 from os import PathLike, fspath
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import attrs
 
@@ -94,8 +94,7 @@ class Log:
         times = None if arrivals is None else tuple(arrivals)
         if times is not None and len(times) != len(found):
             raise CallerError(f"{len(times)} arrivals do not fit {len(found)} wire objects")
-        if sequencing is not None and sequencing not in SEQUENCINGS:
-            raise CallerError(f"sequencing must be one of {', '.join(SEQUENCINGS)}")
+        _known(sequencing)
         return cls(found, _protocol_of(found, protocol), sequencing, times, (), name)
 
     @classmethod
@@ -118,8 +117,10 @@ class Log:
         Raises:
             UnreadableLog: a file is not there or holds something else.
             UnknownProtocol: as `of`; says of which file.
-            CallerError: there are several connections and none is named, or not so many.
+            CallerError: there are several connections and none is named, or not so many; an unknown
+                sequencing.
         """
+        _known(sequencing)
         found = connections([fspath(path) for path in paths])
         if connection is None and len(found) > 1:
             raise CallerError(f"these are {len(found)} connections: name one, from connection=1 on")
@@ -157,13 +158,19 @@ class Log:
         return len(self.wires)
 
     def data(self, framing: Framing | None = None) -> bytes:
-        """Its bytes as recorded, or in another framing; a log of objects is JSON lines."""
+        """Its bytes as recorded, or in another framing; a log of objects is JSON lines.
+
+        Raises:
+            CallerError: there is no such framing.
+        """
         return b"".join(self.cut(framing))
 
     def cut(self, framing: Framing | None = None) -> tuple[bytes, ...]:
         """The bytes of each event, with its line ends; as `data`."""
         if framing is None and self.pieces:
             return self.pieces
+        if framing not in (None, *get_args(Framing)):
+            raise CallerError(f"framing must be one of {', '.join(get_args(Framing))}")
         named = adapter_named(self.protocol).declaration.event_names
         return tuple(framed(wire, framing or "lines", named) for wire in self.wires)
 
@@ -179,6 +186,20 @@ class Log:
         pieces = tuple(self.pieces[place] for place in places) if self.pieces else ()
         wires = tuple(self.wires[place] for place in places)
         return attrs.evolve(self, wires=wires, arrivals=times, pieces=pieces)
+
+
+def needs_log(log: object) -> None:
+    """Raise `CallerError` for what is no `Log`: a path, or a list of objects."""
+    if not isinstance(log, Log):
+        raise CallerError(
+            f"a Log is needed, not {type(log).__name__!r:.80}: Log.read(path) reads one, "
+            "Log.of(objects) makes one"
+        )
+
+
+def _known(sequencing: Sequencing | None) -> None:
+    if sequencing is not None and sequencing not in SEQUENCINGS:
+        raise CallerError(f"sequencing must be one of {', '.join(SEQUENCINGS)}")
 
 
 def framed(wire: Any, framing: Framing, named: bool = False) -> bytes:

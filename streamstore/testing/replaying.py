@@ -13,7 +13,7 @@ from ..model import Delivery, Sequencing
 from ..pipeline import StreamStore
 from ..protocols import adapter_named
 from ..ticks import ManualTicks, Ticks
-from .recorded import Log, Unreadable
+from .recorded import Log, Unreadable, needs_log
 from .scripts import MakeStore
 
 
@@ -38,13 +38,14 @@ def replay(
 
     Raises:
         UnknownProtocol: no adapter has that name.
-        CallerError: `flush_every` is no positive number.
+        CallerError: this is no `Log`, or `flush_every` is no positive number.
 
     >>> from streamstore.testing import Log
     >>> wire = {"type": "block.delta", "messageId": "m", "blockIndex": 0, "seq": 1, "text": "hi"}
     >>> replay(Log.of([wire])).part("main", "m", 0).text
     'hi'
     """
+    needs_log(log)
     if flush_every is not None and flush_every < 1:
         raise CallerError(f"flush_every must be at least 1, not {flush_every}")
     name = protocol or log.protocol
