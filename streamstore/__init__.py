@@ -20,9 +20,10 @@ from .errors import (
     UnknownProtocol,
     UnsupportedState,
 )
-from .keys import MessageKey, PartKey, SessionKey
+from .iterating import Changes
+from .keys import BlockIndex, Key, MessageKey, PartKey, SessionKey
 from .limits import Limits
-from .model import Message, Part, Request, Session, Status, ToolState
+from .model import Delivery, Message, Part, Request, Sequencing, Session, Status, ToolState
 from .pipeline import Health, Stream, StreamStore
 from .positions import Position
 from .subscribers import Present, Subscription
@@ -32,12 +33,16 @@ from .verdicts import Verdict
 __version__: str
 
 __all__ = [
+    "BlockIndex",
     "CallerError",
     "ChangeSet",
+    "Changes",
+    "Delivery",
     "Edit",
     "Gap",
     "Health",
     "InboxFull",
+    "Key",
     "LimitError",
     "MalformedEvent",
     "Message",
@@ -49,6 +54,7 @@ __all__ = [
     "Present",
     "RemoteError",
     "Request",
+    "Sequencing",
     "Session",
     "SessionKey",
     "Status",

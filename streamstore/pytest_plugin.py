@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pytest
 
+    from .model import Sequencing
     from .pipeline import StreamStore
     from .testing import Log
 
@@ -90,11 +91,18 @@ class StreamLog:
         reading["connection"] = options.pop("connection", None)
         return replay(self.read(*names, **reading), **options)
 
-    def read(self, *names: str, **options: Any) -> Log:
+    def read(
+        self,
+        *names: str,
+        protocol: str = "auto",
+        sequencing: Sequencing | None = None,
+        connection: int | None = None,
+    ) -> Log:
         """The log itself, as `Log.read` gives it."""
         from .testing import Log
 
-        return Log.read(*(self._folder / name for name in names), **options)
+        paths = [self._folder / name for name in names]
+        return Log.read(*paths, protocol=protocol, sequencing=sequencing, connection=connection)
 
 
 class TranscriptSnapshot:

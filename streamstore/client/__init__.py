@@ -7,7 +7,7 @@ knows opencode end to end. All network I/O of the library is in this package.
 from __future__ import annotations
 
 from .blocking import BlockingConnection, connect_blocking
-from .connection import Connection, ConnectionStatus, connect
+from .connection import Connection, ConnectionStatus, Options, connect
 from .faults import (
     ConnectionLost,
     PoisonedStream,
@@ -19,6 +19,7 @@ from .faults import (
 )
 from .http import HttpxTransport
 from .opencode import OpencodeClient
+from .owning import Owner
 from .policy import Policy
 from .resuming import AfterSeq, LastEventId, Resume, StartingAfter
 from .resync import Fetch, Read
@@ -36,6 +37,8 @@ __all__ = [
     "HttpxTransport",
     "LastEventId",
     "OpencodeClient",
+    "Options",
+    "Owner",
     "Policy",
     "PoisonedStream",
     "Read",

@@ -6,7 +6,7 @@ JSON lines, or SQLite for `.sqlite`, `.sqlite3` and `.db`.
 
 from __future__ import annotations
 
-from .disk import Disk, DiskFile, Lock
+from .disk import Disk, DiskFile, Lock, Mode
 from .faults import DamagedLog, DiskError, LogError, LogLocked, UnsupportedLog
 from .opening import open_log, read_log
 from .reading import LogReader
@@ -25,6 +25,7 @@ __all__ = [
     "LogReader",
     "LogWriter",
     "Loss",
+    "Mode",
     "Record",
     "Recovery",
     "UnsupportedLog",

@@ -50,25 +50,39 @@ class DiskFile(Protocol):
         """Return when what was written would survive a loss of power."""
         ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Let go of it; calling it again does nothing."""
+        ...
 
 
 class Lock(Protocol):
     """Held until `release`, or until its process ends, however it ends."""
 
-    def release(self) -> None: ...
+    def release(self) -> None:
+        """Somebody else may be the writer from now on; called once."""
+        ...
 
 
 class Disk(Protocol):
     """A file system. Every method may raise `OSError`."""
 
-    def open(self, path: str, mode: Mode, /) -> DiskFile: ...
+    def open(self, path: str, mode: Mode, /) -> DiskFile:
+        """Open a file: to `read` it, to `append` (made where it is not there), or a `new` one.
+
+        What was in the place of a new one is gone, and nobody but the user may read it.
+
+        Raises:
+            FileNotFoundError: to read, it is not there; else its folder is not.
+        """
+        ...
 
     def replace(self, source: str, target: str, /) -> None:
         """Rename in one step; a target that exists gives its permissions and goes."""
         ...
 
-    def remove(self, path: str, /) -> None: ...
+    def remove(self, path: str, /) -> None:
+        """Take a file away; `FileNotFoundError` where there is none."""
+        ...
 
     def sync_folder(self, path: str, /) -> None:
         """Return when the name of a file would survive a loss of power, under its folder."""

@@ -16,13 +16,15 @@ if TYPE_CHECKING:
 __all__ = ["Recording", "Standing"]
 
 
-def __getattr__(name: str) -> Any:
-    if name == "Recording":
-        from .recorder import Recording
+if not TYPE_CHECKING:  # whose module has all names, so that a wrong one is none of the package's
 
-        return Recording
-    if name == "Standing":
-        from .standing import Standing
+    def __getattr__(name: str) -> Any:
+        if name == "Recording":
+            from .recorder import Recording
 
-        return Standing
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+            return Recording
+        if name == "Standing":
+            from .standing import Standing
+
+            return Standing
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

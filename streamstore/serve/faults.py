@@ -70,13 +70,21 @@ class Faults:
             raise CallerError("faults need stall_ms= above 0")
 
     @classmethod
-    def of(cls, names: str | Iterable[str], **options: Any) -> Faults:
+    def of(
+        cls,
+        names: str | Iterable[str],
+        *,
+        seed: int = 0,
+        every: int = 50,
+        stall_ms: float = 60_000,
+    ) -> Faults:
         """From names, as the command line has them: `dup,disconnect`.
 
         >>> sorted(Faults.of("dup, disconnect", seed=3).kinds)
         ['disconnect', 'dup']
 
-        Raises `CallerError` for a name that is none.
+        Raises:
+            CallerError: a name is none, or a number is not above 0.
         """
         given = names.split(",") if isinstance(names, str) else names
         found: set[Fault] = set()
@@ -85,7 +93,7 @@ class Faults:
             if kind is None:
                 raise CallerError(f"no fault is named {name.strip()!r}; there are: {_all()}")
             found.add(kind)
-        return cls(kinds=frozenset(found), **options)
+        return cls(kinds=frozenset(found), seed=seed, every=every, stall_ms=stall_ms)
 
 
 def _all() -> str:
