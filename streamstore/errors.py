@@ -87,7 +87,8 @@ class RepeatedEvent(RemoteError):
 class InboxFull(LimitError):
     """`feed_threadsafe` holds as many bytes as `Limits.inbox_bytes` allows; these were not taken.
 
-    The caller keeps the bytes: wait for the owner to drain, then feed them again.
+    The caller keeps the bytes: wait for the owner to drain, then feed them again; in pieces, where
+    they are more than the bound by themselves.
     """
 
 

@@ -560,6 +560,13 @@ def decode_event(wire: Mapping[str, Any]) -> Event:
         raise _named(error, EVENT_TYPES[event_type]) from None
 
 
+def _no_event(event: object) -> CallerError:
+    return CallerError(
+        f"an event must be one of streamstore.events, not {type(event).__name__[:80]}; "
+        "of a JSON object decode_event makes one"
+    )
+
+
 def checked_event(event: Event, nesting: int = 200) -> Event:
     """Hold an event that a program made to what `decode_event` holds a JSON object to.
 
@@ -580,10 +587,7 @@ def checked_event(event: Event, nesting: int = 200) -> Event:
     """
     checks = _checks.get(type(event))
     if checks is None:
-        raise CallerError(
-            f"an event must be one of streamstore.events, not {type(event).__name__[:80]}; "
-            "of a JSON object decode_event makes one"
-        )
+        raise _no_event(event)
     plain: dict[str, Any] = {}
     for name, json_name, default, (accepts, what) in checks:
         value = getattr(event, name)
@@ -629,8 +633,14 @@ def encode_event(event: Event) -> dict[str, Any]:
 
     >>> encode_event(BlockDelta(message_id="m", block_index=0, text="hi", seq=1))
     {'type': 'block.delta', 'messageId': 'm', 'blockIndex': 0, 'text': 'hi', 'seq': 1}
+
+    Raises:
+        CallerError: it is no event of this module.
     """
-    return _unstructure[type(event)](event)
+    unstructure = _unstructure.get(type(event))
+    if unstructure is None:
+        raise _no_event(event)
+    return unstructure(event)
 
 
 def split_event(event: Event) -> tuple[dict[str, Any], Mapping[str, Any]]:

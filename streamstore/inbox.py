@@ -53,6 +53,11 @@ class Inbox(Generic[F]):
             InboxFull: more than the bound would wait; these bytes were not taken.
         """
         with self.lock:
+            if len(data) > self._bound:
+                raise InboxFull(
+                    f"{len(data)} bytes at once are more than Limits.inbox_bytes ({self._bound}) "
+                    "and never fit: feed them in smaller pieces"
+                )
             if self._bytes + len(data) > self._bound:
                 raise InboxFull(
                     f"{self._bytes} bytes wait for the store's owner; feed these again later"

@@ -62,7 +62,8 @@ class Stream:
         ingest: `ingest(wire) -> Verdict` takes in one wire object (decoded JSON) and says what
             became of it. A delta that comes in order costs a lookup, a comparison and an
             append, whatever the length of its text and the size of the store. Commits nothing
-            with `ticks=None`.
+            with `ticks=None`. What is no event is a verdict; a stream that has ended raises
+            `CallerError`, one that `auto` does not recognise `UnknownProtocol`, as `feed` does.
         position: where this stream can be resumed.
         protocol: the protocol's name, None until `auto` has recognised it.
         on_end: called when it has ended, by whomever: the store's `close` ends it, too.

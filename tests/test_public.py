@@ -19,6 +19,7 @@ from streamstore import (
     CallerError,
     ChangeSet,
     Edit,
+    InboxFull,
     Limits,
     MalformedEvent,
     PartKey,
@@ -35,7 +36,7 @@ from streamstore.client import (
     connect_blocking,
 )
 from streamstore.errors import MissingExtra, StreamStoreError
-from streamstore.events import BlockDelta, SessionUpdated
+from streamstore.events import BlockDelta, SessionUpdated, encode_event
 from streamstore.log import DamagedLog, DiskError, Loss, Record, open_log
 from streamstore.testing import FakeStream, Log, check_laws, disturb, replay, sample
 from streamstore.ticks import AsyncioTicks, ManualTicks
@@ -196,6 +197,7 @@ MISTAKES: dict[str, tuple[Callable[[StreamStore], Any], str]] = {
     "a text for many": (lambda store: store.ingest_many("[]"), "bytes to feed"),
     "bytes for many": (lambda store: store.open("native").ingest_many(b"[]"), "bytes to feed"),
     "a number to ask for": (lambda store: store.ask_resync(3, "lost"), "session_id must be"),
+    "an object for an event": (lambda store: encode_event(WIRE), "decode_event makes one"),
     "no reason": (lambda store: store.ask_resync("s", ""), "a reason must be"),
 }  # fmt: skip
 
@@ -234,6 +236,15 @@ def test_a_log_takes_the_bytes_or_the_text_of_an_event(tmp_path: Path) -> None:
         with pytest.raises(CallerError, match=r"not 'dict': of an object give json\.dumps"):
             log.append(WIRE)
         assert log.append(memoryview(b"{}")) == 1  # and goes on
+
+
+def test_bytes_that_never_fit_are_refused_with_what_to_do() -> None:
+    stream = StreamStore(ticks="manual", limits=Limits(inbox_bytes=10)).open("native")
+    with pytest.raises(InboxFull, match="never fit: feed them in smaller pieces"):
+        stream.feed_threadsafe(b"x" * 11)
+    stream.feed_threadsafe(b"x" * 10)
+    with pytest.raises(InboxFull, match="10 bytes wait"):
+        stream.feed_threadsafe(b"x")
 
 
 class Quiet:

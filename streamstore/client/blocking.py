@@ -32,9 +32,11 @@ _AGAIN_MS = 10.0
 class _Elsewhere:
     """An owner in another thread: work waits for it, one piece after the other."""
 
-    def __init__(self, clock: Clock, leave: Callable[[Work], object]) -> None:
+    def __init__(self, clock: Clock, leave: Callable[[Work], object], most: int) -> None:
+        """`most`: bytes that the store's inbox may hold."""
         self._clock = clock
         self._leave = leave
+        self._most = most
         self._knocked = False  # the owner was told of bytes and has not come by yet
         self._failed: Exception | None = None  # what the store raised at the owner
 
@@ -63,6 +65,11 @@ class _Elsewhere:
 
     async def feed(self, stream: Stream, data: bytes) -> bool:
         """Leave the bytes in the store's inbox; where it is full, wait: the server must, too."""
+        for start in range(0, len(data), self._most):  # more at once would never fit
+            await self._feed(stream, data[start : start + self._most])
+        return False
+
+    async def _feed(self, stream: Stream, data: bytes) -> None:
         while True:
             if self._failed is not None:
                 raise self._failed
@@ -72,7 +79,7 @@ class _Elsewhere:
                 await self._clock.sleep(_AGAIN_MS)
             else:
                 self._knock(stream)
-                return False
+                return
 
     def _knock(self, stream: Stream) -> None:
         """Bytes are work, too: whoever waits for some is woken, once for all that wait."""
@@ -122,7 +129,7 @@ class BlockingConnection:
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._connection: Connection | None = None
-        self._elsewhere = _Elsewhere(clock, self._leave)
+        self._elsewhere = _Elsewhere(clock, self._leave, store.limits.inbox_bytes)
         self._made = threading.Event()
         self._failed: BaseException | None = None
         self._over = False  # nothing will be left for the owner any more

@@ -9,7 +9,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -20,6 +20,7 @@ from test_client_connection import anthropic_events, delta, frame, frames, text_
 
 from streamstore import CallerError, Limits, StreamStore, UnknownProtocol
 from streamstore.client import (
+    AsyncioClock,
     ConnectionLost,
     HttpxTransport,
     Policy,
@@ -684,6 +685,47 @@ def test_a_full_inbox_makes_the_server_wait_and_loses_nothing() -> None:
             poll_until(connection, lambda: text_of(store).endswith("300 "))
             assert text_of(store) == "".join(f"{n} " for n in range(1, 301))
             assert connection.reconnects == 0
+
+
+class OneChunk:
+    """A transport whose answer is one chunk."""
+
+    status = 200
+    headers = {"content-type": "text/event-stream"}
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    async def open(self, request: Request) -> OneChunk:
+        return self
+
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
+        yield self.data
+
+    async def aclose(self) -> None:
+        pass
+
+
+class Patient(AsyncioClock):
+    """Gives up where an inbox stays full."""
+
+    waits = 0
+
+    async def sleep(self, ms: float) -> None:
+        self.waits += ms == 10
+        assert self.waits < 500, "the inbox stays full"
+        await super().sleep(ms)
+
+
+def test_a_chunk_that_is_more_than_the_inbox_holds_comes_in_by_pieces() -> None:
+    data = b"".join(frames(1, 40))
+    store = StreamStore(limits=Limits(inbox_bytes=len(data) // 4))
+    with connect_blocking(
+        "http://localhost", store=store, protocol="native", transport=OneChunk(data),
+        clock=Patient(), reconnect=False,
+    ) as connection:  # fmt: skip
+        assert connection.wait()
+        assert text_of(store) == "".join(f"{n} " for n in range(1, 41))
 
 
 def test_a_state_is_fetched_in_the_thread_and_merged_by_the_owner() -> None:
