@@ -80,13 +80,13 @@ class _Opened(dict[Any, Any]):
     """A mapping that nobody can change, while it is on its way to another process or object."""
 
 
-def again(value: Any) -> tuple[Any, ...]:
+def again(self: Any) -> tuple[Any, ...]:
     """What `pickle` and `copy` make an attrs value from whose mappings nobody can change.
 
     A `MappingProxyType` itself can be neither pickled nor copied.
     """
-    names = [member.name for member in attrs.fields(type(value))]
-    return _made_again, (type(value), [_opened(getattr(value, name)) for name in names])
+    names = [member.name for member in attrs.fields(type(self))]
+    return _made_again, (type(self), [_opened(getattr(self, name)) for name in names])
 
 
 def _opened(value: Any) -> Any:

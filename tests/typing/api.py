@@ -3,10 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import assert_type
+from typing import assert_never, assert_type
 
 import streamstore
-from streamstore import ChangeSet, Message, Part, Stream, StreamStore, Subscription, Verdict
+import streamstore.recording
+import streamstore.serve
+from streamstore import (
+    BlockIndex,
+    Changes,
+    ChangeSet,
+    Delivery,
+    Key,
+    Message,
+    MessageKey,
+    Part,
+    PartKey,
+    Sequencing,
+    SessionKey,
+    Stream,
+    StreamStore,
+    Subscription,
+    Verdict,
+)
+from streamstore.client import BlockingConnection, connect_blocking
 from streamstore.events import MessageOpened
 from streamstore.ticks import AsyncioTicks, ManualTicks, TimerTicks
 
@@ -69,6 +88,63 @@ def scheduling(after: Callable[[int, Callable[[], object]], object]) -> list[Str
     ]
 
 
+def matching(key: Key) -> BlockIndex:
+    """Each kind of key is told by its class, and there is no other."""
+    match key:
+        case SessionKey(session_id):
+            return session_id
+        case MessageKey(_, message_id):
+            return message_id
+        case PartKey(_, _, block_index):
+            assert_type(block_index, int | str)
+            return block_index
+    assert_never(key)
+
+
+def showing(part: Part) -> str:
+    """The kinds and statuses of a part can be told exhaustively."""
+    match part.status:
+        case "open" | "closed" | "incomplete":
+            pass
+        case _:
+            assert_never(part.status)
+    match part.kind:
+        case "text" | "reasoning" | "tool" | "file" | "source" | "agent" | "subtask" | "data":
+            return part.text
+        case "step-start" | "step-finish" | "compaction" | "retry" | "snapshot" | "patch":
+            return ""
+        case "error" | "unknown":
+            return "?"
+        case _:
+            assert_never(part.kind)
+
+
+class View:
+    """What a program names in its own code."""
+
+    changes: Changes
+    delivery: Delivery = "buffered"
+    sequencing: Sequencing = "none"
+
+    def __init__(self, store: StreamStore) -> None:
+        self.changes = store.changes("s")
+
+
+class OwnStore(StreamStore):
+    """A store of a program's own."""
+
+
+def loading() -> None:
+    assert_type(OwnStore.load("talk.json"), OwnStore)
+
+
+def following(store: StreamStore) -> BlockingConnection:
+    connect_blocking("http://x", store=store, protocl="native")  # type: ignore[call-arg]  # pyright: ignore
+    return connect_blocking("http://x", store=store, protocol="native", reconnect=False)
+
+
 def telling() -> None:
     assert_type(streamstore.__version__, str)
     print(streamstore.no_such_name)  # type: ignore[attr-defined]  # pyright: ignore
+    print(streamstore.serve.no_such_name)  # type: ignore[attr-defined]  # pyright: ignore
+    print(streamstore.recording.no_such_name)  # type: ignore[attr-defined]  # pyright: ignore
