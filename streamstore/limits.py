@@ -22,6 +22,8 @@ def _bound(default: int) -> int:
 class Limits:
     """Bounds on what a store holds; nothing is ever dropped from the middle of a stream.
 
+    One that is no integer from 1 raises `ValueError`.
+
     Attributes:
         held_operations: operations of one block that wait behind a hole (`block` streams), or
             wait for a generation. Over it an operation is refused (`over_limit`) and not marked
@@ -75,9 +77,6 @@ class Limits:
         pending_merge: deltas of one part that wait for a tick as separate strings; at this many,
             or at the end of a longer batch, they are merged into one, and such ones with others of
             their size (3 bytes a character instead of 13).
-
-    Raises:
-        ValueError: a bound is no integer from 1.
     """
 
     held_operations: int = _bound(4096)
