@@ -95,6 +95,8 @@ class Eviction:
     asks for it to be fetched. In a `block` stream only a new generation does. When its tombstone is
     forgotten, too, an event for it makes a new session.
 
+    Raises `CallerError` for a `keep` or `protected` that is none.
+
     Costs: `hear` the entries of a change set; `due` what it returns, the protected ones that are
     older, and a count of the text of each session in which something was rewritten since.
 
@@ -119,6 +121,13 @@ class Eviction:
         protected: Callable[[str], bool] = _nobody,
         now_ms: float = 0,
     ) -> None:
+        if keep is not None and not isinstance(keep, Keep):
+            raise CallerError(f"keep must be a Keep, not {type(keep).__name__!r:.80}")
+        if not callable(protected):
+            raise CallerError(
+                "protected is a function of a session's id, such as {...}.__contains__, not "
+                f"{type(protected).__name__!r:.80}"
+            )
         self.keep = keep or Keep()
         self._store = store
         self._protected = protected

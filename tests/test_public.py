@@ -37,10 +37,13 @@ from streamstore.client import (
 )
 from streamstore.errors import MissingExtra, StreamStoreError
 from streamstore.events import BlockDelta, SessionUpdated, encode_event
+from streamstore.eviction import Eviction
 from streamstore.log import DamagedLog, DiskError, Loss, Record, open_log
+from streamstore.recording import Recording
 from streamstore.testing import FakeStream, Log, check_laws, disturb, replay, sample
 from streamstore.ticks import AsyncioTicks, ManualTicks
 
+URL = "http://x"
 BIG = "x" * 5_000_000
 WIRE = {
     "type": "block.delta",
@@ -198,6 +201,14 @@ MISTAKES: dict[str, tuple[Callable[[StreamStore], Any], str]] = {
     "bytes for many": (lambda store: store.open("native").ingest_many(b"[]"), "bytes to feed"),
     "a number to ask for": (lambda store: store.ask_resync(3, "lost"), "session_id must be"),
     "an object for an event": (lambda store: encode_event(WIRE), "decode_event makes one"),
+    "no Keep": (lambda store: Eviction(store, {"sessions": 3}), "keep must be a Keep, not 'dict'"),
+    "a set for protected": (
+        lambda store: Eviction(store, protected={"s"}),
+        "a function of a session's id",
+    ),
+    "no events": (lambda store: Recording(URL, "a.db", most_events=0), "an integer from 1, not 0"),
+    "half an event": (lambda store: Recording(URL, "a.db", most_events=1.5), "an integer from 1"),
+    "less than no time": (lambda store: Recording(URL, "a.db", most_ms=-1), "ms from 0, not -1"),
     "no reason": (lambda store: store.ask_resync("s", ""), "a reason must be"),
 }  # fmt: skip
 
@@ -257,7 +268,6 @@ class Quiet:
         pass
 
 
-URL = "http://x"
 CONNECT_MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"url": None}, "an http or https address is needed, not 'NoneType'"),
     ({"store": None}, "store= takes a StreamStore, not 'NoneType'"),

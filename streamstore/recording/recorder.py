@@ -103,6 +103,10 @@ class Recording:
         keep: Keep | None = None,
         disk: Disk = DISK,
     ) -> None:
+        if most_events is not None and not (type(most_events) is int and most_events >= 1):
+            raise CallerError(f"most_events must be an integer from 1, not {most_events!r:.80}")
+        if most_ms is not None and not (isinstance(most_ms, int | float) and most_ms >= 0):
+            raise CallerError(f"most_ms must be a number of ms from 0, not {most_ms!r:.80}")
         self.path = path
         self._protocol = protocol
         self._sequencing: Sequencing | None = sequencing
