@@ -28,6 +28,7 @@ from hypothesis import strategies as st
 from streamstore import CallerError, LimitError, StreamStore
 from streamstore.log import (
     DamagedLog,
+    DiskError,
     LogLocked,
     LogWriter,
     Loss,
@@ -581,6 +582,48 @@ def test_the_longest_payload_fits_into_a_line_that_is_read():
     line = encode(Record(2**63 - 1, 2**63 - 1, name, name, 2**63 - 1, bytes(1000)))
     assert len(line) + 6 * (PAYLOAD_BYTES - 1000) <= LINE_BYTES
     assert [item.position for item in Scan([HEADER, line]) if isinstance(item, Record)]
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def replace(path: Path) -> None:
+    other = path.with_name("other")
+    other.write_bytes(path.read_bytes())
+    other.replace(path)
+
+
+@pytest.mark.parametrize("spoil", [Path.unlink, cut, replace])
+@pytest.mark.parametrize("quiet", [False, True])
+@pytest.mark.skipif(sys.platform == "win32", reason="files that are open stay there")
+def test_a_log_that_somebody_took_away_is_not_said_to_be_safe(path, spoil, quiet):
+    log = open_log(path)
+    log.append("1")
+    log.sync()
+    spoil(path)
+    if quiet:
+        with pytest.raises(DiskError, match="meanwhile; nothing of it is known to be safe"):
+            log.close()
+    else:
+        log.append("2")
+        with pytest.raises(DiskError, match="meanwhile; nothing of it is known to be safe"):
+            log.sync()
+        left = path.read_bytes() if path.exists() else b""
+        log.close()
+        assert b"\0" not in left or path.suffix == ".sqlite"
+    assert log.durable_position == 0
+    assert not Path(f"{path}.lock").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="files that are open stay there")
+def test_a_log_of_json_lines_that_was_renamed_goes_on_under_its_new_name(tmp_path):
+    with open_log(tmp_path / "a.jsonl") as log:
+        log.append("1")
+        (tmp_path / "a.jsonl").rename(tmp_path / "b.jsonl")
+        log.append("2")
+    with read_log(tmp_path / "b.jsonl") as log:
+        assert [record.data for record in log.read()] == [b"1", b"2"]
 
 
 def test_a_closed_log_says_so(path):

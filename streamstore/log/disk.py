@@ -31,6 +31,13 @@ _READ_BYTES = 256 * 1024
 _LOCKED_BYTE = 1 << 30
 
 
+class FileGone(OSError):
+    """Somebody else removed, replaced or cut off a file that is written: what was synced is gone, too.
+
+    A file of `Disk` may raise it from `sync`.
+    """
+
+
 class DiskFile(Protocol):
     """An open file. Every method but `close` may raise `OSError`."""
 
@@ -142,18 +149,28 @@ class _OsFile:
             {"read": "r", "append": "a", "new": "w"}[mode],
             opener=_open_private if mode == "new" else None,
         )
+        self._size = os.fstat(self._file.fileno()).st_size
 
     def read(self, size: int, /) -> bytes:
         return self._file.read(min(size, _READ_BYTES)) or b""
 
     def write(self, data: bytes, /) -> int:
-        return self._file.write(data) or 0
+        taken = self._file.write(data) or 0
+        self._size += taken
+        return taken
 
     def truncate(self, size: int, /) -> None:
         self._file.truncate(size)
+        self._size = size
 
     def sync(self) -> None:
         _sync(self._file.fileno())
+        # The system writes on into a file without a name, and behind what was cut off.
+        found = os.fstat(self._file.fileno())
+        if not found.st_nlink:
+            raise FileGone(errno.ENOENT, "the file was removed or replaced meanwhile")
+        if found.st_size < self._size:
+            raise FileGone(errno.EIO, "the file was cut off meanwhile")
 
     def close(self) -> None:
         try:

@@ -8,13 +8,14 @@ Knows SQLite; no event.
 from __future__ import annotations
 
 import errno
+import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
 from zlib import crc32
 
-from .disk import DISK, Disk, PathLike
+from .disk import DISK, Disk, FileGone, PathLike
 from .faults import DamagedLog, DiskError, LogError, LogLocked, UnsupportedLog
 from .reading import LogReader
 from .records import Loss, Record, Recovery
@@ -117,6 +118,21 @@ class SqliteReader(LogReader):
         except DamagedLog:
             pass
         return super().start_of(connection)
+
+    def tells_times(self) -> bool:
+        """Whether each record says when it came, and none before the one in front of it did.
+
+        Where it is too damaged to tell: yes. Cost: a pass over the rows without long payloads.
+        """
+        self._open_only()
+        query = (
+            "SELECT 1 FROM records a JOIN records b ON b.position = a.position + 1 "
+            "WHERE a.time IS NULL OR b.time IS NULL OR b.time < a.time LIMIT 1"
+        )
+        try:
+            return not self._query(query)
+        except DamagedLog:
+            return True
 
     def close(self) -> None:
         super().close()
@@ -302,6 +318,7 @@ class SqliteLog(SqliteReader, LogWriter):
             self._run("INSERT INTO log VALUES (?, ?, ?)", *self._own_row())
             self._run("COMMIT")
         self._disk.sync_folder(self.path)
+        self._file = Path(self.path).stat()
 
     def _append(self, record: Record) -> None:
         position, time_ms, event_id, name, connection, data = record
@@ -332,9 +349,25 @@ class SqliteLog(SqliteReader, LogWriter):
             self.durable_position = position
 
     def _sync(self) -> None:
-        self._run("UPDATE log SET version = ?, last = ?, sum = ?", *self._own_row())
-        self._run("COMMIT")
+        if self._db.in_transaction:
+            self._run("UPDATE log SET version = ?, last = ?, sum = ?", *self._own_row())
+            self._run("COMMIT")
         self._pending_records = self._pending_bytes = 0
+        self._still_there()
+
+    def _still_there(self) -> None:
+        """Raise `FileGone` where what SQLite writes to is not what others find by its names."""
+        try:
+            found = Path(self.path).stat()
+            Path(f"{self.path}-wal").stat()  # which is there while a writer is
+        except FileNotFoundError:
+            raise FileGone(errno.ENOENT, "its files were removed or moved meanwhile") from None
+        except OSError:
+            return  # nobody knows
+        if not os.path.samestat(found, self._file):
+            raise FileGone(errno.ENOENT, "the file was replaced meanwhile")
+        if found.st_size < _SMALLEST:
+            raise FileGone(errno.EIO, "the file was cut off meanwhile")
 
     def _undo(self) -> int:
         try:

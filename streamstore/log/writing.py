@@ -10,7 +10,7 @@ from abc import abstractmethod
 
 from ..errors import CallerError, LimitError
 from ..keys import MAX_NUMBER, is_number
-from .disk import Disk, Lock, PathLike
+from .disk import Disk, FileGone, Lock, PathLike
 from .faults import DiskError
 from .lines import LINE_BYTES
 from .reading import LogReader
@@ -45,6 +45,7 @@ class LogWriter(LogReader):
         self.recovered = Recovery()
         self._disk = disk
         self._failed = ""
+        self._found = 0  # the last position when it was opened
         self._lock: Lock
         try:
             self._lock = disk.lock(self.path)
@@ -54,7 +55,7 @@ class LogWriter(LogReader):
             raise DiskError.of(self.path, "lock it", error) from error
         try:
             self._open()
-            self.durable_position = self.position
+            self._found = self.durable_position = self.position
         except BaseException as error:
             self._release()
             if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
@@ -116,18 +117,22 @@ class LogWriter(LogReader):
 
         Raises:
             DiskError: it may not; `durable_position` is what it was. The system may have thrown
-                away what it could not write, so that trying again proves nothing.
+                away what it could not write, so that trying again proves nothing. Or somebody else
+                removed, replaced or cut off the file: then `durable_position` is 0.
             CallerError: the log is closed or failed before.
         """
         self._usable()
         if self.durable_position != self.position:
-            try:
-                self._sync()
-            except BaseException as error:
-                self._fail("sync it", error)
-                raise
-            self.durable_position = self.position
+            self._make_safe()
         return self.durable_position
+
+    def _make_safe(self) -> None:
+        try:
+            self._sync()
+        except BaseException as error:
+            self._fail("sync it", error)
+            raise
+        self.durable_position = self.position
 
     def close(self) -> None:
         """`sync`, unless the log failed, and let go of the file; again does nothing.
@@ -138,8 +143,9 @@ class LogWriter(LogReader):
         if self._closed:
             return
         try:
-            if not self._failed:
-                self.sync()
+            # Again where nothing came since: the file may be gone since then.
+            if not self._failed and self.position != self._found:
+                self._make_safe()
         finally:
             super().close()
             self._release()
@@ -151,8 +157,12 @@ class LogWriter(LogReader):
 
     def _fail(self, doing: str, error: BaseException) -> None:
         """Take nothing more; raises what an error of the system means here."""
-        self.position = self._undo()
-        safe = f"positions up to {self.durable_position} are safe"
+        if isinstance(error, FileGone):
+            self.durable_position = 0
+            safe = "nothing of it is known to be safe"
+        else:
+            self.position = self._undo()
+            safe = f"positions up to {self.durable_position} are safe"
         self._failed = f"{self.path}: could not {doing} before, {safe}"
         if isinstance(error, OSError):
             raise DiskError.of(self.path, doing, error, safe) from error
