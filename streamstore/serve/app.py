@@ -3,10 +3,11 @@
 - Of an opencode log: `/event` and `/global/event` are streams, the rest are reads of its state.
 - Of any other log: every path is the stream, by `GET` or `POST`, so that a frontend's own address
   fits.
+- `HEAD` has the headers of a `GET`, and begins no replay.
 - In front of each path `/@NAME` names a replay of its own: its own time, state and chance.
 
 A client that reads slowly is waited for; it holds nothing but its place in the log and what the
-socket holds. Knows Starlette for requests and answers; the clock comes from outside.
+socket holds. A log that cannot be read any more is told, and breaks the streams off. Knows Starlette for requests and answers; the clock comes from outside.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from urllib.parse import parse_qsl, unquote
 
 from ..client.transport import Clock
 from ..keys import MAX_NUMBER
+from ..log import LogError
 from . import opencode
 from .numbers import PARAMETERS
 from .planning import Action, Close, Pause, Send, Until
@@ -47,6 +49,9 @@ _HEADERS = {
 _OWN_HEADERS: Mapping[str, Mapping[str, str]] = {
     "vercel-ui": {"x-vercel-ai-ui-message-stream": "v1"},
 }
+#: Methods: of an opencode server's reads, and where every path is the stream.
+_READS = ("GET", "HEAD")
+_ASKS = (*_READS, "POST")
 _RECORDED = "this server replays a recording: it can be read, and nothing can be done to it"
 
 
@@ -76,6 +81,18 @@ class ReplayApp:
     async def __call__(self, scope: Scope, receive: Receive, send: SendMessage) -> None:
         if scope["type"] != "http":
             return
+        try:
+            answer = await self._streamed(scope, receive, send)
+        except LogError as error:
+            self._tape.tell_once(str(error))
+            answer = opencode.refused("the log cannot be read", 500)
+        if answer is not None:
+            await self._answer(answer, scope, receive, send)
+
+    async def _streamed(
+        self, scope: Scope, receive: Receive, send: SendMessage
+    ) -> opencode.Answer | None:
+        """The answer to a request; None where it was a stream, which is over."""
         from starlette.datastructures import Headers
 
         path = scope["raw_path"].decode("latin-1")
@@ -86,19 +103,22 @@ class ReplayApp:
         query = dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
         streams = path in (opencode.EVENTS, opencode.GLOBAL_EVENTS) if self._shared else True
         if path == "/favicon.ico":
-            answer = opencode.missing("there is no icon")
-        elif method not in (("GET",) if self._shared else ("GET", "POST")):
-            answer = opencode.refused(_RECORDED, 501 if self._shared else 405)
-        elif (replay := self._replay(name)) is None or (streams and self.clients >= CLIENTS):
-            answer = opencode.refused("too many clients at a time", 503)
-        elif streams:
+            return opencode.missing("there is no icon")
+        if method not in (_READS if self._shared else _ASKS):
+            return opencode.refused(_RECORDED, 501 if self._shared else 405)
+        if streams and method == "HEAD":
+            # Whoever waits for a server to come up asks so: no replay begins by it.
+            await self._begin(send)
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            return None
+        if (replay := self._replay(name)) is None or (streams and self.clients >= CLIENTS):
+            return opencode.refused("too many clients at a time", 503)
+        if streams:
             wish = self._wish(path, Headers(scope=scope), query)
             await self._stream(replay, wish, receive, send)
-            return
-        else:
-            assert isinstance(replay, SharedReplay)
-            answer = opencode.read(path, query, replay.state(self._clock.now()))
-        await self._answer(answer, scope, receive, send)
+            return None
+        assert isinstance(replay, SharedReplay)
+        return opencode.read(path, query, replay.state(self._clock.now()))
 
     def _replay(self, name: str) -> OwnReplay | SharedReplay | None:
         """The replay with a name, made when it is new; None where all that may be are in use."""
@@ -133,6 +153,8 @@ class ReplayApp:
         headers = dict(answer.headers)
         if answer.status == 503:
             headers["retry-after"] = "1"
+        elif answer.status == 405:
+            headers["allow"] = ", ".join(_ASKS)
         # ASCII: half of a pair of surrogates cannot be written otherwise.
         data = json.dumps(answer.value).encode()
         response = Response(data, answer.status, headers, "application/json")
@@ -143,16 +165,13 @@ class ReplayApp:
     async def _stream(
         self, replay: OwnReplay | SharedReplay, wish: Wish, receive: Receive, send: SendMessage
     ) -> None:
-        own = _OWN_HEADERS.get(self._tape.declaration.name, {})
-        headers = {**_HEADERS, **own}
-        raw = [(name.encode(), value.encode()) for name, value in headers.items()]
         replay.busy += 1
         self.clients += 1
         tasks: list[asyncio.Task[Any]] = []
         results: list[Any] = []
         try:
             actions = replay.connect(wish, self._clock.now())
-            await send({"type": "http.response.start", "status": 200, "headers": raw})
+            await self._begin(send)
             tasks = [
                 asyncio.ensure_future(self._carry_out(actions, send)),
                 asyncio.ensure_future(_gone(receive)),
@@ -166,9 +185,18 @@ class ReplayApp:
             self.clients -= 1
             replay.busy -= 1
         for result in results:
+            if isinstance(result, LogError):
+                # It breaks off: a body that ends would say that the log does.
+                self._tape.tell_once(str(result))
+                continue
             # Whoever sends learns in this way that nobody is there.
             if isinstance(result, Exception) and not isinstance(result, OSError):
                 raise result
+
+    async def _begin(self, send: SendMessage) -> None:
+        own = _OWN_HEADERS.get(self._tape.declaration.name, {})
+        raw = [(name.encode(), value.encode()) for name, value in {**_HEADERS, **own}.items()]
+        await send({"type": "http.response.start", "status": 200, "headers": raw})
 
     async def _carry_out(self, actions: Iterator[Action], send: SendMessage) -> None:
         for action in actions:

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 import attrs
 
 from ..adapters.opencode import OpencodeAdapter
+from ..log import LogError
 from ..pipeline import StreamStore
 from . import opencode
 from .faults import Faults, facts_of
@@ -238,6 +239,11 @@ class SharedReplay(_Replay):
             self._take(self._next)
 
     def _take(self, event: Taped) -> None:
+        try:
+            following = next(self._upcoming, None)
+        except LogError:
+            self._upcoming = self._tape.events(event.position)
+            raise  # nothing of it has happened
         self._head = event.position
         self._known = None
         wire = event.wire()
@@ -245,7 +251,7 @@ class SharedReplay(_Replay):
         if inner is not None and inner.get("type") not in (opencode.NEVER_STORED, "sync"):
             self._stream.ingest(wire)
         self._load_states()
-        self._next = next(self._upcoming, None)
+        self._next = following
 
     def _load_states(self) -> None:
         while self._states and self._states[0][0] <= self._head:

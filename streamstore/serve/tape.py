@@ -167,6 +167,12 @@ class Tape:
         place = bisect_right(self._openings, position, key=lambda opening: opening[0])
         return self._openings[place - 1][1] if place else b""
 
+    def tell_once(self, said: str) -> None:
+        """Say what is wrong with the log, unless it was said before."""
+        if said not in self._told:
+            self._told.add(said)
+            self._tell(said)
+
     def close(self) -> None:
         """Let go of the log, and of its copy; again does nothing."""
         self._reader.close()
@@ -180,9 +186,7 @@ class Tape:
         return self._reader.read(after, self._lost)
 
     def _lost(self, loss: Loss) -> None:
-        if str(loss) not in self._told:
-            self._told.add(str(loss))
-            self._tell(f"{self.name}: {loss}")
+        self.tell_once(f"{self.name}: {loss}")
 
 
 def open_tape(
@@ -204,9 +208,10 @@ def open_tape(
         adapter_named(protocol)
     paths = [os.fspath(name) for name in names]
     logs = [path for path in paths if not Log(path).is_state]
+    tape: Tape | None = None
     if len(logs) == 1 and is_sqlite(logs[0]):
         tape = _as_it_is(logs[0], paths, protocol, tell)
-    else:
+    if tape is None:
         tape = _copied(paths, protocol, tell)
     if tape.states and tape.declaration.name != "opencode":
         tape.close()
@@ -236,7 +241,14 @@ def _tell_of_another(tape: Tape, protocol: str, tell: Tell) -> None:
     tell(f"{tape.name}: {said}; it is served as a log of {protocol} all the same")
 
 
-def _as_it_is(name: str, paths: Sequence[str], protocol: str, tell: Tell) -> Tape:
+def _as_it_is(name: str, paths: Sequence[str], protocol: str, tell: Tell) -> Tape | None:
+    """A tape of the log itself; None where its times are none, from any position, to play by.
+
+    The clock was put back while it was recorded, say: only from the beginning can be told when
+    what comes behind that is due.
+    """
+    from ..log.sqlite import SqliteReader
+
     place = paths.index(name)
     before = [(0, fetched(Log(path))) for path in paths[:place]]
     after = [fetched(Log(path)) for path in paths[place + 1 :]]
@@ -245,6 +257,9 @@ def _as_it_is(name: str, paths: Sequence[str], protocol: str, tell: Tell) -> Tap
     except OSError as error:
         raise UnreadableLog(name, error.strerror or str(error)) from error
     try:
+        if isinstance(reader, SqliteReader) and not reader.tells_times():
+            reader.close()
+            return None
         states = before + [(_last(reader), state) for state in after]
         return Tape(name, reader, None, protocol, states, tell)
     except BaseException:

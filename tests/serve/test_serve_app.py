@@ -6,18 +6,22 @@ import asyncio
 import itertools
 import json
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
 import pytest
 from asgi import Client, app_of, get, played, run
+from virtual import VirtualClock
 
 from streamstore import StreamStore
-from streamstore.log import open_log
+from streamstore.log import LogLocked, open_log
 from streamstore.serve import Faults
 from streamstore.serve import app as module
 from streamstore.serve.app import ReplayApp
+from streamstore.serve.replays import Settings
+from streamstore.serve.tape import Tape, Taped, open_tape
 from streamstore.testing import sample
 
 DATA = Path(__file__).resolve().parent.parent / "data"
@@ -213,10 +217,73 @@ def test_a_vercel_stream_has_the_header_that_its_clients_look_for() -> None:
 
 def test_what_is_no_stream_is_said(log: Path) -> None:
     async def main(app: ReplayApp) -> None:
-        assert (await get(app, "/x", method="DELETE"))[0] == 405
+        status, _, headers = await get(app, "/x", method="DELETE")
+        assert (status, headers["allow"]) == (405, "GET, HEAD, POST")
         assert (await get(app, "/favicon.ico"))[0] == 404
 
     played(main, log)
+
+
+@pytest.mark.parametrize("path", [None, DATA / "opencode" / "tools" / "stream.sse"])
+def test_who_asks_by_head_whether_it_is_there_begins_no_replay(
+    path: Path | None, log: Path
+) -> None:
+    async def main(app: ReplayApp) -> None:
+        async with Client(app, "/event") as client:
+            await client.read(1)
+            expected = client.headers
+        async with Client(app, "/@new/event", method="HEAD") as client:
+            await client.read()
+        assert (client.status, client.headers, client.data) == (200, expected, b"")
+        assert client.state == "ended" and "new" not in app._replays and not app.clients
+
+    played(main, path or log)
+
+
+def test_a_log_that_cannot_be_read_any_more_is_told_once_and_no_stream_ends_as_if_it_did(
+    tmp_path: Path,
+) -> None:
+    path = timed(tmp_path / "log.sqlite", wires(300), step=0)
+    told: list[str] = []
+
+    async def main() -> None:
+        tape = open_tape([path], tell=told.append)
+        app = ReplayApp(tape, Settings(speed=math.inf, closes=True), VirtualClock())
+        with path.open("r+b") as file:
+            file.truncate(4096)
+        for _ in range(2):
+            async with Client(app, "/x") as client:
+                assert await client.read() == [] and client.state == "broken"
+        assert len(told) == 1 and "log.sqlite: " in told[0], told
+        tape.close()
+
+    run(main())
+
+
+def test_a_replay_goes_on_when_its_log_can_be_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main(app: ReplayApp) -> None:
+        events = Tape.events
+
+        def failing(self: Tape, after: int = 0) -> Iterator[Taped]:
+            for event in events(self, after):
+                if event.position > 20 and locked:
+                    raise LogLocked("locked")
+                yield event
+
+        locked = True
+        monkeypatch.setattr(Tape, "events", failing)
+        async with Client(app, "/event") as client:
+            await client.read()
+            assert client.state == "broken"
+        assert (await get(app, "/session"))[0] == 500
+        locked = False
+        async with Client(app, "/@other/event") as client:
+            await client.read(60_000)
+        state = await get(app, "/@other/session")
+        assert state[0] == 200 and state[1]
+        assert await get(app, "/session") == state
+
+    played(main, DATA / "opencode" / "tools" / "stream.sse", speed=10)
 
 
 def test_a_protocol_that_nobody_knows_is_served_as_it_is(tmp_path: Path) -> None:

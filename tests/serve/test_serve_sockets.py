@@ -20,7 +20,7 @@ import httpx
 import pytest
 
 from streamstore import CallerError, StreamStore
-from streamstore.serve import Faults, command, serving
+from streamstore.serve import Faults, command, running, serving
 from streamstore.testing import sample
 
 DATA = Path(__file__).resolve().parent.parent / "data"
@@ -110,6 +110,20 @@ def test_a_client_that_never_reads_is_let_go_with_its_full_buffers(tmp_path: Pat
     slow.close()
 
 
+def test_the_system_holds_little_of_a_client_that_never_reads() -> None:
+    listener = running._listen("127.0.0.1", 0)
+    with listener, socket.create_connection(listener.getsockname()), listener.accept()[0] as served:
+        # Linux takes twice as much, and by itself up to 4 MB.
+        assert served.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) <= 2 * 128 * 1024
+
+
+def test_who_wants_a_websocket_is_not_told_to_install_one(log: Path, caplog: Any) -> None:
+    upgrade = {"connection": "upgrade", "upgrade": "websocket"}
+    with serving(log, speed=math.inf, at_end="close") as url:
+        assert httpx.get(url, headers=upgrade).status_code == 200
+    assert caplog.messages == ["Unsupported upgrade request."]
+
+
 def test_an_error_in_the_block_ends_it_too(log: Path) -> None:
     with pytest.raises(ZeroDivisionError), serving(log):
         raise ZeroDivisionError
@@ -164,6 +178,13 @@ def test_pages_of_other_origins_may_read_it_where_it_was_said(cors: str | None) 
                  "access-control-request-headers": "last-event-id"}  # fmt: skip
         preflight = httpx.options(f"{url}/event", headers=asked)
         assert (preflight.status_code == 200) == (cors is not None)
+        # What nobody may do is refused by an answer that the page can read.
+        asked["access-control-request-method"] = "DELETE"
+        preflight = httpx.options(f"{url}/session/x", headers=asked)
+        assert (preflight.status_code == 200) == (cors is not None)
+        answer = httpx.delete(f"{url}/session/x", headers=origin)
+        assert answer.headers.get("access-control-allow-origin") == cors
+        assert answer.status_code == 501
         with httpx.stream("GET", f"{url}/event", headers=origin) as response:
             assert response.headers.get("access-control-allow-origin") == cors
 

@@ -187,6 +187,31 @@ def test_connections_and_their_times_follow_one_another(tmp_path: Path) -> None:
     tape.close()
 
 
+@pytest.mark.parametrize("ending", ["log", "sqlite"])
+@pytest.mark.parametrize(
+    ("times", "gaps"),
+    [
+        # While the clock was put back by an hour everything came at once.
+        ([3_600_000, 3_600_100, 50, 150, 250], [100, 0, 100, 100]),
+        ([None] * 5, [20] * 4),
+    ],
+)
+def test_from_any_position_a_log_goes_on_at_its_times_whatever_its_clock_said(
+    times: list[int | None], gaps: list[int], ending: str, tmp_path: Path
+) -> None:
+    path = tmp_path / f"a.{ending}"
+    with open_log(path) as log:
+        for seq, time in enumerate(times, start=1):
+            wire = {"type": "block.delta", "messageId": "m", "blockIndex": 0, "seq": seq}
+            log.append(json.dumps({**wire, "text": "x"}), time_ms=time)
+    tape = open_tape([path])
+    found = [event.at_ms for event in tape.events()]
+    assert [b - a for a, b in zip(found, found[1:], strict=False)] == gaps
+    for after in range(5):
+        assert [event.at_ms for event in tape.events(after)] == found[after:]
+    tape.close()
+
+
 def test_what_is_damaged_is_told_once_and_the_rest_is_played(tmp_path: Path) -> None:
     path = written(tmp_path, "log")
     data = bytearray(path.read_bytes())
