@@ -32,9 +32,9 @@ _LOCKED_BYTE = 1 << 30
 
 
 class FileGone(OSError):
-    """Somebody else removed, replaced or cut off a file that is written: what was synced is gone, too.
+    """What was synced is gone, too: somebody else removed, replaced or cut off the file.
 
-    A file of `Disk` may raise it from `sync`.
+    `DiskFile.sync` may raise it.
     """
 
 

@@ -7,7 +7,8 @@
 - In front of each path `/@NAME` names a replay of its own: its own time, state and chance.
 
 A client that reads slowly is waited for; it holds nothing but its place in the log and what the
-socket holds. A log that cannot be read any more is told, and breaks the streams off. Knows Starlette for requests and answers; the clock comes from outside.
+socket holds. A log that cannot be read any more is told, and breaks the streams off. Knows
+Starlette for requests and answers; the clock comes from outside.
 """
 
 from __future__ import annotations

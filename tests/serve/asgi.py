@@ -23,7 +23,7 @@ from streamstore.serve.replays import ANSWERS, Settings
 from streamstore.serve.tape import open_tape
 from streamstore.sse import EventStreamParser
 
-__all__ = ["Client", "app_of", "get", "played", "run"]
+__all__ = ["Client", "VirtualClock", "app_of", "get", "played", "run"]
 
 
 def app_of(*logs: Any, protocol: str = "auto", **settings: Any) -> ReplayApp:

@@ -12,8 +12,7 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 import pytest
-from asgi import Client, app_of, get, played, run
-from virtual import VirtualClock
+from asgi import Client, VirtualClock, app_of, get, played, run
 
 from streamstore import StreamStore
 from streamstore.log import LogLocked, open_log

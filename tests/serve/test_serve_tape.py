@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import json
 import tempfile
 from pathlib import Path
@@ -206,7 +207,7 @@ def test_from_any_position_a_log_goes_on_at_its_times_whatever_its_clock_said(
             log.append(json.dumps({**wire, "text": "x"}), time_ms=time)
     tape = open_tape([path])
     found = [event.at_ms for event in tape.events()]
-    assert [b - a for a, b in zip(found, found[1:], strict=False)] == gaps
+    assert [b - a for a, b in itertools.pairwise(found)] == gaps
     for after in range(5):
         assert [event.at_ms for event in tape.events(after)] == found[after:]
     tape.close()
