@@ -444,6 +444,13 @@ def test_a_log_that_is_not_there(path):
     assert os.listdir(path.parent) == []
 
 
+def test_a_log_below_a_file_is_refused_by_the_disk(path):
+    path.parent.joinpath("file").write_bytes(b"")
+    for way in (open_log, read_log):
+        with pytest.raises(DiskError, match="Not a directory"):
+            way(path.parent / "file" / path.name)
+
+
 def test_an_empty_file_is_an_empty_log(path):
     path.touch()
     with open_log(path) as log:

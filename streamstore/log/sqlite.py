@@ -67,7 +67,12 @@ class SqliteReader(LogReader):
 
     def __init__(self, path: PathLike, *, connect: Connect = sqlite3.connect) -> None:
         super().__init__(path)
-        Path(self.path).stat()
+        try:
+            Path(self.path).stat()
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise DiskError.of(self.path, "open it", error) from error
         pending = _has_pending(self.path)
         # What a writer left in the write-ahead log is for the next writer to take over, and to
         # tell of. Where there is nothing, one who may write removes its own empty one in the end.
