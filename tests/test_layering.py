@@ -57,7 +57,7 @@ ROWS = (
     ),
     Row(
         "parts of one adapter",
-        "adapters.ag_ui_* adapters.anthropic_* adapters.openai_responses_* "
+        "adapters.ag_ui_* adapters.anthropic_* adapters.openai_chat_* adapters.openai_responses_* "
         "adapters.opencode_v2_* adapters.pydantic_ai_* adapters.vercel_ui_*",
         pure=True,
         family=True,

@@ -417,7 +417,7 @@ def test_memory_does_not_grow_with_the_text() -> None:
 
 
 def test_memory_of_finished_completions_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(openai_chat, "_REMEMBERED", 20)
+    monkeypatch.setattr(openai_chat, "REMEMBERED", 20)
     own: Wire = {}
     shared: dict[str, Wire] = {}
     adapter = OpenAIChatAdapter(Context(own=own, shared=shared))

@@ -22,7 +22,7 @@ from streamstore import (
     verdicts,
     watermarks,
 )
-from streamstore.adapters import openai_chat, openai_responses
+from streamstore.adapters import openai_chat, openai_chat_apply, openai_responses
 from streamstore.adapters.openai_chat import OpenAIChatAdapter
 from streamstore.adapters.openai_responses import OpenAIResponsesAdapter
 from streamstore.adapters.openai_responses_apply import Output
@@ -467,12 +467,12 @@ def _whole() -> Iterator[Any]:
 
 @_defect("a completion that is sent again is appended to what there is")
 def _afresh() -> Iterator[Any]:
-    record = openai_chat._new_record
+    record = openai_chat.new_record
 
     def stale(order: Any, begins: bool) -> Any:
         return {**record(order, begins), "fresh": False}
 
-    yield openai_chat, "_new_record", stale
+    yield openai_chat, "new_record", stale
 
 
 @_defect("what an older stream still brings of a completion is taken in")
@@ -488,12 +488,13 @@ def _older() -> Iterator[Any]:
 
 @_defect("every choice of a completion is the first one")
 def _choices() -> Iterator[Any]:
-    yield openai_chat, "_message_id", lambda completion, index: completion
+    for module in (openai_chat, openai_chat_apply):
+        yield module, "choice_id", lambda completion, index: completion
 
 
 @_defect("the names of a call are joined, as its arguments are")
 def _joined() -> Iterator[Any]:
-    fill = openai_chat._fill
+    fill = openai_chat_apply._fill
 
     def joined(known: Any, given: Any) -> bool:
         for name in ("id", "name"):
@@ -502,7 +503,7 @@ def _joined() -> Iterator[Any]:
                 return True
         return bool(fill(known, given))
 
-    yield openai_chat, "_fill", joined
+    yield openai_chat_apply, "_fill", joined
 
 
 @_defect("a cut completion lacks nothing")
