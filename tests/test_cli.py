@@ -678,6 +678,42 @@ def test_a_signal_that_ends_a_command_leaves_the_terminal_as_it_was(
     assert given_back in shown[shown.index(taken) :] and b"Traceback" not in shown
 
 
+@pytest.mark.skipif(os.name == "nt", reason="a terminal of a program")
+@pytest.mark.parametrize("command", ["watch --paused", "watch --speed max"])
+def test_a_closed_terminal_ends_the_screen(write: WriteLog, command: str) -> None:
+    import fcntl
+    import pty
+    import termios
+
+    ours, theirs = pty.openpty()
+
+    def owns() -> None:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # as a program in a window: it hears of the end
+
+    process = subprocess.Popen(
+        [sys.executable, "-m", "streamstore", *command.split(), write(answer("Hel", "lo"))],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env={**os.environ, "TERM": "xterm"},
+        start_new_session=True,
+        preexec_fn=owns,  # noqa: PLW1509 (it takes no lock that a thread may hold)
+    )
+    os.close(theirs)
+    shown = b""
+    try:
+        while b"Quit" not in shown:
+            shown += os.read(ours, 65_536)
+    finally:
+        os.close(ours)
+    try:
+        assert process.wait(timeout=60) == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
 @pytest.mark.parametrize("command", ["fold", "replay"])
 def test_a_reader_that_goes_away_is_no_error(write: WriteLog, command: str) -> None:
     log = write(answer("x" * 1_000_000))

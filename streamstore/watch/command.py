@@ -6,6 +6,7 @@ Knows arguments and the terminal. Nothing heavy is imported before it runs.
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 import time
@@ -87,10 +88,28 @@ def run(arguments: argparse.Namespace) -> int:
     import asyncio
 
     app = application_for(arguments)
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise CallerError("watch needs a terminal; for a pipe there is: streamstore replay LOG")
+    _need_terminal(arguments.source)
     asyncio.run(_until_ended(app))
     return app.return_code or 0
+
+
+def _need_terminal(source: str) -> None:
+    """Raise `CallerError` where the screen would not be seen, or its keys not be heard."""
+    streams = [("standard input", sys.stdin), ("standard output", sys.stdout)]
+    if os.name != "nt":
+        streams.append(("standard error", sys.stderr))  # what Textual draws on
+    elsewhere = "record URL LOG" if is_address(source) else "replay LOG"
+    for name, stream in streams:
+        if stream is None or not stream.isatty():
+            raise CallerError(
+                f"watch needs a terminal, and {name} is none; "
+                f"for a pipe there is: streamstore {elsewhere}"
+            )
+    if os.environ.get("TERM") == "dumb":
+        raise CallerError(
+            "watch needs a terminal that can be drawn on, and this one cannot (TERM is dumb); "
+            f"there is: streamstore {elsewhere}"
+        )
 
 
 async def _until_ended(app: Any) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import errno
 import json
 import os
+import sys
 from typing import Any
 
 import pytest
@@ -26,6 +28,7 @@ from streamstore.watch.drawing import event_lines, timeline_line
 from streamstore.watch.inspector import Inspector
 from streamstore.watch.past import HistoryLimits
 from streamstore.watch.playing import LogSource
+from streamstore.watch.screen.drawn import Drawn
 from streamstore.watch.screen.help import HELP
 
 # -- sizes -----------------------------------------------------------------------------------------
@@ -363,6 +366,59 @@ def test_what_is_wrong_is_said_before_the_screen_opens(
 ) -> None:
     with pytest.raises(error, match=problem):
         command.run(arguments(*given))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there Textual draws on standard output")
+@pytest.mark.parametrize(
+    ("elsewhere", "term", "problem"),
+    [
+        ("stdin", "xterm", "standard input is none"),
+        ("stdout", "xterm", "standard output is none"),
+        ("stderr", "xterm", "standard error is none"),  # it is what Textual draws on
+        ("", "dumb", "TERM is dumb"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("source", "instead"),
+    [(OPENCODE, "streamstore replay LOG"), ("http://127.0.0.1:1/", "streamstore record URL LOG")],
+)
+def test_a_screen_that_nobody_would_see_is_not_opened(
+    elsewhere: str,
+    term: str,
+    problem: str,
+    source: str,
+    instead: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("stdin", "stdout", "stderr"):
+        monkeypatch.setattr(getattr(sys, name), "isatty", lambda name=name: name != elsewhere, raising=False)  # fmt: skip
+    monkeypatch.setenv("TERM", term)
+    with pytest.raises(CallerError, match=f"{problem}.*{instead}"):
+        command._need_terminal(source)
+
+
+class Lost:
+    """A terminal whose window was closed."""
+
+    encoding = "utf-8"
+
+    def write(self, text: str) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    def flush(self) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    def fileno(self) -> int:
+        raise ValueError("it is no file")
+
+
+def test_what_is_drawn_on_a_lost_terminal_goes_nowhere_and_is_told_once() -> None:
+    told: list[str] = []
+    drawn = Drawn(Lost(), lambda: told.append("gone"))
+    for _ in range(2):
+        drawn.write("x")
+        drawn.flush()
+    assert told == ["gone"] and drawn.encoding == "utf-8"
 
 
 @pytest.mark.parametrize("given", [("--speed", "0"), ("--speed", "x"), ("--events", "0")])

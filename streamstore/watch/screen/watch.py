@@ -20,6 +20,7 @@ from ..row import Row
 from ..timeline import Clock, Grouping
 from .bar import Bar
 from .detail import Detail
+from .drawn import outlasting
 from .events import Events
 from .help import Help
 from .pane import Pane
@@ -93,6 +94,7 @@ class Watch(App[None]):
         frames: float,
     ) -> None:
         super().__init__()
+        self.driver_class = outlasting(self.driver_class)
         self._inspector = inspector
         self._source = source
         self._watched = name
