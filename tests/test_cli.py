@@ -679,8 +679,8 @@ def test_a_signal_that_ends_a_command_leaves_the_terminal_as_it_was(
 
 
 @pytest.mark.skipif(os.name == "nt", reason="a terminal of a program")
-@pytest.mark.parametrize("command", ["watch --paused", "watch --speed max"])
-def test_a_closed_terminal_ends_the_screen(write: WriteLog, command: str) -> None:
+@pytest.mark.parametrize("hangup", ["SIG_DFL", "SIG_IGN"])  # ignored, as `nohup` has it
+def test_a_closed_terminal_ends_the_screen(write: WriteLog, hangup: str) -> None:
     import fcntl
     import pty
     import termios
@@ -688,11 +688,11 @@ def test_a_closed_terminal_ends_the_screen(write: WriteLog, command: str) -> Non
     ours, theirs = pty.openpty()
 
     def owns() -> None:
-        signal.signal(signal.SIGHUP, signal.SIG_DFL)
-        fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # as a program in a window: it hears of the end
+        signal.signal(signal.SIGHUP, getattr(signal, hangup))
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # as a program in a window
 
     process = subprocess.Popen(
-        [sys.executable, "-m", "streamstore", *command.split(), write(answer("Hel", "lo"))],
+        [sys.executable, "-m", "streamstore", "watch", "--paused", write(answer("Hel", "lo"))],
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
