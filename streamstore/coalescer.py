@@ -94,9 +94,14 @@ class Coalescer:
         return [*self._aside.values(), *self.dirty]
 
     def settle_session(self, session: SessionRow) -> None:
-        """Settle what the hot path left in a session: its events are counted in order."""
+        """Settle what the hot path left in a session: its events are counted in order.
+
+        Costs what it brought something since it was last asked for, or since the last tick.
+        """
         for row in session.woken:
             self.settle(row)
+            row.rest()  # its next delta says again that something waits
+        session.woken.clear()
 
     def settle(self, row: BlockRow) -> None:
         """Count and move what the hot path left in a row; costs what is fresh."""
@@ -112,12 +117,6 @@ class Coalescer:
         """Settle every row that waits."""
         for row in self._waiting():
             if isinstance(row, BlockRow):
-                self.settle(row)
-
-    def settle_below(self, *messages: MessageRow) -> None:
-        """Settle every block of messages: an event of theirs may concern all of their text."""
-        for message in messages:
-            for row in message.blocks.values():
                 self.settle(row)
 
     def merge(self, row: BlockRow) -> None:
@@ -192,11 +191,15 @@ class Coalescer:
         """Let the next tick show what a session, or one message of it, holds back."""
         if not session.withheld and not self._buffers(session):
             return
+        if message is not None:  # not all that waits: in one tick many messages may end
+            self._mark(
+                row
+                for row in message.blocks.values()
+                if row.dirty or row.key in session.withheld or id(row) in self._aside
+            )
+            return
         rows: list[AnyRow] = [row for row in self._waiting() if _session_of(row) is session]
-        rows += session.withheld.values()
-        if message is not None:
-            rows = [row for row in rows if isinstance(row, BlockRow) and row.message is message]
-        self._mark(rows)
+        self._mark([*rows, *session.withheld.values()])
 
     def _mark(self, rows: Iterable[AnyRow]) -> None:
         for row in list(rows):

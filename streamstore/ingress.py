@@ -334,7 +334,7 @@ class Ingress:
             stages.coalescer.settle(block)
         elif isinstance(event, _MESSAGE_EVENTS):
             message = stages.reducer.message_row(session, event.message_id)
-            stages.coalescer.settle_below(message)
+            stages.coalescer.settle_session(session)  # it may concern all of the message's text
         elif isinstance(event, SessionRemoved | SessionUpdated | ToolResult):
             # Whose parts it concerns, a call says, or all: what was left lies in few of them.
             stages.coalescer.settle_session(session)
@@ -640,9 +640,7 @@ class Ingress:
                 self._restart(session, f"reset-{len(session.generations) + 1}")
         if positioned and event.seq is not None and event.seq < session.fetched_at:
             return DUPLICATE  # a newer one says everything
-        for message in session.messages.values():
-            for block in message.blocks.values():
-                stages.coalescer.settle(block)
+        stages.coalescer.settle_session(session)
         if not positioned and session.removed_now:
             if stages.coalescer.touched_since(session, epoch):
                 return verdicts.REMOVED  # during the read

@@ -285,3 +285,80 @@ def test_a_note_to_fetch_a_session_costs_the_same_however_many_there_are():
         costs.append(calls(lambda: store.ask_resync("c", "a loss")))  # noqa: B023
         assert list(store.resync)[-2:] == ["b", "c"]
     assert costs[0] == costs[1]
+
+
+def messages_in_one_batch(sequencing: Any, messages: int) -> list[dict[str, Any]]:
+    """Messages of one part each, opened, streamed and closed, as a log has them."""
+    wires: list[dict[str, Any]] = []
+    for number in range(messages):
+        of = {"sessionId": "s", "messageId": f"m{number}"}
+        wires.append({"type": "message.opened", **of, "role": "assistant"})
+        wires.append({"type": "block.opened", **of, "blockIndex": 0, "kind": "text"})
+        wires += [{"type": "block.delta", **of, "blockIndex": 0, "text": "token "}] * 2
+        wires.append({"type": "message.closed", **of, "status": "completed"})
+    if sequencing in ("sparse", "session"):
+        return [{**wire, "seq": seq} for seq, wire in enumerate(wires, start=1)]
+    counted = {2: 1, 3: 2} if sequencing == "block" else {}
+    return [
+        {**wire, "seq": counted[at % 5]} if at % 5 in counted else wire
+        for at, wire in enumerate(wires)
+    ]
+
+
+@pytest.mark.parametrize("delivery", ["streaming", "buffered"])
+@pytest.mark.parametrize("sequencing", SEQUENCINGS)
+def test_a_message_in_one_tick_costs_the_same_however_many_came_before(
+    sequencing: Any, delivery: Any
+):
+    def cost(messages: int) -> int:
+        store = StreamStore(ticks="manual", delivery=delivery)
+        stream = store.open("native", sequencing=sequencing)
+        wires = messages_in_one_batch(sequencing, messages)
+        number = lines(lambda: stream.ingest_many(wires))
+        store.flush()
+        assert len(store.messages("s")) == messages
+        assert store.part("s", f"m{messages - 1}", 0).text == "token token "
+        return number
+
+    assert cost(120) <= 2.2 * cost(60)
+
+
+@pytest.mark.parametrize("delivery", ["streaming", "buffered"])
+@pytest.mark.parametrize("seq", [None, 5])
+def test_a_message_of_a_fetched_state_costs_the_same_however_many_it_has(seq: Any, delivery: Any):
+    def cost(messages: int) -> int:
+        store = StreamStore(ticks="manual", delivery=delivery)
+        stream = store.open("native", sequencing="none" if seq is None else "session")
+        part = {"blockIndex": 0, "kind": "text", "text": "token "}
+        fetched = [
+            {"info": {"id": f"m{number}"}, "status": "completed", "parts": [part]}
+            for number in range(messages)
+        ]
+        wire = {"type": "snapshot", "sessionId": "s", "complete": True, "messages": fetched}
+        number = lines(lambda: stream.ingest(wire if seq is None else {**wire, "seq": seq}))
+        store.flush()
+        assert len(store.messages("s")) == messages
+        return number
+
+    assert cost(120) <= 2.2 * cost(60)
+
+
+@pytest.mark.parametrize("sequencing", SEQUENCINGS)
+def test_an_update_of_a_message_costs_the_same_however_many_parts_it_has(sequencing: Any):
+    def cost(blocks: int) -> int:
+        store, stream, at = grown(sequencing, deltas=51, blocks=blocks)
+        update = {"type": "message.updated", "sessionId": "s", "messageId": "m", "info": {"a": 1}}
+        store.flush()
+        return lines(lambda: stream.ingest({**update, "seq": at + 1}))
+
+    assert cost(300) <= cost(1) + 10
+
+
+def test_a_page_of_older_messages_costs_the_same_however_many_are_known():
+    def cost(messages: int) -> int:
+        store, stream, _ = grown("none", messages=messages)
+        older = [{"info": {"id": "a", "order": -1}, "parts": []}]
+        wire = {"type": "snapshot", "sessionId": "s", "messages": older, "complete": False}
+        return lines(lambda: stream.ingest(wire))
+
+    assert cost(300) <= cost(1) + 10
