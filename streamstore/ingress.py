@@ -430,6 +430,8 @@ class Ingress:
         keys: list[PartKey] = []
         if isinstance(event, SessionRemoved):
             keys = [row.key for m in session.messages.values() for row in m.blocks.values()]
+        elif message is not None and isinstance(event, MessageClosed | MessageRemoved):
+            keys = [row.key for row in message.blocks.values()]
         verdict = stages.reducer.apply(
             self.mode, event, session, message, block, verdict, at, self.local
         )
@@ -445,13 +447,15 @@ class Ingress:
             self._note_own(event, session)
             if isinstance(event, MessageRollback):
                 _discard(session, message, None)
-            elif isinstance(event, MessageClosed | MessageRemoved | SessionRemoved):
-                self._sweep()
-                if isinstance(event, SessionRemoved):
-                    stages.note_removed(session)
-                    for stream in stages.streams:
-                        for key in keys:
-                            stream.touched.pop(key, None)
+            elif isinstance(event, SessionRemoved):
+                stages.note_removed(session)
+                for stream in stages.streams:
+                    for key in keys:
+                        stream.touched.pop(key, None)
+            for key in keys:
+                row = self.touched.get(key)
+                if row is not None and not _may_be_cut(row):
+                    del self.touched[key]
             return verdict
         if isinstance(event, BlockRemoved):
             block.emptied = stages.coalescer.epoch
@@ -486,12 +490,9 @@ class Ingress:
             session.own_epochs.pop(f"{member} {event.request_id}", None)
 
     def _sweep(self) -> None:
-        """Parts that the end of the stream cannot cut any more go, whoever ended them."""
-        self.touched = {
-            key: row
-            for key, row in self.touched.items()
-            if row.exists and row.message.closed_as == "open"
-        }
+        """Parts that the end of the stream cannot cut any more go, whoever ended them. Amortized:
+        those that it ended itself went when it did."""
+        self.touched = {key: row for key, row in self.touched.items() if _may_be_cut(row)}
         self._sweep_at = 2 * len(self.touched) + 64
 
     def _warm(self, block: BlockRow, alone: bool = False) -> None:
@@ -747,6 +748,11 @@ class Ingress:
                 rise(session, MAX_NUMBER)  # a read has no place among the events
                 if intervals.starts[1:]:
                     self.progress.note_holes(session, None)
+
+
+def _may_be_cut(block: BlockRow) -> bool:
+    """Whether the end of a stream that delivers a part may leave it without its rest."""
+    return block.exists and block.message.closed_as == "open"
 
 
 def _discard(session: SessionRow, message: MessageRow | None, block: BlockRow | None) -> None:

@@ -692,14 +692,16 @@ class StreamStore:
         messages: dict[str, tuple[Message, ...]] = {}
         parts: dict[MessageKey, tuple[Part, ...]] = {}
         for session in sessions:
-            found = self.messages(session.id)
-            if len(scope) > 1:
-                found = tuple(message for message in found if message.id == scope[1])
+            found = self.messages(session.id) if len(scope) < 2 else ()
+            if len(scope) > 1:  # it alone: where each has a view, all subscribe
+                one = self.message(session.id, scope[1])
+                found = () if one is None else (one,)
             messages[session.id] = found
             for message in found:
-                below = self.parts(session.id, message.id)
+                below = self.parts(session.id, message.id) if len(scope) < 3 else ()
                 if len(scope) > 2:
-                    below = tuple(part for part in below if part.block_index == scope[2])
+                    part = self.part(*scope)
+                    below = () if part is None else (part,)
                 parts[message.key] = below
         return Present(
             version=self._tables.version,

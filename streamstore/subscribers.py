@@ -163,7 +163,7 @@ class Subscribers:
         self.call_later = call_later
         self._on_error = on_error
         self._work = work
-        self._by_scope: dict[Scope, list[Subscription]] = {}
+        self._by_scope: dict[Scope, dict[Subscription, None]] = {}
         self._outbox: deque[ChangeSet] = deque()
         # Throttled ones that may hear at once, after every pass: the places that they are told
         # are those of now, and now must be what they have heard of.
@@ -183,7 +183,7 @@ class Subscribers:
         """Subscribe a callback to a scope; `throttle` in ms, 0 for every tick."""
         self._sweep()
         subscription = Subscription(self, callback, scope, throttle, state)
-        self._by_scope.setdefault(scope, []).append(subscription)
+        self._by_scope.setdefault(scope, {})[subscription] = None
         return subscription
 
     def _sweep(self) -> None:
@@ -192,13 +192,10 @@ class Subscribers:
 
     def forget(self, subscription: Subscription) -> None:
         """Take a subscription out."""
-        subscriptions = self._by_scope.get(subscription.scope, [])
+        subscriptions = self._by_scope.get(subscription.scope, {})
         if subscription in subscriptions:
-            # A new list: a pass that is under way keeps walking the old one.
-            rest = [other for other in subscriptions if other is not subscription]
-            if rest:
-                self._by_scope[subscription.scope] = rest
-            else:
+            del subscriptions[subscription]
+            if not subscriptions:
                 del self._by_scope[subscription.scope]
 
     def close(self) -> None:
@@ -282,7 +279,7 @@ class Subscribers:
         self._work["notifications"] += 1
         scopes = self._by_scope
         if len(scopes) == 1 and () in scopes:
-            for subscription in scopes[()]:
+            for subscription in list(scopes[()]):  # some may come or go meanwhile
                 subscription.hear(changes, self._bound)
             return
         if changes.reset:
@@ -290,7 +287,7 @@ class Subscribers:
         else:
             concerned = _by_scope(changes, scopes)
         for scope, scoped in concerned.items():
-            for subscription in scopes.get(scope, ()):
+            for subscription in list(scopes.get(scope, ())):
                 subscription.hear(scoped, self._bound)
 
 

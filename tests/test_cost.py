@@ -356,9 +356,55 @@ def test_an_update_of_a_message_costs_the_same_however_many_parts_it_has(sequenc
 
 def test_a_page_of_older_messages_costs_the_same_however_many_are_known():
     def cost(messages: int) -> int:
-        store, stream, _ = grown("none", messages=messages)
+        _, stream, _ = grown("none", messages=messages)
         older = [{"info": {"id": "a", "order": -1}, "parts": []}]
         wire = {"type": "snapshot", "sessionId": "s", "messages": older, "complete": False}
         return lines(lambda: stream.ingest(wire))
 
     assert cost(300) <= cost(1) + 10
+
+
+@pytest.mark.parametrize("ended", ["message.closed", "message.removed"])
+def test_the_end_of_a_message_costs_the_same_however_many_others_are_open(ended: str):
+    def cost(messages: int) -> int:
+        _, stream, _ = grown("none", messages=messages)
+        wire = {"type": ended, "sessionId": "s", "messageId": "m", "status": "completed"}
+        return lines(lambda: stream.ingest(wire))
+
+    assert cost(300) <= cost(1) + 10
+
+
+def test_to_subscribe_to_a_message_costs_the_same_however_many_its_session_has():
+    def cost(messages: int, *block: int) -> int:
+        store, _, _ = grown("none", messages=messages)
+        store.messages("s")  # read by the list that has a view for each
+        return lines(lambda: store.subscribe(print, "s", "m", *block))
+
+    assert cost(300) <= cost(1) + 5
+    assert cost(300, 0) <= cost(1, 0) + 5
+
+
+def test_to_subscribe_no_more_costs_the_same_however_many_others_there_are():
+    class Others(dict[Any, Any]):
+        def __iter__(self) -> Any:  # copied or walked
+            raise AssertionError("it looks at every other one")
+
+    store, _, _ = grown("none")
+    scopes = store._subscribers._by_scope
+    first, second = store.subscribe(print), store.subscribe(print)
+    scopes[()] = Others(scopes[()])
+    second.close()
+    assert len(store._subscribers) == 1
+    first.close()
+    assert not scopes
+
+
+def test_messages_of_a_graph_that_come_together_are_copied_without_asking_each_value():
+    def cost(messages: int) -> int:
+        store = StreamStore("langchain", ticks="manual")
+        for number in range(messages):
+            store.ingest({"type": "ai", "content": "a", "id": f"m{number}"})
+        two = [{"type": "ai", "content": "a", "id": name} for name in ("x", "y")]
+        return calls(lambda: store.ingest(two))
+
+    assert cost(100) - cost(20) <= 80 * 30

@@ -8,7 +8,6 @@ of the wire have in common; knows no form of the wire, no content, and no run or
 
 from __future__ import annotations
 
-import copy
 from typing import Any, TypeAlias
 
 from ..events import (
@@ -54,6 +53,16 @@ Kept: TypeAlias = tuple[dict[str, Any], dict[str, Any]]
 _MESSAGES = 256
 #: Messages whose place is known when they come again, and ids that stand for another.
 HELD = 4096
+
+#: What of a memory is changed in place.
+_HOLDING = (dict, list)
+
+
+def _copied(memory: Any) -> Any:
+    """A copy of a memory, plain JSON: a tenth of `copy.deepcopy`, which each list would cost."""
+    if type(memory) is dict:
+        return {k: _copied(v) if type(v) in _HOLDING else v for k, v in memory.items()}
+    return [_copied(v) if type(v) in _HOLDING else v for v in memory]
 
 
 class Known:
@@ -106,7 +115,7 @@ class Known:
 
     def kept(self) -> Kept:
         """The memory as it is, for `put_back`."""
-        return copy.deepcopy((self.own, self.shared))
+        return _copied(self.own), _copied(self.shared)
 
     def put_back(self, kept: Kept) -> None:
         """Has the memory be what it was."""
