@@ -317,7 +317,8 @@ def test_a_message_in_one_tick_costs_the_same_however_many_came_before(
         number = lines(lambda: stream.ingest_many(wires))
         store.flush()
         assert len(store.messages("s")) == messages
-        assert store.part("s", f"m{messages - 1}", 0).text == "token token "
+        part = store.part("s", f"m{messages - 1}", 0)
+        assert part is not None and part.text == "token token "
         return number
 
     assert cost(120) <= 2.2 * cost(60)
