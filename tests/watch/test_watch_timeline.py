@@ -181,6 +181,11 @@ SEEN = (
         ("s:SES_A", [1, 3, 4]),
         ("message:msg_1", [1, 4]),
         ("m:msg", [1, 2, 4, 5]),
+        ("m:=msg", []),
+        ("m:=msg_1", [1, 4]),
+        ("m:=MSG_1", []),
+        ("-s:=ses_a", [2, 5, 6]),
+        ("t:=x", [4]),
         ("type:delta", [1, 2]),
         ("t:block.closed", [4]),
         ("-type:delta", [3, 4, 5, 6]),
@@ -213,6 +218,16 @@ def test_a_filter_shows_the_rows_that_fit_all_its_words(words: str, numbers: lis
     for one in SEEN:
         later.add(one)
     assert names(later) == names(shown), "rows that come later are filtered alike"
+
+
+def test_the_events_of_a_message_are_no_others_whatever_its_id_is() -> None:
+    ids = ("local-1", "local-10", 'a "quoted" \\ one', "a", "s")
+    seen = [row(n, name, session="s") for n, name in enumerate(ids)]
+    other = row(9, "local-1", session="s2")
+    for n, name in enumerate(ids):
+        shown = timeline(*seen, other)
+        shown.filter = Filter.parse(Filter.of_message("s", name).text)
+        assert [line.number for line in shown.lines if isinstance(line, Row)] == [n]
 
 
 def test_a_filter_keeps_the_selection_or_takes_the_row_next_to_it() -> None:

@@ -24,6 +24,7 @@ HELP = """\
  /            filter: words that must fit, such as
                 type:delta  message:msg_1  session:s  verdict:duplicate
                 -type:heartbeat  "free text"  verdict:notable
+                message:=msg_1 is the whole id, message:msg_1 a part of it
  m            only the selected event's message
  escape       no filter, and back
 

@@ -234,7 +234,7 @@ class Watch(App[None]):
     def action_message(self) -> None:
         row = self._inspector.timeline.selected_row
         if row is not None and row.facts.message_id:
-            self._set_filter(f'message:"{row.facts.message_id}"')
+            self._set_filter(Filter.of_message(row.facts.session_id, row.facts.message_id).text)
 
     def action_filter(self) -> None:
         self.screen.add_class("filtering")
