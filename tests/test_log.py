@@ -623,6 +623,42 @@ def test_a_log_that_somebody_took_away_is_not_said_to_be_safe(path, spoil, quiet
     assert not Path(f"{path}.lock").exists()
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege there")
+def test_a_log_behind_a_link_is_there(path):
+    link = path.parent / "elsewhere" / path.name
+    link.parent.mkdir()
+    link.symlink_to(path)
+    with open_log(link) as log:
+        log.append("1")
+        assert log.sync() == 1
+    with read_log(path) as log:
+        assert [record.data for record in log.read()] == [b"1"]
+
+
+def test_a_program_may_work_in_another_folder_while_its_log_is_open(path, monkeypatch):
+    monkeypatch.chdir(path.parent)
+    with open_log(path.name) as log:
+        monkeypatch.chdir("/")
+        log.append("1")
+        assert log.sync() == 1
+    with read_log(path) as log:
+        assert [record.data for record in log.read()] == [b"1"]
+
+
+def test_a_file_system_that_counts_no_names_takes_nothing_away(tmp_path, monkeypatch):
+    found = os.fstat
+
+    def nameless(descriptor):
+        values = list(found(descriptor))
+        values[3] = 0  # st_nlink, as some file systems in user space say of every file
+        return os.stat_result(values)
+
+    monkeypatch.setattr(system.os, "fstat", nameless)
+    with open_log(tmp_path / "a.jsonl") as log:
+        log.append("1")
+        assert log.sync() == 1
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="files that are open stay there")
 def test_a_log_of_json_lines_that_was_renamed_goes_on_under_its_new_name(tmp_path):
     with open_log(tmp_path / "a.jsonl") as log:

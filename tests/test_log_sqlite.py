@@ -387,6 +387,22 @@ def test_a_write_ahead_log_that_breaks_off_is_cut_and_told(path):
     assert {(2, True), (5, True), (6, False)} <= counts
 
 
+@pytest.mark.skipif(os.name == "nt", reason="links need a privilege there")
+def test_what_a_dead_writer_left_is_found_through_a_link_too(path):
+    left = abandoned(path, 6)
+    beside = Path(f"{left}-wal")
+    beside.write_bytes(beside.read_bytes()[:-1])
+    before = beside.read_bytes()
+    link = path.parent / "elsewhere" / "link.sqlite"
+    link.parent.mkdir()
+    link.symlink_to(left)
+    with read_log(link) as reader:
+        assert len(list(reader.read())) == 5
+    assert beside.read_bytes() == before
+    with open_log(link) as log:
+        assert log.recovered.cut > 0
+
+
 def test_a_reader_leaves_the_write_ahead_log_of_a_dead_writer_to_the_next_one(path):
     left = abandoned(path, 6)
     beside = Path(f"{left}-wal")

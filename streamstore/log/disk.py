@@ -149,7 +149,9 @@ class _OsFile:
             {"read": "r", "append": "a", "new": "w"}[mode],
             opener=_open_private if mode == "new" else None,
         )
-        self._size = os.fstat(self._file.fileno()).st_size
+        found = os.fstat(self._file.fileno())
+        self._size = found.st_size
+        self._named = found.st_nlink > 0  # some file systems count no names at all
 
     def read(self, size: int, /) -> bytes:
         return self._file.read(min(size, _READ_BYTES)) or b""
@@ -167,7 +169,7 @@ class _OsFile:
         _sync(self._file.fileno())
         # The system writes on into a file without a name, and behind what was cut off.
         found = os.fstat(self._file.fileno())
-        if not found.st_nlink:
+        if self._named and not found.st_nlink:
             raise FileGone(errno.ENOENT, "the file was removed or replaced meanwhile")
         if found.st_size < self._size:
             raise FileGone(errno.EIO, "the file was cut off meanwhile")

@@ -323,7 +323,9 @@ class SqliteLog(SqliteReader, LogWriter):
             self._run("INSERT INTO log VALUES (?, ?, ?)", *self._own_row())
             self._run("COMMIT")
         self._disk.sync_folder(self.path)
-        self._file = Path(self.path).stat()
+        # SQLite follows links, and keeps its files where it opened them, wherever one works later.
+        self._place = os.path.realpath(self.path)
+        self._file = os.stat(self._place)
 
     def _append(self, record: Record) -> None:
         position, time_ms, event_id, name, connection, data = record
@@ -363,8 +365,8 @@ class SqliteLog(SqliteReader, LogWriter):
     def _still_there(self) -> None:
         """Raise `FileGone` where what SQLite writes to is not what others find by its names."""
         try:
-            found = Path(self.path).stat()
-            Path(f"{self.path}-wal").stat()  # which is there while a writer is
+            found = os.stat(self._place)
+            os.stat(f"{self._place}-wal")  # which is there while a writer is
         except FileNotFoundError:
             raise FileGone(errno.ENOENT, "its files were removed or moved meanwhile") from None
         except OSError:
@@ -434,9 +436,9 @@ def _without_gap(rows: list[Any], first: int) -> list[Any]:
 
 
 def _has_pending(path: str) -> bool:
-    """Whether there is anything in the write-ahead log beside a database."""
+    """Whether there is anything in the write-ahead log beside a database, which a link may name."""
     try:
-        return Path(f"{path}-wal").stat().st_size > 0
+        return os.stat(f"{os.path.realpath(path)}-wal").st_size > 0
     except OSError:
         return False
 

@@ -38,7 +38,8 @@ def look(path: str) -> WriteAheadLog:
     Raises `OSError` when the file is there and cannot be read.
     """
     try:
-        with open(f"{path}-wal", "rb") as file:
+        # Beside the database itself, which a link may name.
+        with open(f"{os.path.realpath(path)}-wal", "rb") as file:
             return _count(file)
     except FileNotFoundError:
         return WriteAheadLog()
