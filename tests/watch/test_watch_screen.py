@@ -8,7 +8,7 @@ import errno
 import json
 import os
 import sys
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -28,6 +28,7 @@ from streamstore.watch.drawing import event_lines, timeline_line
 from streamstore.watch.inspector import Inspector
 from streamstore.watch.past import HistoryLimits
 from streamstore.watch.playing import LogSource
+from streamstore.watch.screen import drawn as module_drawn
 from streamstore.watch.screen.drawn import Drawn
 from streamstore.watch.screen.help import HELP
 
@@ -419,6 +420,48 @@ def test_what_is_drawn_on_a_lost_terminal_goes_nowhere_and_is_told_once() -> Non
         drawn.write("x")
         drawn.flush()
     assert told == ["gone"] and drawn.encoding == "utf-8"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a terminal of a program")
+def test_a_terminal_that_is_closed_ends_a_screen_that_has_nothing_to_draw(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module_drawn, "_LOOK_S", 0)
+    ours, theirs = os.openpty()
+
+    class Keys:
+        """A driver that reads keys, and draws nothing."""
+
+        def __init__(self, app: Any) -> None:
+            self.fileno = theirs
+
+        def start_application_mode(self) -> None:
+            pass
+
+        def stop_application_mode(self) -> None:
+            pass
+
+    class Application:
+        def __init__(self) -> None:
+            self.ended = asyncio.Event()
+
+        def exit(self) -> None:
+            self.ended.set()
+
+    async def main() -> None:
+        app = Application()
+        driver: Any = module_drawn.outlasting(cast(Any, Keys))(cast(Any, app))
+        driver.start_application_mode()
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert not app.ended.is_set()
+        os.close(ours)
+        async with asyncio.timeout(60):
+            await app.ended.wait()
+        driver.stop_application_mode()
+
+    asyncio.run(main())
+    os.close(theirs)
 
 
 @pytest.mark.parametrize("given", [("--speed", "0"), ("--speed", "x"), ("--events", "0")])

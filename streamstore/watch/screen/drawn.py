@@ -2,6 +2,8 @@
 
 Textual draws in a thread of its own. That thread ends where it cannot write, and whoever waits for
 it then, to put the terminal back, waits for ever: a process that nobody sees, with its connection.
+Its other thread, which reads the keys, asks a terminal that is gone again and again, as fast as it
+can: where there is nothing to draw, nobody else would learn of it.
 """
 
 from __future__ import annotations
@@ -12,6 +14,9 @@ from collections.abc import Callable
 from typing import Any
 
 from textual.driver import Driver
+
+#: How often somebody looks whether the terminal is still there, in seconds.
+_LOOK_S = 1.0
 
 
 class Drawn:
@@ -62,7 +67,8 @@ def outlasting(driver: type[Driver]) -> type[Driver]:
     class Outlasting(driver):  # type: ignore[misc, valid-type]
         def __init__(self, app: Any, **options: Any) -> None:
             super().__init__(app, **options)
-            loop = asyncio.get_running_loop()
+            self._event_loop = loop = asyncio.get_running_loop()
+            self._next_look: asyncio.TimerHandle | None = None
 
             def gone() -> None:
                 try:
@@ -73,5 +79,23 @@ def outlasting(driver: type[Driver]) -> type[Driver]:
             file = getattr(self, "_file", None)  # of each driver that writes in a thread
             if file is not None:
                 self._file: Any = Drawn(file, gone)
+            self._gone = gone
+
+        def start_application_mode(self) -> None:
+            super().start_application_mode()
+            keys = getattr(self, "fileno", None)  # of each driver that reads keys from a file
+            if keys is not None and os.isatty(keys):
+                self._look(keys)
+
+        def stop_application_mode(self) -> None:
+            if self._next_look is not None:
+                self._next_look.cancel()
+            super().stop_application_mode()
+
+        def _look(self, keys: int) -> None:
+            if os.isatty(keys):
+                self._next_look = self._event_loop.call_later(_LOOK_S, self._look, keys)
+            else:
+                self._gone()
 
     return Outlasting
