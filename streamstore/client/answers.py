@@ -86,7 +86,7 @@ def judge(
         StreamRefused: it ends the connection.
     """
     if status == 200:
-        kind = _kind(headers.get("content-type", ""))
+        kind = kind_of(headers.get("content-type", ""))
         if kind == "text/event-stream":
             return Opened()
         if kind in _LINES or kind == _RECORDS:
@@ -122,12 +122,12 @@ def judge(
     raise StreamRefused(f"{_where(request)} answered {status}{_hint(status)}", status)
 
 
-def _kind(value: str) -> str:
+def kind_of(value: str) -> str:
     """What a `Content-Type` names; of several, which some proxies make of one, the last.
 
     Source: Fetch standard, "extract a MIME type".
 
-    >>> _kind("text/event-stream; charset=utf-8, text/event-stream"), _kind("Text/HTML;a='b,c'")
+    >>> kind_of("text/event-stream; charset=utf-8, text/event-stream"), kind_of("Text/HTML;a='b,c'")
     ('text/event-stream', 'text/html')
     """
     kinds = [one.partition(";")[0].strip().lower() for one in value.split(",")]
@@ -179,7 +179,7 @@ def redirected(request: Request, status: int, location: str | None) -> Request:
 
 def says(headers: Mapping[str, str]) -> bool:
     """Whether the body of an answer that is no stream is text for whoever reads an error."""
-    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    kind = kind_of(headers.get("content-type", ""))
     return kind in ("application/json", "text/plain") or kind.endswith("+json")
 
 

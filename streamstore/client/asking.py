@@ -12,7 +12,7 @@ from typing import Any
 
 import attrs
 
-from .answers import redirected
+from .answers import kind_of, redirected
 from .faults import RequestFailed, TooManyRedirects
 from .policy import Policy
 from .transport import Clock, Request, Transport
@@ -32,7 +32,7 @@ class Reply:
     @property
     def is_json(self) -> bool:
         """Whether it says that it is JSON."""
-        kind = self.headers.get("content-type", "").partition(";")[0].strip().lower()
+        kind = kind_of(self.headers.get("content-type", ""))
         return kind == "application/json" or kind.endswith("+json")
 
     def json(self) -> Any:

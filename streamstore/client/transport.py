@@ -59,7 +59,8 @@ def headers_of(given: Mapping[str, Any] | None) -> dict[str, str]:
     Raises:
         CallerError: that cannot be sent. It does not say what the value was.
     """
-    if given is not None and not isinstance(given, Mapping):
+    # A framework's own headers need not be a `Mapping`.
+    if given is not None and not hasattr(given, "items"):
         raise CallerError(
             f"headers= takes a mapping of names to values, not {type(given).__name__}"
         )

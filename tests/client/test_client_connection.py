@@ -123,6 +123,7 @@ def test_204_and_4xx_end_at_once_with_a_clear_error(status: int) -> None:
          '; it says: "Bearer *** is wrong"'),
         (403, "text/plain", [b"no session 0123-4567"], "; it says: no session ***"),
         (200, "application/json", [b'{"id": "r"}'], '; it says: {"id": "r"}'),
+        (403, "text/plain, text/plain; charset=utf-8", [b"no"], "; it says: no"),  # of a proxy
         (422, "text/plain", [b"never ", 1e9], "; it says: never"),
         (404, "text/plain", [b"half ", ConnectionLost("cut")], "; it says: half"),
         (403, "text/plain", [b"x" * 3_000, b"y" * 3_000, 1e9], f"; it says: {'x' * 400}..."),
@@ -1652,6 +1653,20 @@ def test_a_subscriber_that_raises_does_not_end_the_connection() -> None:
     transport = VirtualTransport(served(events(*frames(1, 3), drop=False)))
     connection = run(after(make(transport, store), 1_000))
     assert connection.error is None and reported and text_of(store) == "1 2 3 "
+
+
+class FrameworkHeaders:
+    """Headers as a framework has them: no `Mapping`."""
+
+    def items(self) -> Any:
+        return iter([("X-Trace", "7")])
+
+
+def test_headers_of_a_framework_that_are_no_mapping_are_sent() -> None:
+    transport = VirtualTransport(served(Answer(404, EVENT_STREAM)))
+    headers: Any = FrameworkHeaders()
+    run(ended(make(transport, headers=headers)))
+    assert transport.requests[0].headers["x-trace"] == "7"
 
 
 def test_the_head_of_a_request_says_what_is_wanted() -> None:

@@ -19,6 +19,7 @@ from streamstore.client.answers import (
     judge,
     redirected,
 )
+from streamstore.client.asking import Reply
 from streamstore.client.opencode_ids import AscendingIds
 from streamstore.client.policy import Backoff, Place, PoisonWatch, retry_after
 
@@ -174,6 +175,11 @@ def test_silence_is_two_and_a_half_heartbeats_or_45_seconds() -> None:
 )
 def test_200_with_an_event_stream_opens(kind: str) -> None:
     assert answer(200, {"content-type": kind}) == Opened()
+
+
+@pytest.mark.parametrize("kind", ["application/json, application/json", "a/b+json;q=1, a/b+json"])
+def test_a_reply_that_says_twice_that_it_is_json_is_json(kind: str) -> None:
+    assert Reply(200, {"content-type": kind}, b"{}").is_json
 
 
 @pytest.mark.parametrize(
