@@ -280,7 +280,7 @@ CONNECT_MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"policy": {}}, "policy= takes a streamstore.client.Policy, not 'dict'"),
     ({"live_after": "opened"}, "live_after must be open or first event"),
     ({"body": "{}"}, "encode it, or give json="),
-    ({"json": {"at": object()}}, "json= cannot be written as JSON: Object of type object"),
+    ({"json": {"at": object()}}, "json= cannot be sent as JSON: Object of type object"),
     ({"headers": [("a", "b")]}, "headers= takes a mapping"),
     ({"resume": "id-3"}, "resume= takes a Resume of its own, not 'str'"),
     ({"resume": LastEventId}, "resume= takes a Resume of its own, not <class"),
