@@ -39,6 +39,7 @@ _LINES = frozenset(
     for name in ("x-ndjson", "ndjson", "jsonl", "x-jsonl", "jsonlines", "x-jsonlines", "json-lines")
 )
 _RECORDS = "application/json-seq"  # RFC 7464: each behind a record separator
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')  # of a parameter, which may have a comma
 _OF_BODY = ("content-type", "content-length", "content-encoding", "content-language")
 _PORTS = {"http": 80, "https": 443}
 #: Of the body of an answer that is no stream: bytes that are looked at, characters that are shown.
@@ -130,7 +131,7 @@ def kind_of(value: str) -> str:
     >>> kind_of("text/event-stream; charset=utf-8, text/event-stream"), kind_of("Text/HTML;a='b,c'")
     ('text/event-stream', 'text/html')
     """
-    kinds = [one.partition(";")[0].strip().lower() for one in value.split(",")]
+    kinds = [one.partition(";")[0].strip().lower() for one in _QUOTED.sub("", value).split(",")]
     return next((kind for kind in reversed(kinds) if "/" in kind and kind != "*/*"), kinds[0])
 
 

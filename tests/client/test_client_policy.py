@@ -168,6 +168,8 @@ def test_silence_is_two_and_a_half_heartbeats_or_45_seconds() -> None:
         "text/event-stream;charset=utf-8",
         "Text/Event-Stream ; x=y",
         "text/event-stream;x='a,b'",
+        'text/event-stream; profile="https://a/b,https://c/d"',
+        r'text/event-stream; profile="a\",text/html"',
         "text/event-stream, text/event-stream",  # said twice, once by a proxy
         "text/event-stream, text/event-stream; charset=utf-8",
         "text/plain, text/event-stream, */*",
