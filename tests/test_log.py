@@ -653,7 +653,7 @@ def test_a_file_system_that_counts_no_names_takes_nothing_away(tmp_path, monkeyp
         values[3] = 0  # st_nlink, as some file systems in user space say of every file
         return os.stat_result(values)
 
-    monkeypatch.setattr(system.os, "fstat", nameless)
+    monkeypatch.setattr(os, "fstat", nameless)
     with open_log(tmp_path / "a.jsonl") as log:
         log.append("1")
         assert log.sync() == 1
