@@ -932,9 +932,11 @@ def test_raw_reasoning_may_be_announced() -> None:
     store = fed(events)
     found = part(store, "0/content/0")
     assert (found.kind, found.text, found.status) == ("reasoning", "hm yes", "closed")
-    # Some servers announce it as a text; it is reasoning all the same.
+    # vLLM announces it as a text; it is reasoning all the same, and nothing is said beside it.
     events[2] = wires(part_added(output_text(), item="rs"), start=2)[0]
-    assert part(fed(events), "0/content/0").kind == "reasoning"
+    for each in (events, unnumbered(events)):
+        (found,) = parts_of(fed(each))
+        assert (found.block_index, found.kind, found.text) == ("0/content/0", "reasoning", "hm yes")
 
 
 def test_a_summary_that_the_end_tells_as_a_content_is_there_once() -> None:
@@ -1128,6 +1130,16 @@ def test_a_text_under_the_index_of_a_call_is_an_item_of_its_own() -> None:
     store = fed(wires(CREATED, *SAYS, argument("{", 0), argument("}", 0), end))
     assert [(part.kind, part.text) for part in parts_of(store)] == [("text", "hello"), ("tool", "")]
     assert part(store, "1").field_text("input") == "{}"
+
+
+def test_a_part_is_of_the_item_that_it_names_wherever_that_came_to_stand() -> None:
+    """It was announced at the index of a text that nothing had announced."""
+    begun = part_added({"type": "reasoning_text", "text": ""}, item="t")
+    thought = "reasoning_text.delta", at(item="t", delta="think")
+    events = wires(CREATED, delta("hello"), added({**THINKING, "summary": []}), begun, thought)
+    for each in (events, unnumbered(events)):
+        found = {part.block_index: (part.kind, part.text) for part in parts_of(fed(each))}
+        assert found == {"0/content/0": ("text", "hello"), "1/content/0": ("reasoning", "think")}
 
 
 def test_a_part_of_a_type_that_is_unknown_does_not_say_what_its_item_is() -> None:

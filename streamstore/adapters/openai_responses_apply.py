@@ -49,6 +49,7 @@ from .openai_responses_items import (
 from .openai_responses_memory import (
     Entry,
     Here,
+    announced_type,
     check_done,
     is_another,
     look_again,
@@ -313,7 +314,10 @@ class Output:
         part = an_object(wire, "part")
         type_ = said(part, "type")
         item = "reasoning" if name == "summary" or type_ == "reasoning_text" else "message"
-        guessed = name == "content" and type_ not in WHOLE
+        named = announced_type(here.entry, wire.get("item_id")) if name == "content" else None
+        if named is not None:
+            item = named  # whatever the part is: vLLM announces that of reasoning as a text
+        guessed = named is None and name == "content" and type_ not in WHOLE
         place = self._place(wire, here.entry, wire.get("item_id"), "" if guessed else item)
         index = self._index(wire, name, here.entry, place, new=not final)
         if self._strict and name == "content" and not final:

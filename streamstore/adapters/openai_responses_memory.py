@@ -320,6 +320,15 @@ def has_item(entry: Entry, item_id: Any) -> bool:
     return is_id(item_id) and any(item.get("id") == item_id for item in entry["items"].values())
 
 
+def announced_type(entry: Entry, item_id: Any) -> str | None:
+    """The type of the item that was announced with an id; None without one."""
+    for item in entry["items"].values() if is_id(item_id) else ():
+        if item.get("added") and item.get("id") == item_id:
+            type_: str | None = item.get("type")
+            return type_
+    return None
+
+
 def is_another(known: Members, item: Members) -> bool:
     """Whether an item that is added at the place of one that was added before is another one."""
     told = [
