@@ -1346,6 +1346,8 @@ def cut_and_saved(wires: list[Wire], cut: int) -> StreamStore:
     [
         (['{"a":', '{"b":1}', "}"], "tool_calls", '{"a":{"b":1}}'),  # more of them follows
         (['{"a":', '{"b":1}'], "length", '{"a":{"b":1}'),  # more of them would have followed
+        # DeepSeek's word for the same; any other but those that say that all of it came.
+        (['{"a":[', '{"b":1}'], "insufficient_system_resource", '{"a":[{"b":1}'),
         (['{"a":1', "}", "{}"], "tool_calls", '{"a":1}{}'),  # it would say that there are none
         (["{}", '{"a":', "1}"], "tool_calls", '{"a":1}'),
         (["{}", '{"a":1}', '{"a":1}'], "tool_calls", '{"a":1}'),

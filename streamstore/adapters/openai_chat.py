@@ -14,8 +14,9 @@
     give all calls one index, and none an id).
 - Seq, event ids: none, so that a chunk that is sent again is text again. Nothing can be told of an
   argument fragment that came twice either, but of one that is a whole object: the one the call
-  began with, or the last behind pieces, which takes their place when the choice is finished. An
-  empty object that a call begins with stands for nothing where another follows.
+  began with, or the last behind pieces, which takes their place when the choice is finished with a
+  reason that leaves nothing out (`stop`, `tool_calls`, `function_call`). An empty object that a
+  call begins with stands for nothing where another follows.
 - Reconnect: the wire cannot resume. A new request is a new sample with a new id, a new message; the
   cut one keeps what it has, marked as a gap. The same completion on a *new* stream is a replay: its
   first chunk there resets the message (announced as a rewrite), which is built again and keeps its

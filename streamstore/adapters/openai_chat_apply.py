@@ -1,7 +1,8 @@
-"""What a choice of a chunk does to its message: the parts that begin, go on and end.
+"""What a chunk does to the messages of its choices: parts that begin, go on and end.
 
-What is remembered of the choice is changed with it. Knows choices as they were read, and their
-records; no chunk, no stream, and which completion a chunk is of.
+What is remembered of the completion and of its choices is changed with it. Knows choices as they
+were read, and what their chunk says beside them; neither how a chunk is read, nor which completion
+it is of, nor a stream.
 """
 
 from __future__ import annotations
@@ -21,9 +22,7 @@ from ..events import (
     MessageUpdated,
 )
 from ..model import thaw
-from .members import (
-    Members,
-)
+from .members import Members
 from .openai_chat_chunks import (
     ANNOTATIONS,
     CALLS,
@@ -40,8 +39,10 @@ from .openai_chat_chunks import (
 )
 from .openai_chat_memory import EMPTY_MEMBERS, choice_id, new_choice
 
-#: Reasons to finish that leave a call as far as it came.
+#: Reasons to finish that leave a call as far as it came, and those that say that all of it came:
+#: words that servers have of their own prove neither.
 _CUT = ("length", "content_filter", "error")
+_DONE = ("stop", "tool_calls", "function_call")
 _DATA_ORDER = 2.5
 _FUNCTION_ORDER = 3
 _TOOL_ORDER = 4
@@ -391,7 +392,7 @@ def _call(
             return events
         call.pop("again", None)
         is_whole = "custom" not in call["wire"] and _is_object(fragment.text)
-        if whole is not None and fragment.text[0] == "{" and not json.loads(whole):
+        if whole is not None and fragment.text[0] == "{" and not whole.strip("{} \t\r\n"):
             # What the call began with stood for nothing yet: its arguments come now.
             del call["whole"]
             first = True
@@ -414,9 +415,9 @@ def _said_again(known: Members, message_id: str) -> list[Event]:
     """Arguments that came in pieces and, at their end, as a whole object: they are that object.
 
     Whatever stands before it, no JSON ends with a whole object inside another value. Not where
-    the answer was cut, which may have been behind a part of them.
+    the answer may have been cut, behind a part of them.
     """
-    if known["choice"].get("finish_reason") in (None, "", *_CUT):
+    if known["choice"].get("finish_reason") not in _DONE:
         return []
     return [
         _input(message_id, block, call.pop("again"))

@@ -9,9 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..keys import is_number
-from .members import (
-    Members,
-)
+from .members import Members
 from .openai_chat_chunks import Choice, is_empty
 
 #: What the official client's message holds once a second chunk was merged into it.
@@ -50,10 +48,10 @@ def new_choice(choice: Members) -> Members:
     `texts` names the block of each text member; `blocks` says which are open; `calls` holds each
     call as it came but for its input, with the index that brings it and, as `whole`, the
     arguments that it began with where they were a whole object, as `again`, the last piece of them
-    where that is one; `at` and `ids` which call an index
-    and an id stand for; `merged`, `parsed`, `fresh`, `done` and `tool` follow the official
-    client, which dresses its snapshot in nulls: see `follow`. There may be `pieces`: by block, the
-    field `wire` of a text that came in typed pieces.
+    where that is one; `at` and `ids` which call an index and an id stand for; `merged`, `parsed`,
+    `fresh`, `done` and `tool` follow the official client, which dresses its snapshot in nulls: see
+    `openai_chat_apply.follow`. There may be `pieces`: by block, the field `wire` of a text that
+    came in typed pieces.
     """
     return {
         "choice": choice,
