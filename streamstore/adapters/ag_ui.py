@@ -73,7 +73,8 @@ class AgUiAdapter:
     another name than `main`): then it is that one, whatever the thread is called. Session info
     holds `run` (the last one, with its outcome), `pendingInterrupts`, and open `steps` and
     `subagents` where there were any. Interrupts are permissions where they name a tool call,
-    questions otherwise.
+    questions otherwise: by the interrupt's id, with a space behind it for each time that this one
+    was answered before. An answer on the wire names the `id` in the payload.
 
     Remembered: one entry per message and tool call of a thread, the ids of its last 256 runs, the
     content of its activities (patches apply to it); what is in progress, per stream. Of messages
