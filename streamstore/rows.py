@@ -605,7 +605,8 @@ class SessionRow(Marks):
     request, `fetched` up to where a fetched state says which requests are open, `fetched_at` up
     to where a complete one stands for all of its messages; `closing` the closed blocks that still
     have a window, oldest first, with their `closed_at`; `woken` the blocks that the hot path
-    may have brought something since the last tick; `stated` the seqs that only a block's snapshot
+    may have brought something since they were last settled together, at the last tick at the
+    latest; `stated` the seqs that only a block's snapshot
     named; `restarted` and `emptied` the epochs in which its counter began and it was last removed;
     `let_go` whether this program removed it last, not the server; `unconfirmed` the messages that
     are local, by id.
