@@ -912,7 +912,8 @@ def _is_async(function: object) -> bool:
     )
 
 
-_OF_TICKS = ("start", "request", "committed", "call_later", "from_thread", "meet", "stop")
+#: Without these it is no scheduler; without threads or throttles one may lack the others.
+_OF_TICKS = ("start", "request")
 
 
 def _ticks(ticks: Ticks | str | None) -> Ticks | None:
