@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from recordings import Case, cases, corpora, frames, kept
 
 from streamstore import ChangeSet, Limits, PartKey, StreamStore
-from streamstore.adapters import ag_ui_apply, ag_ui_chunks, ag_ui_verify
+from streamstore.adapters import ag_ui_chunks, ag_ui_known, ag_ui_runs, ag_ui_verify
 from streamstore.adapters.ag_ui import AgUiAdapter
 from streamstore.adapters.base import Context, PlainDelta
 from streamstore.errors import (
@@ -778,8 +778,8 @@ def test_whatever_comes_between_deltas_the_short_way_is_the_long_one(
     found = data.draw(exchanges(policy == "strict"))
     most = data.draw(st.sampled_from([4096, 0]))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ag_ui_apply, "_MESSAGES", most)
-        patch.setattr(ag_ui_apply, "_MOST", data.draw(st.sampled_from([8192, 2, 0])))
+        patch.setattr(ag_ui_known, "_MESSAGES", most)
+        patch.setattr(ag_ui_known, "_MOST", data.draw(st.sampled_from([8192, 2, 0])))
         short, long = (
             outcome(adapter, found, policy=policy, ticks=ticks) for adapter in (AgUiAdapter, Long)
         )
@@ -798,8 +798,8 @@ def test_what_takes_the_short_way_is_what_decode_says_and_is_not_remembered(
     shared: dict[str, Any] = {}
     adapters = [AgUiAdapter(Context(strict=strict, shared=shared)) for _ in range(2)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ag_ui_apply, "_MESSAGES", data.draw(st.sampled_from([4096, 0])))
-        patch.setattr(ag_ui_apply, "_MOST", data.draw(st.sampled_from([8192, 2, 0])))
+        patch.setattr(ag_ui_known, "_MESSAGES", data.draw(st.sampled_from([4096, 0])))
+        patch.setattr(ag_ui_known, "_MOST", data.draw(st.sampled_from([8192, 2, 0])))
         for at, wire in found:
             if wire is SAVED:
                 owns, shared = json.loads(json.dumps([[one._own for one in adapters], shared]))
@@ -1914,15 +1914,15 @@ def test_what_a_thread_remembers_of_its_runs_is_bounded() -> None:
 @pytest.fixture
 def forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each new run leaves nothing of the messages before it but their places."""
-    monkeypatch.setattr(ag_ui_apply, "_MESSAGES", 0)
+    monkeypatch.setattr(ag_ui_known, "_MESSAGES", 0)
 
 
 def test_what_a_thread_remembers_of_its_messages_is_bounded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Nobody tells the adapter of messages that are removed by hand."""
-    monkeypatch.setattr(ag_ui_apply, "_MESSAGES", 64)
-    monkeypatch.setattr(ag_ui_apply, "_PLACES", 100)
+    monkeypatch.setattr(ag_ui_known, "_MESSAGES", 64)
+    monkeypatch.setattr(ag_ui_known, "_PLACES", 100)
     store = a_store(limits=Limits(tombstones=20))
     stream = store.open("ag-ui")
     for number in range(500):
@@ -1944,9 +1944,11 @@ def test_what_a_thread_remembers_of_its_messages_is_bounded(
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few messages are remembered while a run goes on."""
-    monkeypatch.setattr(ag_ui_apply, "_MESSAGES", 64)
-    monkeypatch.setattr(ag_ui_apply, "_MOST", 128)
-    monkeypatch.setattr(ag_ui_apply, "_PLACES", 100)
+    monkeypatch.setattr(ag_ui_known, "_MESSAGES", 64)
+    monkeypatch.setattr(ag_ui_known, "_MOST", 128)
+    monkeypatch.setattr(ag_ui_known, "_PLACES", 100)
+    monkeypatch.setattr(ag_ui_runs, "_CAME", 128)
+    monkeypatch.setattr(ag_ui_runs, "_THOUGHTS", 100)
     monkeypatch.setattr(ag_ui_verify, "_OPEN", 16)
 
 
@@ -2159,7 +2161,7 @@ def test_what_old_messages_are_remembered_by_is_enough(streams: list[list[Wire]]
     found = []
     for most in (4096, 0):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(ag_ui_apply, "_MESSAGES", most)
+            patch.setattr(ag_ui_known, "_MESSAGES", most)
             for more in ([], streams[-1:]):
                 store = took(*streams, *more)
                 found.append(encoded(store))
@@ -2180,8 +2182,8 @@ def test_what_is_done_in_a_run_is_remembered_by_enough(
     found = []
     for few, most in ((4096, 8192), bounds):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(ag_ui_apply, "_MESSAGES", few)
-            patch.setattr(ag_ui_apply, "_MOST", most)
+            patch.setattr(ag_ui_known, "_MESSAGES", few)
+            patch.setattr(ag_ui_known, "_MOST", most)
             for stores in (took(whole), took(whole, whole)):
                 found.append([encoded(stores), stores.state()["sessions"]])
     assert found[:2] == found[2:]

@@ -57,11 +57,31 @@ ROWS = (
     ),
     Row(
         "parts of one adapter",
-        "adapters.ag_ui_* adapters.anthropic_* adapters.openai_chat_* adapters.openai_responses_* "
+        "adapters.anthropic_* adapters.openai_chat_* adapters.openai_responses_* "
         "adapters.opencode_v2_* adapters.pydantic_ai_* adapters.vercel_ui_*",
         pure=True,
         family=True,
     ),
+    Row(
+        "AG-UI: forms of the wire, which run a stream delivers",
+        "adapters.ag_ui_chunks adapters.ag_ui_messages adapters.ag_ui_runs adapters.ag_ui_schema",
+        pure=True,
+    ),
+    Row("AG-UI: which sequence is allowed", "adapters.ag_ui_verify", pure=True),
+    Row("AG-UI: which messages there are", "adapters.ag_ui_known", pure=True),
+    Row(
+        "AG-UI: what is done to a message or a session, in ways that do not know each other",
+        "adapters.ag_ui_activities adapters.ag_ui_session adapters.ag_ui_texts",
+        pure=True,
+    ),
+    Row("AG-UI: calls, whose results are texts", "adapters.ag_ui_calls", pure=True),
+    Row(
+        "AG-UI: what waits at the end of a run, what comes whole",
+        "adapters.ag_ui_interrupts adapters.ag_ui_snapshots",
+        pure=True,
+    ),
+    Row("AG-UI: starts and ends of runs", "adapters.ag_ui_lifecycle", pure=True),
+    Row("AG-UI: which part takes an event", "adapters.ag_ui_apply", pure=True),
     Row(
         "LangChain: forms of the wire",
         "adapters.langchain_graph adapters.langchain_messages",

@@ -34,7 +34,8 @@
   sequence is: a delta before its start makes its message, one after its end is appended.
 
 An object is cleaned (`ag_ui_schema`), its chunks are expanded (`ag_ui_chunks`), its sequence is
-followed or verified (`ag_ui_verify`), and it is applied (`ag_ui_apply`).
+followed or verified (`ag_ui_verify`), and it is applied (`ag_ui_apply`) to its thread: runs
+(`ag_ui_runs`), messages and calls (`ag_ui_known`), and what is done to them.
 
 Sources: `@ag-ui/core` and `@ag-ui/client` 1.0.0, and streams recorded through that client.
 """
@@ -48,11 +49,12 @@ from ..errors import ProtocolStopped
 from ..events import Event
 from ..keys import HotKey, PartKey
 from ..model import Json, thaw
-from .ag_ui_apply import STREAMED, Thread, drop_past
+from .ag_ui_apply import Thread
 from .ag_ui_chunks import continued, expand
 from .ag_ui_messages import INPUT, TEXT, wire_message
+from .ag_ui_runs import Runs, drop_past
 from .ag_ui_schema import clean, clean_messages, fits, is_message
-from .ag_ui_verify import Flow
+from .ag_ui_verify import STREAMED, Flow
 from .base import Context, Declaration, DeltaShape, PlainDelta, Reads, ShortShape
 from .members import Members, an_id, maybe_id, wrong
 
@@ -110,11 +112,12 @@ class AgUiAdapter:
         self._context = context = context or Context()
         self._own = own = context.own
         drop_past(context)
-        # Of a stream, beside what `Thread` remembers: chunks, open `THINKING_*`, what is open.
+        # Of a stream, beside what its `Runs` remember: chunks, open `THINKING_*`, what is open.
         for name in ("lanes", "thinking", "flow"):
             own.setdefault(name, {})
         self._flow = Flow(own["flow"], context.strict)
-        self._thread = Thread(context, self._flow)
+        self._runs = Runs(context)
+        self._thread = Thread(context, self._runs, self._flow)
         # What `plain` reads: the part by event type and message id (None: a chunk that names
         # nothing), or call id; good as long as `_known` says what it said when they were learnt.
         # Never saved: the first delta after a load takes the long way and is remembered again.
@@ -161,22 +164,22 @@ class AgUiAdapter:
         kind = event["type"]
         if kind == "RUN_STARTED" and not self._context.bound:
             an_id(event, "threadId")
-        thread, run = self._thread, None
+        runs, thread, run = self._runs, self._thread, None
         first = not self._flow.begun and kind not in ("RUN_STARTED", "RUN_ERROR")
         if first:
-            run = thread.joined(event)  # (an error may be that of another run, which never started)
-        lanes = self._own["lanes"] if run is None else thread.lanes_of(run)
+            run = runs.joined(event)  # (an error may be that of another run, which never started)
+        lanes = self._own["lanes"] if run is None else runs.lanes_of(run)
         ended, events, lanes = expand(event, lanes)
         self._flow.take((*ended, *events))
         # Nothing is refused from here on.
         if run is not None:
-            thread.join(run)
+            runs.join(run)
         elif first:
-            thread.begin()
+            runs.begin()
         note()
-        thread.keep(lanes)
+        runs.keep(lanes)
         found: list[Event] = []
-        if kind == "RUN_STARTED" or thread.speaks:
+        if kind == "RUN_STARTED" or runs.speaks:
             found = [made for one in events for made in thread.apply(one)]
             closed = [made for one in ended for made in thread.apply(one)]
             # Behind it: the first event's verdict is that of the wire object. What it ended is of
@@ -191,9 +194,9 @@ class AgUiAdapter:
         While chunks are assembled, an explicit delta of their producer ends them: it may not.
         """
         live, calls = self._live, self._live_calls
-        thread, lanes = self._thread, self._own["lanes"]
+        runs, texts, lanes = self._runs, self._thread.texts, self._own["lanes"]
         tables: list[dict[Any, HotKey]] = [*live.values(), *calls.values()]
-        known, cool, thread.cool = thread.known, thread.cool, {}
+        known, cool, runs.cool = runs.known, runs.cool, {}
         if lanes or known is not self._known or known["cooled"] != self._cooled:
             for table in tables:
                 table.clear()
@@ -204,13 +207,13 @@ class AgUiAdapter:
             for entity in cool:
                 for table in tables:
                     table.pop(entity, None)
-        if not thread.speaks:
+        if not runs.speaks:
             return  # another stream speaks for the run
         key: HotKey | None
         if lanes:
             kind, entity = continued(lanes) or ("", "")
-            if kind == _CHUNK and thread.streams_text(entity, "text"):
-                key = PartKey(thread.session_id, entity, TEXT)
+            if kind == _CHUNK and texts.streams_text(entity, "text"):
+                key = PartKey(runs.session_id, entity, TEXT)
                 live[_CHUNK].update({None: key, entity: key})
             elif kind == _CALL_CHUNK and (key := self._input_of(entity)) is not None:
                 live[_CALL_CHUNK][None] = calls[_CALL_CHUNK][entity] = key
@@ -218,15 +221,15 @@ class AgUiAdapter:
             return
         elif event["type"] in STREAMED:
             message_id = event["messageId"]
-            if thread.streams_text(message_id, STREAMED[event["type"]]):
-                live[event["type"]][message_id] = PartKey(thread.session_id, message_id, TEXT)
+            if texts.streams_text(message_id, STREAMED[event["type"]]):
+                live[event["type"]][message_id] = PartKey(runs.session_id, message_id, TEXT)
         elif event["type"] == _ARGS and (key := self._input_of(event["toolCallId"])) is not None:
             calls[_ARGS][event["toolCallId"]] = key
 
     def _input_of(self, call_id: str) -> HotKey | None:
         """Where the arguments of a call are that are streaming."""
-        message_id = self._thread.streams_input(call_id)
-        return None if message_id is None else (self._thread.session_id, message_id, call_id, INPUT)
+        message_id = self._thread.calls.streams_input(call_id)
+        return None if message_id is None else (self._runs.session_id, message_id, call_id, INPUT)
 
     def _translated(self, event: Members) -> tuple[Members, Callable[[], None]]:
         """An event of today for a retired one, and what notes that it was taken."""
@@ -241,7 +244,7 @@ class AgUiAdapter:
             if not kind.endswith("_START") and self._context.strict:
                 raise ProtocolStopped(f"{kind}: nothing was started")
             if entity == "message":
-                found, used = self._thread.next_thought(self._context.new_id)
+                found, used = self._runs.next_thought(self._context.new_id)
             else:  # no message has it: it only needs to be no other one's
                 found = f"\0thinking {thinking.get('spans', 0)}"
                 thinking["spans"] = thinking.get("spans", 0) + 1
@@ -262,11 +265,12 @@ class AgUiAdapter:
         if type(complete) is not bool:
             raise wrong(wire, "complete", "", "true or false")
         thread_id, read_from = maybe_id(wire, "threadId"), maybe_id(wire, "readFrom")
-        session_id = self._thread.session_id
+        session_id = self._runs.session_id
         if thread_id is not None and not self._context.bound:
             session_id = thread_id
         state = (wire["state"],) if "state" in wire else None
-        return self._thread.history(messages, session_id, state, complete, read_from)
+        snapshots = self._thread.snapshots
+        return snapshots.history(messages, session_id, state, complete, read_from)
 
     def encode(self, reads: Reads) -> Json:
         """`{"messages": [...], "state": ...}`: what the official client holds. Linear.

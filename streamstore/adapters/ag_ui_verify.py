@@ -16,6 +16,12 @@ from ..errors import ProtocolStopped
 from .ag_ui_chunks import lane_of
 from .members import Members
 
+#: Event types of streamed text, with the table of what is in progress.
+STREAMED: Mapping[str, str] = {
+    "TEXT_MESSAGE_CONTENT": "text",
+    "REASONING_MESSAGE_CONTENT": "reasoning",
+}
+
 #: Event type to what it opens, continues or ends: the table of open ids, and of their owners.
 _OPENS: Mapping[str, tuple[str, str]] = {
     "TEXT_MESSAGE_START": ("text", "message"),
@@ -80,6 +86,10 @@ class Flow:
         """Ids in progress: `text`, `tool`, `span` or `reasoning`; steps, subagents by lane."""
         found: Members = self._memory[table]
         return found
+
+    def streams(self, message_id: str) -> bool:
+        """Whether the text of a message is in progress, whatever its kind."""
+        return any(message_id in self._memory[table] for table in STREAMED.values())
 
     def take(self, events: Iterable[Members]) -> None:
         """Note events in order, all of them or none. Costs the events, not what is open.
