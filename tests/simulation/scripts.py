@@ -87,17 +87,24 @@ def named_again(script: list[Entry]) -> list[int]:
     """Where calls are named that had their name before: in a part that is made again.
 
     A result that was taken stays in its part, also when a late removal below it takes away what
-    named the call: where the later name never comes, what is shown depends on what came when.
+    named the call: where the later name never comes, what is shown depends on what came when. The
+    removal of a session that begins anew is among them: without it a part has two names one behind
+    the other, and a result that is late for the first is of no call.
     """
-    named: set[tuple[str, str, int]] = set()
+    named: dict[tuple[str, str, int], str] = {}
+    removed: dict[str, int] = {}
     found = []
     for n, (event, _) in enumerate(script):
+        if event["type"] == "session.removed":
+            removed[event["sessionId"]] = n
         if "callId" in event and event["type"].startswith("block."):
             place = (event["sessionId"], event["messageId"], event["blockIndex"])
             if place in named:
                 found.append(n)
-            named.add(place)
-    return found
+                if named[place] != event["callId"]:
+                    found.append(removed[event["sessionId"]])
+            named[place] = event["callId"]
+    return sorted(set(found))
 
 
 class _Server:
