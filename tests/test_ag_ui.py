@@ -22,8 +22,11 @@ from hypothesis import strategies as st
 from recordings import Case, cases, corpora, frames, kept
 
 from streamstore import ChangeSet, Limits, PartKey, StreamStore
-from streamstore.adapters import ag_ui_chunks, ag_ui_known, ag_ui_runs, ag_ui_verify
 from streamstore.adapters.ag_ui import AgUiAdapter
+from streamstore.adapters.ag_ui import chunks as ag_ui_chunks
+from streamstore.adapters.ag_ui import known as ag_ui_known
+from streamstore.adapters.ag_ui import runs as ag_ui_runs
+from streamstore.adapters.ag_ui import verify as ag_ui_verify
 from streamstore.adapters.base import Context, PlainDelta
 from streamstore.errors import (
     MalformedEvent,

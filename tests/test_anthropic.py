@@ -18,9 +18,9 @@ from jiter import from_json
 from recordings import Case, containers, folders, plain_json
 
 from streamstore import ChangeSet, PartKey, StreamStore
-from streamstore.adapters import anthropic
 from streamstore.adapters.anthropic import AnthropicAdapter
-from streamstore.adapters.anthropic_partial import finite
+from streamstore.adapters.anthropic import adapter as anthropic
+from streamstore.adapters.anthropic.partial import finite
 from streamstore.adapters.base import Context
 from streamstore.errors import MalformedEvent, ProtocolStopped, RepeatedEvent, UnknownEvent
 from streamstore.events import BlockDelta, Event, MessageOpened, ToolResult, encode_event

@@ -34,7 +34,7 @@ from wires import (
 from streamstore import PartKey, StreamStore
 from streamstore.adapters.base import Context
 from streamstore.adapters.langchain import LangChainAdapter
-from streamstore.adapters.langchain_plain import ShortWay
+from streamstore.adapters.langchain.plain import ShortWay
 from streamstore.errors import MalformedEvent, ProtocolStopped, RepeatedEvent, UnknownEvent
 from streamstore.events import BlockDelta, QuestionReplied
 from streamstore.testing import LAWS

@@ -57,54 +57,62 @@ ROWS = (
     ),
     Row(
         "parts of one adapter",
-        "adapters.anthropic_* adapters.openai_chat_* adapters.openai_responses_* "
-        "adapters.opencode_v2_* adapters.pydantic_ai_* adapters.vercel_ui_*",
+        "adapters.anthropic.* adapters.openai_chat.* adapters.openai_responses.* "
+        "adapters.opencode_v2.* adapters.pydantic_ai.* adapters.vercel_ui.*",
         pure=True,
         family=True,
     ),
     Row(
         "AG-UI: forms of the wire, which run a stream delivers",
-        "adapters.ag_ui_chunks adapters.ag_ui_messages adapters.ag_ui_runs adapters.ag_ui_schema",
+        "adapters.ag_ui.chunks adapters.ag_ui.messages adapters.ag_ui.runs adapters.ag_ui.schema",
         pure=True,
     ),
-    Row("AG-UI: which sequence is allowed", "adapters.ag_ui_verify", pure=True),
-    Row("AG-UI: which messages there are", "adapters.ag_ui_known", pure=True),
+    Row("AG-UI: which sequence is allowed", "adapters.ag_ui.verify", pure=True),
+    Row("AG-UI: which messages there are", "adapters.ag_ui.known", pure=True),
     Row(
         "AG-UI: what is done to a message or a session, in ways that do not know each other",
-        "adapters.ag_ui_activities adapters.ag_ui_session adapters.ag_ui_texts",
+        "adapters.ag_ui.activities adapters.ag_ui.session adapters.ag_ui.texts",
         pure=True,
     ),
-    Row("AG-UI: calls, whose results are texts", "adapters.ag_ui_calls", pure=True),
+    Row("AG-UI: calls, whose results are texts", "adapters.ag_ui.calls", pure=True),
     Row(
         "AG-UI: what waits at the end of a run, what comes whole",
-        "adapters.ag_ui_interrupts adapters.ag_ui_snapshots",
+        "adapters.ag_ui.interrupts adapters.ag_ui.snapshots",
         pure=True,
     ),
-    Row("AG-UI: starts and ends of runs", "adapters.ag_ui_lifecycle", pure=True),
-    Row("AG-UI: which part takes an event", "adapters.ag_ui_apply", pure=True),
+    Row("AG-UI: starts and ends of runs", "adapters.ag_ui.lifecycle", pure=True),
+    Row("AG-UI: which part takes an event", "adapters.ag_ui.apply", pure=True),
     Row(
         "LangChain: forms of the wire",
-        "adapters.langchain_graph adapters.langchain_messages",
+        "adapters.langchain.graph adapters.langchain.messages",
         pure=True,
     ),
-    Row("LangChain: chunks added up", "adapters.langchain_chunks", pure=True),
-    Row("LangChain: which messages there are", "adapters.langchain_known", pure=True),
+    Row("LangChain: chunks added up", "adapters.langchain.chunks", pure=True),
+    Row("LangChain: which messages there are", "adapters.langchain.known", pure=True),
     Row(
         "LangChain: what is done to messages, in ways that do not know each other",
-        "adapters.langchain_contents adapters.langchain_places adapters.langchain_plain "
-        "adapters.langchain_runs",
+        "adapters.langchain.contents adapters.langchain.places adapters.langchain.plain "
+        "adapters.langchain.runs",
         pure=True,
     ),
     Row(
         "LangChain: what brings them",
-        "adapters.langchain_agent adapters.langchain_steps",
+        "adapters.langchain.agent adapters.langchain.steps",
         pure=True,
     ),
-    Row("LangChain: what calls bring them", "adapters.langchain_callbacks", pure=True),
+    Row("LangChain: what calls bring them", "adapters.langchain.callbacks", pure=True),
     Row(
         "stages, which do not know each other",
         "hotpath plainpath runs sse jsonlines watermarks positions coalescer reducer snapshots store "
-        "saved subscribers history ticks insights adapters.*",
+        "saved subscribers history ticks insights adapters.* "
+        "adapters.anthropic.adapter adapters.openai_chat.adapter adapters.openai_responses.adapter "
+        "adapters.opencode_v2.adapter adapters.pydantic_ai.adapter adapters.vercel_ui.adapter",
+        pure=True,
+    ),
+    Row(
+        "adapters of several files, by their protocol's name",
+        "adapters.ag_ui adapters.anthropic adapters.langchain adapters.openai_chat "
+        "adapters.openai_responses adapters.opencode_v2 adapters.pydantic_ai adapters.vercel_ui",
         pure=True,
     ),
     Row("what a terminal may be shown", "terminal", pure=True),
@@ -153,7 +161,7 @@ IMPURE_CALLS = frozenset({"__import__", "breakpoint", "input", "open", "print"})
 EXCEPTIONS = {
     ("ticks", "asyncio"): "the asyncio scheduler; loaded when one is made",
     ("ticks", "threading"): "a GUI's timers say in which thread they fire; starts none",
-    ("adapters.opencode_v2_reads", "datetime"): "reads dates that are written out; asks no clock",
+    ("adapters.opencode_v2.reads", "datetime"): "reads dates that are written out; asks no clock",
 }
 
 RUNTIME = frozenset({"attr", "attrs", "cattr", "cattrs", "sortedcontainers"})

@@ -20,9 +20,9 @@ from one_stream import merged
 from recordings import Case, folders, kept, plain_json
 
 from streamstore import ChangeSet, PartKey, StreamStore
-from streamstore.adapters import openai_chat
 from streamstore.adapters.base import Context, PlainDelta
 from streamstore.adapters.openai_chat import OpenAIChatAdapter
+from streamstore.adapters.openai_chat import adapter as openai_chat
 from streamstore.errors import MalformedEvent, ProtocolStopped, RepeatedEvent, UnknownEvent
 from streamstore.events import (
     BlockDelta,

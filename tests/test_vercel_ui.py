@@ -23,8 +23,8 @@ from recordings import Case, folders, kept, plain_json
 from streamstore import ChangeSet, PartKey, StreamStore
 from streamstore.adapters.base import Context, PlainDelta
 from streamstore.adapters.vercel_ui import VercelUIAdapter
-from streamstore.adapters.vercel_ui_partial import closed as closed_json
-from streamstore.adapters.vercel_ui_partial import partial
+from streamstore.adapters.vercel_ui.partial import closed as closed_json
+from streamstore.adapters.vercel_ui.partial import partial
 from streamstore.errors import MalformedEvent, ProtocolStopped, RepeatedEvent, UnknownEvent
 from streamstore.events import (
     BlockReplaced,

@@ -1,1 +1,1 @@
-"""Wire protocols, one file each; a family of peers that do not know each other."""
+"""Wire protocols: one file each, or one package; a family of peers that do not know each other."""

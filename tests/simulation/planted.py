@@ -22,11 +22,13 @@ from streamstore import (
     verdicts,
     watermarks,
 )
-from streamstore.adapters import openai_chat, openai_chat_apply, openai_responses
 from streamstore.adapters.openai_chat import OpenAIChatAdapter
+from streamstore.adapters.openai_chat import adapter as openai_chat
+from streamstore.adapters.openai_chat import apply as openai_chat_apply
 from streamstore.adapters.openai_responses import OpenAIResponsesAdapter
-from streamstore.adapters.openai_responses_apply import Output
-from streamstore.adapters.openai_responses_memory import Here
+from streamstore.adapters.openai_responses import adapter as openai_responses
+from streamstore.adapters.openai_responses.apply import Output
+from streamstore.adapters.openai_responses.memory import Here
 from streamstore.changes import MergedChanges
 from streamstore.client import resuming, resync, watch
 from streamstore.errors import RepeatedEvent
