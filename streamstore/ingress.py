@@ -364,7 +364,7 @@ class Ingress:
             _discard(session, message, block)
             raise
         session.events += 1
-        if session.intervals.starts[1:] or session.holes_at is not None:
+        if len(session.intervals.starts) > 1 or session.holes_at is not None:
             self.progress.note_holes(session, event.seq if verdict is not DUPLICATE else None)
             # What follows the highest seq, or has none, changes no hole: the short way of a delta
             # does not look at the session, either.
@@ -657,7 +657,7 @@ class Ingress:
             self._cover(event, session)
         if positioned or session.emptied < epoch:
             stages.resync.pop(session.id, None)  # else what was removed since the read is owed
-        if self.mode == "session" and session.intervals.starts[1:]:
+        if self.mode == "session" and len(session.intervals.starts) > 1:
             stages.ask_resync(session.id, MISSING)  # above its position, or it has none
         return ACCEPTED
 
@@ -746,7 +746,7 @@ class Ingress:
                 intervals = session.intervals
                 intervals.cover(seq, intervals.starts[0] if intervals.starts else seq)
                 rise(session, MAX_NUMBER)  # a read has no place among the events
-                if intervals.starts[1:]:
+                if len(intervals.starts) > 1 or session.holes_at is not None:
                     self.progress.note_holes(session, None)
 
 

@@ -304,7 +304,6 @@ class StreamStore:
             stream._go_on_from(before)
         if generation is not None:
             stream._ingress.open_generation(session_id, generation)
-            self._positions.look_again()
             self._woke()
         return stream
 
@@ -339,7 +338,6 @@ class StreamStore:
             self._stages.applied = self._applied
         verdict = self._applied.take((event,))
         self._counts.add(verdict)
-        self._positions.look_again()
         self._woke()
         return verdict
 

@@ -8,7 +8,11 @@ event, adapter, verdict, tick or clock: the wiring says what came, this says whe
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from heapq import heappop, heappush
+from itertools import takewhile
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
@@ -23,6 +27,12 @@ Wake: TypeAlias = Callable[[BlockRow], None]
 Whose: TypeAlias = tuple[str | None, str | None]
 #: Where a stream stood that is not open: what it saved, or left when it ended.
 Entry: TypeAlias = dict[str, Any]
+#: What a row says of a hole: at last the stream that ran into it, and its place before.
+Hole: TypeAlias = tuple[Any, ...]
+#: A hole as it waits among others: the age of its place, a number that orders those of one age.
+Waiting: TypeAlias = tuple[tuple[int, int], int, BlockRow | SessionRow, int, Hole]
+#: Who ran into holes, and heaps of them: of each row the first one, and all.
+Holder: TypeAlias = tuple[Any, list[Waiting], list[Waiting]]
 
 
 @attrs.frozen
@@ -125,8 +135,6 @@ class Progress:
             if received - 1 != self._repeats_to:
                 self._repeats_from = received - 1
             self._repeats_to = received
-        if self._positions._found:
-            self._positions._found.clear()
 
     # -- where rows stand ----------------------------------------------------------------------
 
@@ -157,7 +165,7 @@ class Progress:
     def hold(self, block: BlockRow, seq: int, top: int) -> None:
         """An operation waits behind a hole of a block, whose highest seq was `top`."""
         block.holes_at[seq] = (self, self._before_loss(block, top))
-        self._positions.hold(block)
+        self._positions.hold(block, seq)
 
     def refuse(self, block: BlockRow, top: int) -> None:
         """There was no room for an operation behind a hole: it is missing when that is filled."""
@@ -166,7 +174,7 @@ class Progress:
         at = -2 if -2 not in holes or holes[-2][0] is self else -2 - self.token
         if at not in holes:
             holes[at] = (self, self._before_loss(block, top))
-            self._positions.hold(block)
+            self._positions.hold(block, at)
 
     def note_close(self, block: BlockRow) -> None:
         """Note the hole that a block's close shows, or that what waited in it has come out."""
@@ -177,21 +185,20 @@ class Progress:
             # A close tells of a hole as well as an operation behind it; no seq is -1.
             if -1 not in block.holes_at:
                 block.holes_at[-1] = (self, self._before_loss(block, top_of(block)))
-            self._positions.hold(block)
+            self._positions.hold(block, -1)
         else:
             block.holes_at.pop(-1, None)
-        if not block.holes_at:
-            self._positions.blocks.pop(block.key, None)
+        self._positions.look_at(block)
 
     def note_holes(self, session: SessionRow, seq: int | None) -> None:
         """Note what is missing of a session now; `seq`: what came, None where nothing new did."""
         intervals = session.intervals
-        if not intervals.starts[1:]:
+        if len(intervals.starts) < 2:
             session.holes_at = None
+            self._positions.forget(session.id)
             return
         if session.holes_at is None:
             session.holes_at = []
-        self._positions.sessions[session.id] = session
         missing = intervals.ends[-2] + 1
         if not session.holes_at or session.holes_at[-1][0] < missing:
             if intervals.starts[-1] == seq == intervals.ends[-1]:
@@ -202,6 +209,7 @@ class Progress:
             if len(session.holes_at) > 2 * len(intervals.starts) + 16:
                 open_holes = {first for first, _ in intervals.holes()}
                 session.holes_at[1:] = [e for e in session.holes_at[1:] if e[0] in open_holes]
+        self._positions.hold_session(session)
 
     def _before_loss(self, row: SessionRow | BlockRow, top: int) -> Position:
         """The last place before what is missing above a row's highest seq so far.
@@ -264,8 +272,8 @@ class Positions:
     """
 
     __slots__ = (
-        "_found", "_kin", "_left_speaker", "_limits", "_open", "_speaker", "_speaker_known",
-        "_sweep_at", "blocks", "left", "sessions",
+        "_behind", "_firsts", "_kin", "_left_speaker", "_limits", "_open", "_pushed", "_speaker",
+        "_speaker_known", "_sort_at", "_sweep_at", "_waiting", "blocks", "left", "sessions",
     )  # fmt: skip
 
     def __init__(self, limits: Limits) -> None:
@@ -275,10 +283,15 @@ class Positions:
         # all of them.
         self._speaker: Progress | None = None
         self._speaker_known = True
-        # Others of the same server, whose holes a resume is to bring as well.
-        self._kin: list[Progress | Entry] = []
-        # What `_first_held` found since the holes last changed, by stream; None: of `_kin`.
-        self._found: dict[Progress | None, Position] = {}
+        # Others of the same server, whose holes a resume is to bring as well, by `id`.
+        self._kin: dict[int, Progress | Entry] = {}
+        # By `id` of who ran into holes. Some are filled, and go when they come first in a heap.
+        # None: they are sorted when somebody asks.
+        self._waiting: dict[int, Holder] | None = None
+        # Of each block that waits there the holes with their seqs, by `id` of who ran into them.
+        self._behind: dict[BlockRow, dict[int, deque[tuple[int, Hole]]]] = {}
+        self._firsts: dict[str, Hole] = {}  # of each session, what was put there last
+        self._pushed, self._sort_at = 0, 64
         self._sweep_at = 64
         self.left: list[Entry] = []
         self._left_speaker: Entry | None = None
@@ -321,7 +334,7 @@ class Positions:
             self.left.remove(other)
             self._hand_holes(other, entry)
         self._hand_holes(progress, entry)
-        if entry["eventId"] or same or self.blocks or self.sessions:
+        if entry["eventId"] or same or self._any_holes():
             self.left.append(entry)
         ended = [e for e in self.left if e["ended"]]
         for other in ended[: -self._limits.ended_streams]:
@@ -349,71 +362,149 @@ class Positions:
 
         Another connection counts its own events: to it, they lie before its first one.
         """
-        self._found.clear()
         ended = holder["ended"] if isinstance(holder, dict) else False
 
-        def handed(who: Any, before: Position) -> tuple[Any, Position]:
+        def handed(hole: Hole) -> tuple[Any, ...]:
+            *seq, who, before = hole
             if who is not holder:
-                return who, before
-            return heir, attrs.evolve(before, events=0) if ended else before
+                return hole
+            self._unsort()
+            return *seq, heir, attrs.evolve(before, events=0) if ended else before
 
         for row in self.blocks.values():
-            row.holes_at = {seq: handed(*entry) for seq, entry in row.holes_at.items()}
+            row.holes_at = {seq: handed(hole) for seq, hole in row.holes_at.items()}
         for session in self.sessions.values():
-            session.holes_at = [
-                (seq, *handed(who, before)) for seq, who, before in session.holes_at or ()
-            ]
+            session.holes_at = [handed(hole) for hole in session.holes_at or ()]
 
     # -- holes ---------------------------------------------------------------------------------
 
-    def hold(self, block: BlockRow) -> None:
-        """Note a block with holes; now and then those without one any more go. Amortized."""
+    def hold(self, block: BlockRow, seq: int) -> None:
+        """Note a hole of a block; now and then blocks without one any more go. Amortized."""
+        known = self.blocks.get(block.key) is block
         self.blocks[block.key] = block
+        if not known:
+            self._behind.pop(block, None)
+        for at in (seq,) if known else block.holes_at:
+            self._put(block, at)
+        self._tidy()
         if len(self.blocks) > self._sweep_at:
             self.blocks = {key: row for key, row in self.blocks.items() if row.holes_at}
             self._sweep_at = 2 * len(self.blocks) + 64
 
-    def look_again(self) -> None:
-        """Holes may have changed by something that came on no stream."""
-        self._found.clear()
+    def look_at(self, block: BlockRow) -> None:
+        """Holes of a block may have been filled: the next ones come first. Amortized."""
+        for behind in self._behind.get(block, _NO_HOLES).values():
+            if _pass_filled(behind, block) and behind:
+                self._push(False, block, *behind[0])
+        if not block.holes_at:
+            self.blocks.pop(block.key, None)
+            self._behind.pop(block, None)
+
+    def hold_session(self, session: SessionRow) -> None:
+        """Note the first hole of a session, where that is another one than before. Amortized."""
+        self.sessions[session.id] = session
+        hole, noted = _first_hole(session), self._firsts.get(session.id)
+        if hole is not None and (noted is None or not _same_place(hole, noted)):
+            self._firsts[session.id] = hole
+            self._push(False, session, -1, hole)
+            self._push(True, session, -1, hole)
+            self._tidy()
+
+    def _put(self, block: BlockRow, seq: int) -> None:
+        """Have a hole wait behind those of the block that the same stream ran into before."""
+        if self._waiting is None:
+            return
+        hole = block.holes_at[seq]
+        behind = self._behind.setdefault(block, {}).setdefault(id(hole[0]), deque())
+        _pass_filled(behind, block)
+        behind.append((seq, hole))
+        if len(behind) == 1:
+            self._push(False, block, seq, hole)
+        self._push(True, block, seq, hole)
+
+    def _push(self, every: bool, row: BlockRow | SessionRow, seq: int, hole: Hole) -> None:
+        if self._waiting is not None:
+            holder, before = hole[-2:]
+            _, first, all_ = self._waiting.setdefault(id(holder), (holder, [], []))
+            self._pushed += 1
+            heap = all_ if every else first
+            heappush(heap, (before._age, self._pushed, row, seq, hole))
+
+    def _tidy(self) -> None:
+        """Most of what waits may be filled: whoever asks next sorts what is not."""
+        if self._pushed > self._sort_at:
+            self._unsort()
+
+    def _unsort(self) -> None:
+        self._waiting, self._behind, self._firsts = None, {}, {}
+
+    def _sort(self) -> dict[int, Holder]:
+        """Look at every hole, and let go of what has none. Linear; once for as many new ones."""
+        self._unsort()
+        waiting = self._waiting = {}
+        self._pushed, self._sort_at = 0, MAX_NUMBER
+        self.blocks = {key: row for key, row in self.blocks.items() if row.holes_at}
+        for row in self.blocks.values():
+            for seq in row.holes_at:
+                self._put(row, seq)
+        self.sessions = {name: row for name, row in self.sessions.items() if _first_hole(row)}
+        for session in self.sessions.values():
+            self.hold_session(session)
+        self._sort_at = 2 * self._pushed + 64
+        return waiting
+
+    def _any_holes(self) -> bool:
+        """Whether there is a hole; what has none and stands before it goes. Amortized."""
+        blocks, sessions = self.blocks, self.sessions
+        for key in [*takewhile(lambda key: not blocks[key].holes_at, blocks)]:
+            del blocks[key]
+        for name in [*takewhile(lambda name: _first_hole(sessions[name]) is None, sessions)]:
+            self.forget(name)
+        return bool(blocks or sessions)
 
     def drop(self, block: BlockRow) -> None:
         """A block's holes are of a counter that ended."""
         self.blocks.pop(block.key, None)
 
     def forget(self, session_id: str) -> None:
-        """A session is forgotten, and its holes with it."""
+        """A session is forgotten, or has no holes any more."""
         self.sessions.pop(session_id, None)
-        self._found.clear()
+        self._firsts.pop(session_id, None)
 
     def before_holes(self, progress: Progress, taken: Position) -> Position:
         """Where a stream that stands at `taken` can be resumed."""
         if not (self.blocks or self.sessions):
             return taken
-        first = self._found.get(progress)
-        if first is None:
-            first = self._found[progress] = self._first_held([progress])
+        first = self._first_held(id(progress), False)
         return first if first._age < taken._age else taken
 
-    def _first_held(self, whose: list[Progress | Entry]) -> Position:
-        """The position before the first hole that these streams ran into. Linear in the holes."""
-        first = _BEHIND_ALL
-        holders = set(map(id, whose))
-        for row in list(self.blocks.values()):
-            if not row.holes_at:
-                del self.blocks[row.key]
-            for holder, before in row.holes_at.values():
-                if id(holder) in holders:
-                    first = min(first, before, key=_age)
-                    if len(holders) == 1:
-                        break  # what it brought later stands later
-        for session in list(self.sessions.values()):
-            before_hole = _first_hole(session)
-            if before_hole is None:
-                del self.sessions[session.id]
-            elif id(before_hole[1]) in holders:
-                first = min(first, before_hole[2], key=_age)
-        return first
+    def _first_held(self, whose: int, every: bool) -> Position:
+        """The position before the first hole that a stream ran into. Amortized: logarithmic.
+
+        Of one block, what it ran into later stands later: the first of each is asked, not `every`,
+        where there is no other stream to whose places it compares.
+        """
+        waiting = self._sort() if self._waiting is None else self._waiting
+        if whose not in waiting:
+            return _BEHIND_ALL
+        _, first_ones, all_ = waiting[whose]
+        heap = all_ if every else first_ones
+        while heap:
+            _, _, row, seq, hole = heap[0]
+            if isinstance(row, SessionRow):
+                if self.sessions.get(row.id) is row:
+                    first = _first_hole(row)
+                    if first is None:
+                        self.forget(row.id)
+                    elif _same_place(first, hole):
+                        return hole[-1]  # type: ignore[no-any-return]
+            elif self.blocks.get(row.key) is row:
+                if row.holes_at.get(seq) is hole:
+                    return hole[-1]  # type: ignore[no-any-return]
+                if not row.holes_at:
+                    del self.blocks[row.key]
+            heappop(heap)
+        return _BEHIND_ALL
 
     def resume(self, touched: Iterable[SessionRow]) -> Mapping[str, Any]:
         """Where to resume, as `Health.resume` has it, with the seqs of these sessions."""
@@ -446,7 +537,6 @@ class Positions:
     def _look_for_speaker(self) -> None:
         """Find who says the event id, and the others of its server. Linear in the streams."""
         named = (progress for progress in reversed(self._open) if progress.event_id)
-        self._found.pop(None, None)
         speaker = self._speaker = next(named, None)
         self._speaker_known = True
         if speaker is not None:
@@ -455,16 +545,16 @@ class Positions:
             whose = _whose(self._left_speaker)
         else:
             return
-        kin: list[Progress | Entry] = [other for other in self._open if other.whose == whose]
-        self._kin = [*kin, *(entry for entry in self.left if _whose(entry) == whose)]
+        self._kin = {id(other): other for other in self._open if other.whose == whose}
+        self._kin.update((id(entry), entry) for entry in self.left if _whose(entry) == whose)
 
     def _before_kins_holes(self, taken: Position) -> str:
         """The event id before all that the streams of one server miss; `taken`: the last one's."""
         if len(self._kin) < 2:
             return taken.event_id
-        first = self._found.get(None)
-        if first is None:
-            first = self._found[None] = self._first_held(self._kin)
+        waiting, kin = self._sort() if self._waiting is None else self._waiting, self._kin
+        held = [self._first_held(holder, True) for holder in waiting if holder in kin]
+        first = min(held, default=_BEHIND_ALL, key=_age)
         return (first if first._age < taken._age else taken).event_id
 
     # -- saved states --------------------------------------------------------------------------
@@ -498,6 +588,7 @@ class Positions:
         # Those that nobody went on from in all the lives since are forgotten, the oldest first.
         kept = {id(entry) for entry in sorted(left, key=_token)[-self._limits.ended_streams :]}
         self.left = [entry for entry in left if id(entry) in kept]
+        self._unsort()
         self._look_at_left()
         for key, seq, place, events, event_id, *age in holes:
             holder = left[place] if place >= 0 else None
@@ -525,6 +616,8 @@ def rise(row: SessionRow | BlockRow, seq: int) -> None:
 
 
 _NO_POSITION: Mapping[str, Any] = MappingProxyType({})
+_NO_HOLES: Mapping[int, deque[tuple[int, Hole]]] = {}
+_FROM_START = Position()
 _BEHIND_ALL = Position(MAX_NUMBER, "", (MAX_NUMBER, 0))
 
 
@@ -555,13 +648,30 @@ def _age(position: Position) -> tuple[int, int]:
     return position._age
 
 
-def _first_hole(session: SessionRow) -> Any:
+def _pass_filled(behind: deque[tuple[int, Hole]], block: BlockRow) -> bool:
+    """Let go of the first ones that are filled; whether there were any."""
+    holes, before = block.holes_at, len(behind)
+    while behind and holes.get(behind[0][0]) is not behind[0][1]:
+        behind.popleft()
+    return len(behind) < before
+
+
+def _same_place(hole: Hole, other: Hole) -> bool:
+    return hole[1] is other[1] and hole[2] is other[2]
+
+
+def _first_hole(session: SessionRow) -> Hole | None:
     """The entry of a session's holes that is still open and was seen first, None for none."""
-    holes = session.intervals.holes()
-    if not holes or not session.holes_at:
+    ends, entries = session.intervals.ends, session.holes_at
+    if len(ends) < 2 or not entries:
         return None
-    first = holes[0][0]
-    at = [entry for entry in session.holes_at if entry[0] <= first]
+    first = ends[0] + 1
+    at = bisect_right(entries, first, key=_seq)
     if at:
-        return at[-1]
-    return first, session.holes_at[0][1], Position()  # below the first event of all
+        return entries[at - 1]  # type: ignore[no-any-return]
+    return first, entries[0][1], _FROM_START  # below the first event of all
+
+
+def _seq(hole: Hole) -> int:
+    seq: int = hole[0]
+    return seq

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from one_stream import frame
 
 from streamstore import Limits, StreamStore
 from streamstore.events import MessageOpened, MessageRemoved
@@ -409,3 +410,26 @@ def test_messages_of_a_graph_that_come_together_are_copied_without_asking_each_v
         return calls(lambda: store.ingest(two))
 
     assert cost(100) - cost(20) <= 80 * 30
+
+
+@pytest.mark.parametrize("sequencing", ["block", "session"])
+def test_an_event_and_its_position_cost_the_same_however_many_holes_there_are(sequencing: Any):
+    def cost(holes: int) -> int:
+        store = StreamStore(ticks="manual")
+        stream = store.open("native", sequencing=sequencing)
+        other = store.open("native", sequencing=sequencing)  # one server's: its holes count, too
+        for number in range(holes):
+            for at in (1, 3, 5):  # each has two
+                wire = delta(at, session=f"s{number}")
+                (other if number % 2 else stream).feed(frame(10 * number + at, wire))
+        store.flush()
+
+        def work() -> None:
+            for number in range(3):
+                opened = {"type": "message.opened", "sessionId": "t", "role": "user"}
+                stream.feed(frame(10 * holes + number, {**opened, "messageId": f"m{number}"}))
+                assert store.flush().resume["eventId"] == stream.position.event_id == "1"
+
+        return lines(work)
+
+    assert cost(400) <= cost(20) + 60
