@@ -187,7 +187,7 @@ class Ingress:
                 continue
             streamed = row.kind in STREAMED_KINDS or row.streamed
             if row.exists and streamed and not (row.closed or row.sealed):
-                if row.message.closed_as == "open" and not self._also_by_others(key):
+                if row.message.closed_as == "open" and not self._also_by_others(row):
                     return key
         return None
 
@@ -209,7 +209,7 @@ class Ingress:
     def leave(self) -> None:
         """Nothing more comes: cut what was streaming, and let be shown what is held back."""
         stages = self._stages
-        rows = [row for key, row in self.touched.items() if not self._also_by_others(key)]
+        rows = [row for row in self.touched.values() if not self._also_by_others(row)]
         for row in rows:
             stages.coalescer.settle(row)
         stages.reducer.cut(rows)
@@ -221,10 +221,19 @@ class Ingress:
         for session in self.sessions.values():
             stages.coalescer.release(session)
 
-    def _also_by_others(self, key: PartKey) -> bool:
-        """Whether another open stream delivers a part as well: a reconnect that overlaps."""
+    def _also_by_others(self, row: BlockRow) -> bool:
+        """Whether another open stream delivers a part as well: a reconnect that overlaps.
+
+        Not one that delivered a part of this key which was removed since.
+        """
         others = self._stages.streams
-        return any(other is not self and key in other.touched for other in others)
+        return any(other is not self and other.touched.get(row.key) is row for other in others)
+
+    def _note_empty(self, block: BlockRow) -> None:
+        """A part is gone, whose row may get another one: no open stream delivers that yet."""
+        if not block.exists:
+            for stream in self._stages.streams:
+                stream.touched.pop(block.key, None)
 
     # -- an event ------------------------------------------------------------------------------
 
@@ -459,6 +468,7 @@ class Ingress:
             return verdict
         if isinstance(event, BlockRemoved):
             block.emptied = stages.coalescer.epoch
+            self._note_empty(block)
         if self.mode == "block" and (
             block.held or block.last_known > block.mark or block.key in stages.positions.blocks
         ):
@@ -690,6 +700,8 @@ class Ingress:
                 block.cool()  # its message is covered all the same: the gate knows up to where
             return
         stages.coalescer.observe(event, session, message)
+        if block is not None and isinstance(event, BlockRemoved):
+            self._note_empty(block)
         for row, before in touched:  # as old as its read: a later one replaces it
             row.touched = max(before, epoch - 1)
         if block is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from naive import ENDED, fold, objects
@@ -297,3 +298,53 @@ def test_a_strict_stream_that_stopped_is_stopped_after_a_load():
     loaded = StreamStore.load(json.loads(json.dumps(store.save())))
     again = loaded.open("native", sequencing="none", policy="strict")
     assert again.ingest(delta("b")).reason == stream.ingest(delta("b")).reason == "stopped"
+
+
+@pytest.mark.parametrize("removed", ["message.removed", "block.removed"])
+@pytest.mark.parametrize("how", ["by event", "by absence from a fetched state"])
+def test_a_part_that_was_added_again_is_cut_when_the_stream_that_brings_it_ends(
+    removed: str, how: str
+):
+    store = StreamStore(ticks="manual")
+    first, second = (store.open("native", sequencing="none") for _ in range(2))
+    where = {"sessionId": "s", "messageId": "m", "blockIndex": 0}
+    first.ingest_many(
+        [{**where, "type": "message.opened", "role": "assistant"}, delta("half of the old one")]
+    )
+    if how == "by event":
+        second.ingest({**where, "type": removed})
+    else:
+        token = store.begin_read("s")
+        kept = [] if removed == "message.removed" else [{"info": {"id": "m"}, "parts": []}]
+        fetch = {"type": "snapshot", "sessionId": "s", "messages": kept, "complete": True}
+        second.ingest({**fetch, "readFrom": token})
+    store.flush()
+    assert store.part("s", "m", 0) is None
+    second.ingest_many(
+        [
+            {**where, "type": "message.opened", "role": "assistant"},
+            {**where, "type": "block.opened", "kind": "text"},
+            delta("half of the new one"),
+        ]
+    )
+    store.flush()
+    assert store.health.gaps == ()
+    second.end()  # `first` is open still, and brought nothing of the new one
+    store.flush()
+    part = store.part("s", "m", 0)
+    assert part is not None and (part.text, part.gap) == ("half of the new one", True)
+    assert [gap.reason for gap in store.health.gaps] == ["cut"]
+
+
+def test_a_part_that_two_streams_bring_is_cut_when_the_last_of_them_ends():
+    store = StreamStore(ticks="manual")
+    first, second = (store.open("native", sequencing="none") for _ in range(2))
+    opened = {"type": "block.opened", "sessionId": "s", "messageId": "m", "blockIndex": 0}
+    first.ingest_many([{**opened, "kind": "text"}, delta("a")])
+    second.ingest(delta("b"))
+    first.end()
+    store.flush()
+    assert store.health.gaps == ()
+    second.end()
+    store.flush()
+    assert [gap.reason for gap in store.health.gaps] == ["cut"]
