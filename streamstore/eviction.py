@@ -68,8 +68,7 @@ class _Kept:
     """What is known of one session: when it changed last, and how much text it holds."""
 
     changed_ms: float
-    characters: int = 0
-    stale: bool = False  # something was rewritten or removed: count again
+    characters: int = 0  # no fewer than there are
 
 
 def _nobody(_: str) -> bool:
@@ -97,8 +96,9 @@ class Eviction:
 
     Raises `CallerError` for a `keep` or `protected` that is none.
 
-    Costs: `hear` the entries of a change set; `due` what it returns, the protected ones that are
-    older, and a count of the text of each session in which something was rewritten since.
+    Costs: `hear` the entries of a change set; `due` what it returns, and the protected ones that
+    are older; where an old session is to go for its characters or none was counted yet, also a
+    count of the text of each session in which something was rewritten or removed since.
 
     >>> from streamstore import StreamStore
     >>> store = StreamStore("native")
@@ -133,6 +133,10 @@ class Eviction:
         self._protected = protected
         # By time of the last change, oldest first: a session that changes goes to the end.
         self._kept: dict[str, _Kept] = {}
+        self._total = 0  # of what is noted in them
+        # Where something was rewritten or removed, or nothing counted yet: to be counted again.
+        self._stale: dict[str, None] = {}
+        self._counted = False
         self._begin(now_ms)
 
     @property
@@ -143,19 +147,30 @@ class Eviction:
     @property
     def characters(self) -> int:
         """Characters of text in all sessions that are kept."""
-        return sum(self._count(name, entry) for name, entry in self._kept.items())
+        for name in self._stale:
+            entry = self._kept[name]
+            self._total -= entry.characters
+            entry.characters = sum(
+                len(part.view) + sum(map(len, part.others.values()))
+                for message in self._store.messages(name)
+                for part in self._store.parts(name, message.id)
+            )
+            self._total += entry.characters
+        self._stale.clear()
+        self._counted = True
+        return self._total
 
     def hear(self, changes: ChangeSet, now_ms: float) -> None:
         """Note what a change set of the whole store says, and when."""
         if changes.reset:
             self._begin(now_ms)
             return
-        kept = self._kept
         for key in changes.removed:
             if len(key) == 1:
-                kept.pop(key[0], None)
+                self._forget(key[0])
             else:
-                self._touch(key[0], now_ms).stale = True
+                self._touch(key[0], now_ms)
+                self._stale[key[0]] = None
         for key, _ in (*changes.added, *changes.moved):
             self._touch(key[0], now_ms)
         for key in changes.changed:
@@ -163,28 +178,50 @@ class Eviction:
         for (key, _), edit in changes.text.items():
             entry = self._touch(key[0], now_ms)
             entry.characters += len(edit.text)
-            entry.stale = entry.stale or edit.rewritten
+            self._total += len(edit.text)
+            if edit.rewritten:
+                self._stale[key[0]] = None
 
     def due(self, now_ms: float) -> tuple[str, ...]:
         """The sessions that are to go, least recently changed first; changes nothing."""
         keep = self.keep
         over = 0 if keep.sessions is None else len(self._kept) - keep.sessions
-        text = 0 if keep.characters is None else self.characters - keep.characters
-        found = []
+        if over <= 0 and not self._may_be_over():
+            return ()
+        found: list[str] = []
+        text: int | None = None  # over the bound; counted once it decides
         for name, entry in self._kept.items():
-            if (over <= 0 and text <= 0) or now_ms - entry.changed_ms < keep.quiet_ms:
+            if now_ms - entry.changed_ms < keep.quiet_ms:
                 break  # those behind it changed later still
+            if over <= 0:
+                if text is None:
+                    text = self._over(found)
+                if text <= 0:
+                    break
             if not self._stays(name, now_ms - entry.changed_ms):
                 found.append(name)
                 over -= 1
-                text -= entry.characters
+                if text is not None:
+                    text -= entry.characters
         return tuple(found)
+
+    def _may_be_over(self) -> bool:
+        """Whether there may be too many characters, as far as is known without counting."""
+        most = self.keep.characters
+        return most is not None and (not self._counted or self._total > most)
+
+    def _over(self, found: list[str]) -> int:
+        """How many characters too many there are without those that go; 0 for none."""
+        if self.keep.characters is None or not self._may_be_over():
+            return 0
+        characters = self.characters - sum(self._kept[name].characters for name in found)
+        return max(0, characters - self.keep.characters)
 
     def evict(self, now_ms: float) -> tuple[str, ...]:
         """Remove the sessions that are due, and say which; shown at the store's next tick."""
         found = self.due(now_ms)
         for name in found:
-            self._kept.pop(name, None)  # before: where each event is a tick, that is heard at once
+            self._forget(name)  # before: where each event is a tick, that is heard at once
             self._store.apply(SessionRemoved(session_id=name))
         return found
 
@@ -207,22 +244,21 @@ class Eviction:
         self._kept[name] = entry
         return entry
 
-    def _count(self, name: str, entry: _Kept) -> int:
-        if entry.stale:
-            entry.stale = False
-            entry.characters = sum(
-                len(part.view) + sum(map(len, part.others.values()))
-                for message in self._store.messages(name)
-                for part in self._store.parts(name, message.id)
-            )
-        return entry.characters
+    def _forget(self, name: str) -> None:
+        entry = self._kept.pop(name, None)
+        self._stale.pop(name, None)
+        if entry is not None:
+            self._total -= entry.characters
 
     def _begin(self, now_ms: float) -> None:
         """Read anew which sessions there are; those that were known keep their time."""
         before, self._kept = self._kept, {}
-        there = set(self._store.session_ids())
+        names = self._store.session_ids()
+        there = set(names)
         for name in [name for name in before if name in there]:
-            self._kept[name] = attrs.evolve(before[name], stale=True)
-        for name in self._store.session_ids():
+            self._kept[name] = _Kept(before[name].changed_ms)
+        for name in names:
             if name not in self._kept:
-                self._kept[name] = _Kept(now_ms, stale=True)
+                self._kept[name] = _Kept(now_ms)
+        self._total, self._counted = 0, False
+        self._stale = dict.fromkeys(self._kept)

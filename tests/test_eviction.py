@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from one_stream import delta, fetched
 from recordings import PROTOCOLS, cases, kept
+from test_cost import lines
 
 from streamstore import CallerError, Limits, StreamStore
 from streamstore.events import SessionRemoved, SessionUpdated
@@ -356,3 +357,47 @@ def test_who_stays_is_who_a_plain_list_says(steps: list[tuple[str, int]]) -> Non
         bench.evict()
         assert set(bench.store.session_ids()) == set(model)
         assert bench.eviction.characters == sum(model.values())
+
+
+@pytest.mark.parametrize("rewritten", [False, True])
+def test_to_ask_after_a_tick_costs_the_same_however_many_sessions_there_are(
+    rewritten: bool,
+) -> None:
+    def cost(sessions: int) -> int:
+        bench = Bench(sessions=None, characters=1_000_000, quiet_ms=10)
+        for number in range(sessions):
+            bench.take(said(f"s{number}"))
+        assert bench.eviction.due(bench.now) == ()
+
+        def work() -> None:
+            for _ in range(5):
+                wire = said("s1", "xy")
+                bench.take({**wire, "type": "block.replaced"} if rewritten else wire)
+                assert bench.eviction.due(bench.now) == ()
+
+        return lines(work)
+
+    assert cost(300) <= cost(10) + 10
+
+
+def test_a_session_whose_text_is_rewritten_is_counted_again_only_where_that_decides() -> None:
+    counted: list[str] = []
+
+    class Counting(StreamStore):
+        def parts(self, session_id: str, message_id: str) -> Any:
+            counted.append(session_id)
+            return super().parts(session_id, message_id)
+
+    store = Counting("native", ticks="manual")
+    now = 0.0
+    eviction = Eviction(store, Keep(sessions=None, characters=100, quiet_ms=10))
+    store.subscribe(lambda changes: eviction.hear(changes, now))
+    for length in (30, 40, 30, 60, 70, 90):
+        now += 1
+        store.ingest({**said("a", "x" * length), "type": "block.replaced"})
+        store.flush()
+        assert eviction.due(now) == ()  # it changed lately
+    assert not counted
+    assert eviction.due(now + 10) == () and counted == ["a"]
+    assert eviction.due(now + 10) == () and counted == ["a"]
+    assert eviction.characters == 90
