@@ -6,6 +6,7 @@ Knows httpx and the protocol of `transport.py`; no store and no policy.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Coroutine, Mapping
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -124,14 +125,17 @@ class HttpxResponse:
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         """The body as it comes."""
         httpx = _httpx()
+        import zlib  # as httpx
+
         if not self._readable:
             return  # of an error, whose status says what to do
         begun = False
         try:
-            async for chunk in self._response.aiter_bytes():
-                begun = begun or bool(chunk)
-                yield chunk
-        except httpx.DecodingError as error:
+            async with aclosing(self._decoded()) as decoded:
+                async for chunk in decoded:
+                    begun = begun or bool(chunk)
+                    yield chunk
+        except (httpx.DecodingError, zlib.error) as error:
             named = self._response.headers.get("content-encoding", "")
             problem = (
                 f"the answer is not in the encoding {named!r:.80} that it names: have the server, "
@@ -142,6 +146,24 @@ class HttpxResponse:
             raise StreamRefused(problem, self._response.status_code) from error
         except (httpx.HTTPError, httpx.StreamError, *_unmapped()) as error:
             raise ConnectionLost(_said(error)) from error
+
+    async def _decoded(self) -> AsyncGenerator[bytes, None]:
+        response = self._response
+        # One that is consumed was read whole by a hook of the caller's client, or never streamed.
+        if _encodings(response) != ["gzip"] or response.is_stream_consumed:
+            async for chunk in response.aiter_bytes():
+                yield chunk
+            return
+        import asyncio
+
+        from .unzipping import STEP, Unzip
+
+        unzip = Unzip()
+        async for packed in response.aiter_raw():
+            for chunk in unzip.feed(packed):
+                yield chunk
+                if len(chunk) == STEP:  # much of a little: others have their turn
+                    await asyncio.sleep(0)
 
     async def aclose(self) -> None:
         """Give it up."""
@@ -171,11 +193,17 @@ class _Handshake:
 
 def _packed(response: httpx.Response) -> str:
     """The encoding of an answer's body that nothing here decodes; "" for none."""
-    named: str = response.headers.get("content-encoding", "")
-    for encoding in map(str.strip, named.lower().split(",")):
+    for encoding in _encodings(response):
         if encoding in _PACKED and not _decodes(encoding):
             return encoding
     return ""
+
+
+def _encodings(response: httpx.Response) -> list[str]:
+    """What an answer's body was packed in, in order; what is no encoding is left out."""
+    named: str = response.headers.get("content-encoding", "")
+    encodings = map(str.strip, named.lower().split(","))
+    return [encoding for encoding in encodings if encoding in ("gzip", "deflate", *_PACKED)]
 
 
 def _decodes(encoding: str) -> bool:

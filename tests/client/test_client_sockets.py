@@ -336,6 +336,103 @@ def test_an_encoding_that_is_none_or_known_is_read(encoding: str) -> None:
     asyncio.run(main())
 
 
+GZIPPED = HEAD[:-2] + b"content-encoding: gzip\r\n\r\n"
+
+
+def test_an_answer_in_several_members_of_gzip_is_read_to_its_end() -> None:
+    """A server or a proxy that flushes by ending a member begins the next one."""
+
+    async def main() -> None:
+        members = list(map(gzip.compress, anthropic_events()))
+        body = b"".join(members)
+        answers = [
+            [GZIPPED, *map(chunk, members), b"0\r\n\r\n"],
+            [GZIPPED, chunk(body), b"0\r\n\r\n"],
+            [GZIPPED, *(chunk(body[at : at + 7]) for at in range(0, len(body), 7)), b"0\r\n\r\n"],
+        ]
+        for answer in answers:
+            store = StreamStore()
+            async with (
+                Server(answer) as server,
+                connect(server.url, store=store, protocol="anthropic", json={}) as connection,
+            ):
+                await connection.wait()
+            store.flush()
+            parts = store.parts("main", "msg_1")
+            assert [(part.text, part.status) for part in parts] == [("so so ", "closed")] * 2
+
+    asyncio.run(main())
+
+
+def test_what_is_behind_gzip_and_is_none_is_no_silent_end() -> None:
+    plain = b"".join(anthropic_events()[-3:])
+    answer = [GZIPPED, chunk(gzip.compress(MIDDLE)), chunk(plain), b"0\r\n\r\n"]
+
+    async def main() -> None:
+        store = StreamStore()
+        async with (
+            Server(answer) as server,
+            connect(server.url, store=store, protocol="anthropic", json={}) as connection,
+        ):
+            with pytest.raises(ConnectionLost, match="not in the encoding 'gzip' that it names"):
+                await connection.wait()
+        store.flush()
+        part = store.part("main", "msg_1", 0)
+        assert part is not None and (part.text, part.gap) == ("so so ", True)
+
+    asyncio.run(main())
+
+
+def test_a_little_gzip_that_is_much_lets_others_have_their_turn() -> None:
+    async def main() -> None:
+        body = gzip.compress(b":" + b" " * 8_000_000 + b"\n\n")
+        below = Scripted(
+            httpx.Response(200, headers={"content-encoding": "gzip"}, content=broken([body], None))
+        )
+        async with httpx.AsyncClient(transport=below) as client:
+            response = await HttpxTransport(client).open(Request(url="http://h/"))
+            turns = 0
+
+            async def other() -> None:
+                nonlocal turns
+                while True:
+                    turns += 1
+                    await asyncio.sleep(0)
+
+            beside = asyncio.create_task(other())
+            size = 0
+            async for piece in response.chunks():
+                assert len(piece) <= 64 * 1024
+                size += len(piece)
+                if size == 8_000_003:
+                    break
+            beside.cancel()
+            assert turns > 100
+            await response.aclose()
+
+    asyncio.run(main())
+
+
+def test_a_body_in_gzip_that_a_hook_has_read_is_read_all_the_same() -> None:
+    async def read(response: httpx.Response) -> None:
+        await response.aread()
+
+    async def main() -> None:
+        store = StreamStore()
+        answer = [GZIPPED, chunk(gzip.compress(b"".join(frames(1, 2)))), b"0\r\n\r\n"]
+        async with (
+            Server(answer, [HEAD, None]) as server,
+            httpx.AsyncClient(event_hooks={"response": [read]}) as client,
+            connect(
+                server.url, store=store, protocol="native", transport=HttpxTransport(client)
+            ) as connection,
+        ):
+            await until(lambda: text_of(store) == "1 2 " or connection.error)
+            assert connection.error is None
+
+    asyncio.run(main())
+
+
 def test_nobody_listens_and_then_somebody_does() -> None:
     async def main() -> None:
         store = StreamStore()
