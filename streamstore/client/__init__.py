@@ -9,6 +9,7 @@ from __future__ import annotations
 from .blocking import BlockingConnection, connect_blocking
 from .connection import Connection, ConnectionStatus, Options, connect
 from .faults import (
+    CertificateRefused,
     ConnectionLost,
     PoisonedStream,
     RequestFailed,
@@ -29,6 +30,7 @@ __all__ = [
     "AfterSeq",
     "AsyncioClock",
     "BlockingConnection",
+    "CertificateRefused",
     "Clock",
     "Connection",
     "ConnectionLost",

@@ -33,7 +33,13 @@ from .answers import (
     said,
     says,
 )
-from .faults import ConnectionLost, PoisonedStream, StreamRefused, TooManyRedirects
+from .faults import (
+    CertificateRefused,
+    ConnectionLost,
+    PoisonedStream,
+    StreamRefused,
+    TooManyRedirects,
+)
 from .owning import Owner, SameLoop
 from .policy import IDLE_MS, Backoff, Place, PoisonWatch, Policy, between_events
 from .resuming import LastEventId, Resume, following
@@ -175,6 +181,8 @@ class Connection:
         self._inherited: frozenset[str] = frozenset()
         self._seen_generation: str | None = None
         self._ever_open = False
+        # Until then: whose certificates, if any, have been good once.
+        self._answered: set[tuple[str, str, int] | None] = set()
         self._recognised: str | None = None
         self.error: BaseException | None = None
         self.unrepaired = 0
@@ -407,6 +415,8 @@ class Connection:
             attended = self._attend(request, position, stream, silence, passage)
             drop = await watched(guarded(attended, _ended(stream)), silence)
         except ConnectionLost as error:
+            if isinstance(error, CertificateRefused) and not passage.known:
+                raise
             lost = error
         finally:
             quiet_ms = self._clock.now() - silence.last
@@ -472,7 +482,11 @@ class Connection:
     ) -> _Drop:
         redirects = 0
         while True:
+            origin = origin_of(request.url)
+            passage.known = self._ever_open or origin in self._answered
             response = await self._head(request)
+            if not self._ever_open:
+                self._answered.add(origin)
             try:
                 silence.beat()
                 passage.status = response.status
@@ -744,6 +758,7 @@ class _Passage:
     """What one connection brought."""
 
     opened_at: float | None
+    known: bool = False  # whom it asked last has answered before
     status: int = 0
     size: int = 0
     tail: bytes = b""

@@ -26,6 +26,18 @@ class StreamSilent(ConnectionLost):
     """No byte came for longer than `Policy.limit_ms`; the connection counts as dead."""
 
 
+class CertificateRefused(ConnectionLost):
+    """The certificate of a server, or of a proxy before it, does not verify.
+
+    It ends a connection that has had no answer of that server and has never been open: waiting
+    makes no such certificate good. Later it is a drop like any other, since one that is being
+    replaced passes.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, sent=False)
+
+
 class StreamRefused(RemoteError):
     """The server answered, and what it said ends the connection: asking again cannot help.
 

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from ..errors import CallerError
 from .answers import CREDENTIALS
-from .faults import ConnectionLost, StreamRefused
+from .faults import CertificateRefused, ConnectionLost, StreamRefused
 from .transport import Request
 
 if TYPE_CHECKING:
@@ -85,7 +85,16 @@ class HttpxTransport:
         except (httpx.HTTPError, *_unmapped()) as error:
             unsent = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
             way = _proxy_to(request.url) if self._by_environment else ""
-            problem = _said(error) + (way and f" (by way of {way}, the proxy of the environment)")
+            way = way and f" (by way of {way}, the proxy of the environment)"
+            unverified = _unverified(error)
+            if unverified:
+                raise CertificateRefused(
+                    f"the certificate of {built.url.host!r:.80}, or of a proxy before it, does not "
+                    f"verify: {unverified}{way}. It is theirs to mend; an authority of your own is "
+                    "named by SSL_CERT_FILE in the environment, or by transport=HttpxTransport("
+                    "verify=ssl.create_default_context(cafile=...))"
+                ) from error
+            problem = _said(error) + way
             raise ConnectionLost(problem, sent=not unsent) from error
         packed = _packed(response)
         if packed and 200 <= response.status_code < 300 and response.status_code != 204:
@@ -255,6 +264,17 @@ def _unmapped() -> tuple[type[Exception], ...]:
     import ssl  # as httpx: seldom needed
 
     return ssl.SSLError, UnicodeError
+
+
+def _unverified(error: BaseException | None) -> str:
+    """Why a certificate does not verify, where that is what an error comes of; "" otherwise."""
+    import ssl
+
+    while error is not None:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return str(getattr(error, "verify_message", "") or error).rstrip(".")
+        error = error.__cause__ or error.__context__
+    return ""
 
 
 def _said(error: Exception) -> str:

@@ -118,6 +118,7 @@ class Transport(Protocol):
 
         Raises:
             ConnectionLost: there is no answer; `sent` says whether the server may have seen it.
+            CertificateRefused: a certificate does not verify.
             StreamRefused: the body of a good answer is in an encoding that cannot be decoded.
             CallerError: the request itself is wrong.
         """

@@ -19,6 +19,7 @@ from virtual import EVENT_STREAM, Answer, VirtualClock, VirtualTransport, events
 from streamstore import CallerError, Limits, Stream, StreamStore, UnknownProtocol
 from streamstore.client import (
     AfterSeq,
+    CertificateRefused,
     Connection,
     ConnectionLost,
     PoisonedStream,
@@ -945,6 +946,67 @@ def test_a_store_that_was_closed_ends_a_connection_that_is_idle(answer: Any) -> 
 
 
 # --- questions, which must not be asked twice -----------------------------------------------------
+
+
+UNVERIFIED = CertificateRefused("the certificate does not verify")
+
+
+@pytest.mark.parametrize("options", [{}, {"json": {}}, {"reconnect": True}])
+def test_a_certificate_that_never_verified_ends_it_and_the_text_stays(options: Any) -> None:
+    async def main() -> None:
+        store = StreamStore()
+        store.open("native").feed(b"".join(frames(1, 2)))
+        transport = VirtualTransport(served(UNVERIFIED))
+        connection = make(transport, store, **options)
+        assert await ended(connection) is UNVERIFIED
+        assert connection.status.reason == str(UNVERIFIED) and len(transport.requests) == 1
+        assert text_of(store) == "1 2 "
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    "first",
+    [events(*frames(1, 2)), Answer(503), Answer(307, {"location": "/there"})],
+    ids=["events", "503", "redirect"],
+)
+def test_a_certificate_of_a_server_that_has_answered_is_waited_for(first: Any) -> None:
+    async def main() -> None:
+        store = StreamStore()
+        answers = served(first, UNVERIFIED, UNVERIFIED, events(*frames(1, 3), drop=False))
+        transport = VirtualTransport(answers)
+        async with make(transport, store) as connection:
+            reasons = [status.reason async for status in connection_until(connection, store)]
+        assert str(UNVERIFIED) in reasons and connection.error is None
+        assert text_of(store) == "1 2 3 " and len(transport.requests) == 4
+
+    async def connection_until(connection: Connection, store: StreamStore) -> AsyncIterator[Any]:
+        async for status in connection:
+            yield status
+            if status.state == "open":
+                await asyncio.sleep(0.1)
+                if text_of(store) == "1 2 3 ":
+                    return
+
+    run(main())
+
+
+@pytest.mark.parametrize(("opened", "final"), [(False, True), (True, False)])
+def test_a_redirect_to_a_certificate_that_never_verified(opened: bool, final: bool) -> None:
+    """Where the stream was open before, the next attempt may be sent elsewhere."""
+
+    async def main() -> None:
+        before = [events(*frames(1, 1))] if opened else []
+        moved = Answer(307, {"location": "https://other/"})
+        transport = VirtualTransport(
+            served(*before, moved, UNVERIFIED, events(*frames(1, 2), drop=False))
+        )
+        store = StreamStore()
+        connection = await after(make(transport, store), 60_000)
+        assert (connection.error is UNVERIFIED) == final
+        assert text_of(store) == ("" if final else "1 2 ")
+
+    run(main())
 
 
 def test_a_post_that_was_answered_is_not_repeated() -> None:

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import gzip
+import re
 import socket
 import ssl
 import threading
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from queue import Empty, SimpleQueue
 from typing import Any
 
 import httpx
 import pytest
+import trustme
 from test_client_connection import anthropic_events, delta, frame, frames, text_of
 
 from streamstore import CallerError, Limits, StreamStore, UnknownProtocol
 from streamstore.client import (
     AsyncioClock,
+    CertificateRefused,
     ConnectionLost,
     HttpxTransport,
     Policy,
@@ -517,6 +521,98 @@ def test_an_answer_whose_closing_is_cancelled_leaves_no_socket(turns: int) -> No
                 await response.aclose()  # it had not even begun
 
     asyncio.run(main())
+
+
+@functools.cache
+def authority() -> trustme.CA:
+    """One that nobody trusts who was not told to."""
+    return trustme.CA()
+
+
+async def secured(server: Server) -> int:
+    """Let a server speak TLS; its port."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority().issue_cert("localhost").configure_cert(context)
+    server.server = await asyncio.start_server(server._serve, "127.0.0.1", 0, ssl=context)
+    return int(server.server.sockets[0].getsockname()[1])
+
+
+def tunnel_to(port: int) -> Callable[..., Any]:
+    """A proxy that takes any CONNECT to one port."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+            with suppress(ConnectionError):
+                while data := await source.read(65_536):
+                    sink.write(data)
+            sink.close()
+
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"CONNECT ")
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        there = await asyncio.open_connection("127.0.0.1", port)
+        await asyncio.gather(pump(reader, there[1]), pump(there[0], writer))
+
+    return serve
+
+
+@pytest.mark.parametrize(
+    ("host", "trusted", "proxied", "says"),
+    [
+        ("localhost", False, False, "'localhost'.* does not verify: unable to get local issuer"),
+        ("localhost", False, True, "'localhost'.* does not verify: unable to get local issuer"),
+        ("127.0.0.1", True, False, r"'127.0.0.1'.* does not verify: .*(mismatch|not valid for)"),
+        ("localhost", True, True, ""),
+    ],
+)
+def test_a_certificate_that_does_not_verify_ends_it_and_says_why(
+    host: str, trusted: bool, proxied: bool, says: str
+) -> None:
+    async def main() -> None:
+        server = Server(streamed(*frames(1, 1), hold=True))
+        port = await secured(server)
+        proxy = await asyncio.start_server(tunnel_to(port), "127.0.0.1", 0)
+        options: dict[str, Any] = {"trust_env": False}
+        if trusted:
+            options["verify"] = ssl.create_default_context()
+            authority().configure_trust(options["verify"])
+        if proxied:
+            options["proxy"] = f"http://127.0.0.1:{proxy.sockets[0].getsockname()[1]}"
+        transport = HttpxTransport(**options)
+        store = StreamStore()
+        async with connect(
+            f"https://{host}:{port}/", store=store, protocol="native", policy=QUICK,
+            transport=transport,
+        ) as connection:  # fmt: skip
+            await until(lambda: text_of(store) or connection.state == "ended")
+        await transport.aclose()
+        proxy.close()
+        await server.__aexit__()
+        if says:
+            assert isinstance(connection.error, CertificateRefused)
+            assert re.search(says, str(connection.error)) and not connection.error.sent
+            assert "cafile=" in str(connection.error) and not connection.reconnects
+        else:
+            assert text_of(store) == "1 " and connection.error is None
+
+    asyncio.run(main())
+
+
+def test_the_blocking_twin_ends_with_a_certificate_that_does_not_verify() -> None:
+    loop = asyncio.new_event_loop()
+    server = Server([None])
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    try:
+        port = asyncio.run_coroutine_threadsafe(secured(server), loop).result(10)
+        connection = connect_blocking(f"https://localhost:{port}/", store=StreamStore())
+        with connection, pytest.raises(CertificateRefused, match="does not verify"):
+            connection.wait(10)
+    finally:
+        asyncio.run_coroutine_threadsafe(server.__aexit__(), loop).result(10)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(10)
+        loop.close()
+    assert not threads()
 
 
 class Scripted(httpx.AsyncBaseTransport):
