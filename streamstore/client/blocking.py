@@ -160,6 +160,7 @@ class BlockingConnection:
 
         Waits up to `timeout` seconds for something to do, or for its end.
         """
+        timeout = _seconds(timeout)
         if timeout > 0 and not self._over:
             try:
                 self._todo.get(timeout=timeout)()
@@ -181,7 +182,7 @@ class BlockingConnection:
 
         if self._thread is None:
             raise CallerError("the connection was not entered: with connect_blocking(...) as it")
-        until = None if timeout is None else time.monotonic() + timeout
+        until = None if timeout is None else time.monotonic() + _seconds(timeout)
         while self._thread is not None and self._thread.is_alive():
             if until is not None and time.monotonic() >= until:
                 return False
@@ -292,6 +293,14 @@ class BlockingConnection:
     def _cancel(self) -> None:
         if self._main is not None:
             self._main.cancel()
+
+
+def _seconds(timeout: float) -> float:
+    """A number of seconds, and no more than a thread can wait for."""
+    # NaN is less than nothing and more than nothing, and would be waited for without an end.
+    if not hasattr(timeout, "__float__") or timeout != timeout:
+        raise CallerError(f"timeout= takes seconds, not {timeout!r:.80}")
+    return min(timeout, threading.TIMEOUT_MAX)
 
 
 def _nothing() -> None:

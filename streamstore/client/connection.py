@@ -44,7 +44,7 @@ from .owning import Owner, SameLoop
 from .policy import IDLE_MS, Backoff, Place, PoisonWatch, Policy, between_events
 from .resuming import LastEventId, Resume, following
 from .resync import Fetch, Resync
-from .transport import AsyncioClock, Clock, Request, Response, Transport, headers_of
+from .transport import AsyncioClock, Clock, Request, Response, Transport, headers_of, is_name
 from .watch import Silence, guarded, watched
 
 if TYPE_CHECKING:
@@ -859,6 +859,9 @@ def connect(
     session_id, generation = checked_opening(
         session_id, sequencing, generation, leniency, "leniency"
     )
+    method = method or None
+    if method is not None and not (isinstance(method, str) and is_name(method)):
+        raise CallerError(f"method= takes a name such as GET or POST, not {method!r:.80}")
     if json is not None and body is not None:
         raise CallerError("give json= or body=, not both")
     if body is not None and not isinstance(body, bytes):
@@ -871,18 +874,23 @@ def connect(
             "policy is to the store, lenient or strict, is leniency="
         )
     for name, value, needs in (
-        ("resume", resume, "position"), ("transport", transport, "open"), ("clock", clock, "sleep")
+        ("resume", resume, "position"), ("transport", transport, "open"), ("clock", clock, "sleep"),
+        ("owner", owner, "run"),
     ):  # fmt: skip
         if value is not None and (isinstance(value, type) or not hasattr(value, needs)):
-            raise CallerError(f"{name}= takes a {name.title()} of its own, not {_kind(value)}")
-    if snapshot is not None and not callable(snapshot):
-        raise CallerError(f"snapshot= takes a function, not {type(snapshot).__name__!r:.80}")
+            an = "an" if name == "owner" else "a"
+            raise CallerError(f"{name}= takes {an} {name.title()} of its own, not {_kind(value)}")
+    for name, function in (("snapshot", snapshot), ("chance", chance)):
+        if function is not None and not callable(function):
+            raise CallerError(f"{name}= takes a function, not {type(function).__name__!r:.80}")
     given = headers_of(headers)
     sent = {"accept": "text/event-stream", "cache-control": "no-store"}
     if json is not None:
         try:
-            body = _json.dumps(json, ensure_ascii=False, separators=(",", ":")).encode()
-        except (TypeError, ValueError, RecursionError) as error:  # also half a surrogate pair
+            text = _json.dumps(json, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+            body = text.encode()
+        except (TypeError, ValueError, RecursionError) as error:
+            # Also NaN, which is no JSON, and half a surrogate pair.
             raise CallerError(f"json= cannot be sent as JSON: {error}") from error
         sent["content-type"] = "application/json"
     request = Request(

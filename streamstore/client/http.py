@@ -37,11 +37,17 @@ class HttpxTransport:
 
     Raises:
         CallerError: httpx is not installed, or can make no client of the options, or of the proxies
-            and certificates that the environment names.
+            and certificates that the environment names; or `client` is none of its asynchronous
+            ones.
     """
 
     def __init__(self, client: httpx.AsyncClient | None = None, **options: Any) -> None:
         httpx = _httpx()
+        if client is not None and (
+            isinstance(client, type | httpx.Client) or not hasattr(client, "build_request")
+        ):
+            kind = client if isinstance(client, type) else type(client)
+            raise CallerError(f"client= takes an httpx.AsyncClient of yours, not {kind!r:.80}")
         self._own = client is None
         # What a client of the caller's, or one with a transport or proxy of its own, does with the
         # environment is not known here.
@@ -49,7 +55,9 @@ class HttpxTransport:
         self._by_environment = reads and bool(options.get("trust_env", True))
         try:
             self._client = client or httpx.AsyncClient(**{"timeout": None, **options})
-        except (ImportError, ValueError, OSError, httpx.InvalidURL) as error:
+        except (
+            ImportError, ValueError, OSError, TypeError, AttributeError, httpx.InvalidURL
+        ) as error:  # fmt: skip
             # A proxy by SOCKS without its package, a file of certificates that is not there, ...
             raise CallerError(
                 f"httpx cannot be set up: {_said(error)} (options aside, it reads HTTP_PROXY, "
@@ -62,6 +70,12 @@ class HttpxTransport:
         client = self._client
         if client.is_closed:
             raise CallerError("this transport was closed: make another one, or another client")
+        size = len(request.body or b"")
+        if request.headers.get("content-length", str(size)) != str(size):
+            raise CallerError(
+                f"the request cannot be sent: its body has {size} bytes, and not as many as its "
+                "content-length says: leave that header out"
+            )
         # Compressed, an event waits until a block is full.
         headers = {"accept-encoding": "identity", **request.headers}
         try:

@@ -75,7 +75,7 @@ class OpencodeClient:
         transport, clock, chance: as for `connect`.
 
     Raises:
-        CallerError: the address or a header is none, or httpx is needed and not installed.
+        CallerError: an argument is wrong, or httpx is needed and not installed.
     """
 
     def __init__(
@@ -97,10 +97,17 @@ class OpencodeClient:
         clock: Clock | None = None,
         chance: Callable[[], float] | None = None,
     ) -> None:
-        if origin_of(base_url) is None:
-            raise CallerError(f"an http or https address is needed, not {base_url[:80]!r}")
-        if sessions < 1 or page < 1 or reads < 1:
-            raise CallerError("sessions, page and reads must be at least 1")
+        if not isinstance(base_url, str) or origin_of(base_url) is None:
+            raise CallerError(f"an http or https address is needed, not {base_url!r:.80}")
+        if not isinstance(store, StreamStore):
+            raise CallerError(f"store= takes a StreamStore, not {store!r:.80}")
+        if not all(isinstance(count, int) and count >= 1 for count in (sessions, page, reads)):
+            raise CallerError("sessions, page and reads must be whole numbers, at least 1")
+        for name, place in (("directory", directory), ("workspace", workspace)):
+            if place is not None and not isinstance(place, str):
+                raise CallerError(f"{name}= takes a string, not {place!r:.80}")
+        if follow is not None and not callable(follow):
+            raise CallerError(f"follow= takes a function of a session's info, not {follow!r:.80}")
         self._store = store
         self._global = global_events
         self._policy = policy or POLICY
@@ -245,12 +252,19 @@ class OpencodeClient:
 
         Raises:
             RequestFailed: the server refuses. ConnectionLost: it did not answer.
-            CallerError: there is neither text nor part, or a part without a type.
+            CallerError: an argument is wrong, there is neither text nor part, or a part has no
+                type.
         """
         store = self._store
         now = self._clock.wall() + self._rest.ahead_ms
+        path = path_of("session", session_id, "prompt_async")
+        if text is not None and not isinstance(text, str):
+            raise CallerError(f"text= takes a string, not {text!r:.80}")
         if isinstance(parts, Mapping):
             raise CallerError("parts= is a list of parts, not one part")
+        parts = list(parts)
+        if not all(isinstance(part, Mapping) for part in parts):
+            raise CallerError("each of parts= is an object with a type, such as 'file'")
         wire_parts = [dict(part) for part in parts]
         if not all(is_id(part.get("type")) for part in wire_parts):
             raise CallerError("each of parts= needs a type, such as 'file'")
@@ -290,7 +304,7 @@ class OpencodeClient:
                     )
                 )
             body = {**options, "messageID": message_id, "parts": wire_parts}
-            await self._rest.act(path_of("session", session_id, "prompt_async"), body)
+            await self._rest.act(path, body)
         except BaseException:
             with suppress(CallerError):  # a store that was closed meanwhile says nothing else
                 store.apply(MessageRollback(session_id=session_id, message_id=message_id))
@@ -319,12 +333,17 @@ class OpencodeClient:
             RequestFailed: the server refuses. ConnectionLost: it did not answer.
             CallerError: an answer is a string, where a list of labels is needed.
         """
-        if isinstance(answers, str) or any(isinstance(answer, str) for answer in answers):
+        lists = isinstance(answers, Iterable) and not isinstance(answers, str)
+        given = list(answers) if lists else []
+        if not lists or not all(
             # A string is a list of letters, and those are what would be answered.
+            isinstance(answer, Iterable) and not isinstance(answer, str)
+            for answer in given
+        ):
             raise CallerError('answers are lists of labels, one for each question: [["Yes"]]')
         await self._rest.act(
             path_of("question", request_id, "reply"),
-            {"answers": [list(answer) for answer in answers]},
+            {"answers": [list(answer) for answer in given]},
             self._directory_of("questions", request_id),
         )
 

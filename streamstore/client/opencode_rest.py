@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 import attrs
 
+from ..errors import CallerError
 from .answers import SAID_BYTES, said, says
 from .asking import Reply, ask
 from .faults import ConnectionLost, RequestFailed
@@ -45,14 +46,20 @@ class Rest:
     def request(
         self, method: str, path: str, query: Mapping[str, str] | None = None, body: Any = None
     ) -> Request:
-        """A request; `path` stands behind `base`, a POST has a JSON body, `{}` for None."""
+        """A request; `path` stands behind `base`, a POST has a JSON body, `{}` for None.
+
+        Raises:
+            CallerError: the body is none that JSON can say.
+        """
         headers = {"accept": "application/json", **self.headers}
         data = None
         if method == "POST":
             headers["content-type"] = "application/json"
-            data = json.dumps({} if body is None else body, ensure_ascii=False).encode(
-                "utf-8", "surrogatepass"
-            )
+            try:
+                text = json.dumps({} if body is None else body, ensure_ascii=False, allow_nan=False)
+            except (TypeError, ValueError, RecursionError) as error:
+                raise CallerError(f"this cannot be sent as JSON: {error}") from error
+            data = text.encode("utf-8", "surrogatepass")
         request = Request(method=method, url=self.base + path, headers=headers, body=data)
         given = {**self.query, **(query or {})}
         return with_query(request, given) if given else request
@@ -71,6 +78,7 @@ class Rest:
 
         Raises:
             RequestFailed: it refuses. ConnectionLost: it did not answer.
+            CallerError: the body is none that JSON can say.
         """
         reply = await self.ask("POST", path, query=query, body=body)
         if not 200 <= reply.status < 300:
@@ -127,7 +135,14 @@ class Rest:
 
 
 def path_of(*parts: str) -> str:
-    """A path of these steps, quoted."""
+    """A path of these steps, quoted.
+
+    Raises:
+        CallerError: one of them is no id.
+    """
+    for part in parts:
+        if not isinstance(part, str) or not part:
+            raise CallerError(f"an id is a string that is not empty, not {part!r:.80}")
     return "".join("/" + quote(part, safe="") for part in parts)
 
 

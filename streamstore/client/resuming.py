@@ -8,7 +8,7 @@ the last one received. Knows requests, streams and adapters; no transport, task 
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import Protocol
+from typing import Any, Protocol
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 import attrs
@@ -63,6 +63,14 @@ class LastEventId:
         return False
 
 
+def _named(resume: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+    if not isinstance(value, str) or not value:
+        raise CallerError(
+            f"{type(resume).__name__}: {attribute.name} must be a string that is not empty, not "
+            f"{value!r:.80}"
+        )
+
+
 @attrs.frozen
 class AfterSeq:
     """By the seq of one session: a query parameter, for opencode's V2 session logs `after`.
@@ -73,8 +81,8 @@ class AfterSeq:
     something happens: follow it with a `Policy` whose `head_ms` and `silence_ms` are hours.
     """
 
-    session_id: str
-    name: str = "after"
+    session_id: str = attrs.field(validator=_named)
+    name: str = attrs.field(default="after", validator=_named)
     live = False
 
     def position(self, store: StreamStore, stream: Stream) -> Hashable:
@@ -101,7 +109,7 @@ class StartingAfter:
     has ended, so has the connection.
     """
 
-    response_id: str | None = None
+    response_id: str | None = attrs.field(default=None, validator=attrs.validators.optional(_named))
     live = False
 
     def position(self, store: StreamStore, stream: Stream) -> Hashable:

@@ -41,6 +41,15 @@ class Request:
     credentials: bool = True
 
 
+def is_name(text: str) -> bool:
+    """Whether a text can be a header's name, or a method.
+
+    >>> is_name("x-api-key"), is_name("G T")
+    (True, False)
+    """
+    return _NAME.fullmatch(text) is not None
+
+
 def is_value(text: str) -> bool:
     r"""Whether a text can be sent as a header's value as it is.
 
@@ -60,13 +69,14 @@ def headers_of(given: Mapping[str, Any] | None) -> dict[str, str]:
         CallerError: that cannot be sent. It does not say what the value was.
     """
     # A framework's own headers need not be a `Mapping`.
-    if given is not None and not hasattr(given, "items"):
-        raise CallerError(
-            f"headers= takes a mapping of names to values, not {type(given).__name__}"
-        )
+    if given is not None and (
+        isinstance(given, type) or not callable(getattr(given, "items", None))
+    ):
+        kind = repr(given) if isinstance(given, type) else type(given).__name__
+        raise CallerError(f"headers= takes a mapping of names to values, not {kind:.80}")
     headers = {}
     for name, value in (given or {}).items():
-        if not isinstance(name, str) or not _NAME.fullmatch(name):
+        if not isinstance(name, str) or not is_name(name):
             raise CallerError(f"{name!r:.80} is no name of a header")
         if not isinstance(value, str):
             raise CallerError(f"the header {name!r:.80} must be a string")

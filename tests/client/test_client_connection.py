@@ -22,6 +22,7 @@ from streamstore.client import (
     CertificateRefused,
     Connection,
     ConnectionLost,
+    LastEventId,
     PoisonedStream,
     Policy,
     Read,
@@ -180,7 +181,9 @@ def test_what_a_transport_was_asked_to_wait_is_waited() -> None:
     assert transport.times == [0, 90_000]
 
 
-@pytest.mark.parametrize("value", ["half \ud800", {1, 2}, object()])
+@pytest.mark.parametrize(
+    "value", ["half \ud800", {1, 2}, object(), float("nan"), {"temperature": float("-inf")}]
+)
 def test_what_is_no_json_is_the_callers_fault(value: Any) -> None:
     with pytest.raises(CallerError, match="json= cannot be sent as JSON"):
         connect(URL, store=StreamStore(), json=[value], transport=VirtualTransport(served()))
@@ -232,6 +235,49 @@ def test_credentials_are_not_sent_across_origins_but_again_to_their_own() -> Non
 def test_what_is_no_address_is_the_callers_fault(url: str) -> None:
     with pytest.raises(CallerError):
         connect(url, store=StreamStore(), transport=VirtualTransport(served(Answer())))
+
+
+class HeadersWithoutItems:
+    items = 3
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("method", 3),
+        ("method", b"POST"),
+        ("method", "G T"),
+        ("method", "GÄT"),
+        ("method", "GET\n"),
+        ("headers", dict),
+        ("headers", HeadersWithoutItems()),
+        ("chance", 0.5),
+        ("snapshot", []),
+        ("owner", 3),
+        ("owner", SameLoop),
+        ("resume", LastEventId),
+    ],
+)
+def test_a_wrong_argument_is_said_by_its_name(name: str, value: Any) -> None:
+    options = {"transport": VirtualTransport(served()), name: value}
+    with pytest.raises(CallerError, match=f"^{name}= takes "):
+        connect(URL, store=StreamStore(), **options)
+
+
+@pytest.mark.parametrize("method", [None, "", "get", "Post"])
+def test_a_method_is_sent_in_upper_case(method: str | None) -> None:
+    transport = VirtualTransport(served(Answer(404)))
+    run(ended(make(transport, method=method)))
+    assert transport.requests[0].method == (method or "get").upper()
+
+
+@pytest.mark.parametrize(
+    "make_it",
+    [lambda: AfterSeq(3), lambda: AfterSeq("s", ""), lambda: StartingAfter(3)],  # type: ignore[arg-type]
+)
+def test_a_way_to_resume_without_its_name_is_the_callers_fault(make_it: Any) -> None:
+    with pytest.raises(CallerError, match="must be a string that is not empty"):
+        make_it()
 
 
 def test_an_unknown_protocol_is_said_at_once() -> None:

@@ -1108,18 +1108,64 @@ def test_what_would_be_asked_wrongly_is_not_asked() -> None:
         server = OpencodeServer(Random(1))
         store = StreamStore()
         client = client_of(server, store)
-        answers: list[Any] = ["yes", ["yes"], [["yes"], "no"]]
+        answers: list[Any] = ["yes", ["yes"], [["yes"], "no"], None, [3]]
         for answer in answers:
             with pytest.raises(CallerError, match="lists of labels"):
                 await client.reply_question("que_1", answer)
         file = {"type": "file", "mime": "text/plain", "url": "file:///x"}
-        prompts: list[tuple[Any, str]] = [(file, "a list"), ([{**file, "type": ""}], "a type")]
+        prompts: list[tuple[Any, str]] = [
+            (file, "a list"), ([{**file, "type": ""}], "a type"), (["file"], "an object"),
+        ]  # fmt: skip
         for parts, match in prompts:
             with pytest.raises(CallerError, match=match):
                 await client.prompt("ses_1", "hi", parts=parts)
+        wrong: Any
+        for wrong in (3, "", None):
+            with pytest.raises(CallerError, match="an id is a string"):
+                await client.prompt(wrong, "hi")
+            with pytest.raises(CallerError, match="an id is a string"):
+                await client.abort(wrong)
+        with pytest.raises(CallerError, match="text= takes a string"):
+            await client.prompt("ses_1", 3)  # type: ignore[arg-type]
+        with pytest.raises(CallerError, match="cannot be sent as JSON"):
+            await client.create_session(object())  # type: ignore[arg-type]
         assert not server.posts and not store.session_ids()
+        with pytest.raises(CallerError, match="cannot be sent as JSON"):
+            await client.prompt("ses_1", "hi", temperature=float("nan"))
+        assert not server.posts and not store.messages("ses_1")
 
     run(main())
+
+
+def test_answers_may_be_counted_out_one_by_one() -> None:
+    async def main() -> None:
+        server = OpencodeServer(Random(1))
+        client = client_of(server, StreamStore())
+        given: Any = (iter(answer) for answer in (["yes"], []))
+        await client.reply_question("que_1", given)
+        assert server.posts == [("/question/que_1/reply", {"answers": [["yes"], []]})]
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("base_url", 3),
+        ("base_url", None),
+        ("store", None),
+        ("sessions", "9"),
+        ("page", 2.5),
+        ("reads", float("nan")),
+        ("directory", 3),
+        ("follow", "all"),
+        ("headers", 3),
+    ],
+)
+def test_a_wrong_argument_of_a_client_is_said(name: str, value: Any) -> None:
+    options: Any = {"base_url": "http://server", "store": StreamStore(), name: value}
+    with pytest.raises(CallerError):
+        OpencodeClient(transport=VirtualTransport(OpencodeServer(Random(1)).serve), **options)
 
 
 def test_what_else_a_user_does() -> None:

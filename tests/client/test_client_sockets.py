@@ -1037,6 +1037,62 @@ def test_where_no_loop_of_asyncio_runs_the_way_without_one_is_named(
     assert connection.state == "connecting" and not recwarn.list
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"client": httpx.Client()},
+        {"client": httpx.AsyncClient},
+        {"client": 3},
+        {"proxy": 3},
+        {"limits": 3},
+        {"headers": {"a": 3}},
+        {"auth": 3},
+        {"colour": "red"},
+    ],
+    ids=lambda options: next(iter(options)),  # a client's `repr` is another one in each worker
+)
+def test_what_httpx_makes_no_client_of_is_the_callers_fault(options: dict[str, Any]) -> None:
+    with pytest.raises(CallerError, match="httpx"):
+        HttpxTransport(**options)
+
+
+@pytest.mark.parametrize("body", [None, b"abc"])
+@pytest.mark.parametrize("length", ["2", "5", "abc"])
+def test_a_content_length_that_is_none_of_the_body_is_the_callers_fault(
+    body: bytes | None, length: str
+) -> None:
+    async def main() -> None:
+        async with (
+            Server([head("200 OK")]) as server,
+            connect(
+                server.url, store=StreamStore(), body=body, headers={"Content-Length": length}
+            ) as connection,
+        ):
+            with pytest.raises(CallerError, match="content-length"):
+                await connection.wait()
+        assert not server.asked
+
+    asyncio.run(main())
+
+
+def test_seconds_that_are_none_are_the_callers_fault_and_too_many_are_many() -> None:
+    connection = connect_blocking("http://127.0.0.1:1/", store=StreamStore())
+    wrong: Any
+    for wrong in ("3", None, float("nan")):
+        with pytest.raises(CallerError, match="timeout= takes seconds"):
+            connection.poll(wrong)
+    for many in (1e300, float("inf"), 10**400):
+        connection._todo.put(lambda: None)
+        assert connection.poll(many).state == "connecting"
+    with serving([head("403 Forbidden")]) as server:
+        connection = connect_blocking(server.url, store=StreamStore())
+        with connection:
+            with pytest.raises(CallerError, match="timeout= takes seconds"):
+                connection.wait(float("nan"))
+            with pytest.raises(StreamRefused):
+                connection.wait(float("inf"))
+
+
 def test_wrong_arguments_are_said_where_they_are_given() -> None:
     with pytest.raises(CallerError):
         connect_blocking("nowhere", store=StreamStore())
