@@ -159,6 +159,9 @@ class BlockingConnection:
         """Do what waits for the owner, and let the store take in what has come.
 
         Waits up to `timeout` seconds for something to do, or for its end.
+
+        Raises:
+            CallerError: `timeout` is no number. Else what the store raises.
         """
         timeout = _seconds(timeout)
         if timeout > 0 and not self._over:
@@ -176,7 +179,8 @@ class BlockingConnection:
         """Poll until it has ended, or for `timeout` seconds; whether it has ended.
 
         Raises:
-            `error`, if there is one; `CallerError` where it was not entered.
+            `error`, if there is one; `CallerError` where it was not entered, or `timeout` is no
+            number.
         """
         import time
 

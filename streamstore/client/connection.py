@@ -821,7 +821,7 @@ def connect(
         protocol, session_id, sequencing, generation, leniency: as of `StreamStore.open`, where
             the last one is called `policy`.
         method: `GET`, or `POST` where there is a body.
-        json, body: what is sent: a value as JSON, or bytes.
+        json, body: what is sent: a value as JSON, which knows no NaN and no infinity, or bytes.
         headers: further headers. Credentials among them (`authorization`, `cookie`,
             `proxy-authorization`, `x-api-key`, `api-key`, `x-goog-api-key`) never leave the origin
             of `url`.
