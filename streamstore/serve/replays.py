@@ -22,7 +22,6 @@ from ..log import LogError
 from ..pipeline import StreamStore
 from . import opencode
 from .faults import Faults, facts_of
-from .numbers import number_of
 from .planning import Action, Around, Due, plan
 from .tape import Tape, Taped
 from .timeline import Pace
@@ -113,17 +112,7 @@ class OwnReplay(_Replay):
         """The position that a client has; what it names and nobody knows is the beginning."""
         if wish.event_id:
             return self._tape.after(wish.event_id) or 0
-        if wish.number is None:
-            return 0
-        # Numbers only grow. Whoever has them up to this one has what carries none before it.
-        after = 0
-        for event in self._tape.events():
-            number = number_of(self._tape.declaration.name, event.wire())
-            if number is not None:
-                if number > wish.number:
-                    break
-                after = event.position
-        return after
+        return 0 if wish.number is None else self._tape.after_number(wish.number)
 
     def _events(self, after: int, now_ms: float) -> Iterator[Due]:
         spoiled = self._settings.faults is not None

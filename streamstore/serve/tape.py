@@ -29,6 +29,7 @@ from ..protocols import adapter_named, detect
 from ..sight import Sight
 from ..sse import EventStreamParser
 from .faults import adds_up
+from .numbers import Numbered, Numbers
 
 #: Told once of each place where a log is damaged.
 Tell = Callable[[str], object]
@@ -133,6 +134,12 @@ class Tape:
             said = wire.get("sequencing") if isinstance(wire, dict) else None
             if said in SEQUENCINGS:
                 self.sequencing = said
+        self._numbers = Numbers(
+            self.declaration.name,
+            lambda after: (
+                Numbered(event.position, event.body, event.wire) for event in self.events(after)
+            ),
+        )
 
     def events(self, after: int = 0) -> Iterator[Taped]:
         """The events behind a position; a page of them is in memory."""
@@ -161,6 +168,14 @@ class Tape:
         position = int(event_id)
         found = next(self._records(position - 1), None) if position else None
         return None if found is None or found.position != position else position
+
+    def after_number(self, number: int) -> int:
+        """The position of who has the events up to a number of the protocol's own.
+
+        Numbers only grow: whoever has them up to this one has what carries none before it. Cost:
+        see `Numbers.after`.
+        """
+        return self._numbers.after(number)
 
     def opening(self, position: int) -> bytes:
         """What a native stream last declared of itself up to a position, as a frame; b"" before."""
