@@ -14,6 +14,7 @@ from typing import Any, TextIO
 from ..commandline import count, speed
 from ..interrupting import interruptible
 from ..terminal import one_line
+from .timeline import LONGEST_PAUSE_MS
 
 _LOGS = """\
 A log is what the other commands read: the raw bytes of an event stream, JSON lines, or a log that
@@ -47,6 +48,14 @@ def add_to(commands: argparse._SubParsersAction[Any]) -> None:
         default=1.0,
         metavar="N|max",
         help="N times as fast as recorded, or as fast as the client takes it",
+    )
+    serve.add_argument(
+        "--longest-pause",
+        type=_pause,
+        default=LONGEST_PAUSE_MS / 1000,
+        metavar="S|none",
+        help="seconds of the recording that a longer pause in it is cut down to "
+        f"(default {LONGEST_PAUSE_MS / 1000:g}); none keeps them all",
     )
     serve.add_argument("--loop", action="store_true", help="begin anew after the end")
     serve.add_argument(
@@ -98,6 +107,7 @@ def run(arguments: argparse.Namespace) -> int:
                 port=arguments.port,
                 protocol=arguments.protocol,
                 speed=arguments.speed,
+                longest_pause=arguments.longest_pause,
                 loop=arguments.loop,
                 faults=faults,
                 heartbeat=arguments.heartbeat,
@@ -125,6 +135,10 @@ def _print(text: str, out: TextIO) -> None:
     if reconfigure is not None:
         reconfigure(errors="backslashreplace")
     print(one_line(text, 500), file=out, flush=True)
+
+
+def _pause(text: str) -> float:
+    return math.inf if text == "none" else _seconds(text)
 
 
 def _seconds(text: str) -> float:

@@ -24,7 +24,7 @@ from . import opencode
 from .faults import Faults, facts_of
 from .planning import Action, Around, Due, plan
 from .tape import Tape, Taped
-from .timeline import Pace
+from .timeline import LONGEST_PAUSE_MS, Moment, Pace
 
 #: Between two rounds of `--loop`, in ms of the log's time.
 LOOP_PAUSE_MS = 1_000.0
@@ -39,6 +39,7 @@ class Settings:
     """How logs are replayed; see `serving`."""
 
     speed: float = 1.0
+    longest_pause_ms: float = LONGEST_PAUSE_MS
     loop: bool = False
     faults: Faults | None = None
     heartbeat_ms: float = 10_000
@@ -121,12 +122,18 @@ class OwnReplay(_Replay):
         # The one that the client has says when the next one is due.
         start = max(0, after - 1)
         again: float | None = None  # when the next round begins
+        longest_ms = self._settings.longest_pause_ms
         while True:
             at = 0.0
+            moment: Moment | None = None
             for event in self._tape.events(start):
+                if moment is None:
+                    moment = Moment.first(event.at_ms, longest_ms)
+                else:
+                    moment = moment.then(event.at_ms)
                 if again is not None:
-                    shift, again = again - event.at_ms, None
-                at = event.at_ms + shift
+                    shift, again = again - moment.at_ms, None
+                at = moment.at_ms + shift
                 if pace is None:
                     pace = Pace(now_ms, at, self._settings.speed)
                 if event.position <= after:
@@ -154,6 +161,9 @@ class SharedReplay(_Replay):
         self._head = 0
         self._upcoming = self._tape.events()
         self._next: Taped | None = next(self._upcoming, None)
+        # Of the next event, and of the one before it; for the first one its own.
+        first = 0.0 if self._next is None else self._next.at_ms
+        self._moment = self._at_head = Moment.first(first, self._settings.longest_pause_ms)
         self._store = StreamStore("opencode", ticks="manual")
         self._stream = self._store.open("opencode")
         self._states = list(self._tape.states)
@@ -166,8 +176,7 @@ class SharedReplay(_Replay):
             if self._pace is not None:
                 self._begin()
             self._round += 1
-            first = 0.0 if self._next is None else self._next.at_ms
-            self._pace = Pace(now_ms, first, self._settings.speed)
+            self._pace = Pace(now_ms, self._moment.at_ms, self._settings.speed)
             self._publish(now_ms)
         around = Around(
             hello=opencode.greeting(wish.wrapped),
@@ -177,7 +186,7 @@ class SharedReplay(_Replay):
             closes=self._settings.closes or self._settings.loop,
         )
         return plan(
-            self._events(self._head, self._round, self._pace, wish.wrapped),
+            self._events(self._head, self._at_head, self._round, self._pace, wish.wrapped),
             around,
             now_ms=now_ms,
             faults=self._settings.faults,
@@ -194,12 +203,15 @@ class SharedReplay(_Replay):
             known = self._known = dict(found)
         return known
 
-    def _events(self, after: int, round: int, pace: Pace, wrapped: bool) -> Iterator[Due]:
+    def _events(
+        self, after: int, moment: Moment, round: int, pace: Pace, wrapped: bool
+    ) -> Iterator[Due]:
         connection: int | None = None
         for event in self._tape.events(after):
+            moment = moment.then(event.at_ms)
             if connection not in (None, event.connection):
                 # What came between two recorded connections only a read of the state can bring.
-                yield Due(pace.due(event.at_ms), b"", breaks=True)
+                yield Due(pace.due(moment.at_ms), b"", breaks=True)
                 return
             connection = event.connection
             if pace.at_once and round == self._round:
@@ -213,14 +225,14 @@ class SharedReplay(_Replay):
             if sent is None:
                 continue
             body = event.body if sent is wire else opencode.frame(sent)
-            yield Due(pace.due(event.at_ms), _numbered(body, inner, round), "", self._facts(wire))
+            yield Due(pace.due(moment.at_ms), _numbered(body, inner, round), "", self._facts(wire))
 
     # -- what has happened -------------------------------------------------------------------------
 
     def _publish(self, now_ms: float) -> None:
         if self._pace is None or self._pace.at_once:
             return
-        while self._next is not None and self._pace.due(self._next.at_ms) <= now_ms:
+        while self._next is not None and self._pace.due(self._moment.at_ms) <= now_ms:
             self._take(self._next)
 
     def _publish_to(self, position: int) -> None:
@@ -241,6 +253,9 @@ class SharedReplay(_Replay):
             self._stream.ingest(wire)
         self._load_states()
         self._next = following
+        self._at_head = self._moment
+        if following is not None:
+            self._moment = self._moment.then(following.at_ms)
 
     def _load_states(self) -> None:
         while self._states and self._states[0][0] <= self._head:

@@ -20,6 +20,7 @@ from ..errors import CallerError
 from .faults import Faults, require
 from .replays import ANSWERS, Settings
 from .tape import open_tape
+from .timeline import LONGEST_PAUSE_MS
 
 if TYPE_CHECKING:
     from .app import ReplayApp
@@ -38,6 +39,7 @@ def serving(
     port: int = 0,
     protocol: str = "auto",
     speed: float = 1.0,
+    longest_pause: float = LONGEST_PAUSE_MS / 1000,
     loop: bool = False,
     faults: Faults | str | None = None,
     seed: int = 0,
@@ -60,6 +62,8 @@ def serving(
         protocol: of the log; by default it is found. One that nobody knows is served as it is, and
             so is one that looks like another's than the one that is named: `tell` hears of it.
         speed: so many times as fast as recorded; `math.inf` as fast as the client takes it.
+        longest_pause: seconds of the recording that no pause in it is longer than: one of hours, in
+            which a laptop slept, is cut down to it. `math.inf` keeps every pause.
         loop: begin anew after the end.
         faults: what goes wrong; names such as `"dup,disconnect"` are `Faults.of(names, seed=seed)`.
         seed: chance, where faults are names.
@@ -80,6 +84,10 @@ def serving(
     _installed()
     if not speed > 0:
         raise CallerError(f"speed must be above 0, or math.inf, not {speed}")
+    if not longest_pause >= 0:
+        raise CallerError(
+            f"longest_pause must be seconds from 0, or math.inf for any, not {longest_pause}"
+        )
     if not 0 <= heartbeat < math.inf:
         raise CallerError(f"heartbeat must be seconds from 0, not {heartbeat}")
     if at_end not in (None, "hold", "close"):
@@ -98,6 +106,7 @@ def serving(
             require(faults, tape.declaration, tape.sequencing, tape.by_id)
         settings = Settings(
             speed=speed,
+            longest_pause_ms=longest_pause * 1000,
             loop=loop,
             faults=faults,
             heartbeat_ms=heartbeat * 1000,

@@ -6,8 +6,39 @@ Pure: times come in. Knows positions and times; no log, event or client.
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import attrs
+
+#: No pause of the log is waited for longer, in ms of its own time: tools and thinking take minutes,
+#: a laptop that slept takes hours.
+LONGEST_PAUSE_MS = 300_000.0
+
+
+class Moment(NamedTuple):
+    """A time of the log, and what it is where pauses are no longer than `longest_ms`.
+
+    >>> later = Moment.first(1_000, longest_ms=50).then(1_020).then(99_000)
+    >>> later.log_ms, later.at_ms
+    (99000, 1070)
+    """
+
+    longest_ms: float
+    """Of the pause between two events."""
+    log_ms: float
+    """As the log says."""
+    at_ms: float
+    """Without what was longer in the pauses before it."""
+
+    @classmethod
+    def first(cls, log_ms: float, longest_ms: float) -> Moment:
+        """Where it begins: nothing was cut out before."""
+        return cls(longest_ms, log_ms, log_ms)
+
+    def then(self, log_ms: float) -> Moment:
+        """The moment of the next event."""
+        pause = min(max(0.0, log_ms - self.log_ms), self.longest_ms)
+        return Moment(self.longest_ms, log_ms, self.at_ms + pause)
 
 
 @attrs.frozen

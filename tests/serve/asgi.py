@@ -74,6 +74,7 @@ class Client:
         self.headers: dict[str, str] = {}
         self.data = b""
         self.times: list[tuple[float, bytes]] = []
+        self.sent: list[tuple[float, bytes]] = []  # as `times`, whether it was read or not
         self.state = "open"
 
     async def __aenter__(self) -> Client:
@@ -104,6 +105,7 @@ class Client:
         while self._queue.full():
             await asyncio.sleep(0.001)
         if message["body"]:
+            self.sent.append((asyncio.get_running_loop().time() * 1000, message["body"]))
             self._queue.put_nowait(message["body"])
 
     @property

@@ -79,6 +79,58 @@ def test_who_was_slow_gets_the_rest_at_once_and_is_on_time_again(log: Path) -> N
     played(main, log)
 
 
+HOURS_MS = 8 * 3_600_000
+
+
+@pytest.fixture
+def slept(tmp_path: Path) -> Path:
+    """As `log`, but for eight hours between the fifth event and the sixth."""
+    path = tmp_path / "slept.sqlite"
+    with open_log(path) as writer:
+        for place, wire in enumerate(wires(9)):
+            writer.append(json.dumps(wire), time_ms=100 * place + HOURS_MS * (place > 4))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("settings", "pause"),
+    [
+        ({}, 300_000),
+        ({"longest_pause_ms": 2_000.0}, 2_000),
+        ({"longest_pause_ms": 2_000.0, "speed": 4.0}, 500),
+        ({"longest_pause_ms": 0.0}, 0),
+        ({"longest_pause_ms": math.inf}, HOURS_MS + 100),
+    ],
+)
+def test_a_pause_in_which_the_laptop_slept_is_cut_down_and_no_other_one(
+    settings: Any, pause: float, slept: Path
+) -> None:
+    step = min(100 / settings.get("speed", 1.0), pause)
+
+    async def main(app: ReplayApp) -> None:
+        for headers, first in (({}, 0), ({"Last-Event-ID": "3"}, 3), ({"Last-Event-ID": "5"}, 5)):
+            async with Client(app, "/x", headers) as client:
+                await asyncio.sleep(9 * 3_600)
+                times = [at for at, data in client.sent if b"id: " in data]
+            gaps = [b - a for a, b in itertools.pairwise(times)]
+            expected = [step] * (4 - first) + [pause] * (first < 5) + [step] * 4
+            assert gaps == pytest.approx(expected, abs=3)
+
+    played(main, slept, heartbeat_ms=0, **settings)
+
+
+def test_each_round_of_a_loop_has_the_pauses_of_the_first_one(slept: Path) -> None:
+    async def main(app: ReplayApp) -> None:
+        async with Client(app, "/x") as client:
+            await asyncio.sleep(10)
+            times = [at for at, _ in client.sent]
+        one = [100] * 4 + [2_000] + [100] * 4
+        gaps = [b - a for a, b in itertools.pairwise(times)]
+        assert gaps[:20] == pytest.approx([*one, 1_000, *one, 1_000], abs=3)
+
+    played(main, slept, heartbeat_ms=0, longest_pause_ms=2_000.0, loop=True)
+
+
 # -- resume ----------------------------------------------------------------------------------------
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 from asgi import Client, get, played
 
+from streamstore.log import open_log
 from streamstore.serve import opencode
 from streamstore.serve.app import ReplayApp
 
@@ -204,6 +206,35 @@ def test_who_comes_later_joins_where_it_is_and_reads_the_rest() -> None:
                 assert frames[1] == wires[1]
 
     played(main, log)
+
+
+def test_a_pause_is_cut_down_for_all_alike_and_the_state_is_that_of_the_time(
+    tmp_path: Path,
+) -> None:
+    """Whoever joins, before or behind the hours in which the laptop slept."""
+    found = wires_of(DATA / "tools" / "stream.sse")[:40]
+    log = tmp_path / "slept.jsonl"
+    with open_log(log) as writer:
+        for place, wire in enumerate(found):
+            writer.append(json.dumps(wire), time_ms=100 * place + 8 * 3_600_000 * (place > 19))
+
+    async def main(app: ReplayApp) -> None:
+        async with AsyncExitStack() as stack:
+            clients = []
+            for wait in (0, 1.95, 1.5, 1.0):  # at 0, 1.95 s, 3.45 s, 4.45 s
+                await asyncio.sleep(wait)
+                clients.append(await stack.enter_async_context(Client(app, "/event")))
+            await asyncio.sleep(3)
+            seen = [wires_in(await client.read(1)) for client in clients]
+        for frames, start in zip(seen, (0, 20, 20, 26), strict=True):
+            kept = [wire for wire in found[start:] if wire["type"] not in opencode.OF_CONNECTION]
+            assert frames[1:] == kept
+        # The hours are two seconds: what is behind them comes from 3.9 s on, to all at once.
+        times = [[at for at, _ in client.sent][-14:] for client in clients]
+        assert times[0] == times[1] == times[2] == times[3]
+        assert times[0] == pytest.approx([4_500 + 100 * n for n in range(14)])
+
+    played(main, log, longest_pause_ms=2_000.0)
 
 
 def test_nobody_loses_what_is_sent_while_time_stands_still_for_want_of_readers() -> None:

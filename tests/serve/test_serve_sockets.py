@@ -205,6 +205,8 @@ def test_what_cannot_work_is_said_in_one_line(log: Path, tmp_path: Path) -> None
         ({"host": "nowhere.invalid"}, "cannot listen on nowhere.invalid"),
         ({"speed": 0}, "speed"),
         ({"heartbeat": -1}, "heartbeat"),
+        ({"longest_pause": -1}, "longest_pause"),
+        ({"longest_pause": math.nan}, "longest_pause"),
         ({"at_end": "stop"}, "at_end"),
         ({"faults": "flood"}, "no fault is named 'flood'"),
         ({"protocol": "nothing"}, "no protocol is named 'nothing'"),
@@ -254,7 +256,7 @@ def test_arguments() -> None:
 @pytest.mark.parametrize(
     "wrong",
     [["--speed", "0"], ["--speed", "fast"], ["--every", "0"], ["--stall", "-1"],
-     ["--heartbeat", "inf"], ["--end", "stop"], ["--port", "x"]],
+     ["--heartbeat", "inf"], ["--longest-pause", "-1"], ["--longest-pause", "nan"], ["--end", "stop"], ["--port", "x"]],
 )  # fmt: skip
 def test_wrong_arguments_are_refused(wrong: list[str], capsys: Any) -> None:
     with pytest.raises(SystemExit) as exit:
