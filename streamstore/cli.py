@@ -48,8 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; `argv` without the program's name. Returns the exit code."""
     _open_what_is_closed()
     try:
-        arguments = parser().parse_args(argv)
-        code = _COMMANDS[arguments.command](arguments)
+        code = _done(argv)
         sys.stdout.flush()
     except StreamStoreError as error:
         return _say(str(error))
@@ -60,9 +59,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _INTERRUPTED
     except OSError as error:
         return _say(error.strerror or str(error))
+    return code
+
+
+def _done(argv: Sequence[str] | None) -> int:
+    try:
+        arguments = parser().parse_args(argv)
     except SystemExit as exit:  # of argparse: help, version, wrong arguments
         return exit.code if isinstance(exit.code, int) else _WRONG
-    return code
+    return _COMMANDS[arguments.command](arguments)
 
 
 # --- the commands ---------------------------------------------------------------------------------
@@ -148,6 +153,10 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         _print_error(f"{message} (see {self.prog} --help)")
         raise SystemExit(_WRONG)
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        # The original keeps to itself that help or a version could not be written.
+        (sys.stderr if file is None else file).write(message)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -255,6 +264,10 @@ def _open_what_is_closed() -> None:
 
 def _say(problem: str) -> int:
     _print_error(problem)
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _let_go_of_stdout()
     return _WRONG
 
 

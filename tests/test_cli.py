@@ -756,6 +756,25 @@ def test_what_is_told_but_cannot_be_written_keeps_back_no_result(
     assert ran.returncode == code and said in ran.stdout
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a file of a full disk")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize(
+    "words", ["--help", "--version", "fold --help", "watch -h", "fold LOG", "replay LOG"]
+)
+def test_what_is_asked_for_and_cannot_be_written_is_an_error(
+    write: WriteLog, words: str, unbuffered: str
+) -> None:
+    """Also what is held back until the end, of which the interpreter would complain then."""
+    words = words.replace("LOG", write(answer("Hel", "lo")))
+    command = [sys.executable, "-m", "streamstore", *words.split()]
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    with open("/dev/full", "wb") as full:
+        ran = subprocess.run(
+            command, check=False, stdout=full, stderr=subprocess.PIPE, env=environment
+        )
+    assert (ran.returncode, ran.stderr) == (2, b"streamstore: No space left on device\n")
+
+
 def test_help_and_version(run: Callable[..., Ran]) -> None:
     assert run("--help").out.startswith("usage: streamstore ")
     assert re.search(r"native,\s.*opencode", run("fold", "--help").out, re.DOTALL)

@@ -59,7 +59,7 @@ def by_a_pass(wires: list[Any], number: int) -> int:
 
 
 def highest(wires: list[Any]) -> int:
-    return max((found for wire in wires if (found := number_of(PROTOCOL, wire)) is not None))
+    return max(found for wire in wires if (found := number_of(PROTOCOL, wire)) is not None)
 
 
 @pytest.mark.parametrize("seed", range(40))
