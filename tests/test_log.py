@@ -29,6 +29,8 @@ from streamstore import CallerError, LimitError, StreamStore
 from streamstore.log import (
     DamagedLog,
     DiskError,
+    DiskFile,
+    FileGone,
     LogLocked,
     LogWriter,
     Loss,
@@ -774,3 +776,29 @@ def test_where_a_system_has_no_locks_states_are_written_all_the_same(
     spec.loader.exec_module(bare)
     write_state({"a": 1}, tmp_path / "state", disk=bare.DISK)
     assert read_state(tmp_path / "state") == {"a": 1}
+
+
+def test_a_disk_of_ones_own_says_that_a_file_is_gone(tmp_path: Path) -> None:
+    class Gone(system.OsDisk):
+        def open(self, path: str, mode: Any, /) -> DiskFile:
+            file = super().open(path, mode)
+            synced = file.sync
+
+            def sync() -> None:
+                synced()
+                if removed:
+                    raise FileGone("the bucket was emptied")
+
+            file.sync = sync  # type: ignore[method-assign]
+            return file
+
+    removed = False
+    log = open_log(tmp_path / "log.jsonl", disk=Gone())
+    log.append(b"{}")
+    assert log.sync() == 1
+    log.append(b"{}")
+    removed = True
+    with pytest.raises(DiskError, match="the bucket was emptied; nothing of it is known to be"):
+        log.sync()
+    assert log.durable_position == 0
+    log.close()

@@ -120,7 +120,7 @@ def test_what_is_not_json_is_kept_and_counted_as_the_store_does(tmp_path):
     file = tmp_path / "log.jsonl"
     file.write_bytes(json.dumps(delta(1, "a")).encode() + b'\n{"broken\n')
     log = Log.read(file)
-    assert log.wires[1] == Unreadable('{"broken\n')
+    assert log.wires[1] == Unreadable('{"broken')
     assert replay(log).health.counts["verdicts"] == {"accepted": 1, "malformed": 1}
 
 

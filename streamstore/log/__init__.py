@@ -6,7 +6,7 @@ JSON lines, or SQLite for `.sqlite`, `.sqlite3` and `.db`.
 
 from __future__ import annotations
 
-from .disk import Disk, DiskFile, Lock, Mode
+from .disk import Disk, DiskFile, FileGone, Lock, Mode
 from .faults import DamagedLog, DiskError, LogError, LogLocked, UnsupportedLog
 from .opening import open_log, read_log
 from .reading import LogReader
@@ -19,6 +19,7 @@ __all__ = [
     "Disk",
     "DiskError",
     "DiskFile",
+    "FileGone",
     "Lock",
     "LogError",
     "LogLocked",

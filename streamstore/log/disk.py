@@ -34,7 +34,8 @@ _LOCKED_BYTE = 1 << 30
 class FileGone(OSError):
     """What was synced is gone, too: somebody else removed, replaced or cut off the file.
 
-    `DiskFile.sync` may raise it.
+    `DiskFile.sync` may raise it; whoever writes the log then gets a `DiskError`, and its
+    `durable_position` is 0.
     """
 
 

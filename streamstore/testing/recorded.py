@@ -36,7 +36,10 @@ Framing: TypeAlias = Literal["lines", "frames"]
 
 
 class Unreadable(NamedTuple):
-    """Stands for an event of a log whose bytes are not JSON; `text` is what they say."""
+    """Stands for an event of a log whose bytes are not JSON.
+
+    `text` is what they say, without the end of the last line.
+    """
 
     text: str
 
@@ -297,7 +300,7 @@ def _wire(says: bytes) -> Any:
     try:
         return decode_json(says)
     except MalformedEvent:
-        return Unreadable(says.decode("utf-8", "replace"))
+        return Unreadable(says.rstrip(b"\r\n").decode("utf-8", "replace"))
 
 
 def _is_json(piece: bytes) -> bool:
