@@ -22,6 +22,7 @@ from ..terminal import one_line
 if TYPE_CHECKING:
     from ..logs import Log, TimedEvent
     from .past import HistoryLimits
+    from .tailing import Item
 
 #: Damaged places of a log that are named.
 _MOST_PROBLEMS = 20
@@ -69,6 +70,12 @@ def add_to(commands: argparse._SubParsersAction[Any]) -> None:
     )
     watch.add_argument(
         "--paused", action="store_true", help="of a log: start before its first event, to step"
+    )
+    watch.add_argument(
+        "--follow",
+        action="store_true",
+        help="of a log that is still written: go on with what comes, as tail -f; by default at "
+        "once and not as recorded",
     )
     watch.add_argument(
         "--events",
@@ -158,9 +165,10 @@ def clock() -> float:
 
 
 def _playing(arguments: argparse.Namespace) -> Any:
-    from ..feeding import ARRAY, fetched, says_array
-    from ..logs import NO_EVENTS, STDIN, Log, UnreadableLog
-    from ..replay import AS_RECORDED, Speed
+    from ..eviction import Keep
+    from ..feeding import fetched
+    from ..logs import STDIN, Log
+    from ..replay import AS_RECORDED, AT_ONCE, Speed
     from .app import application
     from .inspector import Inspector
     from .playing import LogSource
@@ -174,31 +182,52 @@ def _playing(arguments: argparse.Namespace) -> Any:
         fetched(log)  # tells what is none
         raise CallerError(f"{arguments.source} is a fetched state, no log of events")
     damage: list[str] = []
-    events = _events_of(log.recorded(damage.append))
-    first = next(events, None)
-    if first is None or first.says is None:
-        raise UnreadableLog(arguments.source, NO_EVENTS)
-    if says_array(first):
-        raise UnreadableLog(arguments.source, ARRAY)
+    events = _followed(arguments.source) if arguments.follow else _recorded(log, damage)
     inspector = Inspector(
         arguments.protocol,
         clock=clock,
         sequencing=arguments.sequencing,
         limits=_limits(arguments),
+        keep=Keep() if arguments.follow else None,
         measure=_measure(),
     )
     for problem in damage[:_MOST_PROBLEMS]:
         inspector.note(one_line(problem, 120))
-    pace = AS_RECORDED if arguments.speed is None else Speed(arguments.speed)
-    source = LogSource(chain((first,), events), inspector, pace)
+    pace = AT_ONCE if arguments.follow else AS_RECORDED
+    if arguments.speed is not None:
+        pace = Speed(arguments.speed)
+    source = LogSource(events, inspector, pace)
     if arguments.paused:
         source.pause(clock())
     return application(inspector, source, arguments.source, clock=clock)
 
 
+def _recorded(log: Log, damage: list[str]) -> Iterator[TimedEvent | None]:
+    """The events of a log, in which there is one."""
+    from ..feeding import ARRAY, says_array
+    from ..logs import NO_EVENTS, UnreadableLog
+
+    events = _events_of(log.recorded(damage.append))
+    first = next(events, None)
+    if first is None or first.says is None:
+        raise UnreadableLog(log.name, NO_EVENTS)
+    if says_array(first):
+        raise UnreadableLog(log.name, ARRAY)
+    return chain((first,), events)
+
+
+def _followed(name: str) -> Iterator[Item]:
+    """The events of a log that is still written."""
+    from .tailing import followed
+
+    return followed(name, clock)
+
+
 def _following(arguments: argparse.Namespace) -> Any:
     if arguments.speed is not None or arguments.paused:
         raise CallerError("--speed and --paused are for logs: a server says how fast it goes")
+    if arguments.follow:
+        raise CallerError("--follow is for logs: an address is followed anyway")
     from ..client import HttpxTransport, connect
     from ..eviction import Keep
     from .app import application

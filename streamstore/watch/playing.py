@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from ..errors import StreamStoreError
 from ..feeding import BREAKS_OFF, breaks_off
@@ -74,12 +74,26 @@ class Source(Protocol):
         ...
 
 
+class Waiting:
+    """There is no more for now; there may be when it is asked for again."""
+
+
+WAITING = Waiting()
+
+
+class Said(NamedTuple):
+    """What is to be said at this place: something happened to the log."""
+
+    text: str
+
+
 class LogSource:
     """Plays timed events, read one ahead.
 
     At a fitted speed (the default) no pause is longer than a second. None among them is the end of
     a connection: its stream ends there, and the next event is that of another one. Behind the last
-    one the stream ends, too; notes say so.
+    one the stream ends, too; notes say so. `WAITING` is no end: what comes later is due when it
+    comes.
 
     >>> inspector = Inspector("native", clock=lambda: 0.0)
     >>> line = b'{"type": "message.opened", "messageId": "m"}\\n'
@@ -89,9 +103,12 @@ class LogSource:
     """
 
     def __init__(
-        self, events: Iterable[TimedEvent | None], inspector: Inspector, speed: Speed = AS_RECORDED
+        self,
+        events: Iterable[TimedEvent | Said | Waiting | None],
+        inspector: Inspector,
+        speed: Speed = AS_RECORDED,
     ) -> None:
-        self._events: Iterator[TimedEvent | None] = iter(events)
+        self._events: Iterator[TimedEvent | Said | Waiting | None] = iter(events)
         self._inspector = inspector
         self._speed = speed
         self._next: TimedEvent | None = None
@@ -100,6 +117,7 @@ class LogSource:
         self._taken_due = 0.0
         self._begun = False
         self._between = False  # a connection ended before the next one
+        self._waiting = False  # whether there was no more when it was asked last
         self._last: TimedEvent | None = None  # the piece that was taken last
         self.paused = False
         self.ended = False
@@ -108,12 +126,14 @@ class LogSource:
 
     @property
     def status(self) -> str:
-        """`playing`, `paused`, `end of the log`, or why it ended before that."""
+        """`playing`, `waiting for more`, `paused`, `end of the log`, or why it ended before."""
         if self.error is not None:
             return one_line(str(self.error), 100)
         if self.ended:
             return "end of the log"
-        return "paused" if self.paused else "playing"
+        if self.paused:
+            return "paused"
+        return "waiting for more" if self._waiting else "playing"
 
     @property
     def pace(self) -> str:
@@ -165,6 +185,8 @@ class LogSource:
         if self._next is not None and self._begun and not math.isinf(self._speed.factor):
             passed = (now - self._taken_due) * self._speed.factor
             self._inspector.pass_time(min(self._taken_at + max(0.0, passed), self._next.at))
+        if taken and self._waiting:
+            self._inspector.settle()
         return taken
 
     def step_event(self) -> bool:
@@ -196,10 +218,18 @@ class LogSource:
         if self._next is None and not self.ended:
             try:
                 for event in self._events:
-                    if event is not None:
+                    self._waiting = event is WAITING
+                    if self._waiting:
+                        return None
+                    if isinstance(event, TimedEvent):
                         self._next = event
                         break
-                    self._between = self._begun
+                    if isinstance(event, Said):
+                        self._between = False
+                        self._inspector.note(one_line(event.text, 120))
+                        self._inspector.settle()
+                    else:
+                        self._between = self._begun
             except StreamStoreError as error:
                 self.error = error
             if self._next is None:
@@ -207,7 +237,7 @@ class LogSource:
         return self._next
 
     def _end(self, why: str) -> None:
-        self.ended, self._next = True, None
+        self.ended, self._next, self._waiting = True, None, False
         self._note_half()
         if self.error is not None:
             why = one_line(str(self.error), 80)
