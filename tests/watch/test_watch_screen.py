@@ -323,6 +323,17 @@ def test_the_command_plays_a_log(tmp_path: Any) -> None:
     asyncio.run(inside())
 
 
+@pytest.mark.parametrize(("value", "grey"), [(None, False), ("", False), ("1", True), ("0", True)])
+def test_no_color_counts_where_it_is_not_empty(
+    value: str | None, grey: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if value is None:
+        monkeypatch.delenv("NO_COLOR", raising=False)
+    else:
+        monkeypatch.setenv("NO_COLOR", value)
+    assert command.application_for(arguments(OPENCODE)).no_color is grey
+
+
 def test_the_command_plays_every_connection_of_a_recording(tmp_path: Any) -> None:
     path = tmp_path / "talk.jsonl"
     with open_log(path) as log:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Awaitable, Callable
 from typing import ClassVar
 
@@ -93,6 +94,8 @@ class Watch(App[None]):
         finish: Callable[[], Awaitable[object]] | None,
         frames: float,
     ) -> None:
+        if os.environ.get("NO_COLOR") == "":
+            del os.environ["NO_COLOR"]  # empty it says nothing (no-color.org); Textual obeys
         super().__init__()
         self.driver_class = outlasting(self.driver_class)
         self._inspector = inspector
