@@ -58,7 +58,7 @@ ROWS = (
     Row(
         "parts of one adapter",
         "adapters.anthropic.* adapters.openai_chat.* adapters.openai_responses.* "
-        "adapters.opencode_v2.* adapters.pydantic_ai.* adapters.vercel_ui.*",
+        "adapters.opencode_v2.* adapters.pydantic_ai.*",
         pure=True,
         family=True,
     ),
@@ -82,6 +82,26 @@ ROWS = (
     ),
     Row("AG-UI: starts and ends of runs", "adapters.ag_ui.lifecycle", pure=True),
     Row("AG-UI: which part takes an event", "adapters.ag_ui.apply", pure=True),
+    Row(
+        "Vercel: forms of chunks and of texts of inputs, what is remembered",
+        "adapters.vercel_ui.memory adapters.vercel_ui.partial adapters.vercel_ui.schema",
+        pure=True,
+    ),
+    Row("Vercel: names of states and fields", "adapters.vercel_ui.parts", pure=True),
+    Row(
+        "Vercel: UIMessages, which message a stream writes",
+        "adapters.vercel_ui.messages adapters.vercel_ui.writing",
+        pure=True,
+    ),
+    Row(
+        "Vercel: what is done to a message, in ways that do not know each other",
+        "adapters.vercel_ui.lifecycle adapters.vercel_ui.lists adapters.vercel_ui.texts "
+        "adapters.vercel_ui.tools adapters.vercel_ui.wholes",
+        pure=True,
+    ),
+    Row("Vercel: steps, which parts that come whole begin", "adapters.vercel_ui.steps", pure=True),
+    Row("Vercel: which part takes a chunk", "adapters.vercel_ui.apply", pure=True),
+    Row("Vercel: chunks before the start", "adapters.vercel_ui.early", pure=True),
     Row(
         "LangChain: forms of the wire",
         "adapters.langchain.graph adapters.langchain.messages",

@@ -18,6 +18,8 @@ from ..bounded import remember
 #: What is remembered of one message: see `new_memory`.
 Memory: TypeAlias = dict[str, Any]
 
+#: How many messages of a session are remembered: what is open in them, and where they stand.
+MESSAGES = 8
 #: Of how many messages of a session it is remembered where they stand.
 ORDERS = 256
 

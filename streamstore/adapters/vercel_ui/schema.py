@@ -63,6 +63,9 @@ _TOOL = {
     **_METADATA,
 }
 
+#: The chunk that streams a tool's input.
+INPUT_DELTA = "tool-input-delta"
+
 #: Every chunk type; `data-` stands for all of `data-NAME`.
 SHAPES: Mapping[str, Shape] = {
     "start": Shape((), {"messageId": _TEXT}),
@@ -82,7 +85,7 @@ SHAPES: Mapping[str, Shape] = {
     "tool-input-start": Shape(
         ("toolCallId", "toolName"), {"inputEncoding": _ENCODING, "title": _TEXT, **_TOOL}
     ),
-    "tool-input-delta": Shape(("toolCallId", "inputTextDelta")),
+    INPUT_DELTA: Shape(("toolCallId", "inputTextDelta")),
     "tool-input-available": Shape(("toolCallId", "toolName"), {"title": _TEXT, **_TOOL}),
     "tool-input-error": Shape(("toolCallId", "toolName", "errorText"), {"title": _TEXT, **_TOOL}),
     "tool-approval-request": Shape(
