@@ -984,6 +984,28 @@ def test_what_an_older_stream_still_delivers_of_a_replayed_run_changes_nothing()
     assert contents(store) == {"m": "abc", "n": "x"}
 
 
+def test_what_a_replay_brings_stands_before_what_an_older_stream_brings_of_later_runs() -> None:
+    """The reconnect has taken the first run over, and is behind the stream that still delivers."""
+    first = run(*text("m", "a"), *text("r", "b"), result("o", "c"), finished())
+    second = run(*text("n", "c"), *text("l", "d"), finished("run-2"), run_id="run-2")
+    events = [*first, *second]
+    whole = encoded(took(events))
+    assert [message["id"] for message in whole["messages"]] == ["m", "r", "o", "n", "l"]
+    for taken in range(1, len(first)):  # over where the old stream stands
+        for at in range(1, len(first)):  # the new one stands while the old one goes on
+            store = a_store()
+            old, new = store.open("ag-ui"), store.open("ag-ui")
+            for stream, part in (
+                (old, events[:taken]),
+                (new, events[:at]),
+                (old, events[taken:]),
+                (new, events[at:]),
+            ):
+                for event in part:
+                    stream.ingest(event)
+            assert encoded(store) == whole, (taken, at)
+
+
 def test_a_new_run_that_starts_a_known_message_goes_on_behind_its_text() -> None:
     assert contents(took(run(*text("m", "a")), run(*text("m", "b"), run_id="run-2"))) == {"m": "ab"}
 

@@ -132,7 +132,8 @@ class Known:
     # -- messages that come and go -------------------------------------------------------------
 
     def add(self, message_id: str, role: str, info: Members, at: int | None = None) -> Members:
-        """Remember a new message, by default behind all others."""
+        """Remember a new message, by default behind all others, of a replay before what runs made
+        that began behind its own."""
         order = self.order
         old_role, away = self.old_role(message_id), self._gone.pop(message_id, None)
         if old_role is not None:
@@ -142,7 +143,7 @@ class Known:
             place = away
             order.insert(bisect_left(order, place, key=self.place), message_id)
         else:
-            at = len(order) if at is None else at
+            at = self._end() if at is None else at
             before = self.place(order[at - 1]) if at else None
             after = self.place(order[at]) if at < len(order) else None
             place = _between(before, after)
@@ -161,6 +162,17 @@ class Known:
         self.full = max(len(messages), len(self._runs.now["opened"])) > self._most
         self._runs.is_rebuilt(message_id)
         return record
+
+    def _end(self) -> int:
+        """Where a message of the run stands that is new. In a replay, other streams may have gone on
+        with later runs before it brings the rest of this one. Linear in what those made."""
+        order, messages, at = self.order, self.messages, len(self.order)
+        while self._runs.replay and at:
+            record = messages.get(order[at - 1])
+            if record is None or not self._runs.follows(record):
+                break
+            at -= 1
+        return at
 
     def added(self, message_id: str, role: str, info: Members) -> list[Event]:
         """A message that starts; one that is old is built anew in a replay."""

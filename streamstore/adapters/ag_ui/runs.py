@@ -289,6 +289,11 @@ class Runs:
         made = self.all.get(record["run"])
         return made is not None and bool(made.get("first", 0) >= self.run.get("first", 0))
 
+    def follows(self, record: Members) -> bool:
+        """Whether the run that made a message began behind this one."""
+        made = self.all.get(record["run"])
+        return made is not None and bool(made.get("first", 0) > self.run.get("first", 0))
+
     def adds(self, record: Members) -> bool:
         """Whether this run adds to a message or call that another one made."""
         return self._own["start"] is not None and record["run"] != self._own["run"]

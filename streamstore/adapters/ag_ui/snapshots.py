@@ -138,7 +138,8 @@ class Snapshots:
                 # It stands before the next one that is known, else behind all.
                 later = (one["id"] for one in islice(messages, number + 1, None))
                 after = next((name for name in later if self._known.role(name) is not None), None)
-                at = None if after is None else self._known.order.index(after)
+                order = self._known.order
+                at = len(order) if after is None else order.index(after)
                 self._learn(message, results, at)
             fetched = [self._fetched(message, results) for message in messages]
             events: list[Event] = [
@@ -155,7 +156,7 @@ class Snapshots:
         self._known.full = False
         return events
 
-    def _learn(self, message: Members, results: Mapping[str, Members], at: int | None) -> None:
+    def _learn(self, message: Members, results: Mapping[str, Members], at: int) -> None:
         """Remember a fetched message that is new."""
         record = self._known.add(message["id"], message["role"], info_of(message), at)
         self._known.of_no_run(record)
