@@ -1006,6 +1006,27 @@ def test_what_a_replay_brings_stands_before_what_an_older_stream_brings_of_later
             assert encoded(store) == whole, (taken, at)
 
 
+def test_what_comes_new_stands_behind_what_a_replay_took_away_and_brings_again() -> None:
+    thought = [
+        {"type": f"REASONING_MESSAGE_{step}", "messageId": "r", "role": "reasoning", "delta": "hm"}
+        for step in ("START", "CONTENT", "END")
+    ]
+    first = run(snapshot(), *text("m", "a"), finished())
+    said = {"id": "m", "role": "assistant", "content": "a"}
+    head = run(snapshot(said), *text("z", "b"), run_id="run-2")
+    events = [*first, *head, *thought, finished("run-2")]
+    store = a_store()
+    old, new = store.open("ag-ui"), store.open("ag-ui")
+    going = len(first) + len(head)
+    for stream, part in ((old, events[:going]), (new, events[:4]), (old, events[going:])):
+        for event in part:
+            stream.ingest(event)
+    for event in events[4:]:
+        new.ingest(event)
+    assert list(contents(store)) == ["m", "z", "r"]
+    assert encoded(store) == encoded(took(events))
+
+
 def test_a_new_run_that_starts_a_known_message_goes_on_behind_its_text() -> None:
     assert contents(took(run(*text("m", "a")), run(*text("m", "b"), run_id="run-2"))) == {"m": "ab"}
 

@@ -121,7 +121,8 @@ class Known:
 
     def keep_place(self, message_id: str) -> None:
         """Know where a message stood that is removed now, and comes again."""
-        self._gone[message_id] = self.place(message_id)
+        place = self._gone[message_id] = self.place(message_id)
+        self._runs.known["top"] = max(self._runs.known.get("top", place), place)
         bound(self._gone, _PLACES)
 
     def waits(self, record: Members) -> bool:
@@ -145,6 +146,8 @@ class Known:
         else:
             at = self._end() if at is None else at
             before = self.place(order[at - 1]) if at else None
+            if at == len(order) and self._gone:  # behind what comes back, too
+                before = max(self._runs.known.get("top", 0), 0 if before is None else before)
             after = self.place(order[at]) if at < len(order) else None
             place = _between(before, after)
             order.insert(at, message_id)
@@ -164,8 +167,8 @@ class Known:
         return record
 
     def _end(self) -> int:
-        """Where a message of the run stands that is new. In a replay, other streams may have gone on
-        with later runs before it brings the rest of this one. Linear in what those made."""
+        """Where a message of the run stands that is new. In a replay, other streams may have gone
+        on with later runs before it brings the rest of this one. Linear in what those made."""
         order, messages, at = self.order, self.messages, len(self.order)
         while self._runs.replay and at:
             record = messages.get(order[at - 1])
