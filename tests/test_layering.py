@@ -58,10 +58,26 @@ ROWS = (
     Row(
         "parts of one adapter",
         "adapters.anthropic.* adapters.openai_chat.* adapters.openai_responses.* "
-        "adapters.opencode_v2.* adapters.pydantic_ai.*",
+        "adapters.pydantic_ai.*",
         pure=True,
         family=True,
     ),
+    Row(
+        "opencode V2: forms of the wire, which beginning of an id",
+        "adapters.opencode_v2.beginnings adapters.opencode_v2.items adapters.opencode_v2.reads",
+        pure=True,
+    ),
+    Row("opencode V2: an event as it came", "adapters.opencode_v2.told", pure=True),
+    Row("opencode V2: which messages there are", "adapters.opencode_v2.known", pure=True),
+    Row(
+        "opencode V2: what is done to a session or its messages, in ways that do not know each other",
+        "adapters.opencode_v2.calls adapters.opencode_v2.entries adapters.opencode_v2.session "
+        "adapters.opencode_v2.steps adapters.opencode_v2.texts",
+        pure=True,
+    ),
+    Row("vellum: what ids and calls say", "adapters.vellum.calls adapters.vellum.ids", pure=True),
+    Row("vellum: reads", "adapters.vellum.reads", pure=True),
+    Row("vellum: the way back to the wire", "adapters.vellum.items", pure=True),
     Row(
         "AG-UI: forms of the wire, which run a stream delivers",
         "adapters.ag_ui.chunks adapters.ag_ui.messages adapters.ag_ui.runs adapters.ag_ui.schema",
@@ -126,13 +142,15 @@ ROWS = (
         "hotpath plainpath runs sse jsonlines watermarks positions coalescer reducer snapshots store "
         "saved subscribers history ticks insights adapters.* "
         "adapters.anthropic.adapter adapters.openai_chat.adapter adapters.openai_responses.adapter "
-        "adapters.opencode_v2.adapter adapters.pydantic_ai.adapter adapters.vercel_ui.adapter",
+        "adapters.opencode_v2.adapter adapters.pydantic_ai.adapter adapters.vellum.adapter "
+        "adapters.vellum.envelopes adapters.vercel_ui.adapter",
         pure=True,
     ),
     Row(
         "adapters of several files, by their protocol's name",
         "adapters.ag_ui adapters.anthropic adapters.langchain adapters.openai_chat "
-        "adapters.openai_responses adapters.opencode_v2 adapters.pydantic_ai adapters.vercel_ui",
+        "adapters.openai_responses adapters.opencode_v2 adapters.pydantic_ai adapters.vellum "
+        "adapters.vercel_ui",
         pure=True,
     ),
     Row("what a terminal may be shown", "terminal", pure=True),

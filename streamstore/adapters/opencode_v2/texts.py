@@ -1,194 +1,190 @@
-"""Texts of an opencode V2 message whose id comes again: which one an event or a read item is of.
+"""Texts and thoughts of an opencode V2 step: begun, streamed, ended, read.
 
-A message may use an id for several of its texts or thoughts (`reasoning-0` for each). What tells
-them apart is when each began and ended, as far as events and reads say; what one read of a message
-cannot say of an item, the times of its neighbours bound. Knows rows of plain JSON, the beginnings
-of one id, that somebody else remembers; no wire object, no event of ours, no memory.
+Of what is remembered of a session: `texts`, by message and id, the beginnings of each id, see
+`Row` in `beginnings`, which says what they are. Knows no call, and no end of a step.
+
+Sources: as for `opencode_v2`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeAlias
 
+import attrs
+
+from ...events import BlockDelta, BlockOpened, BlockReplaced, Event
 from ...keys import BlockIndex
-from ..members import Members
-
-#: Seq and time of an event, where it has them.
-At: TypeAlias = list[Any]
-#: One beginning of an id, as plain JSON: its `index` and `number`; where it `began` and `ended`, if
-#: that is known; else between which times it began, as its neighbours in a read say (`least`,
-#: `most`), and by when, as its first delta does (`seen`); `whole`: the last in a read, with text.
-Row: TypeAlias = dict[str, Any]
-
-
-def text_row(index: BlockIndex, **known: Any) -> Row:
-    """A beginning of which that is known which is not None."""
-    return {"index": index, **{name: value for name, value in known.items() if value is not None}}
-
-
-def place_of(row: Row) -> tuple[float, float]:
-    """What the beginnings of an id sort by."""
-    seq, time = row.get("began") or row.get("ended") or (None, None)
-    if time is None:
-        times = (row.get(name) for name in ("seen", "most", "least"))
-        time = next((time for time in times if time is not None), 0)
-    return time, -1 if seq is None else seq
+from ..bounded import remember
+from ..members import Members, a_number
+from .beginnings import (
+    At,
+    Row,
+    begin_text,
+    end_text,
+    one_more,
+    place_of,
+    read_texts,
+    spans_of,
+    text_row,
+)
+from .known import CALLS, PARTS, Known, count_for
+from .told import Told, began
 
 
-def _same(one: At, other: At) -> bool:
-    if one[0] is not None and other[0] is not None:
-        return bool(one[0] == other[0])
-    return one[1] is not None and one[1] == other[1]
+class Texts:
+    """The texts and thoughts of a stream's sessions.
 
-
-def _before(one: At, other: At) -> bool:
-    """Whether one is no later than the other, as far as they say."""
-    if one[0] is not None and other[0] is not None:
-        return bool(one[0] < other[0])
-    return one[1] is None or other[1] is None or bool(one[1] <= other[1])
-
-
-def _fits(row: Row, least: float | None, most: float | None) -> bool:
-    """Whether what began between two times may be this beginning."""
-    began, ended = row.get("began"), row.get("ended")
-    low = high = None
-    if began is not None:
-        low = high = began[1]
-    else:
-        low = row.get("least")
-        known = [row.get("most"), row.get("seen"), None if ended is None else ended[1]]
-        high = min((time for time in known if time is not None), default=None)
-    return (least is None or high is None or least <= high) and (
-        most is None or low is None or low <= most
-    )
-
-
-def _is(row: Row, ended: float | None, span: tuple[float | None, float | None]) -> bool:
-    """Whether an item of a read is this beginning: what it ended with is what its block holds."""
-    known = row.get("ended")
-    if known is not None and None not in (ended, known[1]):
-        return bool(known[1] == ended)
-    return _fits(row, *span)
-
-
-def _free(rows: Sequence[Row], base: BlockIndex, stamp: float) -> BlockIndex:
-    """An index for one more beginning of an id."""
-    taken = {row["index"] for row in rows}
-    index, again = base, 1
-    while index in taken:
-        index = f"{base}@{stamp}" if again == 1 else f"{base}@{stamp}.{again}"
-        again += 1
-    return index
-
-
-def one_more(rows: list[Row], kind: str, base: BlockIndex, at: At, **known: Any) -> Row:
-    """A further beginning of an id, with an index of its own; it is the last of `rows`."""
-    number = 1 + max((row["number"] for row in rows), default=0)
-    stamp = number if kind == "text" or at[1] is None else at[1]
-    row = text_row(_free(rows, base, stamp), number=number, **known)
-    rows.append(row)
-    return row
-
-
-def begin_text(rows: list[Row], kind: str, base: BlockIndex, at: At) -> tuple[Row, Row | None]:
-    """The beginning that an event tells of; and the one whose block it takes, which has another
-    now: an end that came first was taken for the end of that one."""
-    for row in rows:
-        if row.get("began") is not None and _same(row["began"], at):
-            if at[0] is not None:
-                row["began"] = at
-            return row, None
-    for row in rows:
-        began, ended = row.get("began"), row.get("ended")
-        if began is None:
-            if _fits(row, at[1], at[1]) and (ended is None or _before(at, ended)):
-                row["began"] = at
-                return row, None
-        elif None not in (at[0], began[0]) and ended is not None and ended[0] is not None:
-            if began[0] < at[0] < ended[0]:
-                row["began"] = at
-                return row, one_more(rows, kind, base, began, began=began)
-    return one_more(rows, kind, base, at, began=at), None
-
-
-def end_text(rows: list[Row], kind: str, base: BlockIndex, at: At) -> tuple[Row, bool]:
-    """The beginning that ends; and whether it has a new block: what was taken for it is another."""
-    for row in rows:
-        if row.get("ended") is not None and _same(row["ended"], at):
-            if at[0] is not None:
-                row["ended"] = at
-            return row, False
-    for row in reversed(rows):
-        began, ended, seen = row.get("began"), row.get("ended"), row.get("seen")
-        early = None not in (seen, at[1]) and at[1] < seen
-        if began is None:
-            if ended is None and not early and _before([None, row.get("least")], at):
-                row["ended"] = at
-                return row, False
-        elif _before(began, at):
-            if ended is None and not early:
-                row["ended"] = at
-                return row, False
-            if early or (ended is not None and None not in (at[0], ended[0]) and at[0] < ended[0]):
-                del row["began"]
-                return one_more(rows, kind, base, began, began=began, ended=at), True
-            break
-    return one_more(rows, kind, base, at, ended=at), False
-
-
-def spans_of(parts: Sequence[Members]) -> list[tuple[float | None, float | None]]:
-    """Between which times each item of a message began: its own, or those of its neighbours."""
-    found: list[tuple[float | None, float | None]] = []
-    least = None
-    for part in parts:
-        least = part.get("began", least)
-        found.append((least, least if "began" in part else None))
-    most = None
-    for place in reversed(range(len(parts))):
-        most = parts[place].get("began", most)
-        found[place] = found[place][0], most
-    return found
-
-
-def read_texts(
-    rows: list[Row],
-    base: BlockIndex,
-    parts: Sequence[Members],
-    places: Sequence[int],
-    spans: Sequence[tuple[float | None, float | None]],
-) -> None:
-    """Give the items of one id in a read the indexes of their beginnings, and `rows` what is new.
-
-    `places` are theirs among the `parts` of their message, whose `spans` are `spans_of`. Costs
-    items times beginnings.
+    Args:
+        known: which messages and parts there are.
     """
-    pool, found = list(rows), {}
-    # The last first: what streams without a known beginning began last.
-    for place in reversed(places):
-        part = parts[place]
-        at = len(pool) - 1
-        while at >= 0 and not _is(pool[at], part.get("ended"), spans[place]):
-            at -= 1
-        if at >= 0:
-            found[place], pool = pool[at], pool[:at]
-    for number, place in enumerate(places, 1):
-        part = parts[place]
-        created, ended = part.get("began"), part.get("ended")
-        row = found.get(place)
-        if row is None:
-            stamp = number if created is None else created
-            row = text_row(_free(rows, base, stamp), number=number)
-            rows.append(row)
-        if row.get("began") is None or created not in (None, row["began"][1]):
-            if created is None:
-                row["least"], row["most"] = spans[place]
-                if row["most"] is None and part["text"] and "ended" not in row:
-                    row["whole"] = True
-            else:
-                row["began"] = [None, created]
-        if row.get("ended") is None and ended is not None:
-            row["ended"] = [None, ended]
-        part["blockIndex"] = row["index"]
-        if "ended" in row or place != places[-1] or row.get("whole"):
-            part["status"] = "closed"  # a text has no end in a read; deltas are of another
+
+    def __init__(self, known: Known) -> None:
+        self._known = known
+
+    def restarted(self, session_id: str) -> None:
+        """Forget what has a number of the counter that is over."""
+        for rows in self._known.restarted(session_id).get("texts", {}).values():
+            for row in rows:
+                for at in (row.get("began"), row.get("ended")):
+                    if at is not None:
+                        at[0] = None
+
+    def started(self, kind: str, told: Told) -> Sequence[Event]:
+        """A text or thought begins, or one more of its id."""
+        counted, message_id = count_for(told)
+        base, named = _index(told, kind)
+        at: At = [told.seq, told.time]
+        moved = None
+        if "ordinal" in named:
+            index = base
+        else:
+            rows = self._rows(told.session, message_id, base)
+            row, moved = begin_text(rows, kind, base, at)
+            index = row["index"]
+            self._keep(told.session, message_id, base, rows)
+            if row.get("whole"):
+                return (counted,)  # the first delta says that it is another one, or its end comes
+        opened = BlockOpened(
+            session_id=told.session,
+            message_id=message_id,
+            block_index=index,
+            kind=kind,
+            order=self._known.order(told, message_id, index),
+            fields={**named, **told.given("providerMetadata"), **began(told)},
+        )
+        if moved is None:
+            return (counted, opened)
+        return (counted, opened, self._moved(told, message_id, kind, moved, named))
+
+    def delta(self, kind: str, told: Told) -> Sequence[Event]:
+        """It has no number, and is of the last beginning. The short way gets no delta of one that
+        has an index of its own, and none of the first one behind its end, which seals it."""
+        message_id = told.id("assistantMessageID")
+        index, named = _index(told, kind)
+        text = told.string("delta")
+        if "ordinal" not in named:
+            rows = self._rows(told.session, message_id, index)
+            if not rows:
+                rows = [text_row(index, number=1, seen=told.time)]
+                self._keep(told.session, message_id, index, rows)
+            row = rows[-1]
+            if row.get("whole") and row.get("began") is not None:
+                # No log has deltas: what begins is no text that was read whole, but another one.
+                began = row.pop("began")
+                row = one_more(rows, kind, index, began, began=began)
+                self._keep(told.session, message_id, index, rows)
+                opened = self._moved(told, message_id, kind, row, named)
+                delta = BlockDelta(
+                    session_id=told.session,
+                    message_id=message_id,
+                    block_index=row["index"],
+                    text=text,
+                )
+                return (attrs.evolve(opened, id=told.first["id"], seq=told.seq), delta)
+            index = row["index"]
+        return (BlockDelta(**told.first, message_id=message_id, block_index=index, text=text),)
+
+    def ended(self, kind: str, told: Told) -> Sequence[Event]:
+        """One ends, and comes whole."""
+        counted, message_id = count_for(told)
+        base, named = _index(told, kind)
+        fields = {**named, **told.given("providerMetadata")}
+        text = told.string("text")
+        if told.time is not None:
+            fields["ended"] = told.time
+        at: At = [told.seq, told.time]
+        index, order = base, None
+        first: list[Event] = [counted]
+        if "ordinal" not in named:
+            rows = self._rows(told.session, message_id, base)
+            row, moved = end_text(rows, kind, base, at)
+            index = row["index"]
+            self._keep(told.session, message_id, base, rows)
+            if moved:
+                first.append(self._moved(told, message_id, kind, row, named))
+            if row.pop("whole", False) and row.get("began") is not None:
+                order = self._known.order(told, message_id, index, row["began"])
+        ended = BlockReplaced(
+            session_id=told.session,
+            message_id=message_id,
+            block_index=index,
+            kind=kind,
+            order=order,
+            text=text,
+            status="closed",
+            fields=fields,
+        )
+        return (*first, ended)
+
+    def were_read(self, session: str, messages: Sequence[Members]) -> None:
+        """Give the texts of messages that were read the indexes of their beginnings."""
+        for message in messages:
+            self._read(session, message)
+
+    def _read(self, session: str, message: Members) -> None:
+        parts = message["parts"]
+        spans = spans_of(parts)
+        groups: dict[BlockIndex, list[int]] = {}
+        for place, part in enumerate(parts):
+            if "textId" in part:
+                groups.setdefault(part["blockIndex"], []).append(place)
+        for base, places in groups.items():
+            rows = self._rows(session, message["id"], base)
+            # What is over begins no more, and an id that stands there once is its own index.
+            if rows or places[1:] or message["status"] == "open":
+                read_texts(rows, base, parts, places, spans)
+                self._keep(session, message["id"], base, rows)
+
+    def _rows(self, session: str, message_id: str, base: BlockIndex) -> list[Row]:
+        """The beginnings of one id, the last one last."""
+        rows: list[Row] = self._known.table(session, "texts").get(f"{message_id}\n{base}", [])
+        return rows
+
+    def _keep(self, session: str, message_id: str, base: BlockIndex, rows: list[Row]) -> None:
+        rows.sort(key=place_of)
+        del rows[1:-CALLS]  # the first one has the index that no other may have
+        remember(self._known.table(session, "texts"), f"{message_id}\n{base}", rows, PARTS)
+
+    def _moved(
+        self, told: Told, message_id: str, kind: str, row: Row, named: Members
+    ) -> BlockOpened:
+        """A beginning that had another one's end: it begins as a block of its own."""
+        at, index = row["began"], row["index"]
+        return BlockOpened(
+            session_id=told.session,
+            message_id=message_id,
+            block_index=index,
+            kind=kind,
+            order=self._known.order(told, message_id, index, at),
+            fields={**named, **({} if at[1] is None else {"began": at[1]})},
+        )
+
+
+def _index(told: Told, kind: str) -> tuple[BlockIndex, Members]:
+    """A text's block index, and how the wire names it."""
+    name = "textID" if kind == "text" else "reasoningID"
+    if told.body.get(name) is None and "ordinal" in told.body:
+        ordinal = a_number(told.body, "ordinal", told.at)
+        return (ordinal if kind == "text" else f"reasoning/{ordinal}"), {"ordinal": ordinal}
+    found = told.id(name)
+    return (found if kind == "text" else f"reasoning/{found}"), {"textId": found}
