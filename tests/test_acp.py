@@ -367,6 +367,46 @@ def part_of(store: StreamStore, call_id: str = "c1") -> Any:
     )
 
 
+def test_the_meta_of_chunks_is_kept_with_their_part() -> None:
+    def of(call_id: str | None) -> Wire:
+        return {"claudeCode": {"parentToolUseId": call_id}}
+
+    image = update(
+        "agent_message_chunk",
+        content={"type": "image", "data": "aGk=", "mimeType": "image/png"},
+        _meta={"a": 1},
+    )
+    wires = [
+        chunk("from ", messageId="m1", _meta={**of("c0"), "a": 1}),
+        chunk("a ", messageId="m1", _meta={"a": 1}),
+        chunk("sub", messageId="m1", _meta={"a": 1}),
+        chunk("agent", messageId="m1", _meta={"a": None}),
+        image,
+        chunk("mine", messageId="m2"),
+        chunk("!", messageId="m2", _meta="no object"),
+    ]
+    store = fed(*wires)
+    assert texts(store) == [["from a subagent"], [""], ["mine!"]]
+    parts = [store.parts("s1", message.id)[0] for message in store.messages("s1")]
+    assert [part.fields.get("_meta") for part in parts] == [of("c0"), {"a": 1}, None]
+    given = encoded(store, PROTOCOL)
+    assert [wire["update"].get("_meta") for wire in given] == [of("c0"), {"a": 1}, None]
+    assert encoded(fed(*given), PROTOCOL) == given
+    assert verdicts(store) == {"accepted": len(wires)}
+
+
+def test_chunks_that_say_the_same_meta_take_the_short_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded: list[Any] = []
+    decode = AcpAdapter.decode
+    monkeypatch.setattr(
+        AcpAdapter, "decode", lambda self, wire: (decoded.append(wire), decode(self, wire))[1]
+    )
+    store = fed(*[chunk("a", _meta={"k": {"n": 1}}) for _ in range(5)], chunk("b", _meta={"k": 2}))
+    assert texts(store) == [["aaaaab"]] and len(decoded) == 2
+    (part,) = store.parts("s1", store.messages("s1")[0].id)
+    assert part.fields["_meta"] == {"k": 2}
+
+
 def test_the_meta_of_a_tool_is_merged_by_its_keys() -> None:
     store = fed(
         call(kind="edit", _meta={"claudeCode": {"toolName": "Edit"}, "a": 1, "b": 2}),

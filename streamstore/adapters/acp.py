@@ -12,8 +12,9 @@
 - Order: messages stand in order of arrival (1, 2, 3, ...), and so do parts.
 - Chunks append. `tool_call` sets all of a tool, `tool_call_update` what it carries and is not null;
   a status that is behind the one that is known is refused, other members are not.
-- The `_meta` of a tool is a field of its part, merged by key, and an object in it by its members: a
-  null takes a key away. The text of a terminal in it (`data` of `terminal_output` and
+- The `_meta` of a tool, and that of chunks, is a field of its part, merged by key, and an object in
+  it by its members: a null takes a key away. It parts no text: whose a chunk is, its message says.
+  The text of a terminal in it (`data` of `terminal_output` and
   `terminal_output_delta`) streams into the part's field `output` instead: a chunk appends, but once
   a delta came, a `terminal_output` is all of it. A tool without `name` is called what `_meta` calls
   it (`claudeCode.toolName`, `tool_name`), else by its kind.
@@ -165,9 +166,9 @@ class AcpAdapter:
         self._own = context.own
         self._context = context
         self._foreign: tuple[str, Members] = ("", {})
-        # Made as chunks come: by session the kind and message id of the open part's chunks, and
-        # its key, so that a plain chunk makes no tuple; good until the session moves on.
-        self._plain: dict[str, tuple[str, str | None, PartKey, Members, int]] = {}
+        # Made as chunks come: by session the kind, message id and `_meta` of the open part's
+        # chunks, and its key, so that a plain chunk makes no tuple; good until the session moves on.
+        self._plain: dict[str, tuple[str, str | None, Json, PartKey, Members, int]] = {}
 
     @classmethod
     def detects(cls, wire: Any) -> bool:
@@ -198,12 +199,13 @@ class AcpAdapter:
             return None
         params = wire if method is None else wire["params"]
         update = params["update"]
-        kind, message_id, key, memory, moves = self._plain[params["sessionId"]]
+        kind, message_id, meta, key, memory, moves = self._plain[params["sessionId"]]
         content = update["content"]
         text = content["text"]
         if (
             update["sessionUpdate"] == kind
             and update.get("messageId") == message_id
+            and update.get("_meta") == meta
             and content["type"] == "text"
             and text.__class__ is str
             and memory.get("moves") == moves  # no other stream went on to another part
@@ -364,6 +366,7 @@ class AcpAdapter:
         at["block_index"] = number = known["parts"]
         known["parts"] = number + 1
         known["open"] = None if kind is None else [number, kind]
+        known.pop("meta", None)
         if before is None:
             return []
         return [BlockClosed(**{**at, "block_index": before[0]})]
@@ -376,9 +379,12 @@ class AcpAdapter:
         text = a_string(content, "text", f"{at}.content") if type_ == "text" else None
         message_id, known, events = self._message(session_id, role, given)
         where: dict[str, Any] = {"session_id": session_id, "message_id": message_id}
+        said = update.get("_meta")
+        said = said if isinstance(said, dict) else {}  # else it says nothing: the text counts
         if text is None:
             closed = self._next_part(where, known, None)
             fields = {_WIRE: {"chunk": update["sessionUpdate"], "content": content}}
+            fields |= _meta_field(_merged({}, said))
             ours = "file" if type_ in _FILES else "unknown"
             return [
                 *events,
@@ -389,15 +395,21 @@ class AcpAdapter:
         if known["open"] is not None and known["open"][1] == kind:
             where["block_index"] = known["open"][0]
             events.append(BlockDelta(**where, text=text))
+            held = known.get("meta", {})
+            meta = _merged(held, said)
+            if meta != held:
+                known["meta"] = meta
+                self._move(self._of_session(session_id))  # of another stream, the short way
+                events.append(BlockUpdated(**where, kind=kind, fields={"_meta": meta}))
         else:
             closed = self._next_part(where, known, kind)
             rest = {name: value for name, value in content.items() if name not in ("type", "text")}
-            opened = BlockOpened(
-                **where,
-                kind=kind,
-                order=where["block_index"],
-                fields={_WIRE: {"content": rest}} if rest else {},
-            )
+            fields = {_WIRE: {"content": rest}} if rest else {}
+            fields |= _meta_field(_merged({}, said))
+            if "_meta" in fields:
+                known["meta"] = fields["_meta"]
+            order = where["block_index"]
+            opened = BlockOpened(**where, kind=kind, order=order, fields=fields)
             events += [opened, BlockDelta(**where, text=text), *closed]
         key = PartKey(session_id, message_id, where["block_index"])
         memory = self._of_session(session_id)
@@ -406,6 +418,7 @@ class AcpAdapter:
         self._plain[session_id] = (
             update["sessionUpdate"],
             given,
+            update.get("_meta"),
             key,
             memory,
             memory.setdefault("moves", 0),
@@ -822,12 +835,22 @@ def _merge_meta(held: Members, said: Members) -> tuple[Members, str, bool]:
             printed += value["data"]
             anew = anew or (key == _TERMINAL[0] and _TERMINAL[1] in held)
             said[key] = {name: of for name, of in value.items() if name != "data"}
+    return _merged(held, said), printed, anew
+
+
+def _merged(held: Members, said: Members) -> Members:
+    """What is known of a `_meta` where more is said of it."""
+    said = dict(said)
     for key, value in said.items():
         before = held.get(key)
         if isinstance(value, dict) and isinstance(before, dict):
             said[key] = _newest(before, value)
     merged = _newest(held, said)
-    return {key: value for key, value in merged.items() if value is not None}, printed, anew
+    return {key: value for key, value in merged.items() if value is not None}
+
+
+def _meta_field(meta: Members) -> Members:
+    return {"_meta": meta} if meta else {}
 
 
 def _newest(before: Members, said: Members) -> Members:
@@ -885,13 +908,15 @@ def _wire_update(part: Part, role: str) -> Members:
     if part.kind == "compaction" and type(wire.get("compactionId")) is str:
         summary = [{"type": "text", "text": part.view.raw()}] if part.view.raw() else []
         return {"sessionUpdate": "compaction_update", **wire, "summary": summary}
+    given = fields.get("_meta")
+    meta = _meta_field(given) if isinstance(given, dict) else {}
     if type(wire.get("chunk")) is str:
-        return {"sessionUpdate": wire["chunk"], "content": wire.get("content")}
+        return {"sessionUpdate": wire["chunk"], "content": wire.get("content"), **meta}
     kind = part.kind if part.kind == "reasoning" and role != "user" else "text"
     chunk = _CHUNK_OF.get((role, kind), "agent_message_chunk")
     rest = wire.get("content")  # of a store that another protocol filled it may be anything
     content = {**(rest if isinstance(rest, dict) else {}), "type": "text", "text": part.view.raw()}
-    return {"sessionUpdate": chunk, "content": content}
+    return {"sessionUpdate": chunk, "content": content, **meta}
 
 
 def _wire_terminal(part: Part) -> list[Members]:
