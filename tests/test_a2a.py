@@ -322,6 +322,40 @@ def test_subscribing_again_rebuilds_the_task_and_doubles_nothing() -> None:
     assert texts(store)["t1/a2"] == ["new"]
 
 
+@pytest.mark.parametrize("taken", range(6))
+@pytest.mark.parametrize("fetched", range(5))
+def test_a_task_fetched_while_its_stream_is_open_neither_doubles_nor_loses(
+    fetched: int, taken: int
+) -> None:
+    words = ["one ", "two ", "two ", "three"]
+    wires = [artifact(word, append=number > 0) for number, word in enumerate(words)]
+    wires[-1]["artifactUpdate"]["lastChunk"] = True
+    wires.append(status("COMPLETED"))
+    store = StreamStore(PROTOCOL)
+    stream = store.open(PROTOCOL)
+    read = task("WORKING", artifact(*words[:fetched])) if fetched else task()
+    stream.ingest_many(wires[:taken])
+    store.open(PROTOCOL).ingest(read)
+    stream.ingest_many(wires[taken:])
+    assert texts(store) == {"t1/a1": words}
+    # A read without an artifact may as well be of a list of tasks: it says a status.
+    if taken < len(wires) or fetched in range(1, len(words)):
+        (given,) = encoded(store, PROTOCOL)
+        assert given["task"]["status"]["state"] == "TASK_STATE_COMPLETED"
+
+
+def test_two_streams_of_one_task_bring_it_once() -> None:
+    wires = [artifact("a"), artifact("b", append=True), artifact("b", append=True)]
+    store = StreamStore(PROTOCOL)
+    one, two = store.open(PROTOCOL), store.open(PROTOCOL)
+    one.ingest(wires[0])
+    two.ingest(task("WORKING", wires[0]))
+    for wire in wires[1:]:
+        one.ingest(wire)
+        two.ingest(wire)
+    assert texts(store) == {"t1/a1": ["a", "b", "b"]}
+
+
 @pytest.mark.parametrize("state", ["WORKING", "FAILED"])
 def test_an_artifact_whose_last_chunk_came_stays_complete_in_a_task_that_comes_again(
     state: str,
@@ -476,11 +510,15 @@ def test_memory_is_bounded() -> None:
     context = Context()
     adapter = A2aAdapter(context)
     adapter.decode(artifact("a"))
-    adapter.decode(artifact("a", append=True))
-    before = len(json.dumps(context.shared))
+    for _ in range(100):
+        adapter.decode(artifact("a", append=True))
+    known = context.of_session("c1")["tasks"]["t1"]["artifacts"]["a1"]
+    assert (known["parts"], len(known["trail"])) == (101, 64)
+    del known["trail"][:]
+    before = len(json.dumps([context.shared, context.own]))
     for _ in range(7):
         adapter.decode(artifact("a", append=True))
-    assert len(json.dumps(context.shared)) == before
+    assert len(json.dumps([context.shared, context.own])) == before
     for number in range(600):
         adapter.decode(artifact("a", task=f"t{number}", id=f"a{number}"))
     for number in range(1500):
@@ -488,6 +526,12 @@ def test_memory_is_bounded() -> None:
     memory = context.of_session("c1")
     assert (len(memory["tasks"]), len(memory["places"])) == (256, 1024)
     assert len(memory["tasks"]["t1"]["artifacts"]) == 1024
+    assert len(context.own["brought"]["c1"]) == 1024
+    for number in range(99):
+        adapter.decode(
+            {"artifactUpdate": {**artifact("a")["artifactUpdate"], "contextId": f"{number}"}}
+        )
+    assert len(context.own["brought"]) == 64
 
 
 def test_the_info_of_a_context_holds_the_tasks_that_were_spoken_of_last() -> None:

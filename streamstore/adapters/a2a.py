@@ -7,9 +7,13 @@
 - Resume: none. Who subscribes again gets the whole task first, which takes the place of what was
   there (a rewrite that shows nothing where nothing differs); what was sent in between is in it.
 - Snapshots: a task, streamed or fetched. Artifacts that it lacks are gone; messages that it lacks
-  stay, as a task is often fetched with a part of its history. Nothing tells whether it has a chunk
-  that is still under way on a stream, which is there twice then, until the task comes again: fetch
-  a task that no open stream is about. Who subscribes needs no fetch.
+  stay, as a task is often fetched with a part of its history. Who subscribes needs no fetch.
+- Fetch a task on a stream of its own where an open one is about it: each stream counts the parts
+  that it brought of an artifact, so that a chunk which the fetched task has already is known again.
+  A task there with the beginning of an artifact alone is older than what is there, whose status
+  stays. (Both where no more than 63 parts lie between.) One without any artifact, as lists of tasks
+  have them, says nothing of artifacts. On the stream itself a task takes the place of all that is
+  there, and a chunk that it has early is there twice.
 - Order: messages and artifacts stand in order of arrival (1, 2, 3, ...), parts in theirs. What a
   task's history has before a message that is there stands before it, too (fractions): a stream may
   begin with a status, and only the fetched task has the question.
@@ -37,8 +41,10 @@ tasks folded by it.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, TypeAlias
+from zlib import crc32
 
 from ..errors import MalformedEvent, ProtocolStopped, UnknownEvent
 from ..events import (
@@ -76,6 +82,10 @@ Handler: TypeAlias = Callable[["A2aAdapter", Members, str], Sequence[Event]]
 #: Tasks of a session that are remembered, and artifacts of a task. The task that was spoken of
 #: longest ago goes; its field in the session's info goes with as many others.
 _TASKS, _ARTIFACTS = 256, 1024
+#: Parts of an artifact, the last ones, that are known when they come by another stream.
+_TRAIL = 64
+#: Sessions of whose artifacts a stream knows which parts it brought.
+_SESSIONS = 64
 
 _SPELLINGS: Mapping[str, str] = {
     "task_id": "taskId",
@@ -370,29 +380,44 @@ class A2aAdapter:
             for number, artifact in enumerate(_maybe_objects(wire, "artifacts", at))
         ]
         known = self._known(session_id, task_id)
-        known["said"] = {
-            name: value
-            for name, value in wire.items()
-            if name not in ("status", "history", "artifacts")
-        }
+        others = {f"{task_id}/{name}" for name in known["artifacts"]}
+        brought = self._brought(session_id)
+        ours = [
+            artifact
+            for artifact in artifacts
+            if f"{task_id}/{artifact.id}" in brought or not _extends(known, artifact)
+        ]
+        older = len(ours) < len(artifacts)
+        if not older:
+            known["said"] = {
+                name: value
+                for name, value in wire.items()
+                if name not in ("status", "history", "artifacts")
+            }
         in_order = [*history, *([] if status.message is None else [status.message])]
         self._stand_before(
             session_id,
             [said.id for said in in_order],
-            [f"{task_id}/{name}" for name in known["artifacts"]],
+            sorted(others),
         )
         events: list[Event] = []
         for said in history:
             events += self._said(session_id, said, task_id)[1]
         gone = set(known["artifacts"]) - {artifact.id for artifact in artifacts}
+        if older or not (artifacts or others & brought.keys()):
+            gone = set()
         known["artifacts"] = {
             name: artifact for name, artifact in known["artifacts"].items() if name not in gone
         }
-        for artifact in artifacts:
+        for artifact in ours:
             last = known["artifacts"].get(artifact.id, {}).get("last", False)
             events += self._replaced(session_id, task_id, known, artifact)
             if last:  # which a task does not say again
                 events += self._ended(session_id, task_id, known, artifact.id)
+        if older:
+            if status.message is not None:
+                events += self._said(session_id, status.message, task_id)[1]
+            return events or [self._told(session_id, task_id)]
         events += self._stands(session_id, task_id, known, status)
         return [
             *events,
@@ -478,8 +503,7 @@ class A2aAdapter:
         message_id = f"{task_id}/{artifact.id}"
         if append and begun:
             memory = known["artifacts"][artifact.id]
-            start = memory["parts"]
-            memory["parts"] = start + len(artifact.parts)
+            start = self._start(session_id, message_id, memory, artifact)
             events: list[Event] = []
             if artifact.metadata:
                 before = memory["wire"].get("metadata") or {}
@@ -513,13 +537,42 @@ class A2aAdapter:
     ) -> list[Event]:
         artifacts: dict[str, Members] = known["artifacts"]
         artifacts[artifact.id] = {
-            "parts": len(artifact.parts), "wire": artifact.wire, "closed": False
+            "parts": len(artifact.parts), "wire": artifact.wire, "closed": False,
+            "trail": _trail(artifact)[-_TRAIL:],
         }  # fmt: skip
         if len(artifacts) > _ARTIFACTS:
             del artifacts[next(iter(artifacts))]
         info = {"taskId": task_id, _WIRE: artifact.wire}
         message_id = f"{task_id}/{artifact.id}"
+        self._bring(session_id, message_id, len(artifact.parts))
         return self._whole(session_id, message_id, "assistant", info, artifact.parts)
+
+    def _brought(self, session_id: str) -> dict[str, int]:
+        """How many parts of each artifact of a session this stream brought."""
+        by_session: dict[str, dict[str, int]] = self._own.get("brought", {})
+        return by_session.get(session_id, {})
+
+    def _bring(self, session_id: str, message_id: str, parts: int) -> None:
+        by_session: dict[str, dict[str, int]] = self._own.setdefault("brought", {})
+        brought = by_session.get(session_id, {})
+        remember(brought, message_id, parts, _ARTIFACTS)
+        remember(by_session, session_id, brought, _SESSIONS)
+
+    def _start(self, session_id: str, message_id: str, memory: Members, artifact: _Artifact) -> int:
+        """Where a chunk of an artifact belongs: behind what its stream brought, where it is there
+        already, as a task has it that another stream brought; else behind all that is there."""
+        end: int = memory["parts"]
+        start: int = self._brought(session_id).get(message_id, end)
+        before = _after(memory, start)
+        trail = [] if before is None else _trail(artifact, before)
+        there = min(end, start + len(artifact.parts))
+        if not trail or (start < end and trail[there - start] != _after(memory, there)):
+            before, start = _after(memory, end), end
+            trail = [] if before is None else _trail(artifact, before)
+        memory["trail"] = [*memory.get("trail", ()), *trail[end - start + 1 :]][-_TRAIL:]
+        memory["parts"] = max(end, start + len(artifact.parts))
+        self._bring(session_id, message_id, start + len(artifact.parts))
+        return start
 
     def _error(self, error: Members) -> Sequence[Event]:
         text = error.get("message")
@@ -576,6 +629,31 @@ class _Status(NamedTuple):
 def _spelled(members: Members) -> Members:
     """Members by their names of 1.x in JSON."""
     return {_SPELLINGS.get(name, name): value for name, value in members.items()}
+
+
+def _trail(artifact: _Artifact, before: int = 0) -> list[int]:
+    """What parts come to after each of them, behind what those before them came to."""
+    found = [before]
+    for part in artifact.parts:
+        said = json.dumps([part.text, part.wire], sort_keys=True, default=repr)
+        found.append(crc32(said.encode(), found[-1]))
+    return found
+
+
+def _after(memory: Members, parts: int) -> int | None:
+    """What the first parts of a known artifact came to, where that is remembered."""
+    trail: list[int] = memory.get("trail", [])
+    behind = memory["parts"] - parts
+    return trail[-1 - behind] if 0 <= behind < len(trail) else None
+
+
+def _extends(known: Members, artifact: _Artifact) -> bool:
+    """Whether what is known of an artifact is all of this one, and more."""
+    memory = known["artifacts"].get(artifact.id)
+    parts = len(artifact.parts)
+    if memory is None or parts >= memory["parts"]:
+        return False
+    return bool(_after(memory, parts) == _trail(artifact)[-1])
 
 
 def _maybe_objects(members: Members, name: str, at: str) -> list[Members]:

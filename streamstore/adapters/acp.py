@@ -167,7 +167,8 @@ class AcpAdapter:
         self._context = context
         self._foreign: tuple[str, Members] = ("", {})
         # Made as chunks come: by session the kind, message id and `_meta` of the open part's
-        # chunks, and its key, so that a plain chunk makes no tuple; good until the session moves on.
+        # chunks, and its key, so that a plain chunk makes no tuple; good until the session moves
+        # on.
         self._plain: dict[str, tuple[str, str | None, Json, PartKey, Members, int]] = {}
 
     @classmethod

@@ -13,7 +13,7 @@ One is `{"id", "conversationId", "seq", "emittedAt", "message"}`.
   turn.
 - Resume: `?lastSeenSeq=`, the highest seq received of any conversation; older than the server's
   ring (200 events, 30 s) it goes on live without a word: then fetch, `seq` of the page says where
-  it stands. A start above the last seq that begins lower is a new daemon, which is proved as for `vellum`.
+  it stands. A start above the last seq that begins lower is a new daemon, proved as for `vellum`.
 
 The stamped blocks before them are `vellum`, in `adapter`.
 
