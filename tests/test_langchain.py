@@ -1730,6 +1730,27 @@ def test_messages_stand_as_the_state_has_them() -> None:
     assert state("sum", "a") == ["sum", "a"]
 
 
+@pytest.mark.parametrize("values", [True, False])
+def test_a_run_that_takes_the_place_of_another_on_a_stream_of_its_own(values: bool) -> None:
+    def said(type: str, text: str) -> Wire:
+        return {"type": type, "content": text, "id": text}
+
+    def state(*messages: Wire) -> list[Wire]:
+        return [{"event": "values", "data": {"messages": list(messages)}}] if values else []
+
+    before = [said("human", "q0"), said("ai", "a0")]
+    store, stream = opened()
+    stream.ingest_many([*before, *state(*before, said("human", "q1")), said("human", "q1")])
+    stream.ingest([chunk("half", id="a1"), {"run_id": "r1", "langgraph_checkpoint_ns": "n:1"}])
+    stream.end()
+    stream = store.open(PROTOCOL, session_id="s")
+    for gone in ["__remove_all__"] if values else ["q1", "a1"]:
+        stream.ingest({"type": "remove", "id": gone, "content": ""})
+    stream.ingest_many(state(*before, said("human", "q2")))
+    stream.ingest([chunk("a2", id="a2"), {"run_id": "r2", "langgraph_checkpoint_ns": "n:2"}])
+    assert texts(store) == [["q0"], ["a0"], *([["q2"]] if values else []), ["a2"]]
+
+
 @pytest.mark.parametrize("named", [True, False])
 def test_a_long_history_stands_once_and_may_be_trimmed(named: bool) -> None:
     history: list[Any] = [{"type": "human", "content": f"h{n}"} for n in range(300)]

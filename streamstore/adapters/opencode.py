@@ -11,10 +11,10 @@
   fetched after the new stream was opened. `server.connected` itself changes nothing.
 - A delta is never stored by the server: a state read in the middle of an answer has "" for the
   part that streams. The `message.part.updated` that ends a part carries its whole text.
-- `session.next.*` and the `/api` streams are V2, which is `opencode-v2`: unknown events here, as V1's
-  of messages are there. Where one server has sessions of both, a stream of each takes its own from
-  the same bytes; of a session that is told in both ways, read one: the parts of its prompts have
-  other ids in the other.
+- `session.next.*` and the `/api` streams are V2, which is `opencode-v2`: unknown events here, as
+  V1's of messages are there. Where one server has sessions of both, a stream of each takes its own
+  from the same bytes. A session that is told in both ways is read in one: the parts of its prompts
+  have other ids in the other.
 
 Sources: the types of opencode's published SDK (1.19.3), checked against streams recorded from
 `opencode serve` 1.18.33.

@@ -24,6 +24,10 @@
   said before is removed as it says another message, where the graph was heard to ask, or where the
   metadata name another run of the graph (a server's do, and those of a program that gives one).
   What a graph below it said that keeps no checkpoints, and runs anew, stays.
+- A run that is rolled back, and one that forks from an earlier checkpoint, say nowhere what is no
+  longer; a state tells it on its own stream alone, since two streams may be of two graphs. Whoever
+  starts such a run on a new stream says it in the wire's own way, `{"type": "remove", "id":
+  "__remove_all__", "content": ""}` before its first `values`, or the id of each message.
 - Snapshots: none to merge. A message that comes whole (any that is no chunk, and what a state, an
   update, `messages/partial` or `messages/complete` has) takes the place of what was streamed for it
   (a rewrite that shows nothing where nothing differs).
