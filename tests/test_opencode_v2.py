@@ -361,6 +361,41 @@ def test_a_failed_step_that_is_tried_again_ends_as_the_later_one() -> None:
     assert store.session("ses_1").status.type == "busy"  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize(
+    "work",
+    [
+        ("step.started", {"agent": "build", "model": {}}),
+        ("step.streamed", {}),
+        ("text.started", {"ordinal": 1}),
+        ("tool.input.started", {"callID": "c", "name": "bash"}),
+    ],
+)
+def test_a_retry_of_the_next_dialect_is_waited_for_until_something_is_done(work: Any) -> None:
+    kind, data = work
+    server = Next()
+    step = {"assistantMessageID": "msg_1"}
+    server.emit("step.started", **step, agent="build", model={})
+    before = server.emit("text.started", **step, ordinal=0)
+    server.emit("text.delta", durable=False, **step, ordinal=0, delta="half")
+    error = {"type": "provider.rate-limit", "message": "429"}
+    server.emit("retry.scheduled", **step, attempt=2, at=9_999, error=error)
+    store = StreamStore(PROTOCOL)
+    stream = store.open(PROTOCOL)
+    stream.ingest_many(server.sent)
+    stream.ingest(before)  # sent again, it tells of nothing new
+    store.flush()
+    status = store.session("ses_1").status  # type: ignore[union-attr]
+    assert status is not None and status.type == "retry"
+    assert (status.attempt, status.message, status.next) == (2, "429", 9_999)
+    stream.ingest(server.emit(kind, **step, **data))
+    store.flush()
+    assert store.session("ses_1").status.type == "busy"  # type: ignore[union-attr]
+    stream.ingest(server.emit("execution.failed", error=error))
+    store.flush()
+    assert store.session("ses_1").status.type == "idle"  # type: ignore[union-attr]
+    assert store.messages("ses_1")[0].status == "open" and not store.health.gaps
+
+
 def test_a_committed_revert_removes_what_lies_behind_its_target() -> None:
     v2 = V2()
     v2.tell(CONVERSATION)

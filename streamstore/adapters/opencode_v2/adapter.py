@@ -73,6 +73,10 @@ _SILENT = frozenset(
     "reference.updated integration.updated integration.connection.updated "
     "models-dev.refreshed".split()
 )
+#: Events that tell of work, behind which no retry is waited for.
+_WORK = frozenset(
+    "text.started reasoning.started tool.input.started tool.called step.streamed step.ended".split()
+)
 _OURS = ("session.", "permission.", "question.", "todo.", "server.", "log.")
 
 #: Where every delta has its members, and those of a tool's input.
@@ -185,9 +189,8 @@ class OpencodeV2Adapter:
         name = kind.removeprefix("session.next.").removeprefix("session.")
         handle = _HANDLERS.get(_RENAMED.get(name, name))
         told = told_of(wire, kind, handle is not None)
-        if handle is None:
-            return (SessionUpdated(**told.first),)
-        return handle(self, told)
+        events = (SessionUpdated(**told.first),) if handle is None else handle(self, told)
+        return (*events, *self._steps.goes_on(told)) if name in _WORK else events
 
     def encode(self, reads: Reads) -> Json:
         """Every session's messages as the server's read gives them; linear in what is stored."""
@@ -232,6 +235,7 @@ _HANDLERS: Mapping[str, _Handler] = {
     "moved": lambda adapter, told: session.some_info(told, "location", "subdirectory"),
     "renamed": lambda adapter, told: session.some_info(told, "title"),
     "retried": lambda adapter, told: adapter._steps.retried(told),
+    "retry.scheduled": lambda adapter, told: adapter._steps.retried(told),
     "revert.staged": lambda adapter, told: session.revert(told),
     "revert.cleared": lambda adapter, told: session.revert(told),
     "revert.committed": lambda adapter, told: adapter._steps.reverted(told),

@@ -45,6 +45,7 @@ class Steps:
         """A step failed and will be tried again."""
         error = an_object(told.body, "error", told.at)
         attempt = maybe_number(told.body, "attempt", told.at)
+        at = maybe_number(told.body, "at", told.at)  # the next dialect says when
         message = error.get("message")
         memory = self._known.memory(told.session)
         # Sent again, behind the step that it led to, it is waited for no more.
@@ -57,9 +58,19 @@ class Steps:
                 status="retry",
                 attempt=attempt,
                 message=message if type(message) is str else None,
+                next=at,
                 extra={"error": error},
             ),
         )
+
+    def goes_on(self, told: Told) -> Sequence[Event]:
+        """Something is done: a retry is waited for no more. In the next dialect a step that is
+        tried again need not begin anew."""
+        memory = self._known.memory(told.session)
+        sent_again = told.seq is not None and told.seq < memory.get("retried", -1)
+        if sent_again or not memory.pop("retry", None):
+            return ()
+        return (SessionStatus(session_id=told.session, status="busy"),)
 
     def started(self, told: Told) -> Sequence[Event]:
         """A step begins, which ends those before it that have no end."""
@@ -68,8 +79,7 @@ class Steps:
         if told.body.get("snapshot") is not None:
             info["snapshotStart"] = told.body["snapshot"]
         events = self._known.message(told, message_id, "assistant", info, closed=False)
-        if self._known.memory(told.session).pop("retry", None):
-            events.append(SessionStatus(session_id=told.session, status="busy"))
+        events += self.goes_on(told)
         place = self._known.place(told.session, message_id)
         for other, row in self._known.table(told.session, "steps").items():
             # A log that is sent again tells of steps before one that is at work.
