@@ -396,6 +396,20 @@ def test_a_retry_of_the_next_dialect_is_waited_for_until_something_is_done(work:
     assert store.messages("ses_1")[0].status == "open" and not store.health.gaps
 
 
+def test_an_execution_that_failed_before_any_step_says_why() -> None:
+    server = Next()
+    server.emit("execution.started")
+    error = {"type": "provider.auth", "message": "no key"}
+    server.emit("execution.failed", error=error)
+    server.emit("execution.failed")
+    store = fold(PROTOCOL, [*server.sent, *server.sent])
+    session = store.session("ses_1")
+    assert session is not None and session.status is not None and session.status.type == "idle"
+    assert [(each["name"], each["message"]) for each in session.errors] == [
+        ("provider.auth", "no key")
+    ]
+
+
 def test_a_committed_revert_removes_what_lies_behind_its_target() -> None:
     v2 = V2()
     v2.tell(CONVERSATION)

@@ -230,7 +230,7 @@ _HANDLERS: Mapping[str, _Handler] = {
     "idle": lambda adapter, told: session.works("idle", told),
     "execution.started": lambda adapter, told: session.works("busy", told),
     "execution.succeeded": lambda adapter, told: session.works("idle", told),
-    "execution.failed": lambda adapter, told: session.works("idle", told),
+    "execution.failed": lambda adapter, told: session.failed(told),
     "execution.interrupted": lambda adapter, told: session.works("idle", told),
     "moved": lambda adapter, told: session.some_info(told, "location", "subdirectory"),
     "renamed": lambda adapter, told: session.some_info(told, "title"),

@@ -13,6 +13,7 @@ from ...events import (
     Event,
     RequestAnswered,
     RequestAsked,
+    SessionError,
     SessionRemoved,
     SessionStatus,
     SessionUpdated,
@@ -57,6 +58,21 @@ def status(told: Told) -> Sequence[Event]:
 def works(status: str, told: Told) -> Sequence[Event]:
     """It works, or does no more."""
     return (SessionStatus(**told.first, status=status),)
+
+
+def failed(told: Told) -> Sequence[Event]:
+    """It does no more, for an error that need not be of any step."""
+    error = maybe_object(told.body, "error", told.at)
+    idle = SessionStatus(**told.first, status="idle")
+    if error is None:
+        return (idle,)
+    name, message = error.get("type"), error.get("message")
+    said = {
+        "name": name if type(name) is str and name else "error",
+        "message": message if type(message) is str else "",
+        "data": error,
+    }
+    return (idle, SessionError(session_id=told.session, error=said))
 
 
 def revert(told: Told) -> Sequence[Event]:
