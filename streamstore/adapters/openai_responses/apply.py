@@ -47,6 +47,7 @@ from .items import (
     tool_state,
 )
 from .memory import (
+    STEPS,
     Entry,
     Here,
     announced_type,
@@ -260,6 +261,10 @@ class Output:
             known["type"] = type_
         if not final:
             known["added"] = True
+            if where[0] == "content":
+                memory["last"] = [where[1], here.seq]
+                memory.pop("counts", None)  # this server says which part it means
+                known.pop("begun", None)
         if final:
             known["done"] = True
             known.pop(ANNOTATIONS, None)
@@ -320,6 +325,8 @@ class Output:
         guessed = named is None and name == "content" and type_ not in WHOLE
         place = self._place(wire, here.entry, wire.get("item_id"), "" if guessed else item)
         index = self._index(wire, name, here.entry, place, new=not final)
+        if final:
+            index = self._meant(name, index, here, place)
         if self._strict and name == "content" and not final:
             known = self._known_item(here, place)
             if known.get("type") == "message":  # where it is appended, whatever its index says
@@ -336,14 +343,19 @@ class Output:
         delta = a_string(wire, "delta")
         place = self._place(wire, here.entry, wire.get("item_id"), text.item)
         where = (text.list, 0)
+        counted = False
         if text.list:
-            where = (text.list, self._index(wire, text.list, here.entry, place))
+            told = self._index(wire, text.list, here.entry, place)
+            where = (text.list, self._meant(text.list, told, here, place, text))
+            counted = where[1] != told
         if self._strict:
             self._check_text(text, here, place, where)
         implied = self._imply(text, wire, here, place, where)
+        if text.list == "content":
+            _note_delta(here.entry["items"][str(place)], where[1], here.seq, counted)
         block = f"{place}/{where[0]}/{where[1]}" if text.list else str(place)
         field = "text" if text.list else "input"
-        usual = place == wire.get("output_index") and not here.entry.get("moved")
+        usual = place == wire.get("output_index") and not counted and not here.entry.get("moved")
         if here.seq is not None and here.live is not None and usual:
             memory = here.entry["items"][str(place)]
             key = hot_key(PartKey(self._session, here.message, block), field)
@@ -368,7 +380,8 @@ class Output:
         place = self._place(wire, here.entry, wire.get("item_id"), text.item)
         if not text.list:
             return self._input_done(text, wire, here, place)
-        where = (text.list, self._index(wire, text.list, here.entry, place))
+        told = self._index(wire, text.list, here.entry, place)
+        where = (text.list, self._meant(text.list, told, here, place))
         if self._strict:
             self._check_text(text, here, place, where)
         implied = self._imply(text, wire, here, place, where)
@@ -406,7 +419,8 @@ class Output:
     def _annotation(self, wire: Members, here: Here) -> list[Event]:
         number = a_number(wire, "annotation_index")
         place = self._place(wire, here.entry, wire.get("item_id"), "message")
-        where = ("content", self._index(wire, "content", here.entry, place))
+        told = self._index(wire, "content", here.entry, place)
+        where = ("content", self._meant("content", told, here, place))
         text = TEXTS["response.output_text"]
         implied = self._imply(text, wire, here, place, where)
         known = here.entry["items"][str(place)]["parts"][f"{where[0]}/{where[1]}"]
@@ -592,6 +606,36 @@ class Output:
         number = sum(part.startswith(f"{name}/") for part in parts)
         return number if new else max(number - 1, 0)
 
+    def _meant(
+        self, name: str, index: int, here: Here, place: int, text: Text | None = None
+    ) -> int:
+        """The part that a content index means; `text`: of a delta.
+
+        There are servers (vLLM before it had calls, Tiles) that count deltas with it, and what ends
+        the text, too. That is certain where a part was announced, has not ended, and the very
+        next event is a delta of the part behind it, which nothing announced: nobody else begins
+        a part like that. From there on what nothing announced is of the part that was.
+        """
+        memory: Members = here.entry["items"].get(str(place), {})
+        parts: Members = memory.get("parts", {})
+        if self._strict or name != "content" or f"content/{index}" in parts:
+            return index
+        if text is None or "counts" in memory:
+            return int(memory.get("counts", index))
+        last, seq = memory.get("last", (-1, None))
+        known = parts.get(f"content/{last}", {})
+        if index - 1 != last or not known.get("added") or known.get("done"):
+            return index
+        if memory.get("type") != "reasoning" and known["type"] != text.part:
+            return index
+        if (seq is None) != (here.seq is None):
+            return index
+        if here.seq is not None and (
+            here.seq != seq + STEPS or len(here.entry["starts"]) != 1 or not _is_next(here)
+        ):
+            return index  # what announced it may be late
+        return int(last)
+
     def _imply_item(
         self, wire: Members, here: Here, place: int, type_: str
     ) -> tuple[Members, list[Event]]:
@@ -677,6 +721,28 @@ def _order(memory: Members, place: int, where: tuple[str, int]) -> float:
     if "within" in memory:
         return order_of(memory["within"], "", 250_000 * (where[0] == "content") + where[1])
     return order_of(place, *where)
+
+
+def _is_next(here: Here) -> bool:
+    """Whether an event's number is the one behind all that came of its response."""
+    entry = here.entry
+    return here.seq == entry["base"] + STEPS * (entry["ends"][-1] + 1)
+
+
+def _note_delta(memory: Members, index: int, seq: int | None, counted: bool) -> None:
+    """Note a delta of a content: where an item has no other yet, see `Output._meant`.
+
+    Of a numbered part only the first one: the short way notes none.
+    """
+    part = memory["parts"][f"content/{index}"]
+    if counted:
+        memory["counts"] = index
+        memory.pop("last", None)
+    elif "begun" not in part:
+        part["begun"] = True
+        memory["last"] = [index, seq]
+    elif seq is None:
+        memory.pop("last", None)
 
 
 def _note_index(memory: Members, wire: Members, place: int) -> None:
