@@ -979,6 +979,83 @@ def test_a_part_whose_index_counts_over_items_is_the_one_of_the_whole_item(ended
         assert encoded(fed(each))[0]["output"] == [whole]
 
 
+RAW = [{"type": "reasoning_text", "text": "think"}]
+COUNTED = [  # what vLLM sent before it had calls: an index counts deltas, and what ends the text
+    *(CREATED, added({"id": "rs", "type": "reasoning", "summary": []})),
+    part_added(output_text(), item="rs"),
+    ("reasoning_text.delta", at(0, 1, "rs", delta="th")),
+    ("reasoning_text.delta", at(0, 2, "rs", delta="ink")),
+    ("reasoning_text.done", at(0, 3, "rs", text="think")),
+    done({"id": "rs", "type": "reasoning", "summary": [], "content": RAW}),
+    *(added(message(), 1), part_added(output_text(), index=1)),
+    *(delta(text, index=1, content=n) for n, text in enumerate(["Hi ", "", "y", "ou"], start=1)),
+    ("output_text.done", at(1, 5, text="Hi you", logprobs=[])),
+    ("content_part.done", at(1, 6, part=output_text("Hi you"))),
+    done(message(output_text("Hi you"), status="completed"), 1),
+]
+
+
+@pytest.mark.parametrize("numbers", [True, False])
+@pytest.mark.parametrize("cut", range(1, len(COUNTED) + 1))
+def test_a_content_index_that_counts_deltas_makes_no_parts(cut: int, numbers: bool) -> None:
+    events = wires(*COUNTED)
+    events = events if numbers else unnumbered(events)
+    store, stream = opened(ticks="each")
+    seen: list[Any] = []
+    for number, wire in enumerate(events):
+        if number == cut:
+            store = StreamStore.load(json.loads(json.dumps(store.save())), ticks="each")
+            stream = store.open(PROTOCOL, session_id="s")
+        assert stream.ingest(wire).kind == "accepted"
+        seen.append([(part.block_index, part.kind, part.text) for part in parts_of(store)])
+    thought = ("0/content/0", "reasoning", "think")
+    for step in seen[5:]:
+        assert step[:1] == [thought] and len(step) <= 2
+    assert [step[1][2] for step in seen[8:]] == ["", "Hi ", "Hi ", "Hi y", *["Hi you"] * 4]
+    assert seen[-1] == [thought, ("1/content/0", "text", "Hi you")]
+    if numbers:
+        again(store, events)
+        assert len(parts_of(store)) == 2
+
+
+@pytest.mark.parametrize("numbers", [True, False])
+def test_a_content_index_counts_deltas_where_the_item_tells_its_first_part(numbers: bool) -> None:
+    """Tiles: no event of a part, and the first delta has the index of the part that is there."""
+    pieces = [delta(text, content=n) for n, text in enumerate(["Hi ", "y", "ou"])]
+    whole = message(output_text("Hi you"), status="completed")
+    events = wires(CREATED, added(message(output_text())), *pieces, done(whole), start=1)
+    events = events if numbers else unnumbered(events)
+    for cut in range(3, 6):
+        (found,) = parts_of(fed(events[:cut]))
+        assert found.text == "Hi you"[: (3, 4, 6)[cut - 3]]
+    (found,) = parts_of(fed(events))
+    assert (found.text, found.status) == ("Hi you", "closed")
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        [part_added(output_text(), content=1), delta("b", content=1)],  # it is announced
+        [("output_text.done", at(text="a")), delta("b", content=1)],  # the one before has ended
+        [("in_progress", {"response": response()}), delta("b", content=1)],  # it is not the next
+        [delta("a2"), delta("b", content=1)],  # a part with two deltas
+        [delta("b", content=2)],
+        [("refusal.delta", at(content=1, delta="b"))],
+        [("reasoning_text.delta", at(1, 1, "rs", delta="b"))],
+    ],
+)
+def test_a_part_of_its_own_is_one(events: list[tuple[str, Wire]]) -> None:
+    for each in (wires(*HEAD, delta("a"), *events), unnumbered(wires(*HEAD, delta("a"), *events))):
+        if "sequence_number" not in each[0] and events[0][0] == "in_progress":
+            continue  # nothing says that something was between them
+        assert [part.text[:1] for part in parts_of(fed(each))] == ["a", "b"]
+    # Nothing else had to come before: what announces it may be late.
+    begun = wires(*HEAD, part_added(output_text(), content=1), delta("a"), delta("b", content=1))
+    store = fed([*begun[:3], *begun[4:], begun[3]])
+    assert [part.text for part in parts_of(store)] == ["a", "b"]
+    assert without_counts(store) == without_counts(fed(begun))
+
+
 THOUGHT = {"id": "rs", "type": "reasoning", "summary": []}
 SUMMARY = [{"type": "summary_text", "text": "hm"}]
 ONE_INDEX = [  # what a gateway sends that gives every item the output index 0
@@ -1072,6 +1149,46 @@ def test_parts_and_their_kinds() -> None:
     session = store.session("s")
     assert session is not None and session.status is not None
     assert session.status.type == "idle"
+
+
+@pytest.mark.parametrize("announced", [True, False])
+@pytest.mark.parametrize(
+    "ends",
+    [
+        [("function_call_arguments.done", {**argument()[1], "arguments": "[1]"})],
+        [done(call(1, arguments="[1]"), 1)],
+        [completed(call(1, arguments="[1]"))],
+    ],
+)
+def test_an_input_that_came_before_its_call_and_was_told_whole_lacks_nothing(
+    ends: list[tuple[str, Wire]], announced: bool
+) -> None:
+    """Where nothing is numbered the first piece might not be the first: its whole says."""
+    items = [added(call(1), 1)] if announced else []
+    store, stream = opened(ticks="each")
+    stream.ingest_many(unnumbered(wires(CREATED, argument("[1"), *items, argument("]"))))
+    (found,) = parts_of(store)
+    assert (found.field_text("input"), found.gap) == ("[1]", True)
+    stream.ingest_many(unnumbered(wires(*ends)))
+    (found,) = parts_of(store)
+    assert (found.field_text("input"), found.gap) == ("[1]", False)
+    stream.ingest_many(unnumbered(wires(completed())))
+    stream.end()
+    (found,) = parts_of(store)
+    assert (found.field_text("input"), found.gap, found.status) == ("[1]", False, "closed")
+
+
+def test_what_comes_behind_a_whole_call_is_no_more_of_it() -> None:
+    begun = (CREATED, added(call(1), 1), argument("[1]"))
+    store, stream = opened()
+    stream.ingest_many(unnumbered(wires(*begun, done(call(1, arguments="[1]"), 1))))
+    verdict = stream.ingest(unnumbered(wires(argument("more")))[0])
+    assert (verdict.kind, verdict.reason) == ("refused", "sealed")
+    assert part(store, "1").field_text("input") == "[1]"
+    # An end that does not say what was asked leaves that open.
+    bare = {name: value for name, value in call(1).items() if name != "arguments"}
+    store = fed(unnumbered(wires(*begun, done(bare, 1), argument(" more"))))
+    assert part(store, "1").field_text("input") == "[1] more"
 
 
 THINKING = {"id": "t", "type": "reasoning", "summary": [{"type": "summary_text", "text": "think"}]}
@@ -1746,6 +1863,48 @@ def test_an_error_without_a_number_is_known_in_a_replay(ended: bool) -> None:
     session = store.session("s")
     assert session is not None
     assert [each["name"] for each in session.errors] == ["overloaded", "other", "overloaded"]
+
+
+@pytest.mark.parametrize("saved", [False, True])
+@pytest.mark.parametrize("read", [None, "elsewhere", "there"])
+def test_a_numbered_error_of_what_has_ended_is_known_alone_on_a_stream(
+    read: str | None, saved: bool
+) -> None:
+    """An error names no response: its number and its words tell which one it is of."""
+    ended = response(status="failed", output=[message(output_text("so far"))])
+    log = [*told("so far"), failure(4), *wires(("failed", {"response": ended}), start=5)]
+    store = fed(log if read is None else log[:-1])
+    if read == "elsewhere":
+        again(store, [ended])
+    if saved:
+        store = StreamStore.load(json.loads(json.dumps(store.save())))
+    stream = store.open(PROTOCOL, session_id="s")
+    if read == "there":
+        stream.ingest(ended)
+    before = without_counts(store)
+    assert stream.ingest(failure(4)).kind == "duplicate"
+    assert without_counts(store) == before
+    # What is none: another number, other words, and the next event of one that runs.
+    assert stream.ingest({**failure(4), "sequence_number": 1}).kind == "accepted"
+    assert stream.ingest({**failure(4), "message": "later"}).kind == "accepted"
+    running = wires(("created", {"response": response("r2")}), *map(delta, "abc"))
+    again(store, running)
+    again(store, [failure(4)])
+    store.flush()
+    assert store.messages("s")[-1].status == "error"
+
+
+def test_a_numbered_error_of_a_later_response_is_told_in_the_same_words() -> None:
+    store = fed([*told("so far"), failure(4)])
+    again(store, [response(status="failed", output=[message(output_text("so far"))])])
+    for number in range(2):  # it fails at once, and where it was
+        again(store, [failure(number)])
+    again(
+        store, [*wires(("created", {"response": response("r2")}), *map(delta, "abc")), failure(4)]
+    )
+    session = store.session("s")
+    assert session is not None
+    assert [each["name"] for each in session.errors] == ["e4", "failed", "e0", "e1", "e4"]
 
 
 def test_an_error_with_more_than_json_is_malformed() -> None:

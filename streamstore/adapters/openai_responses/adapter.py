@@ -29,7 +29,10 @@
   of one that begins again with a number that came and another `created_at`, as where a gateway asks
   once more under its own id.
 - An error without a number (`{"error": ...}`) that follows events which were repeated, and was told
-  of this response before, is that one: a replay brings it again. Elsewhere it is another one.
+  of this response before, is that one: a replay brings it again. Elsewhere it is another one. One
+  with a number names no response either: alone on a stream it is the one that was told with this
+  number of the response that ended last, or that was read there; with another number, or in
+  other words, it is another one.
 - Resume: `OpenAIResponsesAdapter.resume` says which response to ask for, and `starting_after`.
 - Snapshots: a whole response (`object: "response"`) that has ended counts as its end. One that is
   in progress is merged where its stream is not known; where it is, resuming says more.
@@ -94,6 +97,7 @@ from .memory import (
     has_item,
     intervals_of,
     is_made_anew,
+    is_told,
     item_of,
     note_error,
     note_unnumbered,
@@ -636,6 +640,8 @@ class OpenAIResponsesAdapter:
         inner = error.get("error")
         found = error_of(inner if isinstance(inner, dict) else error, "error")
         told = SessionError(error=found)
+        if number and self._was_told(found, key, number, lane):
+            raise RepeatedEvent(f"error {number} of a response that has ended")
         if key is None:
             return (told,)
         entry = self._responses[key]
@@ -643,13 +649,28 @@ class OpenAIResponsesAdapter:
             raise RepeatedEvent("an error of this response")
         if entry["state"] == "ended":
             # Its end may stand for numbers that never came: those of errors are known apart.
-            if not note_error(entry, number):
+            if not note_error(entry, number, found):
                 raise RepeatedEvent(f"error {number} of this response")
             return (told,)
         here = self._here(key, number, "error", lane)
         # A replay that builds the response anew brings its errors again.
-        new = here.seq is None or note_error(entry, number)
+        new = here.seq is None or note_error(entry, number, found)
         entry["state"] = "failed"
         self._take_in(here, number, "error")
         closed = MessageClosed(message_id=key, status="error", error=found, seq=here.seq)
         return [closed, *([told] if new else ()), *self._status()]
+
+    def _was_told(self, found: Members, key: str | None, number: int, lane: str) -> bool:
+        """Whether a numbered error, on a lane that is in no response yet, is one that was told of a
+        response that has ended: of the one that was read there, or of the session's last.
+
+        A request that fails at once numbers its error as the first event of all, and no error of
+        a response is that; what goes on with the response that runs has the next number of it.
+        """
+        if self._following(lane) is not None or (key is not None and self._is_next(key, number)):
+            return False
+        ended = [self._responses.get(other) for other in (self._fetched, self._known.last())]
+        return any(
+            entry is not None and entry["state"] == "ended" and is_told(entry, found)
+            for entry in ended
+        )

@@ -227,7 +227,12 @@ class Output:
             "fields": fields,
             "seq": here.seq,
         }
-        put = BlockReplaced(status="closed", **shared) if final else BlockOpened(**shared)
+        if not final:
+            return [BlockOpened(**shared), *_permissions(here.message, item)]
+        member = INPUT.get(item["type"], "")
+        whole = here.seq is None and (not member or type(item.get(member)) is str)
+        # A text says that nothing is missing any more, as a number does where there is one.
+        put = BlockReplaced(text="" if whole else None, status="closed", **shared)
         return [put, *_permissions(here.message, item)]
 
     def _put_part(
@@ -414,6 +419,11 @@ class Output:
             fields["tool"] = wire["name"]
         if not memory.get("done"):
             memory["state"] = state
+        if here.seq is None and whole is not None:
+            # Nothing of it is missing, however it began: no number says so.
+            block = str(place)
+            put = BlockReplaced(message_id=here.message, block_index=block, text="", fields=fields)
+            return [put, *implied]
         return [self._updated(here, place, fields), *implied]
 
     def _annotation(self, wire: Members, here: Here) -> list[Event]:
@@ -726,7 +736,7 @@ def _order(memory: Members, place: int, where: tuple[str, int]) -> float:
 def _is_next(here: Here) -> bool:
     """Whether an event's number is the one behind all that came of its response."""
     entry = here.entry
-    return here.seq == entry["base"] + STEPS * (entry["ends"][-1] + 1)
+    return bool(here.seq == entry["base"] + STEPS * (entry["ends"][-1] + 1))
 
 
 def _note_delta(memory: Members, index: int, seq: int | None, counted: bool) -> None:

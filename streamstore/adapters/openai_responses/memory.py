@@ -124,6 +124,10 @@ class Responses:
         open_ = [key for key, entry in self.entries.items() if entry["state"] != "ended"]
         return max(open_, key=lambda key: _age(self.entries[key]), default=None)
 
+    def last(self) -> str:
+        """The latest response, "" where there is none."""
+        return max(self.entries, key=lambda key: _age(self.entries[key]), default="")
+
     def enter(self, key: str, created: Any = None, fetched: bool = False) -> Entry:
         """Begin to remember a response: the last of the session, or, fetched, by its creation."""
         responses = self.entries
@@ -196,7 +200,7 @@ def blank(base: int, order: float, created: float | None) -> Entry:
     `fetched` (it has text that no number stands for), `rebuild` (its parts go when the next one
     comes), `audio` (it has a part for that), `moved` (by output index the place of an item that
     was added at the index of another), `errors` (the numbers of its error events, as
-    intervals), `told` (digests of those without one), `read` (its end was fetched, and had no
+    intervals), `told` (digests of all of them), `read` (its end was fetched, and had no
     output: no number says that its beginning is older).
     """
     return {
@@ -241,7 +245,7 @@ def intervals_of(entry: Entry) -> Intervals:
     return Intervals(starts=entry["starts"], ends=entry["ends"])
 
 
-def note_error(entry: Entry, number: int | None) -> bool:
+def note_error(entry: Entry, number: int | None, error: Members) -> bool:
     """Note the number of an error event that is told; False when it was before."""
     if not number or not entry["numbered"]:
         return True  # it numbers nothing: see `contradicts`
@@ -249,12 +253,23 @@ def note_error(entry: Entry, number: int | None) -> bool:
     new = told.add(number)
     if len(told.starts) > HOLES:
         told.close_oldest()
+    _note_told(entry, error)
     return new
 
 
 def note_unnumbered(entry: Entry, error: Members, repeated: bool) -> bool:
     """Note an error without a number that is told; False for one that was told before, where what
     came last on its stream is `repeated`: a replay brings it again."""
+    return _note_told(entry, error) or not repeated
+
+
+def is_told(entry: Entry, error: Members) -> bool:
+    """Whether this very error was told of a response: its number is one of its members."""
+    return _digest(error) in entry.get("told", ())
+
+
+def _note_told(entry: Entry, error: Members) -> bool:
+    """Note an error that is told; False when it was before."""
     told: list[str] = entry.setdefault("told", [])
     digest = _digest(error)
     if digest is None:
@@ -263,7 +278,7 @@ def note_unnumbered(entry: Entry, error: Members, repeated: bool) -> bool:
     if new:
         told.append(digest)
         del told[:-HOLES]
-    return new or not repeated
+    return new
 
 
 def contradicts(entry: Entry, number: int, kind: str) -> bool:
