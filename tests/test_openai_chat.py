@@ -1273,7 +1273,8 @@ def test_calls_of_one_function_that_share_an_index_and_have_no_id_are_told_by_th
 
 def test_arguments_that_are_no_whole_object_belong_to_the_call_that_repeats_its_name() -> None:
     pieces = ["{", "}", ' {"a":1}', "{}"]
-    store = fed(begin(), *(calling(call(0, piece, "f")) for piece in pieces))
+    wires = [calling(call(0, piece, "f")) for piece in pieces]
+    store = fed(begin(), *wires, chunk({}, "length"))
     assert [made[1:] for made in calls_of(store)] == [("f", "".join(pieces))]
 
 
@@ -1348,7 +1349,14 @@ def cut_and_saved(wires: list[Wire], cut: int) -> StreamStore:
         (['{"a":', '{"b":1}'], "length", '{"a":{"b":1}'),  # more of them would have followed
         # DeepSeek's word for the same; any other but those that say that all of it came.
         (['{"a":[', '{"b":1}'], "insufficient_system_resource", '{"a":[{"b":1}'),
-        (['{"a":1', "}", "{}"], "tool_calls", '{"a":1}{}'),  # it would say that there are none
+        # vLLM, where its parser lost what it had sent; no JSON ends with an empty object.
+        (['{"a":1', "}", "{}"], "tool_calls", '{"a":1}'),
+        (['{"a":1}', "{}"], "tool_calls", '{"a":1}'),
+        (['{"a":', "{}", "}"], "tool_calls", '{"a":{}}'),
+        (['{"a":[', "{}", ",", "{}", "]}"], "tool_calls", '{"a":[{},{}]}'),
+        (["[", "{}", "{}", "]"], "tool_calls", "[{}{}]"),
+        (['{"a":', "{}"], "length", '{"a":{}'),
+        (['{"a":1}', "{}", '{"a":1}'], "stop", '{"a":1}'),
         (["{}", '{"a":', "1}"], "tool_calls", '{"a":1}'),
         (["{}", '{"a":1}', '{"a":1}'], "tool_calls", '{"a":1}'),
         (["{ }", '{"a"', ":1}", '{"a": 1}'], "stop", '{"a": 1}'),
@@ -1361,8 +1369,11 @@ def test_a_whole_object_among_the_pieces_of_arguments(
 ) -> None:
     """Gemini begins with an empty one, which stands for nothing yet."""
     calls = [calling(call(0, piece)) for piece in pieces]
-    store = fed(begin(), calling(call(0, "", "f", id="x")), *calls, chunk({}, finish))
-    assert calls_of(store) == [("x", "f", expected)]
+    wires = [begin(), calling(call(0, "", "f", id="x")), *calls, chunk({}, finish)]
+    for store in (fed(*wires), *(cut_and_saved(wires, cut) for cut in range(3, len(wires)))):
+        assert calls_of(store) == [("x", "f", expected)]
+    wires[-2]["choices"][0]["finish_reason"] = finish
+    assert calls_of(fed(*wires[:-1])) == [("x", "f", expected)]
 
 
 def test_the_input_of_a_custom_tool_is_no_json_that_could_come_again() -> None:
@@ -1662,6 +1673,20 @@ def test_a_chunk_with_an_error_brings_its_text_and_ends_the_completion() -> None
     (message,) = store.messages("s")
     assert (message.status, message.error["message"]) == ("error", "upstream")
     assert message_of(store)["content"] == "ab"
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_an_error_of_a_choice_is_the_one_that_its_message_ends_with(beside: bool) -> None:
+    """OpenRouter, where it is an error of the choice's own; told once if the chunk has it, too."""
+    error = {"code": 502, "message": "upstream"}
+    end = chunk({"content": "b"}, "error", **({"error": error} if beside else {}))
+    end["choices"][0]["error"] = error
+    store = fed(begin(), chunk({"content": "a"}), chunk({"content": "x"}, index=1), end, end)
+    found, other = store.messages("s")
+    assert (found.status, other.status) == ("error", "error" if beside else "open")
+    assert found.error == {"name": "error", "message": "upstream", "data": error}
+    session = store.session("s")
+    assert session is not None and session.errors == (found.error,) * (2 if beside else 1)
 
 
 @pytest.mark.parametrize(

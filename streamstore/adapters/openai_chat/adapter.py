@@ -15,17 +15,21 @@
 - Seq, event ids: none, so that a chunk that is sent again is text again. Nothing can be told of an
   argument fragment that came twice either, but of one that is a whole object: the one the call
   began with, or the last behind pieces, which takes their place when the choice is finished with a
-  reason that leaves nothing out (`stop`, `tool_calls`, `function_call`). An empty object that a
-  call begins with stands for nothing where another follows.
+  reason that leaves nothing out (`stop`, `tool_calls`, `function_call`). An empty object (`{}`)
+  that a call begins with stands for nothing where another follows, as Bedrock sends it; one behind
+  pieces waits for what follows, and is none of them where the choice is finished so, as with vLLM.
 - Reconnect: the wire cannot resume. A new request is a new sample with a new id, a new message; the
   cut one keeps what it has, marked as a gap. The same completion on a *new* stream is a replay: its
   first chunk there resets the message (announced as a rewrite), which is built again and keeps its
   place. From then on that stream delivers it; what an older one still brings is a duplicate. A
   first chunk without the role that the completion began with goes on where the other one stopped.
+- A choice's index that counts chunks (old versions of Foundry Local and of TGI) makes a message of
+  each chunk: until one of the indexes comes again nothing tells it from `n` choices that begin
+  one after the other, each with a role and its first text, and what was shown is not moved.
 - Snapshots: a whole `chat.completion` or a list of them (what `encode` gives, or the API's
   `{"object": "list", "data"}`), taken as a replay in one piece.
 - The end: a choice is complete with its `finish_reason`; an error in the stream ends the choices
-  that are not, with what they have.
+  that are not, with what they have. One in a choice that ends with `error` (OpenRouter) is its own.
 
 What is kept where, for a completion with the id `c`:
 
@@ -75,7 +79,7 @@ from ...events import (
     SessionError,
 )
 from ...keys import PartKey, is_number
-from ...model import Json, thaw
+from ...model import Json
 from ..base import (
     NAMED,
     ONLY,
@@ -103,6 +107,7 @@ from .chunks import (
     Call,
     Choice,
     choices_of,
+    error_of,
     index_of,
     is_chunk,
     is_empty,
@@ -446,21 +451,16 @@ class OpenAIChatAdapter:
 
     def _failed(self, wire: Members, error: Any) -> list[Event]:
         """An error in the stream: what the chunk brings besides, then the end of what is open."""
-        message = error.get("message") if isinstance(error, dict) else error
-        if type(message) is not str or not message:
-            message = "an error occurred while streaming"
+        told_error = error_of(error)
         if self._strict:
-            raise ProtocolStopped(message)
+            raise ProtocolStopped(told_error["message"])
         events: list[Event] = []
         before = self._delivered()
         ended = ended_choices(before)
         if wire.get("object") == CHUNK and wire.get("choices"):
-            events = self._chunk(wire)
-        name = "error"
-        if isinstance(error, dict):
-            told = (error.get(member) for member in ("type", "code"))
-            name = next((value for value in told if type(value) is str and value), name)
-        told_error = {"name": name, "message": message, "data": thaw(error)}
+            events = [
+                event for event in self._chunk(wire) if not isinstance(event, SessionError)
+            ]  # a choice may tell it, too
         record = self._delivered()
         if record is not None:
             for key in keys_of(record):
@@ -541,7 +541,7 @@ class OpenAIChatAdapter:
         place, wire = int(last), choice["calls"][block]["wire"]
         if wire.get("index") is None or not isinstance(wire.get("function"), dict):
             return None  # the next fragment says what it is
-        if not choice["calls"][block].keys().isdisjoint(("whole", "again")):
+        if not choice["calls"][block].keys().isdisjoint(("whole", "again", "held")):
             return None  # the next fragment may be another call's, or says that more comes
         if self._strict and place > len(at):
             return None  # a lenient stream began it

@@ -20,6 +20,7 @@ from ...events import (
     MessageClosed,
     MessageReset,
     MessageUpdated,
+    SessionError,
 )
 from ...model import thaw
 from ..members import Members
@@ -35,6 +36,7 @@ from .chunks import (
     Choice,
     Fragment,
     Piece,
+    error_of,
     is_empty,
 )
 from .memory import EMPTY_MEMBERS, choice_id, new_choice
@@ -43,6 +45,8 @@ from .memory import EMPTY_MEMBERS, choice_id, new_choice
 #: words that servers have of their own prove neither.
 _CUT = ("length", "content_filter", "error")
 _DONE = ("stop", "tool_calls", "function_call")
+#: What vLLM sends behind arguments where it lost them, and others before them.
+_NOTHING = "{}"
 _DATA_ORDER = 2.5
 _FUNCTION_ORDER = 3
 _TOOL_ORDER = 4
@@ -391,17 +395,23 @@ def _call(
         if call["from"] != source:
             return events
         call.pop("again", None)
+        held = call.pop("held", "")
         is_whole = "custom" not in call["wire"] and _is_object(fragment.text)
+        if is_whole and not first and fragment.text == _NOTHING:
+            call["held"] = fragment.text  # more may follow, else it was no part of them
+            if held:
+                events.append(text_delta(message_id, block, held, "input"))
+            return events
         if whole is not None and fragment.text[0] == "{" and not whole.strip("{} \t\r\n"):
             # What the call began with stood for nothing yet: its arguments come now.
             del call["whole"]
             first = True
             events.append(_input(message_id, block, fragment.text))
         else:
-            events.append(text_delta(message_id, block, fragment.text, "input"))
+            events.append(text_delta(message_id, block, held + fragment.text, "input"))
         if is_whole and first:
             call["whole"] = fragment.text
-        elif is_whole and len(fragment.text) > 2:
+        elif is_whole:
             call["again"] = fragment.text
     return events
 
@@ -411,19 +421,21 @@ def _input(message_id: str, block: str, text: str) -> Event:
     return BlockUpdated(message_id=message_id, block_index=block, fields={"input": text})
 
 
-def _said_again(known: Members, message_id: str) -> list[Event]:
+def _said_again(known: Members, choice: Choice, message_id: str) -> list[Event]:
     """Arguments that came in pieces and, at their end, as a whole object: they are that object.
 
-    Whatever stands before it, no JSON ends with a whole object inside another value. Not where
-    the answer may have been cut, behind a part of them.
+    Whatever stands before it, no JSON ends with a whole object inside another value; so an empty
+    one at the end is none of them. Not where the answer may have been cut, behind a part of them.
     """
-    if known["choice"].get("finish_reason") not in _DONE:
-        return []
-    return [
-        _input(message_id, block, call.pop("again"))
-        for block, call in known["calls"].items()
-        if "again" in call
-    ]
+    events: list[Event] = []
+    done = known["choice"].get("finish_reason") in _DONE
+    for block, call in known["calls"].items() if done or choice.finish else ():
+        held = call.pop("held", "")
+        if done and "again" in call:
+            events.append(_input(message_id, block, call.pop("again")))
+        elif held and not done:
+            events.append(text_delta(message_id, block, held, "input"))
+    return events
 
 
 def _is_next(call: Members, fragment: Fragment) -> bool:
@@ -497,7 +509,7 @@ def _flags(known: Members) -> Members:
 
 def _ends(known: Members, choice: Choice, message_id: str, whole: bool) -> list[Event]:
     """What the end of a choice says: its parts are closed, its calls are to be run."""
-    events = _said_again(known, message_id)
+    events = _said_again(known, choice, message_id)
     if not choice.finish and not whole:
         return events
     called = choice.finish not in _CUT
@@ -511,5 +523,9 @@ def _ends(known: Members, choice: Choice, message_id: str, whole: bool) -> list[
     status = "error" if choice.finish == "error" else "completed"
     if known["closed"] not in (status, "error"):
         known["closed"] = status
-        events.append(MessageClosed(message_id=message_id, status=status))
+        error = choice.wire.get("error") if status == "error" else None
+        told = error_of(error) if error else None
+        events.append(MessageClosed(message_id=message_id, status=status, error=told))
+        if told is not None:
+            events.append(SessionError(error=told))
     return events

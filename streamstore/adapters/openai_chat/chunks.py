@@ -291,6 +291,17 @@ def _read_function(
     return maybe_text(function, "name", at), text, rest
 
 
+def error_of(error: Any) -> Members:
+    """An error of the wire as `{name, message, data}`."""
+    members = error if isinstance(error, dict) else {"message": error}
+    message = members.get("message")
+    if type(message) is not str or not message:
+        message = "an error occurred while streaming"
+    told = (members.get(member) for member in ("type", "code"))
+    name = next((value for value in told if type(value) is str and value), "error")
+    return {"name": name, "message": message, "data": thaw(error)}
+
+
 def maybe_text(members: Members, name: str, at: str) -> str:
     """A string, "" where it is absent or null."""
     value = members.get(name)

@@ -46,12 +46,13 @@ def new_choice(choice: Members) -> Members:
     """A choice in the making.
 
     `texts` names the block of each text member; `blocks` says which are open; `calls` holds each
-    call as it came but for its input, with the index that brings it and, as `whole`, the
-    arguments that it began with where they were a whole object, as `again`, the last piece of them
-    where that is one; `at` and `ids` which call an index and an id stand for; `merged`, `parsed`,
-    `fresh`, `done` and `tool` follow the official client, which dresses its snapshot in nulls: see
-    `apply.follow`. There may be `pieces`: by block, the field `wire` of a text that
-    came in typed pieces.
+    call as it came but for its input, with the index that brings it and, as `whole`, the arguments
+    that it began with where they were a whole object, as `again`, the last piece of them where that
+    is one, as `held`, an empty one behind others, of which only what follows says whether it is of
+    them; `at` and `ids` which call an index and an id stand for; `merged`, `parsed`, `fresh`,
+    `done` and `tool` follow the official client, which dresses its snapshot in nulls: see
+    `apply.follow`. There may be `pieces`: by block, the field `wire` of a text that came in typed
+    pieces.
     """
     return {
         "choice": choice,

@@ -17,6 +17,8 @@
   behind all others, and the index means that one from there on, but where an event has the id of
   the earlier. So is what nothing announced and what cannot be of the item that is there: a text at
   the index of reasoning or of a call, and the other way round.
+  A content index that counts deltas (vLLM before it had calls, Tiles) names the part that was
+  announced before the first of them, which is certain where that delta is the very next event.
 - Seq: `sequence_number` counts a response's events. Every response gets a range of its own, so
   that an event's seq is the start of that range plus four times its number. What was taken in of a
   response is known exactly: sent again, on whatever stream, it is a duplicate; late, it goes to
