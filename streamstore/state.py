@@ -42,14 +42,17 @@ class OneSession:
         return self._reads.parts(session_id, message_id) if session_id == self._session_id else ()
 
 
-def state_of(reads: Reads) -> dict[str, Json]:
-    """Every session by id, keys sorted, empty members left out. Linear in what is stored."""
+def state_of(reads: Reads, raw: bool = False) -> dict[str, Json]:
+    """Every session by id, keys sorted, empty members left out. Linear in what is stored.
+
+    Half a surrogate pair is U+FFFD, as it is read; with `raw` it is what came.
+    """
     sessions: dict[str, Json] = {}
     for session_id in sorted(reads.session_ids()):
         session = reads.session(session_id)
         if session is not None:
             messages = [
-                _message(message, reads.parts(session_id, message.id))
+                _message(message, reads.parts(session_id, message.id), raw)
                 for message in reads.messages(session_id)
             ]
             sessions[session_id] = _session(session, messages)
@@ -90,7 +93,7 @@ def _requests(requests: Mapping[str, Request]) -> Json:
     }
 
 
-def _message(message: Message, parts: tuple[Part, ...]) -> Json:
+def _message(message: Message, parts: tuple[Part, ...], raw: bool) -> Json:
     return _filled(
         clientId=message.client_id,
         error=thaw(message.error),
@@ -98,14 +101,14 @@ def _message(message: Message, parts: tuple[Part, ...]) -> Json:
         info=thaw(message.info),
         local=message.local or None,
         parentId=message.parent_id,
-        parts=[_part(part) for part in parts],
+        parts=[_part(part, raw) for part in parts],
         role=message.role,
         status=message.status,
     )
 
 
-def _part(part: Part) -> Json:
-    texts = {field: str(view) for field, view in part.others.items()}
+def _part(part: Part, raw: bool) -> Json:
+    texts = {field: view.raw() if raw else view.read() for field, view in part.others.items()}
     return _filled(
         **{
             **thaw(part.fields),
@@ -116,7 +119,7 @@ def _part(part: Part) -> Json:
             "order": part.order,
             "previous": part.previous or None,
             "status": part.status,
-            "text": part.text,
+            "text": part.view.raw() if raw else part.text,
         }
     )
 

@@ -697,3 +697,17 @@ class TestCost:
         feed.part("m7")
         rows = feed.store._tables.parts.values()
         assert sum(row.view is not None for row in rows) == 1
+
+
+def test_half_a_surrogate_pair_reads_as_unknown_and_is_encoded_as_it_came() -> None:
+    feeder = Feeder()
+    feeder.delta("a\ud83d")
+    feeder.delta('"\ude00', field="input")
+    feeder.ingest("block.closed", messageId="m", blockIndex=0)
+    feeder.flush()
+    parts = [
+        state["sessions"]["s"]["messages"][0]["parts"][0]
+        for state in (feeder.store.state(), feeder.store.encode("native"))
+    ]
+    assert [part["text"] for part in parts] == ["a\ufffd", "a\ud83d"]
+    assert [part["input"] for part in parts] == ['"\ufffd', '"\ude00']

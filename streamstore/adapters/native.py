@@ -61,8 +61,8 @@ class NativeAdapter(StatelessAdapter):
             raise _placed(event, error.type) from None
 
     def encode(self, reads: Reads) -> Json:
-        """The state (`docs/state.md`): `{"sessions": {...}}`."""
-        return {"sessions": state_of(reads)}
+        """The state (`docs/state.md`): `{"sessions": {...}}`, half a surrogate pair as it came."""
+        return {"sessions": state_of(reads, raw=True)}
 
 
 def _placed(event: Mapping[str, Any], kind: str) -> UnknownEvent:
