@@ -530,7 +530,7 @@ def test_a_state_that_is_not_there(tmp_path):
 @pytest.mark.parametrize("state", [{"a": {1}}, {"a": float("nan")}, {"a": object()}])
 def test_what_is_not_plain_json_is_no_state(tmp_path, state):
     write_state(OLD, tmp_path / "state")
-    with pytest.raises(CallerError):
+    with pytest.raises(CallerError, match="what JSON cannot say: a NaN"):
         write_state(state, tmp_path / "state")
     assert read_state(tmp_path / "state") == OLD
 

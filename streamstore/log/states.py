@@ -46,7 +46,10 @@ def write_state(state: Mapping[str, Any], path: PathLike, *, disk: Disk = DISK) 
         # ASCII: half of a pair of surrogates may be waiting for the other.
         body = json.dumps(state, allow_nan=False).encode()
     except (TypeError, ValueError, RecursionError) as error:
-        raise CallerError(f"this is no state that `save` gave: {error}") from error
+        raise CallerError(
+            f"the state is no plain JSON: {error}. It is not from `save`, or an object given to "
+            "`ingest` holds what JSON cannot say: a NaN, an infinity, bytes"
+        ) from error
     data = seal(b'%b%d, "state": %b' % (_START, VERSION, body)) + b"\n"
     try:
         lock = disk.lock(name)
