@@ -97,7 +97,6 @@ def make(hot, wake, merge, slow):
                 adopt({event}["type"], *at, {whole})
             row = last
             {one}
-            text = "" + {whole}[{text}]
             {named}
             {if_} (
                 True
@@ -105,8 +104,8 @@ def make(hot, wake, merge, slow):
                 {others}
                 {one_fits}
             ):
+                fresh.append("" + {whole}[{text}])
                 {one_mark}
-                fresh.append(text)
                 {calm}:
                     return ACCEPTED
             else:
@@ -163,7 +162,6 @@ for wire in rest:
     ):
         break
     {many}
-    text = "" + {whole}[{text}]
     if not (
         True
         {is_text}
@@ -171,8 +169,8 @@ for wire in rest:
         {many_fits}
     ):
         break
+    waiting.append("" + {whole}[{text}])
     {many_mark}
-    waiting.append(text)
 else:
     ended = True
 """
@@ -191,7 +189,8 @@ _LISTED = {
     "many_begin": "mark, calm, own_seqs = row.mark, row.calm_to, seqs",
     "many": "seq = {whole}[{seq}]",
     "many_fits": (
-        f"and seq.__class__ is int and mark < seq and (seq < calm or seq <= {MAX_NUMBER})"
+        "and (seq - mark is ONE or seq.__class__ is int and mark < seq)\n"
+        f"and (seq < calm or seq <= {MAX_NUMBER})"
     ),
     "many_mark": "mark = seq\nown_seqs.append(seq)",
     "many_end": "row.mark = mark",
@@ -220,11 +219,19 @@ _MODES: dict[str, dict[str, str]] = {
             f"and (seq < row.calm_to or seq <= {MAX_NUMBER})"
         ),
         "one_mark": "row.mark = ends[-1] = seq\nseqs.append(seq)",
-        "many_fits": f"and seq - mark is ONE and mark < {MAX_NUMBER}",
         # In a run the end of the last interval is the mark, too.
-        "no_run": " or ends[-1:] != [row.mark]",
-        "many_begin": "mark, own_seqs, own_ends = row.mark, seqs, ends",
-        "many_end": "row.mark = own_ends[-1] = mark",
+        "no_run": f" or ends[-1:] != [row.mark] or row.mark > {MAX_NUMBER} - len(wires)",
+        "many_begin": (
+            "mark, own_seqs, own_ends = row.mark, seqs, ends\nbelow = mark - len(waiting)"
+        ),
+        "many": "",
+        "many_fits": "and mark - (mark := {whole}[{seq}]) is MINUS_ONE",
+        "many_mark": "",
+        "many_end": (
+            "mark = below + len(waiting)\n"
+            "own_seqs += range(row.mark + 1, mark + 1)\n"
+            "row.mark = own_ends[-1] = mark"
+        ),
         "adopted": "ends = row.message.session.intervals.ends",
     },
     "none": {
@@ -240,9 +247,9 @@ _MODES: dict[str, dict[str, str]] = {
             "        {is_text}\n"
             "        {others}\n"
             "    ):\n"
+            "        fresh.append(\"\" + {whole}[{text}])\n"
             "        ids.top = event_id\n"
             "        ids.rising.append(event_id)\n"
-            "        fresh.append(text)\n"
             "        {calm}:\n"
             "            return ACCEPTED\n"
             "    else:\n"
@@ -386,8 +393,8 @@ def _compiled(shape: DeltaShape, mode: Sequencing, wrapped: bool) -> Callable[..
             parts[part] = f"{{whole}}[{{block}}] != {index}"
         else:
             parts[part] = (
-                f"(block := {{whole}}[{{block}}]) is not {index}\n"
-                f"and (block.__class__ is not {index}.__class__ or block != {index})"
+                f"{{whole}}[{{block}}] is not {index}\n"
+                f"and (type({{whole}}[{{block}}]) is not type({index}) or {{whole}}[{{block}}] != {index})"
             )
     parts["of"] = repr(shape.of_field)
     parts["at"], parts["index"] = "block", "block"

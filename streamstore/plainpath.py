@@ -182,11 +182,13 @@ def make(shape, adapter, hot, wake, merge, slow, plain):
         before -= start
         last = row
 
-    def woken(row):
-        if row.room:
+    def go_on(row):
+        if not row.room:
+            wake(row)
+        elif len(row.fresh) >= row.room:
             merge(row)
         else:
-            wake(row)
+            row.calm()
         return ACCEPTED
 
     def slowly(wire):
@@ -229,26 +231,26 @@ def make(shape, adapter, hot, wake, merge, slow, plain):
             except (LookupError, TypeError, AttributeError, ValueError):
                 {first} = NOTHING
                 streak = -{most}  # of another shape: to try each of the run costs as much again
-        return ACCEPTED if len(row.fresh) < row.room else woken(row)
+            return go_on(row)
+        return ACCEPTED if len(row.fresh) < row.room else go_on(row)
 
     def ingest(wire):
         """Take in one wire object (decoded JSON) and say what became of it."""
-        if {first} is NOTHING:
-            return asked(wire)
         fits = False
         try:
             while True:
                 {looks}
                 {one_guard}
                 {one_count}
-                fresh.append(text)
-                if len(fresh) < last.room:
+                fresh.append({text})
+                {one_mark}
+                for _ in last.credit:
                     return ACCEPTED
                 fits = True
                 break
         except (LookupError, TypeError, AttributeError, ValueError):
             pass
-        return woken(last) if fits else asked(wire)
+        return go_on(last) if fits else asked(wire)
 
     def ingest_many(wires):
         """Take in wire objects; those not plainly accepted, with their place."""
@@ -272,15 +274,14 @@ def make(shape, adapter, hot, wake, merge, slow, plain):
                     for wire in rest:
                         {looks}
                         {many_count}
-                        own.append(text)
+                        own.append({text})
                     else:
                         ended = True
                 except (LookupError, TypeError, AttributeError, ValueError):
                     pass
                 finally:
                     {many_end}
-                    if len(own) >= row.room:
-                        woken(row)
+                    go_on(row)
         return notable
 
     each_alone = one_by_one(ingest)
@@ -307,7 +308,7 @@ def _compiled(
     reading = _Reading()
     _put_looks(shape, reading)
     parts = {"first": reading.names[0], "asked_seq": _ASKED_SEQ if counted else ""}
-    parts |= dict.fromkeys(("no_run", "one_guard", "one_count"), "")
+    parts |= dict.fromkeys(("no_run", "one_guard", "one_count", "one_mark"), "")
     parts |= dict.fromkeys(("many_begin", "many_count", "many_end"), "")
     if shape.guard is not None:
         parts["one_guard"] = "if holder[spot] != value:\n    break"
@@ -319,6 +320,7 @@ def _compiled(
         reading.learn.insert(0, "named = shape.named(wire)")
         reading.names.append("named")
     parts["looks"] = "\n".join(reading.looks)
+    parts["text"] = reading.text
     parts["learn"] = "\n".join(reading.learn)
     parts["names"] = ", ".join(reading.names)
     parts |= {"size": str(len(reading.names))}
@@ -342,6 +344,7 @@ class _Reading:
     looks: list[str] = attrs.field(factory=list)
     learn: list[str] = attrs.field(factory=list)
     names: list[str] = attrs.field(factory=list)
+    text: str = ""
     holders: dict[Path, str] = attrs.field(factory=lambda: {(): "wire"})
 
     def at(self, path: Path) -> str:
@@ -389,7 +392,7 @@ def _put_looks(shape: ShortShape, reading: _Reading) -> None:
         reading.unless(f"{value} is not {reading.kept(value)}")
     for path in shape.strings:
         value = reading.at(path)
-        reading.unless(f"{value} != {reading.kept(value)} and type({value}) is not str")
+        reading.looks.append(f'"" + {value}')
     sizes = {path: [str(size)] for path, size in shape.sizes}
     for path, what in shape.optional:
         # What the last one had must be there (or it raises), what it lacked must not.
@@ -415,8 +418,10 @@ def _put_looks(shape: ShortShape, reading: _Reading) -> None:
         reading.unless(f"len({holder}) != {size}")
         reading.unless(f"{others} != {kept}", f"{size} != 1")
     # What does not add to a string raises, as in `hotpath`.
-    reading.looks.append(f'text = "" + {reading.at(shape.text)}')
+    reading.text = f'"" + {reading.at(shape.text)}'
     if shape.text_needed:
+        reading.looks.append(f"text = {reading.text}")
+        reading.text = "text"
         reading.unless("not text")
 
 
@@ -452,14 +457,14 @@ def _put_count(path: Path, reading: _Reading, parts: dict[str, str], counted: bo
         parts["one_count"] += (
             "seq = base + step * number\n"
             "if seq <= last.mark:\n    break\n"
-            "last.mark = seq\nlast.seqs.append(seq)\n"
         )
+        parts["one_mark"] = "last.mark = seq\nlast.seqs.append(seq)\n"
         parts["many_end"] += (
             "\nmark = row.mark\n"
             "row.seqs += range(mark + step, mark + step * ran + 1, step)\n"
             "row.mark = mark + step * ran"
         )
-    parts["one_count"] += "ends[-1] = number"
+    parts["one_mark"] += "ends[-1] = number"
 
 
 def _filled(source: str, parts: dict[str, str]) -> str:
@@ -470,7 +475,7 @@ def _filled(source: str, parts: dict[str, str]) -> str:
         if line.strip() == "{" + name + "}" and name in parts:
             lines.append(indent(parts[name], line[: len(line) - len(line.lstrip())]))
         else:
-            for key in ("names", "size", "no_run", "first", "least", "most", "worth"):
+            for key in ("names", "size", "no_run", "first", "text", "least", "most", "worth"):
                 line = line.replace("{" + key + "}", parts[key])
             lines.append(line)
     return "\n".join(lines)
