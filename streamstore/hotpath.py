@@ -28,8 +28,9 @@ _Made: TypeAlias = tuple[Ingest, IngestMany, Callable[[], int], Callable[[], Non
 
 # A delta is taken in without a look into the tables where it is for the same row as the last one:
 # what the row is found by stands in names of the closure, which cost half of an attribute. A
-# text is added to the empty one, which raises where it is none: asking for its type costs 10 ns
-# more. What adds to a text and is none, of which JSON has nothing, becomes empty when it is joined.
+# text is added to the empty one where it is appended, before anything is noted of the delta: it
+# raises where it is none, and asking for its type costs 10 ns more. What adds to a text and is
+# none, of which JSON has nothing, becomes empty when it is joined.
 _MODULE = '''
 def make(hot, wake, merge, slow):
     last = index = message_id = session_id = fresh = seqs = ends = ids = field = None
@@ -189,8 +190,7 @@ _LISTED = {
     "many_begin": "mark, calm, own_seqs = row.mark, row.calm_to, seqs",
     "many": "seq = {whole}[{seq}]",
     "many_fits": (
-        "and (seq - mark is ONE or seq.__class__ is int and mark < seq)\n"
-        f"and (seq < calm or seq <= {MAX_NUMBER})"
+        f"and seq.__class__ is int and mark < seq and (seq < calm or seq <= {MAX_NUMBER})"
     ),
     "many_mark": "mark = seq\nown_seqs.append(seq)",
     "many_end": "row.mark = mark",
@@ -219,7 +219,8 @@ _MODES: dict[str, dict[str, str]] = {
             f"and (seq < row.calm_to or seq <= {MAX_NUMBER})"
         ),
         "one_mark": "row.mark = ends[-1] = seq\nseqs.append(seq)",
-        # In a run the end of the last interval is the mark, too.
+        # In a run the end of the last interval is the mark, too, and its seqs are known from their
+        # number, as in `block`: a range of them costs less than appending each.
         "no_run": f" or ends[-1:] != [row.mark] or row.mark > {MAX_NUMBER} - len(wires)",
         "many_begin": (
             "mark, own_seqs, own_ends = row.mark, seqs, ends\nbelow = mark - len(waiting)"
@@ -393,8 +394,8 @@ def _compiled(shape: DeltaShape, mode: Sequencing, wrapped: bool) -> Callable[..
             parts[part] = f"{{whole}}[{{block}}] != {index}"
         else:
             parts[part] = (
-                f"{{whole}}[{{block}}] is not {index}\n"
-                f"and (type({{whole}}[{{block}}]) is not type({index}) or {{whole}}[{{block}}] != {index})"
+                f"(block := {{whole}}[{{block}}]) is not {index}\n"
+                f"and (block.__class__ is not {index}.__class__ or block != {index})"
             )
     parts["of"] = repr(shape.of_field)
     parts["at"], parts["index"] = "block", "block"

@@ -236,6 +236,8 @@ def make(shape, adapter, hot, wake, merge, slow, plain):
 
     def ingest(wire):
         """Take in one wire object (decoded JSON) and say what became of it."""
+        if {first} is NOTHING:
+            return asked(wire)
         fits = False
         try:
             while True:
@@ -244,7 +246,7 @@ def make(shape, adapter, hot, wake, merge, slow, plain):
                 {one_count}
                 fresh.append({text})
                 {one_mark}
-                for _ in last.credit:
+                for _ in last.credit:  # as in `hotpath`; counted anew behind all other ways
                     return ACCEPTED
                 fits = True
                 break
@@ -339,7 +341,10 @@ def _compiled(
 
 @attrs.define
 class _Reading:
-    """Lines that look at a wire object, lines that note what the next must fit, and its names."""
+    """Lines that look at a wire object, lines that note what the next must fit, and its names.
+
+    `text` is the expression of what is appended; it raises where that is no text.
+    """
 
     looks: list[str] = attrs.field(factory=list)
     learn: list[str] = attrs.field(factory=list)
@@ -454,10 +459,7 @@ def _put_count(path: Path, reading: _Reading, parts: dict[str, str], counted: bo
     parts["many_count"] = f"if latest - (latest := {number}) is not MINUS_ONE:\n    break"
     parts["many_end"] = "ran = len(own) - waiting\nends[-1] += ran"
     if counted:
-        parts["one_count"] += (
-            "seq = base + step * number\n"
-            "if seq <= last.mark:\n    break\n"
-        )
+        parts["one_count"] += "seq = base + step * number\nif seq <= last.mark:\n    break\n"
         parts["one_mark"] = "last.mark = seq\nlast.seqs.append(seq)\n"
         parts["many_end"] += (
             "\nmark = row.mark\n"
