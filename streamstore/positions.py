@@ -416,10 +416,10 @@ class Positions:
             return
         hole = block.holes_at[seq]
         behind = self._behind.setdefault(block, {}).setdefault(id(hole[0]), deque())
-        _pass_filled(behind, block)
+        passed = _pass_filled(behind, block)
         behind.append((seq, hole))
-        if len(behind) == 1:
-            self._push(False, block, seq, hole)
+        if passed or len(behind) == 1:
+            self._push(False, block, *behind[0])
         self._push(True, block, seq, hole)
 
     def _push(self, every: bool, row: BlockRow | SessionRow, seq: int, hole: Hole) -> None:

@@ -107,3 +107,19 @@ def test_the_first_hole_is_the_one_that_a_look_at_each_finds(
             assert stream.position is not None
         assert store.health.resume.get("eventId") == store.flush().resume.get("eventId")
     assert checked.answers > 100 and checked.held > 10
+
+
+def test_a_hole_behind_one_that_was_filled_holds_the_position_of_a_block_that_was_closed() -> None:
+    store = StreamStore(ticks="manual")
+    stream = store.open("native", sequencing="block")
+    where = {"sessionId": "s", "messageId": "m", "blockIndex": 0}
+    other = {"type": "session.updated", "sessionId": "t", "info": {}}
+    deltas = [{"type": "block.delta", **where, "seq": seq, "text": "x"} for seq in (1, 3, 5, 2)]
+    closed = {"type": "block.closed", **where, "seq": 7}
+    places = []
+    for number, wire in enumerate([*deltas[:2], other, deltas[2], closed, deltas[3], other], 1):
+        stream.feed(frame(number, wire))
+        places.append(stream.position.event_id)
+    # Of what waits, 3 came out with 2: 4 is missing before 5, and more before the close.
+    assert places == ["1", "1", "1", "1", "1", "2", "2"]
+    assert store.health.resume["eventId"] == "2"
