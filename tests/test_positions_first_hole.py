@@ -65,7 +65,7 @@ def test_the_first_hole_is_the_one_that_a_look_at_each_finds(
     chance = random.Random(seed)
     limits = Limits(held_operations=chance.choice([3, 50]), ended_streams=chance.choice([2, 50]))
     store = StreamStore(ticks="manual", limits=limits)
-    modes = chance.choice([["block"], ["session"], ["block", "session"]])
+    modes: Any = chance.choice([["block"], ["session"], ["block", "session"]])
 
     def opened() -> Any:
         of = chance.choice([None, None, "s0"])
@@ -113,7 +113,7 @@ def test_a_hole_behind_one_that_was_filled_holds_the_position_of_a_block_that_wa
     store = StreamStore(ticks="manual")
     stream = store.open("native", sequencing="block")
     where = {"sessionId": "s", "messageId": "m", "blockIndex": 0}
-    other = {"type": "session.updated", "sessionId": "t", "info": {}}
+    other: dict[str, Any] = {"type": "session.updated", "sessionId": "t", "info": {}}
     deltas = [{"type": "block.delta", **where, "seq": seq, "text": "x"} for seq in (1, 3, 5, 2)]
     closed = {"type": "block.closed", **where, "seq": 7}
     places = []
