@@ -1355,6 +1355,9 @@ def cut_and_saved(wires: list[Wire], cut: int) -> StreamStore:
         (['{"a":', "{}", "}"], "tool_calls", '{"a":{}}'),
         (['{"a":[', "{}", ",", "{}", "]}"], "tool_calls", '{"a":[{},{}]}'),
         (["[", "{}", "{}", "]"], "tool_calls", "[{}{}]"),
+        ([" ", "{}"], "tool_calls", " {}"),  # nothing stands before it
+        (["\n", "{}", '{"a":', "1}"], "tool_calls", '{"a":1}'),
+        (["\n", '{"a":1}', '{"a":1}'], "tool_calls", '\n{"a":1}'),
         (['{"a":', "{}"], "length", '{"a":{}'),
         (['{"a":1}', "{}", '{"a":1}'], "stop", '{"a":1}'),
         (["{}", '{"a":', "1}"], "tool_calls", '{"a":1}'),
@@ -1374,6 +1377,41 @@ def test_a_whole_object_among_the_pieces_of_arguments(
         assert calls_of(store) == [("x", "f", expected)]
     wires[-2]["choices"][0]["finish_reason"] = finish
     assert calls_of(fed(*wires[:-1])) == [("x", "f", expected)]
+
+
+@pytest.mark.parametrize(
+    ("finishes", "rest", "expected"),
+    [
+        (["tool_calls"] * 3, "}", '{"a":{}}'),  # in each chunk
+        (["length", None, None], None, '{"a":{}'),  # before the last of them
+    ],
+)
+def test_an_empty_object_among_the_arguments_is_not_lost_behind_the_end_of_a_choice(
+    finishes: list[Any], rest: str | None, expected: str
+) -> None:
+    pieces = [piece for piece in ('{"a":', "{}", rest) if piece is not None]
+    calls = [
+        calling(call(0, piece), finish=finish)
+        for piece, finish in zip(pieces, finishes, strict=False)
+    ]
+    wires = [begin(), calling(call(0, "", "f", id="x")), *calls]
+    for store in (fed(*wires), cut_and_saved(wires, len(wires) - 1)):
+        assert calls_of(store) == [("x", "f", expected)]
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_an_error_in_the_stream_ends_arguments_with_all_of_what_they_have(beside: bool) -> None:
+    last = calling(call(1, "{}"))
+    failure = {**last, "error": {"message": "no"}} if beside else {"error": {"message": "no"}}
+    store = fed(
+        begin(),
+        calling(call(0, '{"a":', "f", id="x"), call(1, '{"b":', "g", id="y")),
+        calling(call(0, "{}")),
+        *([] if beside else [last]),
+        failure,
+    )
+    assert calls_of(store) == [("x", "f", '{"a":{}'), ("y", "g", '{"b":{}')]
+    assert store.messages("s")[0].status == "error"
 
 
 def test_the_input_of_a_custom_tool_is_no_json_that_could_come_again() -> None:

@@ -100,7 +100,7 @@ from ..members import (
     path_to,
     wrong,
 )
-from .apply import apply, refuse_as_client, text_delta
+from .apply import apply, held_back, refuse_as_client, text_delta
 from .chunks import (
     CHUNK,
     WHOLE,
@@ -466,11 +466,12 @@ class OpenAIChatAdapter:
             for key in keys_of(record):
                 if record is before and key in ended:
                     continue
+                message_id = choice_id(self._own["current"], int(key))
                 if key in record["choices"]:
                     record["choices"][key]["closed"] = "error"
+                    events += held_back(record["choices"][key], message_id)
                 else:
                     record["failed"] = True
-                message_id = choice_id(self._own["current"], int(key))
                 closed = MessageClosed(message_id=message_id, status="error", error=told_error)
                 events.append(closed)
         self._rearm()

@@ -390,6 +390,9 @@ def _call(
         first, whole = call["from"] is None, call.get("whole")
         if whole == fragment.text:
             return events  # nothing comes behind a whole object: some servers send it again
+        if first and fragment.text.isspace():  # they have not begun
+            events.append(text_delta(message_id, block, fragment.text, "input"))
+            return events
         if first:
             call["from"] = source
         if call["from"] != source:
@@ -421,21 +424,29 @@ def _input(message_id: str, block: str, text: str) -> Event:
     return BlockUpdated(message_id=message_id, block_index=block, fields={"input": text})
 
 
-def _said_again(known: Members, choice: Choice, message_id: str) -> list[Event]:
+def _said_again(known: Members, message_id: str) -> list[Event]:
     """Arguments that came in pieces and, at their end, as a whole object: they are that object.
 
     Whatever stands before it, no JSON ends with a whole object inside another value; so an empty
     one at the end is none of them. Not where the answer may have been cut, behind a part of them.
     """
-    events: list[Event] = []
-    done = known["choice"].get("finish_reason") in _DONE
-    for block, call in known["calls"].items() if done or choice.finish else ():
-        held = call.pop("held", "")
-        if done and "again" in call:
-            events.append(_input(message_id, block, call.pop("again")))
-        elif held and not done:
-            events.append(text_delta(message_id, block, held, "input"))
-    return events
+    finish = known["choice"].get("finish_reason")
+    if finish in _DONE:  # what is held stays so: there are servers that say this in each chunk
+        return [
+            _input(message_id, block, call.pop("again"))
+            for block, call in known["calls"].items()
+            if "again" in call
+        ]
+    return held_back(known, message_id) if finish else []
+
+
+def held_back(known: Members, message_id: str) -> list[Event]:
+    """What was held back of arguments, where nothing will say that it is none of them."""
+    return [
+        text_delta(message_id, block, call.pop("held"), "input")
+        for block, call in known["calls"].items()
+        if "held" in call
+    ]
 
 
 def _is_next(call: Members, fragment: Fragment) -> bool:
@@ -509,7 +520,7 @@ def _flags(known: Members) -> Members:
 
 def _ends(known: Members, choice: Choice, message_id: str, whole: bool) -> list[Event]:
     """What the end of a choice says: its parts are closed, its calls are to be run."""
-    events = _said_again(known, choice, message_id)
+    events = _said_again(known, message_id)
     if not choice.finish and not whole:
         return events
     called = choice.finish not in _CUT
