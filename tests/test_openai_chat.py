@@ -1727,6 +1727,30 @@ def test_an_error_of_a_choice_is_the_one_that_its_message_ends_with(beside: bool
     assert session is not None and session.errors == (found.error,) * (2 if beside else 1)
 
 
+@pytest.mark.parametrize("saved", [False, True])
+def test_an_error_of_a_choice_is_told_once_however_often_its_completion_is_read(
+    saved: bool,
+) -> None:
+    error = {"code": 502, "message": "upstream"}
+    streamed = [begin(), chunk({"content": "a"}), chunk({}, "error")]
+    streamed[-1]["choices"][0]["error"] = error
+    store = fed(*streamed)
+    (whole,) = encoded(store)
+    whole["choices"][0]["error"] = error  # the official client takes nothing of an end
+    for wires in ([[whole]], streamed, [whole]):
+        if saved:
+            store = StreamStore.load(json.loads(json.dumps(store.save())), ticks="manual")
+        store.open("openai-chat", session_id="s").ingest_many(wires)
+        store.flush()
+        (found,) = store.messages("s")
+        assert (found.status, found.error) == (
+            "error",
+            {"name": "error", "message": "upstream", "data": error},
+        )
+    session = store.session("s")
+    assert session is not None and session.errors == (found.error,)
+
+
 @pytest.mark.parametrize(
     ("wire", "message", "name"),
     [

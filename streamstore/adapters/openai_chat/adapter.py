@@ -29,7 +29,8 @@
 - Snapshots: a whole `chat.completion` or a list of them (what `encode` gives, or the API's
   `{"object": "list", "data"}`), taken as a replay in one piece.
 - The end: a choice is complete with its `finish_reason`; an error in the stream ends the choices
-  that are not, with what they have. One in a choice that ends with `error` (OpenRouter) is its own.
+  that are not, with what they have. One in a choice that ends with `error` (OpenRouter) is its own,
+  and told once, however often the completion is replayed.
 
 What is kept where, for a completion with the id `c`:
 
@@ -424,7 +425,11 @@ class OpenAIChatAdapter:
             facts = self._session["known"].get(message_id, {"order": None})
             record = opened[message_id] = new_record(facts["order"], False)
             record["stream"] = own["stream"]
-        events = apply(message_id, record, wire, choices, place.begins, whole)
+        facts = self._session["known"].get(message_id, {})
+        told: list[int] = facts.get("told", [])
+        events = apply(message_id, record, wire, choices, place.begins, whole, told)
+        if told:
+            facts["told"] = told
         self._rearm()
         return events
 

@@ -85,8 +85,12 @@ def apply(
     choices: Sequence[Choice],
     begins: bool,
     whole: bool,
+    told: list[int],
 ) -> list[Event]:
-    """The events of a chunk that was read, and what to remember of it. Raises nothing."""
+    """The events of a chunk that was read, and what to remember of it. Raises nothing.
+
+    `told`: the choices whose own error was told, also before a replay.
+    """
     head = _head(record, wire, choices, begins, whole)
     events: list[Event] = []
     if not any(choice.place == 0 for choice in choices):
@@ -112,7 +116,7 @@ def apply(
             follow(known, choice, called, made)
             if _flags(known) != flags:
                 info["wire"] = _flags(known)
-        ends = _ends(known, choice, message_id, whole)
+        ends = _ends(known, choice, message_id, whole, told)
         if choice.place:
             info.update({} if made else {"completionId": completion})
             opened = made
@@ -518,7 +522,9 @@ def _flags(known: Members) -> Members:
     return thaw(flags)  # type: ignore[no-any-return]
 
 
-def _ends(known: Members, choice: Choice, message_id: str, whole: bool) -> list[Event]:
+def _ends(
+    known: Members, choice: Choice, message_id: str, whole: bool, told: list[int]
+) -> list[Event]:
     """What the end of a choice says: its parts are closed, its calls are to be run."""
     events = _said_again(known, message_id)
     if not choice.finish and not whole:
@@ -535,8 +541,9 @@ def _ends(known: Members, choice: Choice, message_id: str, whole: bool) -> list[
     if known["closed"] not in (status, "error"):
         known["closed"] = status
         error = choice.wire.get("error") if status == "error" else None
-        told = error_of(error) if error else None
-        events.append(MessageClosed(message_id=message_id, status=status, error=told))
-        if told is not None:
-            events.append(SessionError(error=told))
+        found = error_of(error) if error else None
+        events.append(MessageClosed(message_id=message_id, status=status, error=found))
+        if found is not None and choice.place not in told:
+            told.append(choice.place)
+            events.append(SessionError(error=found))
     return events
