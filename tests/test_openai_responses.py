@@ -1018,6 +1018,27 @@ def test_a_content_index_that_counts_deltas_makes_no_parts(cut: int, numbers: bo
         assert len(parts_of(store)) == 2
 
 
+@pytest.mark.parametrize("read", range(4, 9))
+def test_a_content_index_still_counts_deltas_when_the_response_was_read_meanwhile(
+    read: int,
+) -> None:
+    pieces = [delta(text, content=n) for n, text in enumerate(["Hi ", "y", "ou"], start=1)]
+    end = ("output_text.done", at(0, 4, text="Hi you", logprobs=[]))
+    whole = message(output_text("Hi you"), status="completed")
+    events = unnumbered(
+        wires(CREATED, added(message()), part_added(output_text()), *pieces, end, done(whole))
+    )
+    store, stream = opened()
+    stream.ingest_many(events[:read])
+    so_far = "".join(piece["delta"] for _, piece in pieces[: read - 3])
+    again(store, [response(status="in_progress", output=[message(output_text(so_far))])])
+    stream.ingest_many(events[read:])
+    store.flush()
+    assert [(each.block_index, each.text) for each in parts_of(store)] == [
+        ("0/content/0", "Hi you")
+    ]
+
+
 @pytest.mark.parametrize("numbers", [True, False])
 def test_a_content_index_counts_deltas_where_the_item_tells_its_first_part(numbers: bool) -> None:
     """Tiles: no event of a part, and the first delta has the index of the part that is there."""

@@ -265,11 +265,11 @@ class Output:
                 look_again(here.entry)
             known["type"] = type_
         if not final:
-            known["added"] = True
-            if where[0] == "content":
+            if where[0] == "content" and not known.get("added"):  # else it is only told again
                 memory["last"] = [where[1], here.seq]
                 memory.pop("counts", None)  # this server says which part it means
                 known.pop("begun", None)
+            known["added"] = True
         if final:
             known["done"] = True
             known.pop(ANNOTATIONS, None)
