@@ -1027,6 +1027,27 @@ def test_what_comes_new_stands_behind_what_a_replay_took_away_and_brings_again()
     assert encoded(store) == encoded(took(events))
 
 
+@pytest.mark.parametrize("complete", [False, True])
+@pytest.mark.parametrize("there", [False, True])
+def test_what_a_replay_took_away_and_brings_again_is_not_lost_to_a_read_meanwhile(
+    complete: bool, there: bool
+) -> None:
+    events = run(snapshot(), *text("m", "a"), *text("n", "b"), finished())
+    store = a_store()
+    old, new = store.open("ag-ui"), store.open("ag-ui")
+    for event in events:
+        old.ingest(event)
+    for event in events[:2]:
+        new.ingest(event)
+    read = [{"id": id_, "role": "assistant", "content": said} for id_, said in ("ma", "nb")]
+    reads = new if there else store.open("ag-ui")
+    wire = {"threadId": "thread-1", "messages": read, "complete": complete}
+    assert reads.ingest(wire).kind == "accepted"
+    assert {new.ingest(event).kind for event in events[2:]} == {"accepted"}
+    assert contents(store) == {"m": "a", "n": "b"}
+    assert encoded(store) == encoded(took(events))
+
+
 def test_a_new_run_that_starts_a_known_message_goes_on_behind_its_text() -> None:
     assert contents(took(run(*text("m", "a")), run(*text("m", "b"), run_id="run-2"))) == {"m": "ab"}
 

@@ -119,6 +119,10 @@ class Known:
         """Whether a snapshot in this replay removed a message, which may come again."""
         return self._runs.replay and message_id in self._gone
 
+    def is_away(self, message_id: str) -> bool:
+        """Whether a snapshot in a replay, of whatever stream, removed a message."""
+        return message_id in self._gone
+
     def keep_place(self, message_id: str) -> None:
         """Know where a message stood that is removed now, and comes again."""
         place = self._gone[message_id] = self.place(message_id)

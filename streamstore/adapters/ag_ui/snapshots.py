@@ -130,6 +130,8 @@ class Snapshots:
         """Messages of a session that were fetched, as a snapshot; its state while none is known."""
         with self._runs.of_session(session_id):
             self._runs.cool_all()  # the next delta of a text ends that it is as it was fetched
+            # No read brings back what was removed: a replay that removed it brings it anew.
+            messages = [one for one in messages if not self._known.is_away(one["id"])]
             results, known = results_of(messages), self._known.messages
             for number, message in enumerate(messages):
                 if message["id"] in known:
