@@ -356,6 +356,39 @@ def test_two_streams_of_one_task_bring_it_once() -> None:
     assert texts(store) == {"t1/a1": ["a", "b", "b"]}
 
 
+def test_a_stream_that_begins_with_an_older_task_brings_nothing_twice() -> None:
+    chunks = [artifact(word, append=number > 0) for number, word in enumerate("abcd")]
+    store = StreamStore(PROTOCOL)
+    one, two = store.open(PROTOCOL), store.open(PROTOCOL)
+    one.ingest_many(chunks[:3])
+    two.ingest(task("WORKING", artifact("a", "b")))
+    two.ingest_many(chunks[2:])
+    one.ingest(chunks[3])
+    assert texts(store) == {"t1/a1": ["a", "b", "c", "d"]}
+    two.ingest(task("WORKING", artifact("a", "b", "c")))  # what it brought itself, it takes back
+    assert texts(store) == {"t1/a1": ["a", "b", "c"]}
+
+
+def test_a_task_that_has_ended_is_not_older_than_what_its_stream_brought() -> None:
+    store = StreamStore(PROTOCOL)
+    store.open(PROTOCOL).ingest_many([artifact("a"), artifact("", append=True)])
+    store.open(PROTOCOL).ingest(task("COMPLETED", artifact("a")))
+    assert texts(store) == {"t1/a1": ["a"]}
+    (given,) = encoded(store, PROTOCOL)
+    assert given["task"]["status"]["state"] == "TASK_STATE_COMPLETED"
+
+
+@pytest.mark.parametrize("data", [{1: "a", "b": 2}, 10**5000], ids=["keys", "number"])
+def test_a_part_that_json_cannot_say_is_taken_as_it_is(data: Any) -> None:
+    wire = artifact("a")
+    wire["artifactUpdate"]["artifact"]["parts"] = [{"data": data}]
+    store = StreamStore(PROTOCOL)
+    assert store.open(PROTOCOL).ingest(wire).kind == "accepted"
+    store.flush()
+    (message,) = store.messages("c1")
+    assert [part.kind for part in store.parts("c1", message.id)] == ["data"]
+
+
 @pytest.mark.parametrize("state", ["WORKING", "FAILED"])
 def test_an_artifact_whose_last_chunk_came_stays_complete_in_a_task_that_comes_again(
     state: str,

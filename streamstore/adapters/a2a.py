@@ -11,9 +11,9 @@
 - Fetch a task on a stream of its own where an open one is about it: each stream counts the parts
   that it brought of an artifact, so that a chunk which the fetched task has already is known again.
   A task there with the beginning of an artifact alone is older than what is there, whose status
-  stays. (Both where no more than 63 parts lie between.) One without any artifact, as lists of tasks
-  have them, says nothing of artifacts. On the stream itself a task takes the place of all that is
-  there, and a chunk that it has early is there twice.
+  stays, unless it has ended. (Both where no more than 63 parts lie between.) One without any
+  artifact, as lists of tasks have them, says nothing of artifacts. A task takes the place of all
+  that its own stream brought, and a chunk that it has early there is there twice.
 - Order: messages and artifacts stand in order of arrival (1, 2, 3, ...), parts in theirs. What a
   task's history has before a message that is there stands before it, too (fractions): a stream may
   begin with a status, and only the fetched task has the question.
@@ -382,11 +382,14 @@ class A2aAdapter:
         known = self._known(session_id, task_id)
         others = {f"{task_id}/{name}" for name in known["artifacts"]}
         brought = self._brought(session_id)
-        ours = [
-            artifact
-            for artifact in artifacts
-            if f"{task_id}/{artifact.id}" in brought or not _extends(known, artifact)
-        ]
+        ours: list[_Artifact] = []
+        for artifact in artifacts:
+            message_id, parts = f"{task_id}/{artifact.id}", len(artifact.parts)
+            over = _STATES.get(status.state, ("", None))[1] is not None  # nothing is behind it
+            if over or brought.get(message_id, 0) > parts or not _extends(known, artifact):
+                ours.append(artifact)
+            else:  # what this stream brings next is behind these parts, and may be there
+                self._bring(session_id, message_id, parts)
         older = len(ours) < len(artifacts)
         if not older:
             known["said"] = {
@@ -635,7 +638,10 @@ def _trail(artifact: _Artifact, before: int = 0) -> list[int]:
     """What parts come to after each of them, behind what those before them came to."""
     found = [before]
     for part in artifact.parts:
-        said = json.dumps([part.text, part.wire], sort_keys=True, default=repr)
+        try:
+            said = json.dumps([part.text, part.wire], sort_keys=True, default=repr)
+        except (TypeError, ValueError):  # of an object with what JSON cannot say
+            said = json.dumps([part.text, sorted(map(str, part.wire))])
         found.append(crc32(said.encode(), found[-1]))
     return found
 
