@@ -108,8 +108,13 @@ class _Cut(Protocol):
         """The events that these bytes finish."""
         ...
 
-    def forget(self) -> int:
-        """Half a line did not come to its end, and goes; how many bytes that were."""
+    @property
+    def half(self) -> int:
+        """How many bytes of a line are held that may be taken back; they are fed again then."""
+        ...
+
+    def forget(self) -> None:
+        """Let go of those."""
         ...
 
 
@@ -130,24 +135,28 @@ def _bytes(name: str, clock: Clock) -> Iterator[Item]:
                 if cut is not None:
                     yield from cut.feed(data)
                 continue
-            size = os.fstat(file.fileno()).st_size
-            if size < read:
-                half = len(head) if cut is None else cut.forget()
-                if size < read - half:
-                    yield Said(f"the log was cut off: {_AGAIN}")
-                    file.seek(0)
-                    read, head, cut = 0, b"", None
-                    continue
-                # Whoever goes on with a log cuts off what a crash left of a line.
-                read, head = read - half, b""
-                file.seek(read)
-                continue
             fate = _fate(name, itself)
             if fate == "replaced":
                 yield Said(f"the log was replaced: {_AGAIN}")
             if fate:
                 return
-            yield WAITING
+            if os.fstat(file.fileno()).st_size == read:
+                yield WAITING
+            size = os.fstat(file.fileno()).st_size
+            if size == read:
+                continue
+            # Whoever goes on with a log cuts off what a crash left of a line, and it is as long
+            # again, or longer, when the next one is written: half a line is read anew.
+            half = len(head) if cut is None else cut.half
+            if half > _CHUNK and size > read:
+                continue  # but for one that is so long that it costs
+            if cut is not None:
+                cut.forget()
+            read, head = read - half, b""
+            if size < read:
+                yield Said(f"the log was cut off: {_AGAIN}")
+                read, cut = 0, None
+            file.seek(read)
 
 
 def _cut_of(name: str, head: bytes, clock: Clock) -> _Cut | None:
@@ -175,8 +184,12 @@ class _Pieces:
             self._begun = True
             yield event
 
-    def forget(self) -> int:
-        return 0
+    @property
+    def half(self) -> int:
+        return 0  # a server's bytes are not mended
+
+    def forget(self) -> None:
+        pass
 
 
 class _Records:
@@ -204,9 +217,12 @@ class _Records:
         self._size += len(rest)
         self._held = [] if self._size > LINE_BYTES else [*self._held, rest]
 
-    def forget(self) -> int:
-        size, self._held, self._size = self._size, [], 0
-        return size
+    @property
+    def half(self) -> int:
+        return self._size
+
+    def forget(self) -> None:
+        self._held, self._size = [], 0
 
     def _take(self, line: bytes) -> Iterator[Item]:
         if self._line == 1:
@@ -258,6 +274,9 @@ class _Timed:
 def _rows(name: str, clock: Clock) -> Iterator[Item]:
     """One database, until it is another one."""
     itself = os.stat(name)
+    if not itself.st_size:
+        yield WAITING  # it is being made
+        return
     with closing(read_log(name)) as log:
         timed = _Timed()
         told: set[str] = set()

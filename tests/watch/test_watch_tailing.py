@@ -246,6 +246,74 @@ def test_half_a_record_that_the_next_writer_cuts_off_is_no_damage(tmp_path: Path
     assert watched.text == "1 2 " and watched.notes == []
 
 
+@pytest.mark.parametrize("more", [0, 1, 200])
+def test_half_a_record_in_whose_place_the_next_writer_has_written_is_no_damage(
+    more: int, tmp_path: Path
+) -> None:
+    """It cut off the half, and wrote as much or more before the log was looked at again."""
+    path = tmp_path / "log.jsonl"
+    with open_log(path) as log:
+        log.append(delta(1))
+    before = path.stat().st_size
+    with open_log(path) as log:
+        log.append(delta(2))
+    grown = path.stat().st_size - before
+    os.truncate(path, before)
+    append(path, b'{"position": 2, "data": {"text": "'.ljust(grown, b"x"))
+    watched = Watched(path)
+    assert watched.later() == 1
+    with open_log(path) as log:
+        log.append(delta(2))
+        assert path.stat().st_size == before + grown
+        if not more:
+            assert watched.later() == 0  # as long as it was: it shows with the next one
+        for seq in range(3, 4 + more):
+            log.append(delta(seq))
+    watched.later()
+    assert watched.text.startswith("1 2 3 ") and watched.notes == []
+
+
+def test_half_a_line_that_is_long_is_not_read_again_with_each_look(tmp_path: Path) -> None:
+    whole, path = tmp_path / "whole.jsonl", tmp_path / "log.jsonl"
+    with open_log(whole) as log:
+        log.append(delta(1, "a"))
+        log.append(delta(2, "b" * 3_000_000))
+    data = whole.read_bytes()
+    path.touch()
+    clock = Clock()
+    tail, events = followed(str(path), clock), 0
+    for at in range(0, len(data), 100_000):
+        append(path, data[at : at + 100_000])
+        clock.now += LOOK_MS
+        found = events_now(tail)
+        events += len(found)
+        assert not any(isinstance(item, Said) for item in found)
+    assert events == 2
+
+
+@pytest.mark.parametrize("removed", [False, True])
+def test_a_database_that_is_being_made_is_waited_for(removed: bool, tmp_path: Path) -> None:
+    path = tmp_path / "log.sqlite"
+    if removed:
+        with open_log(path) as log:
+            log.append(delta(1))
+    else:
+        path.touch()
+    watched = Watched(path)
+    watched.later()
+    if removed:
+        path.unlink()
+        watched.later()
+        path.touch()
+        watched.later()
+    assert watched.source.error is None
+    with open_log(path) as log:
+        log.append(delta(1))
+        log.append(delta(2))
+    watched.later()
+    assert watched.text == "1 2 "
+
+
 def test_what_is_lost_is_said_where_it_is_missing(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     with open_log(path) as log:
