@@ -287,7 +287,8 @@ def _unverified(error: BaseException | None) -> str:
     while error is not None:
         if isinstance(error, ssl.SSLCertVerificationError):
             return str(getattr(error, "verify_message", "") or error).rstrip(".")
-        error = error.__cause__ or error.__context__
+        # httpcore raises what it came of `from None`. Any other context may be dealt with already.
+        error = error.__cause__ or (error.__context__ if error.__suppress_context__ else None)
     return ""
 
 

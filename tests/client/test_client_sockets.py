@@ -662,6 +662,36 @@ def test_tls_that_breaks_in_the_middle_is_a_drop_like_any_other() -> None:
     asyncio.run(main())
 
 
+def test_a_certificate_that_was_dealt_with_is_not_why_another_server_is_not_there() -> None:
+    """A transport of the caller's asks one server, and where its certificate is none another."""
+
+    class Twice(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            try:
+                raise httpx.ConnectError("x") from ssl.SSLCertVerificationError("expired")
+            except httpx.ConnectError:
+                raise httpx.ConnectError("nobody listens") from OSError(111, "refused")
+
+    async def main() -> None:
+        async with httpx.AsyncClient(transport=Twice()) as client:
+            with pytest.raises(ConnectionLost, match="nobody listens") as raised:
+                await HttpxTransport(client).open(Request(url="https://h/"))
+        assert not isinstance(raised.value, CertificateRefused)
+
+        async def later() -> None:
+            try:
+                raise ssl.SSLCertVerificationError("expired")
+            except ssl.SSLError:
+                await HttpxTransport(other).open(Request(url="https://h/"))
+
+        async with httpx.AsyncClient(transport=Scripted(httpx.ReadError("reset"))) as other:
+            with pytest.raises(ConnectionLost, match="reset") as raised:
+                await later()
+        assert not isinstance(raised.value, CertificateRefused)
+
+    asyncio.run(main())
+
+
 @pytest.mark.parametrize("url", ["http://xn--/", "http://xn--a/", "http://h/\ud800"])
 def test_an_address_that_cannot_be_asked_is_the_callers_fault(url: str) -> None:
     async def main() -> None:
