@@ -304,7 +304,7 @@ def _seconds(timeout: float) -> float:
     # NaN is less than nothing and more than nothing, and would be waited for without an end.
     if not hasattr(timeout, "__float__") or timeout != timeout:
         raise CallerError(f"timeout= takes seconds, not {timeout!r:.80}")
-    return min(timeout, threading.TIMEOUT_MAX)
+    return float(min(timeout, threading.TIMEOUT_MAX))
 
 
 def _nothing() -> None:

@@ -13,8 +13,9 @@ import threading
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import contextmanager, suppress
+from decimal import Decimal
 from queue import Empty, SimpleQueue
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -1111,9 +1112,9 @@ def test_seconds_that_are_none_are_the_callers_fault_and_too_many_are_many() -> 
     for wrong in ("3", None, float("nan")):
         with pytest.raises(CallerError, match="timeout= takes seconds"):
             connection.poll(wrong)
-    for many in (1e300, float("inf"), 10**400):
+    for many in (1e300, float("inf"), 10**400, Decimal(9)):
         connection._todo.put(lambda: None)
-        assert connection.poll(many).state == "connecting"
+        assert connection.poll(cast("float", many)).state == "connecting"
     with serving([head("403 Forbidden")]) as server:
         connection = connect_blocking(server.url, store=StreamStore())
         with connection:
