@@ -16,6 +16,8 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from operator import index
+from os import PathLike, fspath
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -83,7 +85,7 @@ class OpencodeClient:
         base_url: str,
         *,
         store: StreamStore,
-        directory: str | None = None,
+        directory: str | PathLike[str] | None = None,
         workspace: str | None = None,
         global_events: bool = False,
         sessions: int = 100,
@@ -101,8 +103,14 @@ class OpencodeClient:
             raise CallerError(f"an http or https address is needed, not {base_url!r:.80}")
         if not isinstance(store, StreamStore):
             raise CallerError(f"store= takes a StreamStore, not {store!r:.80}")
-        if not all(isinstance(count, int) and count >= 1 for count in (sessions, page, reads)):
+        try:
+            sessions, page, reads = index(sessions), index(page), index(reads)
+        except TypeError:
+            sessions = 0
+        if sessions < 1 or page < 1 or reads < 1:
             raise CallerError("sessions, page and reads must be whole numbers, at least 1")
+        if isinstance(directory, PathLike):
+            directory = fspath(directory)
         for name, place in (("directory", directory), ("workspace", workspace)):
             if place is not None and not isinstance(place, str):
                 raise CallerError(f"{name}= takes a string, not {place!r:.80}")
@@ -262,10 +270,10 @@ class OpencodeClient:
             raise CallerError(f"text= takes a string, not {text!r:.80}")
         if isinstance(parts, Mapping):
             raise CallerError("parts= is a list of parts, not one part")
-        parts = list(parts)
-        if not all(isinstance(part, Mapping) for part in parts):
-            raise CallerError("each of parts= is an object with a type, such as 'file'")
-        wire_parts = [dict(part) for part in parts]
+        try:
+            wire_parts = [dict(part) for part in parts]  # also a model of an SDK's
+        except (TypeError, ValueError) as none:
+            raise CallerError("each of parts= is an object with a type, such as 'file'") from none
         if not all(is_id(part.get("type")) for part in wire_parts):
             raise CallerError("each of parts= needs a type, such as 'file'")
         if text is not None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-from pathlib import Path
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
 from random import Random
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from opencode_server import OpencodeServer
@@ -1166,6 +1167,43 @@ def test_a_wrong_argument_of_a_client_is_said(name: str, value: Any) -> None:
     options: Any = {"base_url": "http://server", "store": StreamStore(), name: value}
     with pytest.raises(CallerError):
         OpencodeClient(transport=VirtualTransport(OpencodeServer(Random(1)).serve), **options)
+
+
+class Count:
+    """A whole number of a library's own, such as one of numpy."""
+
+    def __init__(self, value: int) -> None:
+        self.value = value
+
+    def __index__(self) -> int:
+        return self.value
+
+
+class Model:
+    """A part that is no mapping, as pydantic's: its fields are what is counted out."""
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        yield from {"type": "file", "mime": "text/plain", "url": "file:///x"}.items()
+
+
+def test_paths_counts_and_parts_of_other_libraries_are_taken() -> None:
+    async def main() -> None:
+        server = OpencodeServer(Random(1))
+        options: Any = {name: Count(9) for name in ("sessions", "page", "reads")}
+        client = OpencodeClient(
+            "http://server", store=StreamStore(), directory=PurePosixPath("/a b"),
+            transport=VirtualTransport(server.serve), clock=VirtualClock(), **options,
+        )  # fmt: skip
+        assert client._rest.query == {"directory": "/a b"}
+        part: Any = Model()
+        await client.prompt("ses_1", parts=[part])
+        [(_, sent)] = server.posts
+        assert sent["parts"][0]["url"] == "file:///x"
+        for wrong in (None, [3], ["file"]):
+            with pytest.raises(CallerError, match="an object with a type"):
+                await client.prompt("ses_1", parts=cast("Any", wrong))
+
+    run(main())
 
 
 def test_what_else_a_user_does() -> None:
