@@ -40,7 +40,8 @@ _LINES = frozenset(
 )
 _RECORDS = "application/json-seq"  # RFC 7464: each behind a record separator
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')  # of a parameter, which may have a comma
-_OF_BODY = ("content-type", "content-length", "content-encoding", "content-language")
+#: Headers that say something of a body, and go with it.
+OF_BODY = ("content-type", "content-length", "content-encoding", "content-language")
 _PORTS = {"http": 80, "https": 443}
 #: Of the body of an answer that is no stream: bytes that are looked at, characters that are shown.
 SAID_BYTES, _SAID = 4_096, 400
@@ -168,7 +169,7 @@ def redirected(request: Request, status: int, location: str | None) -> Request:
     if (status == 303 and method != "HEAD") or (status in (301, 302) and method == "POST"):
         if method != "GET":
             method, body = "GET", None
-            for name in _OF_BODY:
+            for name in OF_BODY:
                 headers.pop(name, None)
     credentials = request.credentials
     if origin != origin_of(request.url):

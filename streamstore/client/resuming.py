@@ -17,6 +17,7 @@ from ..adapters.openai_responses import OpenAIResponsesAdapter
 from ..adapters.openai_responses import Resume as ResponsePosition
 from ..errors import CallerError
 from ..pipeline import Stream, StreamStore
+from .answers import OF_BODY
 from .transport import Request, is_value
 
 
@@ -123,7 +124,7 @@ class StartingAfter:
         path = parts.path.rstrip("/")
         if base.method != "GET":
             path = f"{path}/{quote(position.response_id, safe='')}"
-        headers = {name: value for name, value in base.headers.items() if name != "content-type"}
+        headers = {name: value for name, value in base.headers.items() if name not in OF_BODY}
         url = parts._replace(path=path).geturl()
         query = {"stream": "true"}
         if position.starting_after is not None:

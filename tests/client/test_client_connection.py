@@ -1601,6 +1601,21 @@ def test_a_cut_before_anything_of_a_response_came_is_no_end_of_it() -> None:
     assert [message.status for message in store.messages(session)] == ["completed"]
 
 
+def test_what_is_said_of_a_body_is_not_said_where_a_response_goes_on_without_one() -> None:
+    sent = response_events()
+    answers = [Answer(body=[b"".join(sent[:3]), ConnectionLost("cut")]), Answer(body=sent[3:])]
+    transport = VirtualTransport(lambda request: answers.pop(0))
+    connection = connect(
+        "http://api/v1/responses", store=StreamStore(), protocol="openai-responses", body=b"{}",
+        headers={"Content-Length": "2", "Content-Type": "application/json", "X-Of": "mine"},
+        resume=StartingAfter(), transport=transport, clock=VirtualClock(), chance=lambda: 0.0,
+    )  # fmt: skip
+    assert run(ended(connection)) is None
+    first, second = (request.headers for request in transport.requests)
+    assert first["content-length"] == "2" and second["x-of"] == "mine"
+    assert not {"content-length", "content-type"} & set(second)
+
+
 def test_a_cut_behind_the_end_of_a_response_is_no_loss() -> None:
     transport = VirtualTransport(served(events(*response_events())))
     connection = connect(
