@@ -47,7 +47,9 @@ class Subscription:
     """One subscriber; `close()` it, or use it in a `with` statement.
 
     Attributes:
-        state: what its scope held when it subscribed.
+        state: what its scope held when it subscribed. Kept as long as the subscription is, with
+            what its parts' texts became and though it was evicted since: one that lives for long
+            is better begun early, or again.
         on_close: called when it is closed, by whomever.
         scope: () for everything, (session,), (session, message) or (session, message, block).
     """
