@@ -682,8 +682,8 @@ class Reducer:
             self._renew(block)  # a removal by the new counter takes what the old one left
         old_bound = block.forget_undone()
         for field, cell in block.cells():
-            if old_bound < cell.replaced <= bound:
-                block.keep_replaced(field, cell)
+            if field == "text" and old_bound < cell.replaced <= bound:
+                block.keep_replaced(cell)
             above = cell.replaced > bound and not bound < cell.replaced <= old_bound
             if above or max(bound, old_bound) < block.first:
                 # All of it lies above; but what was undone may be the close.
@@ -694,8 +694,9 @@ class Reducer:
                 cell.replace("")
                 continue
             cell.replace("")
+            told = block.set_again(field, cell)
             cell.refold(block.window_text(field, cell, 0))
-            if block.floor > bound or cell.replaced > bound:
+            if max(block.floor, cell.replaced) > max(bound, told):
                 block.suspect = True
                 self._resync(block.message.session.id, "a late removal could not be placed")
         block.exists = block.message.exists and block.alive
@@ -877,7 +878,8 @@ class Reducer:
             values, seqs = block.fields.values, block.fields.seqs
             if (field in values or field in seqs) and field not in block.old:
                 set_at = seqs.get(field, -1) if arrival.positioned else None
-                self._field_text(block, field, values.get(field), set_at)
+                value = values.get(field, block.fields.hidden.get(field))
+                self._field_text(block, field, value, set_at)
         cell = block.cell_of(field)
         cell.streams = True
         self._reopen(block)

@@ -7,7 +7,7 @@ Knows no stage, event or clock.
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable
 from itertools import repeat
 from typing import Any
@@ -366,15 +366,36 @@ class BlockRow(Marks):
         self.floor = max(self.floor, self.mark)
         self.seqs, self.ops = [], []
 
-    def keep_replaced(self, field: str, cell: TextCell) -> None:
-        """A text that a replace set is hidden: it goes to its place in the window.
+    def keep_replaced(self, cell: TextCell) -> None:
+        """The `text` that a replace set is hidden: it goes to its place in the window.
 
         An opening that comes late may lower the bound again, and brings it back from there.
         """
         at = bisect_left(self.seqs, cell.replaced)
         if at < len(self.seqs) and self.seqs[at] == cell.replaced and self.ops[at] is None:
-            self.ops[at] = (field, cell.working()[: cell.base] + cell.carry, "set")
+            self.ops[at] = ("text", cell.working()[: cell.base] + cell.carry, "set")
             cell.replaced = -1
+
+    def set_again(self, field: str, cell: TextCell) -> int:
+        """Begin a text with what last set it above the bound, where that was hidden; its seq.
+
+        Of other fields than `text` the marks keep that: the window has one place a seq, and one
+        event may set several of them. Costs the window.
+        """
+        bound, seqs, ops = self.lower_bound, self.seqs, self.ops
+        if field != "text":
+            told = max(self.fields.seqs.get(field, -1), self.fields.whole)
+            value = self.fields.values.get(field)
+        else:
+            above = range(bisect_right(seqs, bound), len(seqs))
+            at = next((at for at in reversed(above) if type(ops[at]) is tuple and ops[at][2:]), -1)
+            if at < 0:
+                return -1
+            told, value, ops[at] = seqs[at], ops[at][1], None
+        if told > bound:
+            cell.replaced = told
+            cell.replace(value if isinstance(value, str) else "")
+        return told
 
     def window_text(self, field: str, cell: TextCell, start: int, stop: int | None = None) -> str:
         """Text of a field's deltas in the window that no replace or removal undid, joined."""
@@ -392,8 +413,6 @@ class BlockRow(Marks):
                 if field == "text":
                     taken.append(op)
             elif op[0] == field:
-                if len(op) == 3:
-                    taken.clear()
                 taken.append(op[1])
         return "".join(taken)
 

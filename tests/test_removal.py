@@ -603,6 +603,45 @@ def test_a_result_meets_its_call_again_in_any_order_behind_a_removal(
         assert bench.parts()[0]["state"] == STATE, order
 
 
+@numbered
+@pytest.mark.parametrize(
+    ("events", "told"),
+    [
+        pytest.param(
+            [
+                {"type_": "block.removed", "seq": 1},
+                {"type_": "block.opened", "seq": 2, "kind": "tool", "callId": "c"},
+                {"type_": "block.replaced", "seq": 3, "input": "16a", "text": "t"},
+                {"type_": "block.delta", "seq": 4, "field": "input", "text": "17"},
+                {"type_": "block.opened", "seq": 5, "kind": "tool", "callId": "c"},
+            ],
+            {"text": "t", "input": "16a17"},
+            id="a field that is set beside the text",
+        ),
+        pytest.param(
+            [
+                {"type_": "block.removed", "seq": 1},
+                {"type_": "block.replaced", "seq": 2, "whole": True, "kind": "tool", "text": "e"},
+                {"type_": "block.replaced", "seq": 3, "text": "h", "input": "i"},
+                {"type_": "block.opened", "seq": 4, "kind": "tool", "callId": "c"},
+                {"type_": "block.delta", "seq": 5, "field": "input", "text": "j"},
+            ],
+            {"text": "h", "input": "ij"},
+            id="a text that is set twice",
+        ),
+    ],
+)
+def test_what_set_a_text_sets_it_in_any_order_of_the_openings_behind_a_removal(
+    sequencing: str, events: list[Wire], told: Wire
+) -> None:
+    for order in permutations(events):
+        bench = Bench(sequencing)
+        for wire in order:
+            bench.take(**wire)
+        (part,) = bench.parts()
+        assert {name: part[name] for name in told} == told, order
+
+
 @every
 def test_gaps_go_with_what_is_removed(sequencing):
     bench = Bench(sequencing)
