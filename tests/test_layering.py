@@ -75,6 +75,16 @@ ROWS = (
         "adapters.opencode_v2.steps adapters.opencode_v2.texts",
         pure=True,
     ),
+    Row("ACP: names and forms of the wire", "adapters.acp.metas adapters.acp.schema", pure=True),
+    Row(
+        "ACP: messages, what a session has", "adapters.acp.messages adapters.acp.session", pure=True
+    ),
+    Row(
+        "ACP: what is done to messages, the way back to the wire",
+        "adapters.acp.compactions adapters.acp.tools adapters.acp.wire",
+        pure=True,
+    ),
+    Row("ACP: requests of both sides", "adapters.acp.requests", pure=True),
     Row("vellum: what ids and calls say", "adapters.vellum.calls adapters.vellum.ids", pure=True),
     Row("vellum: reads", "adapters.vellum.reads", pure=True),
     Row("vellum: the way back to the wire", "adapters.vellum.items", pure=True),
@@ -140,7 +150,7 @@ ROWS = (
     Row(
         "stages, which do not know each other",
         "hotpath plainpath runs sse jsonlines watermarks positions coalescer reducer snapshots store "
-        "saved subscribers history ticks insights adapters.* "
+        "saved subscribers history ticks insights adapters.* adapters.acp.adapter "
         "adapters.anthropic.adapter adapters.openai_chat.adapter adapters.openai_responses.adapter "
         "adapters.opencode_v2.adapter adapters.pydantic_ai.adapter adapters.vellum.adapter "
         "adapters.vellum.envelopes adapters.vercel_ui.adapter",
@@ -148,7 +158,7 @@ ROWS = (
     ),
     Row(
         "adapters of several files, by their protocol's name",
-        "adapters.ag_ui adapters.anthropic adapters.langchain adapters.openai_chat "
+        "adapters.acp adapters.ag_ui adapters.anthropic adapters.langchain adapters.openai_chat "
         "adapters.openai_responses adapters.opencode_v2 adapters.pydantic_ai adapters.vellum "
         "adapters.vercel_ui",
         pure=True,

@@ -186,7 +186,7 @@ def test_an_acp_stream_remembers_few_of_the_sessions_that_went() -> None:
         stream.ingest(chunk(f"a{number}"))
         store.apply(SessionRemoved(session_id=f"a{number}"))
         store.flush()
-    assert len(stream.adapter._plain) <= 64  # type: ignore[union-attr]
+    assert len(stream.adapter._open) <= 64  # type: ignore[union-attr]
     assert len(store.save()["memory"]["acp"]) <= 5
 
 
