@@ -7,7 +7,8 @@ knows opencode end to end. All network I/O of the library is in this package.
 from __future__ import annotations
 
 from .blocking import BlockingConnection, connect_blocking
-from .connection import Connection, ConnectionStatus, Options, connect
+from .connecting import Options, connect
+from .connection import Connection
 from .faults import (
     CertificateRefused,
     ConnectionLost,
@@ -24,6 +25,7 @@ from .owning import Owner
 from .policy import Policy
 from .resuming import AfterSeq, LastEventId, Resume, StartingAfter
 from .resync import Fetch, Read
+from .status import ConnectionStatus
 from .transport import AsyncioClock, Clock, Request, Response, Transport
 
 __all__ = [

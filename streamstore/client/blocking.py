@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, Unpack
 
 from ..errors import CallerError, InboxFull
 from ..pipeline import Stream, StreamStore
-from .connection import Connection, ConnectionStatus, Options, State, connect
+from .connecting import Options, connect
+from .connection import Connection
+from .status import ConnectionStatus, State
 from .transport import AsyncioClock, Clock
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""`connect`: follows a live event stream into a store, through drops, silence and late joins.
+"""A live event stream followed into a store, through drops, silence and late joins.
 
 The loop of the client and nothing else: ask, read, note where to go on, wait, ask again. When and
 how long is `policy.py`, what an answer means `answers.py`, how to resume `resuming.py`, fetching a
@@ -7,21 +7,18 @@ state `resync.py`. Every time and chance comes from outside, every await may be 
 
 from __future__ import annotations
 
-import json as _json
-import random as _random
 from collections.abc import AsyncIterator, Callable, Hashable, Mapping
 from contextlib import aclosing, suppress
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
 from ..errors import CallerError, StreamStoreError
-from ..keys import PartKey
 from ..model import Sequencing
 from ..pipeline import Policy as Leniency
-from ..pipeline import Stream, StreamStore, checked_opening
-from ..protocols import adapter_named, adapters
+from ..pipeline import Stream, StreamStore
+from ..protocols import adapters
 from .answers import (
     SAID_BYTES,
     Later,
@@ -33,6 +30,7 @@ from .answers import (
     said,
     says,
 )
+from .ending import left_unfinished, program_ends
 from .faults import (
     CertificateRefused,
     ConnectionLost,
@@ -40,42 +38,19 @@ from .faults import (
     StreamRefused,
     TooManyRedirects,
 )
-from .owning import Owner, SameLoop
-from .policy import IDLE_MS, Backoff, Place, PoisonWatch, Policy, between_events
-from .resuming import LastEventId, Resume, following
+from .owning import Owner
+from .policy import IDLE_MS, Backoff, Place, PoisonWatch, Policy
+from .resuming import Resume
 from .resync import Fetch, Resync
-from .transport import AsyncioClock, Clock, Request, Response, Transport, headers_of, is_name
+from .status import ConnectionStatus, State, Statuses
+from .transport import Clock, Request, Response, Transport
 from .watch import Silence, guarded, watched
 
 if TYPE_CHECKING:
     import asyncio
 
-State: TypeAlias = Literal["connecting", "open", "waiting", "ended"]
-
 #: How long an answer that is no stream may take to say why.
 _SAID_MS = 2_000
-
-
-@attrs.frozen(kw_only=True)
-class ConnectionStatus:
-    """How a connection is doing; a value, made anew at each change.
-
-    Attributes:
-        state: `connecting` (asking), `open` (events come), `waiting` (before asking again),
-            `ended`.
-        reason: why it waits or has ended, "" otherwise.
-        wait_ms: how long it waits.
-        reconnects: attempts after the first.
-        synced: no resync is owed.
-        resync_error: why the last resync failed, or what it did not repair; it is tried again.
-    """
-
-    state: State = "connecting"
-    reason: str = ""
-    wait_ms: float = 0
-    reconnects: int = 0
-    synced: bool = True
-    resync_error: Exception | None = None
 
 
 @attrs.frozen
@@ -247,7 +222,7 @@ class Connection:
 
     def __aiter__(self) -> AsyncIterator[ConnectionStatus]:
         """The status now, and after each change the latest; ends when the connection has."""
-        return _Statuses(self)
+        return Statuses(lambda: self._status, self.changed)
 
     async def wait(self) -> None:
         """Come back when it has ended.
@@ -413,7 +388,7 @@ class Connection:
         end = _End()
         try:
             attended = self._attend(request, position, stream, silence, passage)
-            drop = await watched(guarded(attended, _ended(stream)), silence)
+            drop = await watched(guarded(attended, program_ends(stream)), silence)
         except ConnectionLost as error:
             if isinstance(error, CertificateRefused) and not passage.known:
                 raise
@@ -685,72 +660,10 @@ class Connection:
         done = ended or self._resume.done(self._store, stream, passage.clean)
         unfinished = ""
         if passage.clean and not ended and (not self._may_repeat() or self._asks_once()):
-            unfinished = _unfinished(stream, passage.tail)
+            unfinished = left_unfinished(stream, passage.tail)
         self._note_brought(stream)
         stream.end()
         return _End(done, repeated, received, unfinished)
-
-
-async def _ended(stream: Stream) -> None:
-    """Never returns, and may watch from another thread than the one that owns the stream.
-
-    Raises:
-        CallerError: the program ended the stream, by closing the store above all.
-    """
-    import asyncio
-
-    loop = asyncio.get_running_loop()
-    ended = asyncio.Event()
-
-    def tell() -> None:
-        try:
-            loop.call_soon_threadsafe(ended.set)
-        except RuntimeError:
-            pass  # the connection, and its loop, have ended in this very moment
-
-    stream.on_end = tell
-    try:
-        if not stream.ended:
-            await ended.wait()
-    finally:
-        stream.on_end = None
-    raise CallerError("the store was closed, or the connection's stream was ended")
-
-
-def _unfinished(stream: Stream, tail: bytes) -> str:
-    """What the end of a stream leaves unfinished, in words; "" for nothing.
-
-    It is what the store shows from then on: `part.gap`, or a message that is open. A server that
-    ends without a word, with nothing begun that has not ended, has said all.
-    """
-    key = stream.unfinished
-    if isinstance(key, PartKey):
-        return f"part {key.block_index!r:.80} of message {key.message_id!r:.80} was still streaming"
-    if key is not None:
-        return f"message {key.message_id!r:.80} has not ended"
-    # The bytes count as well: whoever owns the store need not have fed it all of them.
-    if stream.half_event and not between_events(tail):
-        return "an event was cut off"
-    return ""
-
-
-class _Statuses:
-    """The latest status of a connection, again and again; who is slow misses those between."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._seen: ConnectionStatus | None = None
-
-    def __aiter__(self) -> _Statuses:
-        return self
-
-    async def __anext__(self) -> ConnectionStatus:
-        while (status := self._connection.status) is self._seen:
-            if status.state == "ended":
-                raise StopAsyncIteration
-            await self._connection.changed()
-        self._seen = status
-        return status
 
 
 @attrs.define
@@ -763,167 +676,3 @@ class _Passage:
     size: int = 0
     tail: bytes = b""
     clean: bool = False  # the body came to its end
-
-
-class Options(TypedDict, total=False):
-    """What `connect` and `connect_blocking` both take by name."""
-
-    protocol: str
-    session_id: str | None
-    method: str | None
-    json: Any
-    body: bytes | None
-    headers: Mapping[str, str] | None
-    snapshot: Fetch | None
-    resume: Resume | None
-    reconnect: bool | None
-    sequencing: Sequencing | None
-    generation: str | None
-    leniency: Leniency
-    live_after: Literal["open", "first event"]
-    policy: Policy | None
-    transport: Transport | None
-    chance: Callable[[], float] | None
-
-
-def connect(
-    url: str,
-    *,
-    store: StreamStore,
-    protocol: str = "auto",
-    session_id: str | None = None,
-    method: str | None = None,
-    json: Any = None,
-    body: bytes | None = None,
-    headers: Mapping[str, str] | None = None,
-    snapshot: Fetch | None = None,
-    resume: Resume | None = None,
-    reconnect: bool | None = None,
-    sequencing: Sequencing | None = None,
-    generation: str | None = None,
-    leniency: Leniency = "lenient",
-    live_after: Literal["open", "first event"] = "open",
-    policy: Policy | None = None,
-    transport: Transport | None = None,
-    clock: Clock | None = None,
-    chance: Callable[[], float] | None = None,
-    owner: Owner | None = None,
-) -> Connection:
-    """Follow an event stream into a store: `async with connect(url, store=store) as connection`.
-
-    Asks once the block is entered, and goes on until the block is left or the server says that
-    there is nothing more. Bytes are fed in the event loop that runs the block, which must own the
-    store; for a store that another thread owns there is `connect_blocking`.
-
-    Args:
-        url: where the events come from, `http` or `https`.
-        store: takes them in; each connection opens a stream of it.
-        protocol, session_id, sequencing, generation, leniency: as of `StreamStore.open`, where
-            the last one is called `policy`.
-        method: `GET`, or `POST` where there is a body.
-        json, body: what is sent: a value as JSON, which knows no NaN and no infinity, or bytes.
-        headers: further headers. Credentials among them (`authorization`, `cookie`,
-            `proxy-authorization`, `x-api-key`, `api-key`, `x-goog-api-key`) never leave the origin
-            of `url`.
-        snapshot: fetches the server's state (`async def snapshot(read) -> wire objects`); called
-            at the first opening without a position, after drops that no position covers, and when
-            the store asks for it.
-        resume: how the request says where to go on; `LastEventId()` by default.
-        reconnect: whether to ask again after a drop. By default that is so for a `GET`, and for
-            a `POST` where `resume` goes on by a `GET`: the same `POST` again would be a new
-            question. Otherwise a drop ends the connection with an error (`ConnectionLost`), and
-            so does an answer that ends in the middle: in an event, in a part that was still
-            streaming (`part.gap`), or before the end of its message (Anthropic). Any other end of
-            the answer is no error. Attempts that the server surely did not act on (it could not be
-            reached, or it answered 408, 425, 429 or 503) are repeated always. With True, too, a
-            whole answer to a `POST` ends the connection, where the server's events have no position
-            and there is no `snapshot`: nothing was dropped.
-        live_after: what says that nothing more is missed from now on, so that a state may be
-            fetched: that the stream is `open`, or the `first event`.
-        policy: delays and bounds.
-        transport: makes requests; httpx by default (extra `client`).
-        clock, chance: time, and numbers from 0 to 1; the loop's and `random.random` by default.
-        owner: how to reach the thread that owns the store.
-
-    Raises:
-        CallerError: an argument is wrong, or httpx is needed and not installed.
-        UnknownProtocol: no adapter has that name.
-    """
-    if not isinstance(url, str) or origin_of(url) is None:
-        given_url = url[:80] if isinstance(url, str | bytes) else type(url).__name__
-        raise CallerError(f"an http or https address is needed, not {given_url!r}")
-    if not isinstance(store, StreamStore):
-        raise CallerError(f"store= takes a StreamStore, not {_kind(store)}")
-    if protocol != "auto":
-        adapter_named(protocol)
-    session_id, generation = checked_opening(
-        session_id, sequencing, generation, leniency, "leniency"
-    )
-    method = method or None
-    if method is not None and not (isinstance(method, str) and is_name(method)):
-        raise CallerError(f"method= takes a name such as GET or POST, not {method!r:.80}")
-    if json is not None and body is not None:
-        raise CallerError("give json= or body=, not both")
-    if body is not None and not isinstance(body, bytes):
-        raise CallerError(f"body= takes bytes, not {_kind(body)}: encode it, or give json=")
-    if live_after not in ("open", "first event"):
-        raise CallerError("live_after must be open or first event")
-    if policy is not None and not isinstance(policy, Policy):
-        raise CallerError(
-            f"policy= takes a streamstore.client.Policy, not {_kind(policy)}; what a stream's "
-            "policy is to the store, lenient or strict, is leniency="
-        )
-    for name, value, needs in (
-        ("resume", resume, "position"), ("transport", transport, "open"), ("clock", clock, "sleep"),
-        ("owner", owner, "run"),
-    ):  # fmt: skip
-        if value is not None and (isinstance(value, type) or not hasattr(value, needs)):
-            an = "an" if name == "owner" else "a"
-            raise CallerError(f"{name}= takes {an} {name.title()} of its own, not {_kind(value)}")
-    for name, function in (("snapshot", snapshot), ("chance", chance)):
-        if function is not None and not callable(function):
-            raise CallerError(f"{name}= takes a function, not {type(function).__name__!r:.80}")
-    given = headers_of(headers)
-    sent = {"accept": "text/event-stream", "cache-control": "no-store"}
-    if json is not None:
-        try:
-            text = _json.dumps(json, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-            body = text.encode()
-        except (TypeError, ValueError, RecursionError) as error:
-            # Also NaN, which is no JSON, and half a surrogate pair.
-            raise CallerError(f"json= cannot be sent as JSON: {error}") from error
-        sent["content-type"] = "application/json"
-    request = Request(
-        method=(method or ("GET" if body is None else "POST")).upper(),
-        url=url,
-        headers={**sent, **given},
-        body=body,
-    )
-    own_transport = transport is None
-    if transport is None:
-        from .http import HttpxTransport
-
-        transport = HttpxTransport()
-    return Connection(
-        request,
-        store,
-        protocol=protocol,
-        session_id=session_id,
-        sequencing=sequencing,
-        generation=generation,
-        leniency=leniency,
-        transport=transport,
-        own_transport=own_transport,
-        resume=following(resume or LastEventId(), request),
-        snapshot=snapshot,
-        reconnect=reconnect,
-        live_after=live_after,
-        policy=policy or Policy(),
-        clock=clock or AsyncioClock(),
-        chance=chance or _random.random,
-        owner=owner or SameLoop(),
-    )
-
-
-def _kind(value: object) -> str:
-    return f"{value!r:.80}" if isinstance(value, type) else f"{type(value).__name__!r:.80}"

@@ -26,7 +26,8 @@ from ..events import BlockReplaced, MessageOpened, MessageRollback
 from ..keys import is_id
 from ..pipeline import StreamStore
 from .answers import origin_of
-from .connection import Connection, connect
+from .connecting import connect
+from .connection import Connection
 from .opencode_ids import AscendingIds
 from .opencode_prompts import SentPrompts
 from .opencode_rest import Rest, id_of, path_of
