@@ -357,7 +357,7 @@ class Ingress:
         if session.closing:
             stages.gate.expire(session)
         held_before = len(block.held) if block is not None else 0
-        ends = session.intervals.ends
+        ends, lost = session.intervals.ends, session.intervals.lost
         counted: SessionRow | BlockRow | None = session if self.mode == "session" else None
         top = ends[-1] if ends else -1
         if self.mode == "block" and block is not None:
@@ -375,9 +375,10 @@ class Ingress:
         session.events += 1
         if len(session.intervals.starts) > 1 or session.holes_at is not None:
             self.progress.note_holes(session, event.seq if verdict is not DUPLICATE else None)
-            # What follows the highest seq, or has none, changes no hole: the short way of a delta
-            # does not look at the session, either.
-            if self.mode == "session" and event.seq not in (None, top + 1):
+            # What follows the highest seq, or has none, changes no hole, unless a read left one too
+            # many: the short way of a delta does not look at the session, either.
+            changed = event.seq not in (None, top + 1) or session.intervals.lost != lost
+            if self.mode == "session" and changed:
                 stages.coalescer.touch(session)
         if block is not None and event.seq is not None and len(block.held) > held_before:
             self.progress.hold(block, event.seq, top)

@@ -685,8 +685,8 @@ class Reducer:
             if field == "text" and old_bound < cell.replaced <= bound:
                 block.keep_replaced(cell)
             above = cell.replaced > bound and not bound < cell.replaced <= old_bound
-            if above or max(bound, old_bound) < block.first:
-                # All of it lies above; but what was undone may be the close.
+            if above or bound == old_bound or max(bound, old_bound) < block.first:
+                # Nothing of it comes or goes; but what was undone may be the close.
                 if not block.closed and block.message.closed_as == "open":
                     cell.await_half()
                 continue

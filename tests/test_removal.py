@@ -776,3 +776,27 @@ def test_a_removal_before_what_a_fetched_state_holds_takes_nothing_of_it(sequenc
     assert bench.take("message.removed", 1) == "duplicate"
     bench.take("block.delta", 5, text=" still")
     assert bench.text() == "there still"
+
+
+def test_a_read_that_says_a_removal_again_takes_no_text_behind_it():
+    bench = Bench("session", limits=Limits(late_window=2))
+    bench.take("block.removed", 11)
+    bench.take("block.opened", 25, kind="text")
+    for seq in range(26, 32):
+        bench.take("block.delta", seq, text=f"{seq} ")
+    message = {"id": "m", "role": "assistant", "status": "open", "parts": []}
+    bench.take("snapshot", messages=[message], info={}, seq=12, complete=True)
+    (part,) = bench.parts()
+    assert part["text"] == "26 27 28 29 30 31 "
+
+
+def test_a_hole_that_is_given_up_because_a_read_left_one_too_many_is_no_gap_any_more():
+    bench = Bench("session", limits=Limits(held_operations=1))
+    bench.take("message.opened", 52, role="user")
+    bench.take("snapshot", messages=[], info={}, seq=5, complete=True)
+    bench.store.flush()
+    (gap,) = bench.store.health.gaps
+    assert gap.missing == ((6, 51),)
+    bench.take("message.closed", 53)
+    bench.store.flush()
+    assert bench.store.health.gaps == ()
