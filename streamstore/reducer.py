@@ -742,7 +742,6 @@ class Reducer:
         fields: Mapping[str, Any],
         whole: bool,
         block: BlockRow,
-        stale: bool = False,
     ) -> Verdict | None:
         """Merge part fields under the law of tool ranks; `rank` when only that was refused."""
         seq = event.seq if mode != "none" else None
@@ -774,7 +773,7 @@ class Reducer:
         if block.states:
             changed |= block.settle_state()
         for name, value in fields.items():
-            if name in block.others and not stale and (seq is None or said.get(name, -1) < seq):
+            if name in block.others and (seq is None or said.get(name, -1) < seq):
                 positioned = mode in ("session", "sparse")
                 self._field_text(block, name, value, seq if positioned else None)
         self._learn_call(block.message.session, block)
@@ -1008,8 +1007,13 @@ class Reducer:
             self._close(arrival, block, event.seq)
         elif event.status == "open" and arrival.positioned and block.closed_seq <= seq:
             block.closed, block.closed_seq = False, -1
-        stale = arrival.mode == "block" and arrival.verdict is verdicts.LATE
-        return self._merge_fields(arrival.mode, event, event.fields, event.whole, block, stale)
+        fields, whole = event.fields, event.whole
+        if arrival.mode == "block" and arrival.verdict is verdicts.LATE:
+            # All of its operations came, and what they stream is there: what an opening that is
+            # late begins such a text with is still to come.
+            fields = {n: value for n, value in fields.items() if n not in block.others}
+            whole = False
+        return self._merge_fields(arrival.mode, event, fields, whole, block)
 
     def _block_updated(
         self, event: BlockUpdated, block: BlockRow, arrival: Arrival

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -417,6 +418,21 @@ def test_another_kind_later_is_refused_and_the_text_kept():
     block.take(opened, delta(1, "a"))
     assert block.take({**opened, "kind": "reasoning"}) == ["conflict"]
     assert (block.part.kind, block.text) == ("text", "a")
+
+
+@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize("later", [0, 1])
+def test_a_late_opening_begins_a_streamed_field_whatever_snapshot_of_what_came_lies_between(
+    later, whole
+):
+    first, rest = [delta(n, text, field="input") for n, text in enumerate("bc", start=1)]
+    opened = {"type": "block.opened", **KEY, "kind": "tool", "input": "a", "tag": "t"}
+    says = snapshot(1, "", kind="tool", input="ab", tag="t", whole=whole)
+    for order in itertools.permutations([first, *[rest][:later], says, opened]):
+        block = Block()
+        block.take(*order)
+        (part,) = block.store.state()["sessions"]["s"]["messages"][0]["parts"]
+        assert (part["input"], part["tag"]) == ("abc"[: 2 + later], "t")
 
 
 def test_a_close_over_a_hole_is_incomplete_until_the_hole_is_filled():
