@@ -203,6 +203,8 @@ class Reducer:
             self._confirm(message, local)
             message.vouched = True
         else:
+            if stands and not isinstance(event, _BRINGS):
+                self._confirm(message, local)  # the client's parts stand until one is brought
             self._confirm(block, local)
         self._exist(arrival.session, message, block)
         self._touch(block)

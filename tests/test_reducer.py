@@ -566,6 +566,24 @@ def test_what_the_client_adds_to_a_message_of_the_servers_stays():
     assert [part.text for part in bench.store.parts("s", "m")] == ["hello", "try again"]
 
 
+@pytest.mark.parametrize("sequencing", ["block", "session", "sparse", "none"])
+@pytest.mark.parametrize("early", ["block.closed", "block.updated", "block.removed"])
+def test_what_is_said_of_a_servers_part_before_it_is_brought_leaves_no_local_text_beside_it(
+    sequencing, early
+):
+    bench = Bench(sequencing)
+    place = {"session_id": "s", "message_id": "m"}
+    bench.store.apply(MessageOpened(**place, role="user", local=True))
+    bench.store.apply(BlockReplaced(**place, block_index="mine", kind="text", text="hello"))
+    bench.take(early, blockIndex=9, seq=2)
+    bench.store.flush()
+    assert not bench.store.message("s", "m").local
+    assert "hello" in [part.text for part in bench.store.parts("s", "m")]
+    bench.take("block.opened", kind="text", seq=1)
+    bench.store.flush()
+    assert "hello" not in [part.text for part in bench.store.parts("s", "m")]
+
+
 def test_a_rollback_takes_back_what_is_local_and_unconfirmed():
     bench = Bench("none")
     for message_id in ("m", "n"):
