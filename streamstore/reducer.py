@@ -374,6 +374,7 @@ class Reducer:
         session.exists = not session.removed_now
         session.info.limit(session.boundary)
         session.own.limit(session.boundary)
+        self.values.recount(session)
         for message in session.messages.values():
             self._recount(message)
 

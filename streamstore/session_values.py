@@ -80,8 +80,6 @@ class SessionValues:
         session.patches[:] = [entry for entry in session.patches if entry[0] > bound]
         if session.base[0] <= bound:
             session.base = (-1 if session.gone else bound, None)
-            if session.patches:
-                self._patch_again(session)
 
     def restart(self, session: SessionRow) -> None:
         """The server's counter restarted: the values stay, their positions go."""
@@ -142,14 +140,12 @@ class SessionValues:
     ) -> Verdict | None:
         seq = event.seq if arrival.mode != "none" else None
         patches, refusal = session.patches, None
-        if arrival.positioned and seq is not None and seq <= session.boundary:
-            return None  # of a session that was removed and began anew above it
         if event.patch is None:
             if seq is not None and seq < session.base[0]:
                 return None
             session.base = (-1 if seq is None else seq, freeze(event.state))
             patches[:] = [] if seq is None else [entry for entry in patches if entry[0] > seq]
-            state, later = session.base[1], patches
+            state, later = self._standing(session)
         elif seq is None:
             state, later = session.own.values.get("state"), [(session.base[0], event.patch)]
         elif seq <= session.base[0]:
@@ -159,9 +155,9 @@ class SessionValues:
             return None  # a later state came, which says everything
         else:
             insort(patches, (seq, event.patch), key=lambda entry: entry[0])
-            state, later = session.base[1], patches
-            if patches[-1][0] == seq:
-                state, later = session.own.values.get("state"), patches[-1:]
+            state, later = self._standing(session)
+            if later and later[-1][0] == seq:
+                state, later = session.own.values.get("state"), later[-1:]
         for _, patch in later:
             patched = self._patched(session, state, patch)
             if patched is not None:
@@ -174,7 +170,9 @@ class SessionValues:
         elif refusal is None:
             session.own.put("state", state, session.own.seqs.get("state", -1))
         if event.patch is not None and seq is None:
-            session.base = (session.base[0], session.own.values.get("state"))
+            # Of a session that was opened again it is no older than that.
+            at = max(session.base[0], session.boundary + 1 if session.boundary >= 0 else -1)
+            session.base = (at, session.own.values.get("state"))
             patches.clear()
         while len(patches) > self._limits.late_window:
             at, patch = patches.pop(0)
@@ -182,13 +180,27 @@ class SessionValues:
             session.base = (at, session.base[1] if patched is None else freeze(patched[0]))
         return refusal
 
-    def _patch_again(self, session: SessionRow) -> None:
-        """Make the shared state of its base and the patches that came after it."""
-        state = session.base[1]
-        for _, patch in session.patches:
+    @staticmethod
+    def _standing(session: SessionRow) -> tuple[Json, list[tuple[int, Any]]]:
+        """What the shared state begins with, and the patches that follow it.
+
+        What a removal undid, or came before the session was opened again, is not in it; a full
+        event that comes late may bring it back.
+        """
+        bound, (at, state), patches = session.boundary, session.base, session.patches
+        if 0 <= at <= bound:
+            return None, [entry for entry in patches if entry[0] > bound]
+        return state, patches
+
+    def recount(self, session: SessionRow) -> None:
+        """What counts of a session changed: its shared state is made again. Linear in patches."""
+        if session.base[1] is None and not session.patches:
+            return  # there is none
+        state, later = self._standing(session)
+        for _, patch in later:
             patched = self._patched(session, state, patch)
             state = state if patched is None else patched[0]
-        session.own.put("state", state, session.patches[-1][0])
+        session.own.put("state", state, session.own.seqs.get("state", -1))
 
     def _patched(self, session: SessionRow, state: Any, patch: list[Any]) -> tuple[Any] | None:
         """`apply_patch` of one that was taken in: a saved state may hold some that cannot be
@@ -216,6 +228,8 @@ class SessionValues:
         seq = event.seq if arrival.positioned and event.seq is not None else -1
         table = self._requests(session, event)
         if event.request_id in table:
+            if 0 <= session.asked_at.get(name, -1) < seq:
+                session.asked_at[name] = seq  # a removal between the two leaves it open
             return None
         if name in session.answered and not session.answered[name] <= session.removed < seq:
             return None  # and no removal of the session lies between
@@ -239,6 +253,7 @@ class SessionValues:
         answer = self._answer(event, event.request_id)
         session.asked_at.pop(answer, None)
         seq = event.seq if arrival.positioned and event.seq is not None else -1
+        seq = max(seq, session.answered.get(answer, -1))
         bounded_put(session.answered, answer, seq, self._limits.answered_requests)
 
     def merge_requests(

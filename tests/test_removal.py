@@ -800,3 +800,82 @@ def test_a_hole_that_is_given_up_because_a_read_left_one_too_many_is_no_gap_any_
     bench.take("message.closed", 53)
     bench.store.flush()
     assert bench.store.health.gaps == ()
+
+
+# -- what a session shares and asks ----------------------------------------------------------------
+
+
+def any_order(events: list[Wire], sequencing: str) -> set[str]:
+    """What a session says of itself at the end of each order of some events."""
+    found = set()
+    for order in permutations(events):
+        bench = Bench(sequencing)
+        for event in order:
+            bench.take(**event)
+        found.add(repr(bench.sessions().get("s")))
+    return found
+
+
+def of_session(seq: int, type_: str, **members: Any) -> Wire:
+    return {"seq": seq, "type_": f"session.{type_}", **members}
+
+
+@numbered
+def test_a_shared_state_counts_behind_an_opening_that_comes_late(sequencing):
+    events = [
+        of_session(1, "removed"),
+        of_session(2, "updated", whole=True),
+        of_session(3, "state", state={"a": [3]}),
+        of_session(4, "updated", whole=True),
+        of_session(5, "state", patch=[{"op": "add", "path": "/a/-", "value": 5}]),
+    ]
+    assert any_order(events, sequencing) == {"{'state': {'a': [3, 5]}}"}
+
+
+@numbered
+def test_no_patch_brings_back_what_was_shared_before_the_session_was_opened_again(sequencing):
+    events = [
+        of_session(1, "removed"),
+        of_session(2, "state", state={"a": [2]}),
+        of_session(3, "updated", whole=True),
+        of_session(4, "state", patch=[{"op": "add", "path": "/a/-", "value": 4}]),
+        of_session(5, "state", patch=[{"op": "add", "path": "/a/-", "value": 5}]),
+    ]
+    assert any_order(events, sequencing) == {"{}"}
+
+
+@numbered
+def test_a_patch_without_seq_goes_on_from_what_a_session_shares_anew(sequencing):
+    bench = Bench(sequencing)
+    bench.take("session.removed", seq=1)
+    bench.take("session.updated", seq=3, whole=True)
+    bench.take("session.state", patch=[{"op": "add", "path": "", "value": {"a": 0}}])
+    bench.take("session.state", seq=4, patch=[{"op": "add", "path": "/b", "value": 4}])
+    bench.take("session.state", seq=5, patch=[{"op": "add", "path": "/c", "value": 5}])
+    bench.take("session.updated", seq=2, whole=True)
+    assert bench.sessions() == {"s": {"state": {"a": 0, "b": 4, "c": 5}}}
+
+
+@numbered
+@pytest.mark.parametrize("what", ["permission", "question"])
+def test_what_is_asked_again_above_a_removal_of_the_session_is_open(sequencing, what):
+    asked = {"type_": f"{what}.asked", "id": "r"}
+    events = [
+        {**asked, "seq": 1},
+        of_session(2, "removed"),
+        of_session(3, "updated", whole=True),
+        {**asked, "seq": 4},
+    ]
+    assert any_order(events, sequencing) == {f"{{'{what}s': {{'r': {{'id': 'r'}}}}}}"}
+
+
+@numbered
+@pytest.mark.parametrize("what", ["permission", "question"])
+def test_a_late_answer_takes_nothing_from_the_last_one(sequencing, what):
+    bench = Bench(sequencing)
+    bench.take(f"{what}.replied", seq=6, id="r")
+    bench.take(f"{what}.replied", seq=1, id="r")
+    bench.take("session.removed", seq=3)
+    bench.take("session.updated", seq=4, whole=True)
+    bench.take(f"{what}.asked", seq=5, id="r")
+    assert bench.sessions() == {"s": {}}
