@@ -32,7 +32,7 @@ from .events import (
 from .jsonpatch import apply_patch, need_patches
 from .limits import Limits
 from .marks import bounded_put
-from .model import Request, freeze
+from .model import Json, Request, freeze
 from .rows import SessionRow
 from .verdicts import Verdict
 
