@@ -6,6 +6,7 @@ part may still lack text. It changes nothing; knows no gate, delivery, tick or c
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
@@ -279,12 +280,10 @@ def _positioned(
         message = session.messages.get(fetched.id)
         for block in message.blocks.values() if message is not None else ():
             absent = block.key.block_index not in indexes and not block.local
-            if _went_with_a_reset(block, seq):
-                continue  # it was not removed
             if known is not None and known.covered == seq and block.snapshot_seq < seq:
                 continue  # one of this position lacked it before: what is there came behind it
             # Also one that a removal of the message hides: what came below tells that it was there.
-            if absent and block.first <= seq and (block.exists or block.first >= 0):
+            if absent and (_was_there(block, seq) if block.first >= 0 else block.exists):
                 steps.append(Step(_gone(session, block, seq)))
     for message in _absent(snapshot, messages, session):
         if session.fetched_at == seq and message.covered < seq:
@@ -301,19 +300,38 @@ def _positioned(
     return steps
 
 
-def _went_with_a_reset(block: BlockRow, seq: int) -> bool:
-    message = block.message
-    resets = (message.reset_seq, *message.resets)
-    return any(block.mark < reset <= seq for reset in resets)
+def _was_there(row: MessageRow | BlockRow, seq: int) -> bool:
+    """Whether something of it lies at or below `seq` that nothing above it undid up to there.
+
+    What went with a reset, or a removal of its message or session, and may begin anew with any
+    event, was not removed itself.
+    """
+    if isinstance(row, BlockRow):
+        message = row.message
+        undone = (message.reset_seq, *message.resets, *_removals(message, message.session))
+    else:
+        undone = _removals(row.session)
+    low = max((at for at in undone if at <= seq), default=-1)
+    if row.floor > seq:
+        return row.first <= seq  # its window no longer tells what lies below
+    snapshot = row.snapshot_seq if isinstance(row, BlockRow) else row.covered
+    if any(low < at <= seq for at in (row.first, row.floor, row.mark, snapshot)):
+        return True
+    at = bisect_right(row.seqs, low)
+    return at < len(row.seqs) and row.seqs[at] <= seq
+
+
+def _removals(*rows: MessageRow | SessionRow) -> tuple[int, ...]:
+    return tuple(at for row in rows for at in (row.removed, row.boundary))
 
 
 def _known_before(message: MessageRow, seq: int) -> bool:
     # All of it above the snapshot: its opening may still be on the way. What has no position at
     # all is of an older counter, or came without one.
     blocks = message.blocks.values()
-    rows = (message, *blocks)
+    rows: tuple[MessageRow | BlockRow, ...] = (message, *blocks)
     return (
-        any(0 <= row.first <= seq for row in rows)
+        any(row.first >= 0 and _was_there(row, seq) for row in rows)
         or all(row.first < 0 for row in rows)
         or any(block.previous for block in blocks)
     )

@@ -362,6 +362,49 @@ def test_parts_that_went_with_a_reset_are_rebuilt_also_behind_a_fetched_state(se
 
 
 @numbered
+@pytest.mark.parametrize("read", ["before", "after"])
+@pytest.mark.parametrize("undone", ["message.reset", "message.removed", "session.removed"])
+def test_what_begins_anew_with_a_delta_stays_where_a_fetched_state_lacks_it(
+    sequencing, undone, read
+):
+    """The part of before is not there at the position: it was undone with what it belongs to."""
+    bench = Bench(sequencing)
+    bench.take("block.delta", 1, text="old")
+    bench.take(undone, 2)
+    bench.take("session.updated", 3, info={"title": "t"}, whole=True)
+    bench.take("message.opened", 4, role="assistant")
+    if read == "after":
+        bench.take("block.delta", 6, text="new")
+    bench.snapshot(message("m"), seq=5, complete=True)
+    if read == "before":
+        bench.take("block.delta", 6, text="new")
+    assert bench.text() == "new"
+
+
+@numbered
+def test_a_message_that_begins_anew_with_a_delta_stays_where_a_fetched_state_lacks_it(sequencing):
+    bench = Bench(sequencing)
+    bench.take("message.opened", 1, role="assistant")
+    bench.take("block.delta", 5, text="new")
+    bench.take("session.removed", 2)
+    bench.take("session.updated", 3, info={"title": "t"}, whole=True)
+    bench.snapshot(seq=4, complete=True)
+    assert bench.text() == "new"
+
+
+@numbered
+@pytest.mark.parametrize("length", [3, 9])
+def test_a_part_that_a_fetched_state_lacks_is_removed_however_much_came_since(sequencing, length):
+    bench = Bench(sequencing, limits=Limits(late_window=3))
+    bench.take("block.delta", 1, text="undone")
+    bench.take("message.removed", 2)
+    bench.take("message.opened", 3, role="assistant")
+    bench.deltas("x" * length, first=4)
+    bench.snapshot(message("m"), seq=5, complete=True)
+    assert bench.text() is None
+
+
+@numbered
 @pytest.mark.parametrize("above", [{"messageId": "n"}, {"messageId": "m"}])
 def test_a_complete_snapshot_that_comes_again_takes_nothing_from_what_came_behind_it(
     sequencing, above
