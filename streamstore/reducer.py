@@ -509,6 +509,9 @@ class Reducer:
         if arrival.positioned and event.seq is not None:
             if event.seq <= message.reset_seq:
                 return
+            if message.resetting and not message.resets:
+                message.reset_seq = event.seq  # one without seq is pending, and undoes all there is
+                return
             for block in message.blocks.values():
                 block.trim(self._limits.late_window)  # as for a removal
             insort(message.resets, event.seq)
@@ -517,6 +520,8 @@ class Reducer:
             self._rebuild(message)
         else:
             message.resetting = True
+            if message.resets:  # those that are pending undo no more than this one
+                message.reset_seq, message.resets = message.resets[-1], []
             for block in message.blocks.values():
                 if not block.gone:  # what follows is counted anew, though the old text is shown
                     self._drop_held(block)

@@ -441,6 +441,21 @@ def test_what_lies_below_a_reset_and_comes_late_is_old(sequencing):
     assert "title" not in bench.part().fields
 
 
+@numbered
+@pytest.mark.parametrize(
+    "resets", [(None, 11), (11, None), (None, 11, None), (11, 12, None), (None, 4)]
+)
+def test_of_a_reset_with_seq_and_one_without_no_old_text_is_left(sequencing, resets):
+    bench = Bench(sequencing)
+    bench.take("block.delta", text="old", seq=10)
+    for seq in resets:
+        bench.take("message.reset", seq=seq)
+    assert bench.text() == "old"
+    bench.take("block.delta", text="ne", seq=20)
+    bench.take("block.delta", text="w", seq=21)
+    assert bench.text() == "new"
+
+
 def test_a_local_message_is_shown_at_once_and_confirmed_by_the_server():
     bench = Bench("none")
     opened = MessageOpened(session_id="s", message_id="m", role="user", local=True)
