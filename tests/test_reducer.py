@@ -449,7 +449,8 @@ def test_of_a_reset_with_seq_and_one_without_no_old_text_is_left(sequencing, res
     bench = Bench(sequencing)
     bench.take("block.delta", text="old", seq=10)
     for seq in resets:
-        bench.take("message.reset", seq=seq)
+        at = {} if seq is None else {"seq": seq}
+        bench.stream.ingest({"type": "message.reset", "sessionId": "s", "messageId": "m", **at})
     assert bench.text() == "old"
     bench.take("block.delta", text="ne", seq=20)
     bench.take("block.delta", text="w", seq=21)
