@@ -1832,6 +1832,88 @@ def test_an_error_closes_the_response_and_is_recorded(
     assert encoded(store)[0]["output"] == [whole]
 
 
+NAMELESS = [
+    # Perplexity's, and gateways that have no response to show.
+    ("failed", {"error": {"code": "rate_limited", "message": "slow"}}, "error", "rate_limited", "slow"),
+    ("failed", {"error": {"message": "slow"}}, "error", "failed", "slow"),
+    ("failed", {"error": "slow"}, "error", "failed", "slow"),
+    ("failed", {"response": None}, "error", "failed", ""),
+    # A response without its id.
+    ("failed", {"response": {"error": {"code": "c", "message": "m"}}}, "error", "c", "m"),
+    ("incomplete", {}, "error", "incomplete", ""),
+    ("incomplete", {"response": {"incomplete_details": {"reason": "content_filter"}}}, "error", "incomplete", "content_filter"),
+    ("completed", {}, "completed", None, None),
+    ("completed", {"response": {"usage": {"total_tokens": 3}}}, "completed", None, None),
+    ("cancelled", {}, "aborted", None, None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "members", "status", "name", "text"), NAMELESS)
+@pytest.mark.parametrize("numbered", [False, True])
+@pytest.mark.parametrize("begun", [False, True])
+def test_an_end_that_names_no_response_is_that_of_the_one_that_runs(
+    kind: str, members: Wire, status: str, name: str | None, text: str | None, numbered: bool,
+    begun: bool,
+) -> None:  # fmt: skip
+    log = [*told("so ", "far"), *wires((kind, members), start=5)]
+    log = log if begun else log[1:]
+    log = log if numbered else unnumbered(log)
+    store, stream = opened()
+    stream.ingest_many(log)
+    store.flush()
+    (found,) = store.messages("s")
+    (shown,) = store.parts("s", found.id)
+    session = store.session("s")
+    assert session is not None and session.status is not None and session.status.type == "idle"
+    assert (found.status, shown.text) == (status, "so far")
+    error = found.error
+    assert (error and error["name"], error and error["message"]) == (name, text)
+    assert len(session.errors) == (kind == "failed")
+    assert "malformed" not in verdicts(store)
+    assert stream._adapter.resume() is None and stream._adapter.ended()
+    if not begun:
+        return
+    (wire,) = encoded(store)
+    assert wire["id"] == "r" and wire.get("error") == (members.get("error") or wire.get("error"))
+    # Sent again, on this stream and whole on another one, it says nothing new.
+    before = without_counts(store)
+    stream.ingest(log[-1])
+    again(store, log)
+    if numbered:
+        again(store, log[-1:] if kind == "failed" else [])
+    assert without_counts(store) == before
+    # And what begins then is its own.
+    again(store, wires(("created", {"response": response("r2")}), delta("b"), completed(id="r2")))
+    assert [each.status for each in store.messages("s")] == [status, "completed"]
+
+
+def test_a_failure_that_names_no_response_is_the_sessions_where_none_runs() -> None:
+    (failed,) = wires(("failed", {"error": {"code": "auth", "message": "no key"}}))
+    store = fed([failed])
+    session = store.session("s")
+    assert session is not None and session.errors[0]["message"] == "no key"
+    assert store.messages("s") == ()
+    verdict = fed([]).ingest(wires(("completed", {}))[0])
+    assert (verdict.kind, verdict.detail) == (
+        "malformed",
+        "response.id: is missing, and no response runs",
+    )
+    # It fails once more, with other numbers, behind one that has ended.
+    again(store, [*told("so far"), *wires(completed(), start=4)])
+    again(store, [{**failed, "sequence_number": 1}])
+    again(store, [*wires(("failed", {"error": {"code": "auth", "message": "no"}}), start=2)])
+    session = store.session("s")
+    assert session is not None and len(session.errors) == 3
+    assert store.messages("s")[0].status == "completed"
+
+
+def test_a_strict_stream_refuses_an_end_that_names_no_response() -> None:
+    for members, verdict in (({"error": {"message": "m"}}, "refused"), ({}, "malformed")):
+        _, stream = opened("strict")
+        stream.ingest_many(told("so far"))
+        assert stream.ingest(wires(("failed", members), start=4)[0]).kind == verdict
+
+
 def failure(number: int) -> Wire:
     return {"type": "error", "code": f"e{number}", "message": "", "sequence_number": number}
 

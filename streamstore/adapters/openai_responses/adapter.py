@@ -35,6 +35,10 @@
   with a number names no response either: alone on a stream it is the one that was told with this
   number of the response that ended last, or that was read there; with another number, or in
   other words, it is another one.
+- An end that names no response, as where `response.failed` has an `error` beside its type and no
+  `response` (Perplexity, gateways), is that of the response its stream is in. Where there is none
+  that runs, a failure is the session's error alone, and another end is malformed. A strict stream
+  takes neither.
 - Resume: `OpenAIResponsesAdapter.resume` says which response to ask for, and `starting_after`.
 - Snapshots: a whole response (`object: "response"`) that has ended counts as its end. One that is
   in progress is merged where its stream is not known; where it is, resuming says more.
@@ -80,7 +84,7 @@ from ...events import (
 from ...keys import MessageKey, is_id, is_number
 from ...model import Json
 from ..base import NAMED, Context, Counter, Declaration, DeltaShape, PlainDelta, Reads, ShortShape
-from ..members import Members, a_string, an_event, an_id, an_object, only_json
+from ..members import Members, a_string, an_event, an_id, an_object, maybe_object, only_json
 from .apply import HANDLERS, Handler, Output, fetched_part
 from .items import wire_response
 from .memory import (
@@ -102,6 +106,7 @@ from .memory import (
     is_told,
     item_of,
     note_error,
+    note_told,
     note_unnumbered,
     number_of,
     placed,
@@ -111,11 +116,13 @@ from .schema import (
     CREATED,
     ENDED,
     ENDINGS,
+    FAILED,
     OLD,
     TEXTS,
     UNNUMBERED,
     ending_of,
     error_of,
+    is_nameless,
     output_of,
     parent_of,
     said,
@@ -475,6 +482,8 @@ class OpenAIResponsesAdapter:
     def _lifecycle(
         self, kind: str, wire: Members, number: int | None, lane: str
     ) -> Sequence[Event]:
+        if kind in ENDINGS and not self._strict and is_nameless(wire):
+            return self._nameless(kind, wire, number, lane)
         response = an_object(wire, "response")
         named = an_id(response, "id", "response")
         output = output_of(response, "response")
@@ -520,7 +529,7 @@ class OpenAIResponsesAdapter:
         if kind in ENDINGS:
             places = {str(place) for place, _ in placed(entry["items"], output)}
             # One that failed may have told less than it said, and no output proves nothing.
-            cut = kind in ("response.failed", "response.cancelled")
+            cut = kind in (FAILED, "response.cancelled")
             whole = bool(output) and not cut and entry["items"].keys() <= places
             events = self._finish(here, response, output, ENDINGS[kind])
             self._take_in(here, number, kind)
@@ -534,6 +543,35 @@ class OpenAIResponsesAdapter:
             self._take_in(here, number, kind)
         self._follow(lane, key)
         return events
+
+    def _nameless(self, kind: str, wire: Members, number: int | None, lane: str) -> Sequence[Event]:
+        """An end that names no response: that of the one which its stream is in."""
+        only_json(wire, "")
+        response = {**(maybe_object(wire, "response") or {})}
+        response.pop("id", None)
+        if response.get("error") is None and wire.get("error") is not None:
+            response["error"] = wire["error"]
+        output = output_of(response, "response")
+        failed = kind == FAILED
+        error = error_of(response.get("error"), "failed")
+        words = {**error, "sequence_number": number}
+        key = self._current(wire, lane, number)
+        if key is not None:
+            here = self._here(key, number, kind, lane)
+            ended = here.entry["state"] == "ended"
+            again = not failed or not note_told(here.entry, words)
+            if ended and again and here.seq is not None:
+                raise RepeatedEvent("the end of this response")
+            if again or not ended:  # without numbers a replay begins it anew
+                events = self._finish(here, response, output, ENDINGS[kind])
+                self._take_in(here, number, kind)
+                self._follow(lane, key)
+                return events
+        if not failed:
+            raise MalformedEvent("response.id", "is missing, and no response runs")
+        if number and self._was_told(words, key, number, lane):
+            raise RepeatedEvent(f"error {number} of a response that has ended")
+        return (SessionError(error=error),)
 
     def _begin(self, here: Here, response: Members, output: list[Members]) -> list[Event]:
         rebuilt = bool(output) and here.entry.pop("rebuild", False)

@@ -253,14 +253,14 @@ def note_error(entry: Entry, number: int | None, error: Members) -> bool:
     new = told.add(number)
     if len(told.starts) > HOLES:
         told.close_oldest()
-    _note_told(entry, error)
+    note_told(entry, error)
     return new
 
 
 def note_unnumbered(entry: Entry, error: Members, repeated: bool) -> bool:
     """Note an error without a number that is told; False for one that was told before, where what
     came last on its stream is `repeated`: a replay brings it again."""
-    return _note_told(entry, error) or not repeated
+    return note_told(entry, error) or not repeated
 
 
 def is_told(entry: Entry, error: Members) -> bool:
@@ -268,7 +268,7 @@ def is_told(entry: Entry, error: Members) -> bool:
     return _digest(error) in entry.get("told", ())
 
 
-def _note_told(entry: Entry, error: Members) -> bool:
+def note_told(entry: Entry, error: Members) -> bool:
     """Note an error that is told; False when it was before."""
     told: list[str] = entry.setdefault("told", [])
     digest = _digest(error)

@@ -17,10 +17,11 @@ from ..members import Members, an_id, objects
 #: Events that begin a response, or say that it goes on.
 CREATED = "response.created"
 BEGINNINGS = frozenset((CREATED, "response.queued", "response.in_progress"))
+FAILED = "response.failed"
 #: Events that end a response, with the status they stand for.
 ENDINGS: Mapping[str, str] = {
     "response.completed": "completed",
-    "response.failed": "failed",
+    FAILED: "failed",
     "response.incomplete": "incomplete",
     "response.cancelled": "cancelled",  # of servers alone that let one be cancelled in its stream
 }
@@ -115,6 +116,12 @@ def output_of(response: Members, at: str) -> list[Members]:
     for number, item in enumerate(output):
         an_id(item, "type", f"{at}.output.{number}" if at else f"output.{number}")
     return output
+
+
+def is_nameless(wire: Members) -> bool:
+    """Whether an end has no response, or one without an id; what is wrong in it is none of this."""
+    response = wire.get("response")
+    return response is None or (isinstance(response, dict) and response.get("id") is None)
 
 
 def said(members: Members, name: str) -> str | None:
