@@ -675,6 +675,27 @@ def test_requests_wait_for_their_answer() -> None:
     assert fold(PROTOCOL, [asked, replied]).session("ses_1").permissions == {}  # type: ignore[union-attr]
 
 
+def wrapped(plain: Wire, wire: Wire) -> list[Wire]:
+    """What V1's `/global/event` has of an event: the plain one, and a record of a durable one."""
+    durable = wire.get("durable")
+    if durable is None:
+        return [{"directory": "/p", "project": "p", "payload": plain}]
+    record = {
+        "id": wire["id"],
+        "type": f"{wire['type']}.{durable['version']}",
+        "seq": durable["seq"],
+        "aggregateID": durable["aggregateID"],
+        "data": wire["data"],
+    }
+    sync = {"type": "sync", "id": wire["id"], "syncEvent": record}
+    return [{"directory": "/p", "project": "p", "payload": payload} for payload in (plain, sync)]
+
+
+def without_counts(store: StreamStore) -> Wire:
+    store.flush()
+    return {name: value for name, value in store.state().items() if name != "counts"}
+
+
 def test_the_same_events_on_a_v1_stream() -> None:
     def moved(wire: Wire) -> Wire:
         rest = {name: value for name, value in wire.items() if name not in ("data", "durable")}
@@ -684,6 +705,31 @@ def test_the_same_events_on_a_v1_stream() -> None:
     store = StreamStore()
     store.open(PROTOCOL, sequencing="none").ingest_many(map(moved, told))
     assert [part.text for part in parts(store)[:2]] == ["I should look.", "Let me see."]
+    # V1's `/global/event` wraps each, and sends a durable one twice, in whatever order.
+    plain = without_counts(store)
+    for order in (1, -1):
+        store = StreamStore()
+        stream = store.open(PROTOCOL, sequencing="none")
+        stream.ingest({"payload": {"type": "server.connected", "properties": {}}})
+        for wire in told:
+            stream.ingest_many(wrapped(moved(wire), wire)[::order])
+        stream.end()
+        assert without_counts(store) == plain
+        durable = sum("durable" in wire for wire in told)
+        assert verdicts(store) == {"accepted": len(told) + 1, "duplicate": durable}
+    refused = {
+        "payload": {"payload": None},
+        "payload.type": {"payload": {}},
+        "payload.properties.sessionID": {"payload": {"type": "session.idle", "properties": {}}},
+        "payload.syncEvent": {"payload": {"type": "sync"}},
+        "payload.syncEvent.type": {"payload": {"type": "sync", "syncEvent": {}}},
+        "payload.syncEvent.data": {
+            "payload": {"type": "sync", "syncEvent": {"type": "session.idle.1"}}
+        },
+    }
+    for path, wire in refused.items():
+        verdict = StreamStore().open(PROTOCOL).ingest(wire)
+        assert (verdict.kind, str(verdict.detail).partition(":")[0]) == ("malformed", path)
 
 
 # --- numbers between deltas without any -----------------------------------------------------------

@@ -66,7 +66,7 @@ from .known import Known
 from .reads import read_messages, read_waiting
 from .steps import Steps
 from .texts import Texts
-from .told import Told, told_of
+from .told import Told, told_of, unwrapped
 
 _SILENT = frozenset(
     "server.connected server.heartbeat log.hint log.sweep_required plugin.added catalog.updated "
@@ -106,6 +106,8 @@ class OpencodeV2Adapter:
     """opencode's V2 events in; a session's messages, as `/api/session/{id}/message`, in and out.
 
     - `{"id", "type", "data", "durable"?: {"aggregateID", "seq", "version"}, "created"?}`: an event
+    - `{"directory"?, "project"?, "payload"}`: an event of V1's `/global/event`, with its
+      members under `properties` as on V1's `/event`, or a `sync` record; no number counts there
     - `{"sessionID", "data": [message], "seq"?, "complete"?, "before"?, "readFrom"?,
       "permission"?: [request], "question"?: [request]}`: a read, by default a page and not
       complete; `seq` is the session's at the time of the read, where known; the requests are all
@@ -178,17 +180,19 @@ class OpencodeV2Adapter:
 
     def decode(self, wire: Any) -> Sequence[Event]:
         """The events of one wire object; the first takes its number or its id."""
-        wire = an_event(wire)
+        wire, path = an_event(wire), ""
         if "type" not in wire:
-            return (self._read(wire), *read_waiting(wire))
-        kind = an_id(wire, "type")
+            if "payload" not in wire:
+                return (self._read(wire), *read_waiting(wire))
+            wire, path = unwrapped(wire)
+        kind = an_id(wire, "type", path)
         if kind in _SILENT:
             return ()
         if kind == "log.caught_up":
             return (StreamSynchronized(),)
         name = kind.removeprefix("session.next.").removeprefix("session.")
         handle = _HANDLERS.get(_RENAMED.get(name, name))
-        told = told_of(wire, kind, handle is not None)
+        told = told_of(wire, kind, handle is not None, path)
         events = (SessionUpdated(**told.first),) if handle is None else handle(self, told)
         return (*events, *self._steps.goes_on(told)) if name in _WORK else events
 

@@ -23,6 +23,7 @@ from ..members import (
     describe,
     maybe_id,
     maybe_object,
+    path_to,
 )
 from .reads import PER_MS, milliseconds
 
@@ -64,16 +65,35 @@ class Told:
         return {name: self.body[name] for name in names if self.body.get(name) is not None}
 
 
-def told_of(wire: Members, kind: str, known: bool) -> Told:
-    """What an event says; `known` is whether its type is.
+def unwrapped(wire: Members) -> tuple[Members, str]:
+    """The event in an envelope of V1's `/global/event`, and its path.
+
+    A `sync` record says what its plain twin does, with the same id. Its number is left out, as the
+    twin and every delta have none.
+
+    Raises:
+        MalformedEvent: there is no event in it.
+    """
+    payload = an_object(wire, "payload")
+    if payload.get("type") != "sync":
+        return payload, "payload"
+    at = "payload.syncEvent"
+    record = an_object(payload, "syncEvent", "payload")
+    event_id = maybe_id(record, "id", at) or maybe_id(payload, "id", "payload")
+    kind = a_string(record, "type", at).rpartition(".")[0]  # behind it is its version
+    return {"type": kind, "id": event_id, "data": record.get("data")}, at
+
+
+def told_of(wire: Members, kind: str, known: bool, path: str = "") -> Told:
+    """What an event at a path says; `known` is whether its type is.
 
     Raises:
         MalformedEvent: a member that all events have is missing or wrong.
         UnknownEvent: its type is not known, and it has no number.
     """
     # On a V1 stream the same events have their members under `properties`.
-    at = "properties" if "data" not in wire and "properties" in wire else "data"
-    body = an_object(wire, at)
+    name = "properties" if "data" not in wire and "properties" in wire else "data"
+    body, at = an_object(wire, name, path), path_to(path, name)
     durable = maybe_object(wire, "durable") or {}
     seq = a_number(durable, "seq", "durable") if durable else None
     if not known and seq is None:
