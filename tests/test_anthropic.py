@@ -402,7 +402,7 @@ def test_a_full_replay_doubles_nothing(name: str, same_stream: bool) -> None:
     assert not changes.text, "the same text again is no change"
     assert not changes.added and not changes.removed
     state = without_counts(store)
-    if case.events[-1]["type"] == "error":  # it was said twice
+    if name == "error-first":  # of no response: it was said twice
         assert len(state["sessions"]["s"].pop("errors")) == 2
         assert len(before["sessions"]["s"].pop("errors")) == 1
     if same_stream:
@@ -653,6 +653,30 @@ def test_an_error_after_a_response_is_not_the_responses() -> None:
     assert message is not None and session is not None
     assert message.status == "completed"
     assert [(error["name"], error["message"]) for error in session.errors] == [("error", "gone")]
+
+
+@pytest.mark.parametrize("saved", [False, True])
+@pytest.mark.parametrize("log", [HELLO[:3], HELLO])
+def test_an_error_is_told_once_however_often_its_response_is_sent(
+    log: list[Wire], saved: bool
+) -> None:
+    error = {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}
+    store = fed(*log, error)
+    before = store.state()["sessions"]
+    assert len(before["s"]["errors"]) == 1
+    for cut in (len(log), 1, 2, len(log)):
+        if saved:
+            store = StreamStore.load(json.loads(json.dumps(store.save())))
+        stream = store.open("anthropic", session_id="s")
+        stream.ingest_many(copy.deepcopy([*log[:cut], error]))
+        stream.end()
+    assert store.state()["sessions"] == before
+    # In other words, twice in one delivery, of another response or of none it is another one.
+    other = {"type": "error", "error": {"type": "api_error", "message": "Overloaded"}}
+    for wires in ([*log, other, other], [start(id="msg_2"), error], [error]):
+        store.open("anthropic", session_id="s").ingest_many(copy.deepcopy(wires))
+    session = store.session("s")
+    assert session is not None and len(session.errors) == 5
 
 
 def test_usage_is_a_total_and_keeps_what_is_not_said_again() -> None:

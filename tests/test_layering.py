@@ -51,7 +51,7 @@ ROWS = (
     Row("which sessions a store lets go of", "eviction", pure=True),
     Row(
         "what adapters share",
-        "adapters.base adapters.bounded adapters.members",
+        "adapters.base adapters.bounded adapters.members adapters.retold",
         pure=True,
         family=True,
     ),

@@ -1775,6 +1775,23 @@ def test_errors_in_the_stream(wire: Wire, message: str, name: str) -> None:
     assert [one.status for one in store.messages("s")] == ["completed", "error"]
 
 
+def test_an_error_is_told_once_however_often_its_completion_is_sent() -> None:
+    log, error = [begin(), chunk({"content": "a"})], {"error": {"message": "m", "type": "t"}}
+    store = fed(*log, error)
+    before = store.state()["sessions"]
+    for cut in (2, 1, 2):
+        store.open("openai-chat", session_id="s").ingest_many([*log[:cut], error])
+    store.flush()
+    assert store.state()["sessions"] == before
+    # In other words, twice in one delivery, of another completion or of none it is another one.
+    other = {"error": {"message": "m2", "type": "t"}}
+    for wires in ([*log, other, other], [{**begin(), "id": "c2"}, error], [error]):
+        store.open("openai-chat", session_id="s").ingest_many(wires)
+    store.flush()
+    session = store.session("s")
+    assert session is not None and len(session.errors) == 5
+
+
 @pytest.mark.parametrize("first", [{"content": "a"}, {"role": "assistant"}])
 def test_an_error_ends_the_first_choice_also_when_nothing_of_it_came(first: Wire) -> None:
     errors = [{"error": {"message": name}} for name in ("one", "two")]

@@ -8,7 +8,8 @@
   still sends is a duplicate. Where such a replay comes as far within one tick as the response had
   come, it shows nothing but what is new. Over several ticks it shows the answer anew from its
   beginning: the text so far goes with its first block and comes back as it is sent, never doubled.
-  What an application added to its parts goes with the old ones.
+  What an application added to its parts goes with the old ones. An error that ended it, or came
+  behind it, is told once.
 - Seq: none, and no event ids. A single event that is sent twice counts twice.
 - Resume: none. After a drop the text of what was open may be cut (`part.gap`).
 - Snapshots: none to fetch. A whole message, the answer to a request that is not streamed, is taken
@@ -68,6 +69,7 @@ from ..members import (
     path_to,
     wrong,
 )
+from ..retold import is_retold
 from .partial import next_state, parsed
 
 Handler: TypeAlias = Callable[["AnthropicAdapter", Members], Sequence[Event]]
@@ -482,7 +484,10 @@ class AnthropicAdapter:
             raise wrong(wire, "error", "", "an object")
         said = {"name": name, "message": text, "data": wire}
         message_id = self._own.get("message")
-        events: list[Event] = [SessionError(session_id=self._session, error=said)]
+        told: Members = self._shared.setdefault("told", {})
+        events: list[Event] = []
+        if message_id is None or not is_retold(told, message_id, self._delivery, said):
+            events.append(SessionError(session_id=self._session, error=said))
         if message_id is not None and not self._own["ended"] and self._latest[1] == self._delivery:
             events.append(
                 MessageClosed(
@@ -492,6 +497,8 @@ class AnthropicAdapter:
         if self._strict:
             self._own["failed"] = True
             self._plain = {}
+        elif not events:
+            raise RepeatedEvent("an error of this response")
         return events
 
     # -- blocks --------------------------------------------------------------------------------

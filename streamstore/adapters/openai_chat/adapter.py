@@ -29,8 +29,8 @@
 - Snapshots: a whole `chat.completion` or a list of them (what `encode` gives, or the API's
   `{"object": "list", "data"}`), taken as a replay in one piece.
 - The end: a choice is complete with its `finish_reason`; an error in the stream ends the choices
-  that are not, with what they have. One in a choice that ends with `error` (OpenRouter) is its own,
-  and told once, however often the completion is replayed.
+  that are not, with what they have. One in a choice that ends with `error` (OpenRouter) is its own.
+  Each is told once, however often the completion is replayed.
 
 What is kept where, for a completion with the id `c`:
 
@@ -101,6 +101,7 @@ from ..members import (
     path_to,
     wrong,
 )
+from ..retold import is_retold
 from .apply import apply, held_back, refuse_as_client, text_delta
 from .chunks import (
     CHUNK,
@@ -182,7 +183,8 @@ class OpenAIChatAdapter:
         self._strict = context.strict
         # This stream: its number, its completion, that one's id, and the ids that it began.
         self._own = context.own
-        # The session: {"order", "streams", "known": {message: facts}, "open": {message: record}}.
+        # The session: {"order", "streams", "known": {message: facts}, "open": {message: record},
+        # "told": {message: errors}}.
         self._session = context.of_session()
         # What the short ways look at, made from the memory: the completion of this stream, and
         # its choices in which no chunk changes anything but a text.
@@ -480,7 +482,10 @@ class OpenAIChatAdapter:
                 closed = MessageClosed(message_id=message_id, status="error", error=told_error)
                 events.append(closed)
         self._rearm()
-        return [SessionError(error=told_error), *events]
+        current, told = self._own.get("current"), self._session.setdefault("told", {})
+        if current is None or not is_retold(told, current, self._own["stream"], told_error):
+            events.insert(0, SessionError(error=told_error))
+        return events
 
     def _delivered(self) -> Members | None:
         """This stream's completion, unless another stream delivers it now."""
