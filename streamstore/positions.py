@@ -226,10 +226,11 @@ class Progress:
         token, events, event_id, seq = stood
         earlier, events = events < 0, max(events, -1 - events)
         if token != self.token:
-            # Lost on an older connection, perhaps: the ids are the server's, on whichever it was.
+            # Lost on another connection, perhaps: the ids are the server's, on whichever it was.
             if not event_id:
                 return self._began
-            return attrs.evolve(self._began, event_id=event_id, age=(token, events))
+            age = _seen_from(self.token, (token, events))
+            return attrs.evolve(self._began, event_id=event_id, age=age)
         if earlier and events > self._resumed.events:
             # It was saved behind more events than this one goes on from, and those come again, or
             # some of them: its count is no place of this one.
@@ -363,12 +364,14 @@ class Positions:
         Another connection counts its own events: to it, they lie before its first one.
         """
         ended = holder["ended"] if isinstance(holder, dict) else False
+        token = heir["token"] if isinstance(heir, dict) else heir.token
 
         def handed(hole: Hole) -> tuple[Any, ...]:
             *seq, who, before = hole
             if who is not holder:
                 return hole
             self._unsort()
+            before = attrs.evolve(before, age=_seen_from(token, before._age))
             return *seq, heir, attrs.evolve(before, events=0) if ended else before
 
         for row in self.blocks.values():
@@ -555,7 +558,7 @@ class Positions:
         waiting, kin = self._sort() if self._waiting is None else self._waiting, self._kin
         held = [self._first_held(holder, True) for holder in waiting if holder in kin]
         first = min(held, default=_BEHIND_ALL, key=_age)
-        return (first if first._age < taken._age else taken).event_id
+        return (first if _lies_before(first, taken) else taken).event_id
 
     # -- saved states --------------------------------------------------------------------------
 
@@ -646,6 +649,21 @@ def _whose(entry: Entry) -> Whose:
 
 def _age(position: Position) -> tuple[int, int]:
     return position._age
+
+
+def _seen_from(token: int, age: tuple[int, int]) -> tuple[int, int]:
+    """The age of a place to the connection with this token, which misses what lies behind it.
+
+    A later connection may have brought what stands there, and an older one that is open still, or
+    is gone on from, ran into the loss behind: to that one it lies before all that it counted.
+    """
+    of, at = age
+    return age if of <= token else (token, at if at < 0 else at - MAX_NUMBER)
+
+
+def _lies_before(hole: Position, taken: Position) -> bool:
+    """Whether a hole lies before where a stream stands; one of a later connection always does."""
+    return hole._age < taken._age or taken._age[0] < hole._age[0] < MAX_NUMBER
 
 
 def _pass_filled(behind: deque[tuple[int, Hole]], block: BlockRow) -> bool:
