@@ -30,7 +30,7 @@ Entry: TypeAlias = dict[str, Any]
 #: What a row says of a hole: at last the stream that ran into it, and its place before.
 Hole: TypeAlias = tuple[Any, ...]
 #: A hole as it waits among others: the age of its place, a number that orders those of one age.
-Waiting: TypeAlias = tuple[tuple[int, int], int, BlockRow | SessionRow, int, Hole]
+Waiting: TypeAlias = tuple[tuple[int, ...], int, BlockRow | SessionRow, int, Hole]
 #: Who ran into holes, and heaps of them: of each row the first one, and all.
 Holder: TypeAlias = tuple[Any, list[Waiting], list[Waiting]]
 
@@ -229,8 +229,7 @@ class Progress:
             # Lost on another connection, perhaps: the ids are the server's, on whichever it was.
             if not event_id:
                 return self._began
-            age = _seen_from(self.token, (token, events))
-            return attrs.evolve(self._began, event_id=event_id, age=age)
+            return attrs.evolve(self._began, event_id=event_id, age=(token, events))
         if earlier and events > self._resumed.events:
             # It was saved behind more events than this one goes on from, and those come again, or
             # some of them: its count is no place of this one.
@@ -364,14 +363,12 @@ class Positions:
         Another connection counts its own events: to it, they lie before its first one.
         """
         ended = holder["ended"] if isinstance(holder, dict) else False
-        token = heir["token"] if isinstance(heir, dict) else heir.token
 
         def handed(hole: Hole) -> tuple[Any, ...]:
             *seq, who, before = hole
             if who is not holder:
                 return hole
             self._unsort()
-            before = attrs.evolve(before, age=_seen_from(token, before._age))
             return *seq, heir, attrs.evolve(before, events=0) if ended else before
 
         for row in self.blocks.values():
@@ -431,7 +428,7 @@ class Positions:
             _, first, all_ = self._waiting.setdefault(id(holder), (holder, [], []))
             self._pushed += 1
             heap = all_ if every else first
-            heappush(heap, (before._age, self._pushed, row, seq, hole))
+            heappush(heap, (_seen_by(holder, before._age), self._pushed, row, seq, hole))
 
     def _tidy(self) -> None:
         """Most of what waits may be filled: whoever asks next sorts what is not."""
@@ -479,7 +476,7 @@ class Positions:
         if not (self.blocks or self.sessions):
             return taken
         first = self._first_held(id(progress), False)
-        return first if first._age < taken._age else taken
+        return first if _lies_before(first, taken) else taken
 
     def _first_held(self, whose: int, every: bool) -> Position:
         """The position before the first hole that a stream ran into. Amortized: logarithmic.
@@ -651,14 +648,15 @@ def _age(position: Position) -> tuple[int, int]:
     return position._age
 
 
-def _seen_from(token: int, age: tuple[int, int]) -> tuple[int, int]:
-    """The age of a place to the connection with this token, which misses what lies behind it.
+def _seen_by(holder: Progress | Entry | None, age: tuple[int, int]) -> tuple[int, ...]:
+    """The age of a place to the stream that ran into the hole behind it.
 
-    A later connection may have brought what stands there, and an older one that is open still, or
-    is gone on from, ran into the loss behind: to that one it lies before all that it counted.
+    A later connection may have brought what stands there: to an older one that is open still, or
+    is gone on from, it lies before all that it counted itself.
     """
     of, at = age
-    return age if of <= token else (token, at if at < 0 else at - MAX_NUMBER)
+    token = holder.token if isinstance(holder, Progress) else _token(holder) if holder else of
+    return age if of <= token else (token, -1, of, at)
 
 
 def _lies_before(hole: Position, taken: Position) -> bool:

@@ -562,3 +562,51 @@ def test_while_two_connections_are_open_the_store_resumes_before_what_either_mis
     assert store.flush().resume["eventId"] == "1"
     first.feed(frame(2, delta("b", 2)))
     assert store.health.resume["eventId"] == "4"
+
+
+@pytest.mark.parametrize("saved", [False, True])
+@pytest.mark.parametrize("sequencing", ["block", "session"])
+def test_an_older_connection_resumes_before_what_is_lost_behind_what_a_later_one_brought(
+    sequencing: Any, saved: bool
+) -> None:
+    store = StreamStore("native", ticks="manual")
+    older = store.open("native", sequencing=sequencing)
+    later = store.open("native", sequencing=sequencing)
+    older.feed(frame(1, delta("a", 1)))
+    later.feed(frame(2, delta("b", 2)) + frame(3, delta("c", 3)))
+    if saved:  # the one connection that is opened then goes on from the older one
+        store = StreamStore.load(json.loads(json.dumps(store.save())), ticks="manual")
+        older = store.open("native", sequencing=sequencing)
+    older.feed(frame(5, delta("e", 5)) + frame(7, delta("g", 7)))
+    assert older.position == Position(0, "3")
+    assert store.health.resume["eventId"] == "3"
+    if not saved:
+        later.end()
+        assert older.position == Position(0, "3")
+        assert store.health.resume["eventId"] == "3"
+    older.feed(frame(4, delta("d", 4)))
+    assert older.position.event_id == store.health.resume["eventId"] == "5"
+    older.feed(frame(6, delta("f", 6)))
+    assert older.position.event_id == store.health.resume["eventId"] == "6"
+
+
+@pytest.mark.parametrize("saved", [False, True])
+@pytest.mark.parametrize("sequencing", ["block", "session"])
+def test_an_older_connection_inherits_the_holes_of_a_later_one_that_ended(
+    sequencing: Any, saved: bool
+) -> None:
+    store = StreamStore("native", ticks="manual")
+    older = store.open("native", sequencing=sequencing)
+    later = store.open("native", sequencing=sequencing)
+    older.feed(frame(1, delta("a", 1)))
+    later.feed(frame(2, delta("b", 2)) + frame(4, delta("d", 4)))
+    older.feed(frame(4, delta("d", 4)) + frame(5, delta("e", 5)))
+    if saved:  # one is opened then, and the later one's place waits for another
+        store = StreamStore.load(json.loads(json.dumps(store.save())), ticks="manual")
+        older = store.open("native", sequencing=sequencing)
+    else:
+        later.end()
+        assert older.position == Position(0, "2")
+    assert store.health.resume["eventId"] == "2"
+    older.feed(frame(3, delta("c", 3)))
+    assert older.position.event_id == store.health.resume["eventId"] == "3"

@@ -42,23 +42,31 @@ class Checked:
 
 
 def looked_at_each(positions: Positions, whose: Iterable[Any], taken: Position) -> Position:
-    holders = set(map(id, whose))
-    found = [taken]
+    holders = {id(holder): holder for holder in whose}
+    places: dict[int, list[Position]] = {}
     for row in positions.blocks.values():
-        places = [place for holder, place in row.holes_at.values() if id(holder) in holders]
-        found += places[:1] if len(holders) == 1 else places  # its later ones stand later
+        seen = set()
+        for holder, place in row.holes_at.values():
+            if len(holders) > 1 or id(holder) not in seen:  # its later ones stand later
+                places.setdefault(id(holder), []).append(place)
+            seen.add(id(holder))
     for session in positions.sessions.values():
         holes = session.intervals.holes()
         if holes and session.holes_at:
             known = [entry for entry in session.holes_at if entry[0] <= holes[0][0]]
             _, holder, place = known[-1] if known else (0, session.holes_at[0][1], Position())
-            if id(holder) in holders:
-                found.append(place)
-    first, token = min(found, key=lambda place: place._age), taken._age[0]
-    later = [place for place in found if place._age[0] > token]
-    if first is taken and later and len(found) == len(later) + 1:  # of later connections alone
-        return min(later, key=lambda place: place._age)
-    return first
+            places.setdefault(id(holder), []).append(place)
+    firsts = []
+    for name, found in places.items():
+        if name in holders:
+            holder = holders[name]
+            token = holder.token if isinstance(holder, Progress) else holder["token"]
+            later = [place for place in found if place._age[0] > token]
+            # What stands on an older connection comes first, then what does on a later one.
+            older = [place for place in found if place._age[0] < token]
+            firsts.append(min(older or later or found, key=lambda place: place._age))
+    first = min(firsts, key=lambda place: place._age, default=taken)
+    return first if first._age < taken._age or first._age[0] > taken._age[0] else taken
 
 
 @pytest.mark.parametrize("seed", range(40))
