@@ -71,6 +71,9 @@ class Changes:
     def _ended(self) -> None:
         # Taken now: the store goes on, and places are those of the moment of taking.
         if self._waiting.last is not None:
+            assert self._subscription is not None
+            if self._subscription.lags(self._waiting.last.version):
+                self._waiting.become_reset()  # closed in a callback: places of now are too late
             self._left = self._waiting.take(self._locate)
         self._arrived()
 

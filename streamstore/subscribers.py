@@ -91,6 +91,13 @@ class Subscription:
         self.closed = True
         self._owner.abandoned.append(self)
 
+    def lags(self, version: int) -> bool:
+        """Whether the store may show more than what came up to a version, the last one heard.
+
+        So it is inside a callback, whose commits are heard after it.
+        """
+        return self._owner.is_ahead(version)
+
     def __enter__(self) -> Subscription:
         return self
 
@@ -167,6 +174,7 @@ class Subscribers:
         self._work = work
         self._by_scope: dict[Scope, dict[Subscription, None]] = {}
         self._outbox: deque[ChangeSet] = deque()
+        self._telling: ChangeSet | None = None  # what a pass is about, while it lasts
         # Throttled ones that may hear at once, after every pass: the places that they are told
         # are those of now, and now must be what they have heard of.
         self.due: dict[Subscription, None] = {}
@@ -246,7 +254,9 @@ class Subscribers:
         try:
             while True:
                 if outbox:
+                    self._telling = outbox[0]
                     self._pass(outbox.popleft())
+                    self._telling = None
                 elif not self.due:
                     break
                 else:
@@ -255,9 +265,14 @@ class Subscribers:
                     subscription.deliver()
         finally:
             self._passing = False
+            self._telling = None
         if self._closing:
             self.close()
         self._raise()
+
+    def is_ahead(self, version: int) -> bool:
+        """Whether something behind a version was committed and not yet heard by everybody."""
+        return bool(self._outbox) or (self._telling is not None and self._telling.version > version)
 
     def failed(self, subscription: Subscription, error: BaseException) -> None:
         """Report what one subscriber raised; the others still hear.
