@@ -78,7 +78,11 @@ class Changes:
         self._arrived()
 
     def close(self) -> None:
-        """Hear nothing more; who waits for the next change set is told that there is none."""
+        """Hear nothing more; who waits for the next change set is told that there is none.
+
+        What it heard before can still be taken. Closed inside a callback that may be a `reset`:
+        the store may be ahead of it.
+        """
         if self._subscription is not None:
             self._subscription.close()
 
