@@ -1020,8 +1020,22 @@ class Reducer:
             # All of its operations came, and what they stream is there: what an opening that is
             # late begins such a text with is still to come.
             fields = {n: value for n, value in fields.items() if n not in block.others}
+            if whole:
+                self._keep_told(block, event.fields, seq)
             whole = False
         return self._merge_fields(arrival.mode, event, fields, whole, block)
+
+    @staticmethod
+    def _keep_told(block: BlockRow, told: Mapping[str, Any], seq: int) -> None:
+        """Fields that a late whole snapshot lacks go, but for the tool state and what streams.
+
+        It leaves no mark: what the opening says of others may still come.
+        """
+        values, seqs, old = block.fields.values, block.fields.seqs, block.old
+        kept = {*told, *(block.others.keys() - old.keys()), "state", "originalKind"}
+        kept.update(name for name in values if seqs.get(name, -1) >= seq)
+        block.fields.merge({n: value for n, value in values.items() if n in kept}, whole=True)
+        block.old = {}
 
     def _block_updated(
         self, event: BlockUpdated, block: BlockRow, arrival: Arrival

@@ -435,6 +435,21 @@ def test_a_late_opening_begins_a_streamed_field_whatever_snapshot_of_what_came_l
         assert (part["input"], part["tag"]) == ("abc"[: 2 + later], "t")
 
 
+@pytest.mark.parametrize("first", ["operation", "snapshot"])
+@pytest.mark.parametrize("field", ["text", "input"])
+def test_a_whole_snapshot_takes_the_fields_of_the_counter_that_ended(first, field):
+    block = Block()
+    block.take({"type": "stream.opened", "generation": "g1"})
+    block.take({"type": "block.opened", **KEY, "kind": "tool", "tag": "old"})
+    block.take(delta(1, "old", field="input"), {"type": "stream.opened", "generation": "g2"})
+    says = {"input": "new"} if field == "input" else {}
+    text = "new" if field == "text" else ""
+    both = [delta(1, "new", field=field), snapshot(1, text, kind="tool", whole=True, **says)]
+    block.take(*(both if first == "operation" else both[::-1]))
+    (part,) = block.store.state()["sessions"]["s"]["messages"][0]["parts"]
+    assert part == {"blockIndex": 0, "kind": "tool", "status": "open", field: "new"}
+
+
 def test_a_close_over_a_hole_is_incomplete_until_the_hole_is_filled():
     block = Block()
     block.take(delta(1, "a"), {"type": "block.closed", **KEY, "seq": 3})
