@@ -326,6 +326,8 @@ class Reducer:
     ) -> None:
         if arrival.positioned and event.seq is not None:
             session.remove_at(event.seq)
+            # First: what has no position goes, and is not made again.
+            self.values.forget(session, MAX_NUMBER if session.gone else session.removed)
             self._recount_session(session)
         else:
             session.gone = True
@@ -343,10 +345,10 @@ class Reducer:
             session.withheld.clear()
             session.info.clear()
             session.own.clear()
+            self.values.forget(session, MAX_NUMBER)
         session.exists = not session.removed_now
         # What has a position above the removal stays; without one, what came before it goes.
         bound = MAX_NUMBER if session.gone else session.removed
-        self.values.forget(session, bound)
         for call_id, waiting in list(session.results.items()):
             kept = [entry for entry in waiting if (entry[1].seq or -1) > bound]
             session.results_size -= len(waiting) - len(kept)

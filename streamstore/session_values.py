@@ -176,8 +176,11 @@ class SessionValues:
             patches.clear()
         while len(patches) > self._limits.late_window:
             at, patch = patches.pop(0)
-            patched = self._patched(session, session.base[1], patch)
-            session.base = (at, session.base[1] if patched is None else freeze(patched[0]))
+            below, state = session.base
+            if 0 <= below <= session.boundary < at:
+                state = None  # it is hidden, and nothing brings it back from here on
+            patched = self._patched(session, state, patch)
+            session.base = (at, state if patched is None else freeze(patched[0]))
         return refusal
 
     @staticmethod

@@ -879,3 +879,23 @@ def test_a_late_answer_takes_nothing_from_the_last_one(sequencing, what):
     bench.take("session.updated", seq=4, whole=True)
     bench.take(f"{what}.asked", seq=5, id="r")
     assert bench.sessions() == {"s": {}}
+
+
+@numbered
+def test_a_shared_state_without_seq_goes_with_its_session(sequencing):
+    bench = Bench(sequencing)
+    bench.take("session.state", state={"a": 1})
+    bench.take("session.removed", seq=5)
+    bench.take("session.updated", seq=6, whole=True)
+    assert bench.sessions() == {"s": {}}
+
+
+@numbered
+def test_more_patches_than_the_window_holds_bring_no_removed_state_back(sequencing):
+    bench = Bench(sequencing, limits=Limits(late_window=2))
+    bench.take("session.removed", seq=1)
+    bench.take("session.updated", seq=4, whole=True)
+    bench.take("session.state", seq=2, state={"a": 2})
+    for seq in (5, 6, 8, 9, 7):
+        bench.take("session.state", seq=seq, patch=[{"op": "add", "path": f"/{seq}", "value": 0}])
+    assert bench.sessions() == {"s": {}}
