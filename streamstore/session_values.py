@@ -88,6 +88,7 @@ class SessionValues:
         session.errors = [(None, error) for _, error in session.errors]
         session.fetched.clear()
         session.asked_at.clear()
+        session.answered = dict.fromkeys(session.answered, -1)
         session.own.forget_marks()
 
     # -- values, errors -------------------------------------------------------------------------
@@ -234,8 +235,9 @@ class SessionValues:
             if 0 <= session.asked_at.get(name, -1) < seq:
                 session.asked_at[name] = seq  # a removal between the two leaves it open
             return None
-        if name in session.answered and not session.answered[name] <= session.removed < seq:
-            return None  # and no removal of the session lies between
+        if name in session.answered:
+            if not max(session.answered[name], 0) <= session.removed < seq:
+                return None  # and no removal of the session lies between
         if 0 <= seq <= session.fetched.get(name.partition(" ")[0], -1):
             return None  # a fetched state says that it was answered
         if len(table) >= self._limits.open_requests:

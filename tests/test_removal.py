@@ -899,3 +899,26 @@ def test_more_patches_than_the_window_holds_bring_no_removed_state_back(sequenci
     for seq in (5, 6, 8, 9, 7):
         bench.take("session.state", seq=seq, patch=[{"op": "add", "path": f"/{seq}", "value": 0}])
     assert bench.sessions() == {"s": {}}
+
+
+@numbered
+@pytest.mark.parametrize("again", [False, True])
+def test_an_answer_of_the_counter_that_ended_closes_nothing_above_a_removal(sequencing, again):
+    bench = Bench(sequencing)
+    bench.take("stream.opened", generation="g1")
+    bench.take("permission.replied", seq=1000, id="r")
+    bench.take("stream.opened", generation="g2")
+    if again:
+        bench.take("permission.replied", seq=5, id="r")
+    bench.take("session.removed", seq=8)
+    bench.take("session.updated", seq=9, whole=True)
+    bench.take("permission.asked", seq=10, id="r")
+    assert bench.sessions() == {"s": {"permissions": {"r": {"id": "r"}}}}
+
+
+@numbered
+def test_an_answer_without_seq_that_comes_first_answers(sequencing):
+    bench = Bench(sequencing)
+    bench.take("permission.replied", id="r")
+    bench.take("permission.asked", seq=5, id="r")
+    assert bench.sessions() == {"s": {}}
