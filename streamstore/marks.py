@@ -231,9 +231,13 @@ class FieldMarks:
         """Hide what was set up to `bound`: it was removed, unless the bound falls again."""
         if bound == self.bound:
             return
+        # Where it falls nothing goes: what has no position came behind the removal.
+        stays = self.values if bound < self.bound else ()
         self.bound = bound
-        both = {**self.hidden, **self.values}
-        self.hidden = {name: both[name] for name in both if self.seqs.get(name, -1) <= bound}
+        both, seqs = {**self.hidden, **self.values}, self.seqs
+        self.hidden = {
+            name: both[name] for name in both if name not in stays and seqs.get(name, -1) <= bound
+        }
         self.values = FrozenDict({name: both[name] for name in both if name not in self.hidden})
 
     def forget_marks(self) -> None:

@@ -922,3 +922,17 @@ def test_an_answer_without_seq_that_comes_first_answers(sequencing):
     bench.take("permission.replied", id="r")
     bench.take("permission.asked", seq=5, id="r")
     assert bench.sessions() == {"s": {}}
+
+
+@numbered
+def test_what_came_without_seq_stays_where_an_opening_comes_late(sequencing):
+    bench = Bench(sequencing)
+    bench.take("session.removed", seq=1)
+    bench.take("session.updated", seq=4, whole=True)
+    bench.take("session.status", status="busy")
+    bench.take("message.opened", seq=5, role="user")
+    bench.take("message.updated", info={"note": 1})
+    bench.take("session.updated", seq=3, whole=True)
+    session = bench.sessions()["s"]
+    assert session["status"] == {"type": "busy"}
+    assert session["messages"][0]["info"] == {"note": 1}
