@@ -49,6 +49,9 @@ class Position:
     event_id: str = ""
     # Which connection, and how many of its events: what puts places of several in order.
     _age: tuple[int, int] = attrs.field(default=(0, 0), eq=False, repr=False)
+    # Of a place on another connection: how many events had come where the loss behind it was
+    # noticed; -1: it lies before all of them.
+    _seen: int = attrs.field(default=-1, eq=False, repr=False)
 
 
 class Progress:
@@ -229,7 +232,10 @@ class Progress:
             # Lost on another connection, perhaps: the ids are the server's, on whichever it was.
             if not event_id:
                 return self._began
-            return attrs.evolve(self._began, event_id=event_id, age=(token, events))
+            # Of two that are open none is known to be ahead: what was noticed first was lost first.
+            ahead = token > self.token or self._positions.is_open(token)
+            seen = self._before.events if ahead else -1
+            return attrs.evolve(self._began, event_id=event_id, age=(token, events), seen=seen)
         if earlier and events > self._resumed.events:
             # It was saved behind more events than this one goes on from, and those come again, or
             # some of them: its count is no place of this one.
@@ -272,13 +278,15 @@ class Positions:
     """
 
     __slots__ = (
-        "_behind", "_firsts", "_kin", "_left_speaker", "_limits", "_open", "_pushed", "_speaker",
-        "_speaker_known", "_sort_at", "_sweep_at", "_waiting", "blocks", "left", "sessions",
+        "_behind", "_firsts", "_kin", "_left_speaker", "_limits", "_open", "_open_tokens",
+        "_pushed", "_speaker", "_speaker_known", "_sort_at", "_sweep_at", "_waiting", "blocks",
+        "left", "sessions",
     )  # fmt: skip
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._open: dict[Progress, None] = {}
+        self._open_tokens: set[int] = set()
         # The last opened one that has an event id, once it was looked for: a tick may not look at
         # all of them.
         self._speaker: Progress | None = None
@@ -325,6 +333,7 @@ class Positions:
         if before is not None:
             progress.go_on(before)
             self._hand_holes(before, progress)
+        self._open_tokens.add(progress.token)
 
     def leave(self, progress: Progress, entry: Entry) -> None:
         """Keep where an ended stream stood until one of its protocol and session is opened."""
@@ -341,6 +350,7 @@ class Positions:
             self.left.remove(other)
         self._look_at_left()
         del self._open[progress]
+        self._open_tokens.discard(progress.token)
         self._speaker_known = False
 
     def inherit(self, protocol: str | None, session_id: str | None, heir: Progress) -> None:
@@ -353,6 +363,10 @@ class Positions:
             if entry["ended"] and (entry["protocol"], entry["sessionId"]) == (protocol, session_id):
                 self._hand_holes(entry, heir)
 
+    def is_open(self, token: int) -> bool:
+        """Whether the stream with a token is open."""
+        return token in self._open_tokens
+
     def forget_speaker(self) -> None:
         """An open stream has its first event id now, or none any more."""
         self._speaker_known = False
@@ -360,16 +374,23 @@ class Positions:
     def _hand_holes(self, holder: Progress | Entry, heir: Progress | Entry) -> None:
         """Holes that one stream left are its successor's: its position lies before them.
 
-        Another connection counts its own events: to it, they lie before its first one.
+        Another connection counts its own events: to it, they lie before its first one; behind what
+        it missed so far where the one that left them was opened later.
         """
         ended = holder["ended"] if isinstance(holder, dict) else False
+        if isinstance(heir, dict):
+            token, seen = _token(heir), heir["events"]
+        else:
+            token, seen = heir.token, heir.received
 
         def handed(hole: Hole) -> tuple[Any, ...]:
             *seq, who, before = hole
             if who is not holder:
                 return hole
             self._unsort()
-            return *seq, heir, attrs.evolve(before, events=0) if ended else before
+            if ended:
+                before = attrs.evolve(before, events=0, seen=seen if before._age[0] > token else -1)
+            return *seq, heir, before
 
         for row in self.blocks.values():
             row.holes_at = {seq: handed(hole) for seq, hole in row.holes_at.items()}
@@ -428,7 +449,7 @@ class Positions:
             _, first, all_ = self._waiting.setdefault(id(holder), (holder, [], []))
             self._pushed += 1
             heap = all_ if every else first
-            heappush(heap, (_seen_by(holder, before._age), self._pushed, row, seq, hole))
+            heappush(heap, (_seen_by(holder, before), self._pushed, row, seq, hole))
 
     def _tidy(self) -> None:
         """Most of what waits may be filled: whoever asks next sorts what is not."""
@@ -569,12 +590,10 @@ class Positions:
         saved = []
         for row in self.blocks.values():
             for seq, (holder, before) in row.holes_at.items():
-                at = [places.get(id(holder), -1), before.events, before.event_id, *before._age]
-                saved.append([list(row.key), seq, *at])
+                saved.append([list(row.key), seq, places.get(id(holder), -1), *_saved(before)])
         for session in self.sessions.values():
             for seq, holder, before in session.holes_at or ():
-                at = [places.get(id(holder), -1), before.events, before.event_id, *before._age]
-                saved.append([[session.id], seq, *at])
+                saved.append([[session.id], seq, places.get(id(holder), -1), *_saved(before)])
         return saved
 
     def load(
@@ -592,8 +611,8 @@ class Positions:
         self._look_at_left()
         for key, seq, place, events, event_id, *age in holes:
             holder = left[place] if place >= 0 else None
-            connection, at = age
-            before = Position(events, event_id, (connection, at))
+            connection, at, *seen = age
+            before = Position(events, event_id, (connection, at), *seen)
             session = sessions[key[0]]
             if len(key) == 1:
                 session.holes_at = [*(session.holes_at or ()), (seq, holder, before)]
@@ -648,15 +667,20 @@ def _age(position: Position) -> tuple[int, int]:
     return position._age
 
 
-def _seen_by(holder: Progress | Entry | None, age: tuple[int, int]) -> tuple[int, ...]:
+def _saved(place: Position) -> list[Any]:
+    seen = [] if place._seen < 0 else [place._seen]
+    return [place.events, place.event_id, *place._age, *seen]
+
+
+def _seen_by(holder: Progress | Entry | None, place: Position) -> tuple[int, ...]:
     """The age of a place to the stream that ran into the hole behind it.
 
-    A later connection may have brought what stands there: to an older one that is open still, or
-    is gone on from, it lies before all that it counted itself.
+    Another connection may have brought what stands there. What a stream missed before it noticed
+    the loss behind that lies before it, as of one block what has a lower seq does.
     """
-    of, at = age
+    of, at = place._age
     token = holder.token if isinstance(holder, Progress) else _token(holder) if holder else of
-    return age if of <= token else (token, -1, of, at)
+    return (of, at) if of == token else (token, place._seen, of, at)
 
 
 def _lies_before(hole: Position, taken: Position) -> bool:

@@ -320,7 +320,7 @@ def check_head(saved: Mapping[str, Any]) -> None:
         _checked(lambda key: type(key) is list and len(key) in (1, 3), key)
         _integers(seq, place)
         _integers(*age)
-        _checked(lambda age: len(age) == 2, age)
+        _checked(lambda age: len(age) in (2, 3), age)
         _checked(is_number, events)
         _typed(event_id, str)
     for kind, reason, number in saved["counts"]["verdicts"]:

@@ -610,3 +610,41 @@ def test_an_older_connection_inherits_the_holes_of_a_later_one_that_ended(
     assert store.health.resume["eventId"] == "2"
     older.feed(frame(3, delta("c", 3)))
     assert older.position.event_id == store.health.resume["eventId"] == "3"
+
+
+@pytest.mark.parametrize("saved", [False, True])
+@pytest.mark.parametrize("block", [0, 1])
+def test_a_hole_behind_what_a_later_connection_brought_hides_none_that_was_noticed_before(
+    block: int, saved: bool
+) -> None:
+    store = StreamStore("native", ticks="manual")
+    older = store.open("native", sequencing="block")
+    later = store.open("native", sequencing="block")
+
+    def of_block(number: int, seq: int) -> bytes:
+        return frame(number, {**delta("x", seq), "blockIndex": block})
+
+    older.feed(frame(1, delta("a", 1)) + frame(3, delta("c", 3)))
+    later.feed(of_block(4, 4 if block == 0 else 1))
+    older.feed(of_block(7, 7 if block == 0 else 4))
+    if saved:
+        store = StreamStore.load(json.loads(json.dumps(store.save())), ticks="manual")
+        older = store.open("native", sequencing="block")
+    assert older.position == Position(1, "1")
+    assert store.health.resume["eventId"] == "1"
+    older.feed(frame(2, delta("b", 2)))
+    assert store.health.resume["eventId"] == older.position.event_id == "4"
+
+
+def test_the_holes_of_a_later_connection_that_ended_hide_none_of_an_older_one() -> None:
+    store = StreamStore("native", ticks="manual")
+    older = store.open("native", sequencing="block")
+    later = store.open("native", sequencing="block")
+    older.feed(frame(1, delta("a", 1)) + frame(3, delta("c", 3)))
+    for number, seq in ((4, 1), (6, 3)):
+        later.feed(frame(number, {**delta("x", seq), "blockIndex": 1}))
+    later.end()
+    assert older.position == Position(1, "1")
+    assert store.health.resume["eventId"] == "1"
+    older.feed(frame(2, delta("b", 2)))
+    assert store.health.resume["eventId"] == older.position.event_id == "4"

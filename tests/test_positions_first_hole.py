@@ -61,12 +61,15 @@ def looked_at_each(positions: Positions, whose: Iterable[Any], taken: Position) 
         if name in holders:
             holder = holders[name]
             token = holder.token if isinstance(holder, Progress) else holder["token"]
-            later = [place for place in found if place._age[0] > token]
-            # What stands on an older connection comes first, then what does on a later one.
-            older = [place for place in found if place._age[0] < token]
-            firsts.append(min(older or later or found, key=lambda place: place._age))
+            firsts.append(min(found, key=lambda place: seen_by(token, place)))
     first = min(firsts, key=lambda place: place._age, default=taken)
     return first if first._age < taken._age or first._age[0] > taken._age[0] else taken
+
+
+def seen_by(token: int, place: Position) -> tuple[int, ...]:
+    # What stands on another connection comes behind what was missed before it was noticed.
+    own = place._age[0] == token
+    return place._age if own else (token, place._seen, *place._age)
 
 
 @pytest.mark.parametrize("seed", range(40))
