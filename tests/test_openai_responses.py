@@ -1907,6 +1907,33 @@ def test_a_failure_that_names_no_response_is_the_sessions_where_none_runs() -> N
     assert store.messages("s")[0].status == "completed"
 
 
+@pytest.mark.parametrize("numbered", [False, True])
+def test_an_end_that_names_no_response_ends_none_of_another_stream(numbered: bool) -> None:
+    store, stream = opened()
+    running = [*told("so "), *wires(delta("far"), completed(), start=4)]
+    running = running if numbered else unnumbered(running)
+    stream.ingest_many(running[:-2])
+    (failed,) = wires(("failed", {"error": {"code": "auth", "message": "no key"}}))
+    (ended,) = wires(("completed", {}), start=1)
+    for wire in (failed, ended):
+        for sent in (wire, *unnumbered([wire])):
+            verdict = store.open(PROTOCOL, session_id="s").ingest(sent)
+            assert verdict.kind == ("accepted" if wire is failed else "malformed")
+    stream.ingest_many(running[-2:])
+    store.flush()
+    session, (found,) = store.session("s"), store.messages("s")
+    assert session is not None and len(session.errors) == 2
+    assert found.status == "completed" and not found.error
+    assert "so far" in [part.text for part in store.parts("s", found.id)]
+
+
+def test_an_end_that_names_no_response_ends_the_one_that_its_number_goes_on_with() -> None:
+    store, stream = opened()
+    stream.ingest_many(told("so far"))
+    again(store, wires(("failed", {"error": {"message": "m"}}), start=7))
+    assert [message.status for message in store.messages("s")] == ["error"]
+
+
 def test_a_strict_stream_refuses_an_end_that_names_no_response() -> None:
     for members, verdict in (({"error": {"message": "m"}}, "refused"), ({}, "malformed")):
         _, stream = opened("strict")

@@ -36,9 +36,9 @@
   number of the response that ended last, or that was read there; with another number, or in
   other words, it is another one.
 - An end that names no response, as where `response.failed` has an `error` beside its type and no
-  `response` (Perplexity, gateways), is that of the response its stream is in. Where there is none
-  that runs, a failure is the session's error alone, and another end is malformed. A strict stream
-  takes neither.
+  `response` (Perplexity, gateways), is that of the response its stream is in; on a stream that is
+  in none yet, that of the one that runs where its number goes on with that one's. Else a failure is
+  the session's error alone, and another end is malformed. A strict stream takes neither.
 - Resume: `OpenAIResponsesAdapter.resume` says which response to ask for, and `starting_after`.
 - Snapshots: a whole response (`object: "response"`) that has ended counts as its end. One that is
   in progress is merged where its stream is not known; where it is, resuming says more.
@@ -381,10 +381,17 @@ class OpenAIResponsesAdapter:
 
     def _is_next(self, key: str, number: int | None) -> bool:
         """Whether a number is the next one of a response."""
-        entry = self._responses[key]
-        passed = self._passed[1] if self._passed[0] == key else -1
-        last = max(passed, entry["ends"][-1] if entry["ends"] else -1)
-        return bool(entry["numbered"]) and number == last + 1
+        return bool(self._responses[key]["numbered"]) and number == self._last(key) + 1
+
+    def _goes_on(self, key: str, number: int | None) -> bool:
+        """Whether a number lies above all that came of a response."""
+        last = self._last(key) if self._responses[key]["numbered"] else -1
+        return number is not None and number > last >= 0
+
+    def _last(self, key: str) -> int:
+        """The highest number that came of a response, -1 for none."""
+        ends, passed = self._responses[key]["ends"], self._passed
+        return max(passed[1] if passed[0] == key else -1, ends[-1] if ends else -1)
 
     def _here(self, key: str, number: int | None, kind: str, lane: str, offered: int = -1) -> Here:
         """Where an event of a response belongs.
@@ -556,7 +563,7 @@ class OpenAIResponsesAdapter:
         error = error_of(response.get("error"), "failed")
         words = {**error, "sequence_number": number}
         key = self._current(wire, lane, number)
-        if key is not None:
+        if key is not None and (self._following(lane) or self._goes_on(key, number)):
             here = self._here(key, number, kind, lane)
             ended = here.entry["state"] == "ended"
             again = not failed or not note_told(here.entry, words)
