@@ -1783,6 +1783,9 @@ def test_an_error_is_told_once_however_often_its_completion_is_sent() -> None:
         store.open("openai-chat", session_id="s").ingest_many([*log[:cut], error])
     store.flush()
     assert store.state()["sessions"] == before
+    stream = store.open("openai-chat", session_id="s")
+    stream.ingest_many([*log, error])
+    assert stream.ingest(error).kind == "duplicate"
     # In other words, twice in one delivery, of another completion or of none it is another one.
     other = {"error": {"message": "m2", "type": "t"}}
     for wires in ([*log, other, other], [{**begin(), "id": "c2"}, error], [error]):

@@ -485,6 +485,8 @@ class OpenAIChatAdapter:
         current, told = self._own.get("current"), self._session.setdefault("told", {})
         if current is None or not is_retold(told, current, self._own["stream"], told_error):
             events.insert(0, SessionError(error=told_error))
+        elif not events:
+            raise RepeatedEvent("an error of this completion")
         return events
 
     def _delivered(self) -> Members | None:
