@@ -726,10 +726,18 @@ def test_the_same_events_on_a_v1_stream() -> None:
         "payload.syncEvent.data": {
             "payload": {"type": "sync", "syncEvent": {"type": "session.idle.1"}}
         },
+        "payload.id": {"payload": {"type": "session.idle", "id": 5, "data": {"sessionID": "s"}}},
+        "payload.durable.seq": {
+            "payload": {"type": "session.idle", "durable": {"seq": ""}, "data": {"sessionID": "s"}}
+        },
     }
     for path, wire in refused.items():
         verdict = StreamStore().open(PROTOCOL).ingest(wire)
         assert (verdict.kind, str(verdict.detail).partition(":")[0]) == ("malformed", path)
+    store = StreamStore()
+    record = {"type": "session.idle", "data": {"sessionID": "s"}}  # without a version
+    sync = {"payload": {"type": "sync", "syncEvent": record}}
+    assert store.open(PROTOCOL).ingest(sync).kind == "accepted"
 
 
 # --- numbers between deltas without any -----------------------------------------------------------

@@ -30,6 +30,8 @@ from .reads import PER_MS, milliseconds
 #: An event's id: 12 digits of its time, in ms times 4096 plus a counter, cut to 48 bits.
 _EVENT_ID = re.compile("evt_([0-9a-f]{12})")
 _IDS_MS = 2**36
+#: What stands behind the type of a `sync` record.
+_VERSION = re.compile(r"\.[0-9]+\Z")
 
 
 @attrs.frozen
@@ -80,7 +82,7 @@ def unwrapped(wire: Members) -> tuple[Members, str]:
     at = "payload.syncEvent"
     record = an_object(payload, "syncEvent", "payload")
     event_id = maybe_id(record, "id", at) or maybe_id(payload, "id", "payload")
-    kind = a_string(record, "type", at).rpartition(".")[0]  # behind it is its version
+    kind = _VERSION.sub("", a_string(record, "type", at))
     return {"type": kind, "id": event_id, "data": record.get("data")}, at
 
 
@@ -94,12 +96,12 @@ def told_of(wire: Members, kind: str, known: bool, path: str = "") -> Told:
     # On a V1 stream the same events have their members under `properties`.
     name = "properties" if "data" not in wire and "properties" in wire else "data"
     body, at = an_object(wire, name, path), path_to(path, name)
-    durable = maybe_object(wire, "durable") or {}
-    seq = a_number(durable, "seq", "durable") if durable else None
+    durable = maybe_object(wire, "durable", path) or {}
+    seq = a_number(durable, "seq", path_to(path, "durable")) if durable else None
     if not known and seq is None:
         raise UnknownEvent(kind)
     if body.get("sessionID") is None and durable:
-        session = an_id(durable, "aggregateID", "durable")
+        session = an_id(durable, "aggregateID", path_to(path, "durable"))
     else:
         session = an_id(body, "sessionID", at)
     time = wire.get("created") if body.get("timestamp") is None else body["timestamp"]
@@ -107,7 +109,7 @@ def told_of(wire: Members, kind: str, known: bool, path: str = "") -> Told:
         time = milliseconds(time, f"{at}.timestamp")
     if time is not None and not is_order(time):
         raise MalformedEvent(f"{at}.timestamp", f"must be a number, not {describe(time)}")
-    first: dict[str, Any] = {"session_id": session, "seq": seq, "id": maybe_id(wire, "id")}
+    first: dict[str, Any] = {"session_id": session, "seq": seq, "id": maybe_id(wire, "id", path)}
     return Told(body, at, session, seq, first, time, not kind.startswith("session.next."))
 
 
