@@ -225,7 +225,8 @@ def _opening(
     session: SessionRow, fetched: FetchedMessage, part: FetchedPart, block: BlockRow
 ) -> Step:
     """What a live part lacks whose opening nobody saw: its kind, its place and fields."""
-    known = block.fields.values
+    # Text that streams is newer than the read, whichever field it is of.
+    known = block.fields.values.keys() | {name for name, cell in block.cells() if cell.length}
     return Step(
         BlockUpdated(
             session_id=session.id,

@@ -845,6 +845,18 @@ def test_without_seq_what_no_opening_said_of_live_text_is_taken_from_the_read(se
     assert bench.part(1).fields["tool"] == "bash"
 
 
+@pytest.mark.parametrize("sequencing", ["none", "session"])
+def test_without_seq_live_text_of_another_field_stays_where_no_opening_was_seen(sequencing: str):
+    bench = Bench(sequencing)
+    token = bench.store.begin_read("s")
+    bench.take("block.delta", field="input", text="{")
+    bench.take("block.delta", field="input", text="}")
+    tool = part(None, kind="tool", input="{", output="", tool="bash")
+    bench.snapshot(message("m", tool), readFrom=token)
+    assert bench.part().field_text("input") == "{}"
+    assert (bench.part().kind, bench.part().fields["tool"]) == ("tool", "bash")
+
+
 def test_without_seq_fields_that_events_set_since_the_read_began_stay():
     bench = Bench("none")
     bench.take("session.updated", info={"title": "old"})
