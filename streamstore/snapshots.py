@@ -415,7 +415,7 @@ def _unpositioned(
                 event = _block(BlockSnapshot, session, fetched, part, part.seq, part.text or "")
                 steps.append(Step(event, counted=True))
             elif block is None or block.emptied < epoch:  # else it is of what was removed since
-                steps += _part(session, fetched, part, block, touched_since, epoch)
+                steps += _part(session, fetched, part, block, mode, touched_since, epoch)
         # What goes with a reset is not removed: what is rebuilt may begin with a delta.
         for block in live.blocks.values() if live is not None and not live.resetting else ():
             if block.key.block_index not in indexes and block.exists and not block.local:
@@ -435,6 +435,7 @@ def _part(
     fetched: FetchedMessage,
     part: FetchedPart,
     block: BlockRow | None,
+    mode: Sequencing,
     touched_since: TouchedSince,
     epoch: int,
 ) -> list[Step]:
@@ -459,6 +460,12 @@ def _part(
         (text, *(part.fields.get(field) for field in block.others))
     )
     if touched and not (repairs or takes_place):
+        if text and not (live or block.declared or block.whole_text) and mode != "block":
+            # What touched it said nothing of its text, which began before the stream did.
+            opening = _opening(session, fetched, part, block).event
+            members = {name: getattr(opening, name) for name in ("kind", "order", "fields")}
+            event = _block(BlockReplaced, session, fetched, part, None, text)
+            return [Step(attrs.evolve(event, whole=False, status=None, **members), gap=may_lack)]
         unseen = not block.declared or (block.order is None and part.order is not None)
         return [_opening(session, fetched, part, block)] if unseen else []
     keeps = not (repairs or takes_place) and (text is None or _keeps(live, text, block.gap))

@@ -857,6 +857,38 @@ def test_without_seq_live_text_of_another_field_stays_where_no_opening_was_seen(
     assert (bench.part().kind, bench.part().fields["tool"]) == ("tool", "bash")
 
 
+@pytest.mark.parametrize("sequencing", ["none", "session", "sparse"])
+@pytest.mark.parametrize("type_", ["block.closed", "block.updated"])
+@pytest.mark.parametrize("ended", ["open", "closed"])
+def test_without_seq_what_says_nothing_of_a_text_keeps_no_fetched_one_away(
+    sequencing: str, type_: str, ended: str
+):
+    """Joined behind the last delta of a part, whose close comes before the read does."""
+    bench = Bench(sequencing)
+    token = bench.store.begin_read("s")
+    bench.take(type_, **({} if type_ == "block.closed" else {"a": "live"}))
+    given = part("think", kind="reasoning", status=ended, a="read", b="read")
+    bench.snapshot(message("m", given), readFrom=token)
+    closed = type_ == "block.closed"
+    found = bench.part()
+    assert (found.kind, found.text) == ("reasoning", "think")
+    assert found.fields == {"a": "read" if closed else "live", "b": "read"}
+    assert found.gap is (ended == "open")  # the read need not know of its end
+    assert (found.status == "open") is (not closed)
+    after = bench.take("block.delta", text="ing")
+    assert (after, bench.text()) == (
+        ("refused:sealed", "think") if closed else ("accepted", "thinking")
+    )
+
+
+def test_without_seq_a_text_that_is_set_to_nothing_keeps_a_fetched_one_away():
+    bench = Bench("none")
+    token = bench.store.begin_read("s")
+    bench.take("block.replaced", text="")
+    bench.snapshot(message("m", part("old")), readFrom=token)
+    assert bench.text() == ""
+
+
 def test_without_seq_fields_that_events_set_since_the_read_began_stay():
     bench = Bench("none")
     bench.take("session.updated", info={"title": "old"})
