@@ -137,6 +137,9 @@ class Eviction:
         # Where something was rewritten or removed, or nothing counted yet: to be counted again.
         self._stale: dict[str, None] = {}
         self._counted = False
+        # Evicted since the last change set: one that came back before the tick, and looks as it
+        # did, is in no change set.
+        self._going: dict[str, None] = {}
         self._begin(now_ms)
 
     @property
@@ -181,6 +184,11 @@ class Eviction:
             self._total += len(edit.text)
             if edit.rewritten:
                 self._stale[key[0]] = None
+        going, self._going = self._going, {}
+        for name in going:
+            if name not in self._kept and self._store.session(name) is not None:
+                self._touch(name, now_ms)
+                self._stale[name] = None
 
     def due(self, now_ms: float) -> tuple[str, ...]:
         """The sessions that are to go, least recently changed first; changes nothing."""
@@ -222,6 +230,7 @@ class Eviction:
         found = self.due(now_ms)
         for name in found:
             self._forget(name)  # before: where each event is a tick, that is heard at once
+            self._going[name] = None
             self._store.apply(SessionRemoved(session_id=name))
         return found
 

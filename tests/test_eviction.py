@@ -261,6 +261,22 @@ def test_a_state_that_restores_nothing_is_asked_for_again(sequencing: str) -> No
     assert not bench.store.resync
 
 
+def test_one_that_comes_back_as_it_was_within_the_tick_is_counted() -> None:
+    # No change set says so: it looks as it did.
+    bench = Bench(sessions=1)
+    empty = {"type": "session.updated", "sessionId": "a", "info": {"title": "t"}, "whole": True}
+    bench.take(empty)
+    bench.take(said("b"))
+    assert bench.eviction.evict(bench.now) == ("a",)
+    assert bench.take(empty) == ["accepted"]
+    assert (bench.store.session_ids(), bench.store.version) == (("a", "b"), 2)
+    bench.take(said("b"))
+    assert dict(bench.eviction.kept) == {"b": 4, "a": 4}
+    bench.take(said("c"))
+    assert bench.evict() == ("b", "a")
+    assert bench.store.session_ids() == ("c",)
+
+
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_nothing_stays_of_sessions_whose_tombstones_are_forgotten(protocol: str) -> None:
     # What adapters remember from response to response goes, too.
