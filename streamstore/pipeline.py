@@ -62,7 +62,7 @@ from .stages import Stages
 from .state import OneSession, state_of
 from .store import Tables
 from .streams import Policy, Stream
-from .subscribers import Present, Subscribers, Subscription
+from .subscribers import Subscribers, Subscription, present_in
 from .terminal import escape
 from .ticks import Ticks
 from .verdicts import Verdict
@@ -643,7 +643,7 @@ class StreamStore:
             raise CallerError(f"a throttle is a number of ms from 0, not {throttle!r:.80}")
         if throttle > 0 and (self._ticks is None):
             raise CallerError("a throttle needs timers: use ticks='asyncio' or a scheduler")
-        return self._subscribers.add(callback, scope, throttle, self._present(scope))
+        return self._subscribers.add(callback, scope, throttle, present_in(self, scope))
 
     def changes(
         self,
@@ -681,32 +681,6 @@ class StreamStore:
         for changes in held:
             merged.add(changes)
         return merged.take(self._locate)
-
-    def _present(self, scope: tuple[Any, ...]) -> Present:
-        ids = self.session_ids() if not scope else scope[:1]
-        sessions = tuple(
-            session for session in (self.session(name) for name in ids) if session is not None
-        )
-        messages: dict[str, tuple[Message, ...]] = {}
-        parts: dict[MessageKey, tuple[Part, ...]] = {}
-        for session in sessions:
-            found = self.messages(session.id) if len(scope) < 2 else ()
-            if len(scope) > 1:  # it alone: where each has a view, all subscribe
-                one = self.message(session.id, scope[1])
-                found = () if one is None else (one,)
-            messages[session.id] = found
-            for message in found:
-                below = self.parts(session.id, message.id) if len(scope) < 3 else ()
-                if len(scope) > 2:
-                    part = self.part(*scope)
-                    below = () if part is None else (part,)
-                parts[message.key] = below
-        return Present(
-            version=self._tables.version,
-            sessions=sessions,
-            messages=MappingProxyType(messages),
-            parts=MappingProxyType(parts),
-        )
 
     def _locate(self, keys: Iterable[Key], over: Iterable[Key]) -> tuple[Place, ...]:
         rows_at = self._tables.rows_at

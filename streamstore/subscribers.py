@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, NoReturn, Protocol, TypeAlias
 
 import attrs
 
 from .changes import ChangeSet, Edit, Locate, MergedChanges, Place, TextField, again
-from .keys import Key, MessageKey
+from .keys import BlockIndex, Key, MessageKey
 from .model import Message, Part, Session, brief
 
 Scope: TypeAlias = tuple[Any, ...]
@@ -41,6 +41,47 @@ class Present:
     )
 
     __reduce__ = again
+
+
+class Reads(Protocol):
+    """The reads that a scope's present state is made of; a store has them, a closed one too."""
+
+    @property
+    def version(self) -> int: ...
+    def session_ids(self) -> tuple[str, ...]: ...
+    def session(self, session_id: str, /) -> Session | None: ...
+    def messages(self, session_id: str, /) -> tuple[Message, ...]: ...
+    def message(self, session_id: str, message_id: str, /) -> Message | None: ...
+    def parts(self, session_id: str, message_id: str, /) -> tuple[Part, ...]: ...
+    def part(self, session_id: str, message_id: str, block_index: BlockIndex, /) -> Part | None: ...
+
+
+def present_in(reads: Reads, scope: Scope) -> Present:
+    """What a scope holds now. Linear in that."""
+    ids = reads.session_ids() if not scope else scope[:1]
+    sessions = tuple(
+        session for session in (reads.session(name) for name in ids) if session is not None
+    )
+    messages: dict[str, tuple[Message, ...]] = {}
+    parts: dict[MessageKey, tuple[Part, ...]] = {}
+    for session in sessions:
+        found = reads.messages(session.id) if len(scope) < 2 else ()
+        if len(scope) > 1:  # it alone: where each has a view, all subscribe
+            one = reads.message(session.id, scope[1])
+            found = () if one is None else (one,)
+        messages[session.id] = found
+        for message in found:
+            below = reads.parts(session.id, message.id) if len(scope) < 3 else ()
+            if len(scope) > 2:
+                part = reads.part(session.id, message.id, scope[2])
+                below = () if part is None else (part,)
+            parts[message.key] = below
+    return Present(
+        version=reads.version,
+        sessions=sessions,
+        messages=MappingProxyType(messages),
+        parts=MappingProxyType(parts),
+    )
 
 
 class Subscription:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from streamstore import ChangeSet, StreamStore
+from streamstore.subscribers import present_in
 
 
 class Mirror:
@@ -51,8 +52,7 @@ class Mirror:
         if changes.reset:
             for table in (self.siblings, self.values, self.texts):
                 table.clear()
-            with self.store.subscribe(lambda changes: None, *self.scope) as now:
-                self._begin(now.state)
+            self._begin(present_in(self.store, self.scope))
             return
         for key in changes.removed:
             self._remove(tuple(key))

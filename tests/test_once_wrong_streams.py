@@ -15,6 +15,7 @@ import streamstore.streams as streams
 from streamstore import CallerError, ChangeSet, Limits, StreamStore, UnknownProtocol
 from streamstore.events import BlockReplaced, MessageOpened
 from streamstore.streams import Stream
+from streamstore.subscribers import Present
 from streamstore.text import GrowingText
 from streamstore.ticks import ManualTicks
 
@@ -139,7 +140,7 @@ def test_a_store_made_before_the_loop_takes_in_what_threads_bring(how):
         if how == "subscribe":
             store.subscribe(lambda _: heard.set())
         else:
-            store._subscribers.add(lambda _: heard.set(), (), 0, store._present(()))
+            store._subscribers.add(lambda _: heard.set(), (), 0, Present(0))
         thread = threading.Thread(target=stream.feed_threadsafe, args=(line(delta("x")),))
         thread.start()
         thread.join()

@@ -630,6 +630,29 @@ def test_a_recorder_follows_a_throttle_and_a_reset():
     assert any(changes.reset for changes in recorder.changes)
 
 
+def test_a_recorder_of_a_closed_store_is_still_checked():
+    store = StreamStore("native", ticks="manual")
+    recorder = Recorder(store)
+    store.ingest(delta(1, "a"))
+    store.close()
+    recorder.check()
+    assert recorder.seen("s", "m", 0) == ["a"]
+
+
+def test_a_recorder_takes_a_reset_that_the_close_brings(capsys):
+    ticks = ManualTicks(16)
+    store = StreamStore("native", ticks=ticks, limits=Limits(subscriber_changes=2))
+    recorder = Recorder(store, throttle=100)
+    for seq in range(1, 4):
+        store.ingest(delta(seq, "x", block=seq))
+        ticks.advance(16)
+    store.ingest(delta(4, "x", block=4))
+    store.close()
+    recorder.check()
+    assert recorder.changes[-1].reset
+    assert capsys.readouterr().err == ""  # where what a subscriber raised is told
+
+
 class Lying(StreamStore):
     """Subscribers hear what `tell` makes of a change set."""
 

@@ -14,7 +14,7 @@ from ..changes import ChangeSet, Edit, TextField
 from ..keys import BlockIndex, Key, PartKey, SessionKey
 from ..model import Part
 from ..pipeline import StreamStore
-from ..subscribers import Present
+from ..subscribers import Present, present_in
 
 
 class Recorder:
@@ -126,8 +126,7 @@ class Recorder:
     def _hear(self, changes: ChangeSet) -> None:
         self.changes.append(changes)
         if changes.reset:
-            with self._store.subscribe(_ignore, *self._scope) as now:
-                self._begin(now.state)
+            self._begin(present_in(self._store, self._scope))
             return
         for key in changes.removed:
             self._remove(key)
@@ -174,8 +173,7 @@ class Recorder:
             self._edits[field].append("")
 
     def _compare(self) -> None:
-        with self._store.subscribe(_ignore, *self._scope) as now:
-            present = now.state
+        present = present_in(self._store, self._scope)
         depth = len(self._scope)
         if depth < 2:
             sessions = [SessionKey(session.id) for session in present.sessions]
@@ -205,10 +203,6 @@ class Recorder:
 
     def _say(self, problem: str) -> None:
         self.problems.append(problem)
-
-
-def _ignore(_: ChangeSet) -> None:
-    """Hear nothing: only what is there now is wanted."""
 
 
 def _texts_of(part: Part) -> list[tuple[str, str]]:
