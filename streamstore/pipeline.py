@@ -32,7 +32,7 @@ from .history import History
 from .inbox import Inbox
 from .ingress import Ingress
 from .iterating import Changes, weak
-from .keys import BlockIndex, Key, MessageKey, is_number, read_token
+from .keys import BlockIndex, Key, is_number, read_token
 from .limits import Limits
 from .model import (
     DELIVERIES,
@@ -735,6 +735,9 @@ class StreamStore:
 
     def _saved(self) -> dict[str, Any]:
         self._coalescer.settle_all()
+        removed = self._stages.removed
+        sessions = [row for name, row in self._sessions.items() if name not in removed]
+        sessions += [self._sessions[name] for name in removed]  # last, the longest ago first
         return {
             "version": VERSION,
             "generation": self._stages.generation,
@@ -750,7 +753,7 @@ class StreamStore:
             "counts": self._counts.dump(),
             "shown": list(self.session_ids()),
             "gaps": save_gaps(self._tables.gaps),
-            "sessions": [save_session(session) for session in self._sessions.values()],
+            "sessions": [save_session(session) for session in sessions],
         }
 
     @classmethod

@@ -296,6 +296,26 @@ def test_removed_sessions_are_bounded_in_a_loaded_store():
     assert len(again._sessions) <= 2
 
 
+def test_a_loaded_store_forgets_the_session_that_was_removed_the_longest_ago():
+    # Not the one that came first: its late text would begin it again.
+    bench = Bench("none", limits=Limits(removed_sessions=2))
+    for session in "abc":
+        bench.delta(None, "x", sessionId=session)
+    for session in "ca":
+        bench.take("session.removed", sessionId=session)
+        bench.store.flush()
+    again = through_json(bench.store, limits=bench.store.limits)
+    stream = again.open("native", sequencing="none")
+    stream.ingest({"type": "session.removed", "sessionId": "b"})
+    again.flush()
+    late = {session: stream.ingest(delta("late", sessionId=session)) for session in "abc"}
+    assert {session: verdict.reason for session, verdict in late.items()} == {
+        "a": "removed",
+        "b": "removed",
+        "c": "",
+    }
+
+
 def test_blocks_with_holes_go_with_their_removed_message_though_nobody_asks_a_position():
     bench = Bench("block")
     for number in range(300):
