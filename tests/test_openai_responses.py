@@ -1927,6 +1927,35 @@ def test_an_end_that_names_no_response_ends_none_of_another_stream(numbered: boo
     assert "so far" in [part.text for part in store.parts("s", found.id)]
 
 
+@pytest.mark.parametrize("numbered", [False, True])
+def test_an_error_alone_on_a_stream_ends_no_response_of_another(numbered: bool) -> None:
+    store, stream = opened()
+    running = [*told("so "), *wires(delta("far"), completed(), start=4)]
+    running = running if numbered else unnumbered(running)
+    stream.ingest_many(running[:-2])
+    failed = {"type": "error", "code": "auth", "message": "no key"}
+    for sent in (failed, {**failed, "sequence_number": 0}, {"error": {"message": "no key"}}):
+        assert store.open(PROTOCOL, session_id="s").ingest(sent).kind == "accepted"
+    stream.ingest_many(running[-2:])
+    store.flush()
+    session, (found,) = store.session("s"), store.messages("s")
+    assert session is not None and len(session.errors) == 3
+    assert found.status == "completed" and not found.error
+    assert "so far" in [part.text for part in store.parts("s", found.id)]
+
+
+@pytest.mark.parametrize("how", ["its number", "what was read there"])
+def test_an_error_first_on_a_stream_ends_the_response_that_it_goes_on_with(how: str) -> None:
+    store, stream = opened()
+    error = {"type": "error", "code": None, "message": "m", "sequence_number": 7}
+    if how == "its number":
+        stream.ingest_many(told("so far"))
+        again(store, [error])
+    else:
+        again(store, [response(), error])
+    assert [message.status for message in store.messages("s")] == ["error"]
+
+
 def test_an_end_that_names_no_response_ends_the_one_that_its_number_goes_on_with() -> None:
     store, stream = opened()
     stream.ingest_many(told("so far"))

@@ -38,7 +38,8 @@
 - An end that names no response, as where `response.failed` has an `error` beside its type and no
   `response` (Perplexity, gateways), is that of the response its stream is in; on a stream that is
   in none yet, that of the one that runs where its number goes on with that one's. Else a failure is
-  the session's error alone, and another end is malformed. A strict stream takes neither.
+  the session's error alone, and another end is malformed. A strict stream takes neither. So it is
+  with an error: alone on a stream it ends no response of another one.
 - Resume: `OpenAIResponsesAdapter.resume` says which response to ask for, and `starting_after`.
 - Snapshots: a whole response (`object: "response"`) that has ended counts as its end. One that is
   in progress is merged where its stream is not known; where it is, resuming says more.
@@ -383,8 +384,11 @@ class OpenAIResponsesAdapter:
         """Whether a number is the next one of a response."""
         return bool(self._responses[key]["numbered"]) and number == self._last(key) + 1
 
-    def _goes_on(self, key: str, number: int | None) -> bool:
-        """Whether a number lies above all that came of a response."""
+    def _is_in(self, key: str, number: int | None, lane: str) -> bool:
+        """Whether a lane of this stream is in its current response: one alone on a stream is that
+        of a request that failed at once, unless its number lies above all that came."""
+        if self._following(lane) is not None or key == self._fetched:
+            return True
         last = self._last(key) if self._responses[key]["numbered"] else -1
         return number is not None and number > last >= 0
 
@@ -563,7 +567,7 @@ class OpenAIResponsesAdapter:
         error = error_of(response.get("error"), "failed")
         words = {**error, "sequence_number": number}
         key = self._current(wire, lane, number)
-        if key is not None and (self._following(lane) or self._goes_on(key, number)):
+        if key is not None and self._is_in(key, number, lane):
             here = self._here(key, number, kind, lane)
             ended = here.entry["state"] == "ended"
             again = not failed or not note_told(here.entry, words)
@@ -692,6 +696,8 @@ class OpenAIResponsesAdapter:
         if key is None:
             return (told,)
         entry = self._responses[key]
+        if entry["state"] != "ended" and not self._is_in(key, number, lane):
+            return (told,)
         if number is None and not note_unnumbered(entry, found, self._hints.get(lane) == key):
             raise RepeatedEvent("an error of this response")
         if entry["state"] == "ended":
