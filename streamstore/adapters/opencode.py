@@ -14,7 +14,8 @@
 - `session.next.*` and the `/api` streams are V2, which is `opencode-v2`: unknown events here, as
   V1's of messages are there. Where one server has sessions of both, a stream of each takes its own
   from the same bytes. A session that is told in both ways is read in one: the parts of its prompts
-  have other ids in the other.
+  have other ids in the other. `auto` takes what V1's streams send for V1: where the sessions are
+  V2, name it.
 
 Sources: the types of opencode's published SDK (1.19.3), checked against streams recorded from
 `opencode serve` 1.18.33.
