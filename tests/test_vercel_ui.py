@@ -881,6 +881,45 @@ def test_an_abort_and_an_error_end_the_message(chunk: Wire, status: str, error: 
     assert errors == ((error,) if status == "error" else ())
 
 
+@pytest.mark.parametrize("saved", [False, True])
+def test_an_error_of_a_response_that_is_replayed_is_told_once(saved: bool) -> None:
+    failed = {"type": "error", "errorText": "no"}
+    response = [START, OPEN, delta("a"), END, failed]
+    store, _ = chat_store(*response)
+    if saved:
+        store = StreamStore.load(json.loads(json.dumps(store.save())))
+        store.open("vercel-ui").end()
+    store.open("vercel-ui").ingest_many(response)
+    (message,) = store.messages("main")
+    assert (message.status, message.error) == ("error", {"name": "Error", "message": "no"})
+    assert len(store.session("main").errors) == 1  # type: ignore[union-attr]
+    store.open("vercel-ui").ingest_many([*response[:-1], {**failed, "errorText": "never"}])
+    assert len(store.session("main").errors) == 2  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_an_error_that_comes_twice_behind_what_came_is_told_twice(again: bool) -> None:
+    failed = {"type": "error", "errorText": "no"}
+    store, stream = chat_store(START, OPEN, delta("a"), failed)
+    if again:
+        stream.end()
+        stream = store.open("vercel-ui")
+        stream.ingest(delta("b"))
+    stream.ingest(failed)
+    assert len(store.session("main").errors) == 2  # type: ignore[union-attr]
+
+
+def test_an_error_of_a_message_that_another_response_goes_on_with_is_another_one() -> None:
+    failed = {"type": "error", "errorText": "no"}
+    store, _ = chat_store(START, OPEN, delta("a"), END, failed)
+    again = store.open("vercel-ui")
+    again.ingest({"messages": store.encode("vercel-ui")})
+    again.ingest_many([START, OPEN, delta("b"), END, failed])
+    store.flush()
+    assert [part.text for part in store.parts("main", "m")] == ["a", "b"]
+    assert len(store.session("main").errors) == 2  # type: ignore[union-attr]
+
+
 def test_an_error_before_any_message_is_the_sessions() -> None:
     store, _ = chat_store({"type": "error", "errorText": "overloaded"})
     assert store.messages("main") == ()

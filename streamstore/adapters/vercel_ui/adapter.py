@@ -7,7 +7,8 @@
 - Seq, event ids, times: none. What a connection lost or sent twice cannot be told.
 - Resume: by replay or by going on, and a new stream says which by how it begins.
   A `start` with a message id: the response from its first chunk. A message with that id is reset
-  and rebuilt; its old parts stay until the first new one comes, nothing is shown twice.
+  and rebuilt; its old parts stay until the first new one comes, nothing is shown twice. An error
+  that it had is told once.
   No `start`: the chunks behind the last one that came. Ids that were open still name their parts.
   A `start` without an id: another message, unless a request (see the class) said otherwise.
   Parts may come before the first `start`, as `createUIMessageStream` sends its writer's data.

@@ -14,6 +14,7 @@ from ...events import Event, MessageClosed, MessageUpdated, SessionError, Sessio
 from ...model import Json, thaw
 from ..base import Context
 from ..members import Members
+from ..retold import is_retold
 from .memory import Memory, merged_metadata, waits_for_client
 from .writing import Writing
 
@@ -108,7 +109,13 @@ class Lifecycle:
         text = wire["errorText"]
         self._writing.refuse(f"the server says: {text}")
         error = {"name": "Error", "message": text}
-        return [SessionError(error=error), *self._ended("error", error)]
+        events = self._ended("error", error)
+        memory = self._writing.mine()
+        if memory is not None:
+            told: Memory = self._writing.shared().setdefault("told", {})
+            if is_retold(told, memory["id"], memory.get("delivery", 0), text):
+                return events  # the message is built anew, what the session was told stands
+        return [SessionError(error=error), *events]
 
     def _ended(self, status: str, error: Json) -> list[Event]:
         events: list[Event] = []

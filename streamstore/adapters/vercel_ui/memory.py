@@ -34,7 +34,7 @@ _PROTOTYPE_KEYS = frozenset(("__proto__", "constructor", "prototype"))
 def new_memory(message_id: str) -> Memory:
     """What is remembered of a message while it may still be written.
 
-    - `writer`: number of the stream that writes it;
+    - `writer`: number of the stream that writes it; `delivery`: of the one that began it;
     - `next`: index of its next part; `from`: of the first one behind its last step-start;
     - `text`, `reasoning`: index of the open part, by id; `ended`: of parts that were ended;
     - `inputs`: index of the tool part that input deltas go to, by call id;
@@ -49,6 +49,7 @@ def new_memory(message_id: str) -> Memory:
     return {
         "id": message_id,
         "writer": 0,
+        "delivery": 0,
         "next": 0,
         "from": 0,
         "text": {},

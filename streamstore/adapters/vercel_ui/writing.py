@@ -32,7 +32,7 @@ class Writing:
     `early` (chunks before its start). Shared by the session: `messages` (of the last ones, what may
     still be written), `last` (the one that a stream without a request goes on with), `writers` (how
     often one was taken over), `order` and `orders` (where they stand), `dropped` (which parts were
-    taken back).
+    taken back), `told` (errors of messages).
 
     Args:
         context: what the adapter was given.
@@ -186,4 +186,5 @@ class Writing:
         shared["dropped"].pop(message_id, None)
         remember(messages, message_id, memory, MESSAGES)
         self.take_over(memory)
+        memory["delivery"] = memory["writer"]
         return memory, events
