@@ -474,6 +474,52 @@ def test_a_number_is_noted_once() -> None:
     assert adapter.plain(numbered("text", "b", 9)) == found
 
 
+def test_a_numbered_message_that_is_sent_again_lacks_nothing_wherever_it_was_cut() -> None:
+    wires = CASES["agent-events"]
+
+    def state(*connections: list[Wire]) -> Any:
+        store = StreamStore()
+        for sent in connections:
+            stream = store.open(PROTOCOL)
+            stream.ingest_many(sent)
+            stream.end()
+        found = store.state()
+        return found["sessions"], found["gaps"]
+
+    whole = state(wires)
+    for cut in range(1, len(wires)):
+        for start in range(cut + 1):
+            assert state(wires[:cut], wires[start:]) == whole, (cut, start)
+
+
+def test_the_end_of_a_call_brings_arguments_that_a_cut_has_cost() -> None:
+    store = StreamStore()
+    parts = [
+        agent("message-start", role="ai", id="m1"),
+        agent(
+            "content-block-start",
+            index=0,
+            content={"type": "tool_call_chunk", "id": "c", "name": "read", "args": ""},
+        ),
+        *(
+            agent("content-block-delta", index=0, delta={"type": "tool-call-delta", "args": args})
+            for args in ('{"path"', ':"a"}')
+        ),
+        agent(
+            "content-block-finish",
+            index=0,
+            content={"type": "tool_call", "id": "c", "name": "read", "args": {"path": "a"}},
+        ),
+    ]
+    wires = [envelope(part, number) for number, part in enumerate(parts, start=1)]
+    for sent in (wires[:3], wires[4:]):
+        stream = store.open(PROTOCOL)
+        stream.ingest_many(sent)
+        stream.end()
+    (part,) = store.parts("main", "m1")
+    assert (part.field_text("input"), part.gap, part.status) == ('{"path": "a"}', False, "closed")
+
+
 def test_a_numbered_delta_may_take_the_long_way_after_all() -> None:
     store, stream = opened()
     stream.ingest(envelope(agent("message-start", role="ai", id="m1"), 1))

@@ -51,7 +51,8 @@ class Agent:
     """The agent protocol's events of one stream; `HANDLERS` are its methods, by event.
 
     In the memory that the session shares: `heads`, the last message of each namespace; in that of a
-    message `agent`, its blocks by index, `seq`, the last number that it has had, and `scope`.
+    message `agent`, its blocks by index (`cut`: another stream began it), `seq`, the last number
+    that it has had, and `scope`.
 
     Args:
         known: the messages of the session.
@@ -87,6 +88,7 @@ class Agent:
         known = self._known.messages().get(given)
         repeated = known is not None and seq is not None and seq <= known["seq"]
         ours = ROLES.get(role, "assistant") if type(role) is str else "assistant"
+        self._take_on(given)
         message_id, memory, events = self._known.enter(given, scope, ours, whole=True)
         self._shared.setdefault("heads", {})[scope] = message_id
         if len(self._shared["heads"]) > _HEADS:
@@ -123,12 +125,19 @@ class Agent:
             head = self._beside(scope, seq)
             if head is not None:
                 self._shared.setdefault("heads", {})[scope] = head
+        self._take_on(head)
         message_id, memory, events = self._known.enter(head, scope, "assistant")
         memory[WIRE].setdefault("form", "blocks")
         memory[WIRE].setdefault("type", "ai")
         if seq is not None:
             memory["seq"] = seq
         return message_id, memory, events
+
+    def _take_on(self, message_id: str | None) -> None:
+        """Note of the blocks that another stream has left in a message that they may lack text."""
+        if message_id not in self._known.own.get("open", {}):
+            for block in self._known.messages().get(message_id or "", {}).get("agent", {}).values():
+                block["cut"] = True
 
     def _beside(self, scope: str, seq: int | None) -> str | None:
         """The message that goes on when the last one of its namespace has ended: nodes that run
@@ -230,7 +239,7 @@ class Agent:
                 BlockReplaced(
                     **at,
                     kind=kind,
-                    text=content if type(content) is str else None,
+                    text=content if type(content) is str else None if member else "",
                     whole=True,
                     status="closed",
                     fields=fields,
@@ -253,7 +262,9 @@ class Agent:
             fields["state"] = {"status": "error", "error": block.get("error")}
         events.append(BlockUpdated(**at, kind="tool", fields=fields))
         if text is not None and memory[INPUT]:
-            if type(args) is str:
+            if memory.get("cut"):  # this is all of it, which closes the gap
+                events.append(BlockReplaced(**at, text="", fields={INPUT: text}))
+            elif type(args) is str:
                 events.append(BlockUpdated(**at, fields={INPUT: text}))
         else:
             events += set_input(at, text)
