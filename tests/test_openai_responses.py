@@ -1956,6 +1956,15 @@ def test_an_error_first_on_a_stream_ends_the_response_that_it_goes_on_with(how: 
     assert [message.status for message in store.messages("s")] == ["error"]
 
 
+def test_an_error_that_another_stream_had_told_is_a_duplicate_there_alone() -> None:
+    store, stream = opened()
+    error = {"type": "error", "code": None, "message": "m", "sequence_number": 4}
+    stream.ingest_many([*told("so far"), error])
+    assert store.open(PROTOCOL, session_id="s").ingest(error).kind == "duplicate"
+    store.flush()
+    assert len(store.session("s").errors) == 1  # type: ignore[union-attr]
+
+
 def test_an_end_that_names_no_response_ends_the_one_that_its_number_goes_on_with() -> None:
     store, stream = opened()
     stream.ingest_many(told("so far"))

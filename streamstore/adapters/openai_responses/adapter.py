@@ -696,7 +696,8 @@ class OpenAIResponsesAdapter:
         if key is None:
             return (told,)
         entry = self._responses[key]
-        if entry["state"] != "ended" and not self._is_in(key, number, lane):
+        again = number is not None and is_told(entry, found)
+        if entry["state"] != "ended" and not again and not self._is_in(key, number, lane):
             return (told,)
         if number is None and not note_unnumbered(entry, found, self._hints.get(lane) == key):
             raise RepeatedEvent("an error of this response")
