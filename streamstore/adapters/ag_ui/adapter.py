@@ -16,9 +16,9 @@
   activity, count on from where they were. From then on the stream that started the run last speaks
   for it; what an older one still delivers changes nothing. What a snapshot in a replay takes away
   comes back to its place when the replay brings it. The official client doubles.
-- A stream that begins with another event than a run's start goes on with the run that its session's
-  streams started last, where that has not ended: a server that resumes behind the last event. It
-  must be opened for the session: no other event names its thread.
+- A stream that begins with another event than the start or error of a run goes on with the run that
+  its session's streams started last, where that has not ended: a server that resumes behind the
+  last event. It must be opened for the session: no other event names its thread.
 - Where no run is known, such a stream came late. What it streams is of a run that has no name until
   its end says one, or until a new run on another stream brings it again (the start of a message,
   a call, a result): then that is a replay of it, before whose messages those stand that are new,

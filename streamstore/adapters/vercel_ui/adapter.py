@@ -10,6 +10,8 @@
   and rebuilt; its old parts stay until the first new one comes, nothing is shown twice. An error
   that it had is told once.
   No `start`: the chunks behind the last one that came. Ids that were open still name their parts.
+  An `error` or `abort` that is the first of them all ends no message, as a request that failed at
+  once looks the same.
   A `start` without an id: another message, unless a request (see the class) said otherwise.
   Parts may come before the first `start`, as `createUIMessageStream` sends its writer's data.
   They are shown at once, and move to the message that the `start` says when it comes; of parts
