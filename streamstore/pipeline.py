@@ -254,6 +254,7 @@ class StreamStore:
         sequencing: Sequencing | None = None,
         generation: str | None = None,
         policy: Policy = "lenient",
+        after: Stream | None = None,
     ) -> Stream:
         """Open a stream: one connection or response, with its own parser and position.
 
@@ -264,12 +265,20 @@ class StreamStore:
         run of the server's counter this is. `policy`: `lenient` counts what it cannot use and
         goes on, `strict` stops the stream where the official client would.
 
+        `after` is an open stream whose connection was lost: it is ended, and the new one goes on
+        where it stood. Without it the new one takes the place that a saved stream of its protocol
+        and session left, or the last of them that ended: with several connections on one store
+        that may be another one's.
+
         Raises:
             UnknownProtocol: no adapter has that name.
-            CallerError: another argument is none of its values, or the store is closed.
+            CallerError: another argument is none of its values, `after` is no open stream of this
+                store, or the store is closed.
         """
         session_id, generation = checked_opening(session_id, sequencing, generation, policy)
-        return self._open(protocol, session_id, sequencing, generation, policy)
+        if after is not None and after not in self._streams:
+            raise CallerError("after= takes a stream of this store that has not ended")
+        return self._open(protocol, session_id, sequencing, generation, policy, after=after)
 
     def _open(
         self,
@@ -279,11 +288,16 @@ class StreamStore:
         generation: str | None = None,
         policy: Policy = "lenient",
         default: bool = False,
+        after: Stream | None = None,
     ) -> Stream:
         self._usable()
         self._inbox.meet()
         adapter = None if protocol == "auto" else adapter_named(protocol)
-        before = self._positions.take_left(protocol, session_id, default)
+        before: dict[str, Any] | None
+        if after is None:
+            before = self._positions.take_left(protocol, session_id, default)
+        else:
+            before = self._succeeded(after)
         memory = None
         if before is not None and not before["ended"]:
             memory = before["memory"]
@@ -306,6 +320,16 @@ class StreamStore:
             stream._ingress.open_generation(session_id, generation)
             self._woke()
         return stream
+
+    def _succeeded(self, stream: Stream) -> dict[str, Any] | None:
+        """End a stream; what it left is for the one that is opened now."""
+        entry = None
+        try:
+            entry = stream._end(followed=True)
+        finally:
+            self._positions.take_kept(entry)
+        self._usable()  # whoever saw the last tick may have closed the store
+        return entry
 
     def feed(self, data: bytes | bytearray | memoryview) -> None:
         """`Stream.feed` of the default stream."""

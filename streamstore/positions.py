@@ -278,7 +278,7 @@ class Positions:
     """
 
     __slots__ = (
-        "_behind", "_firsts", "_kin", "_left_speaker", "_limits", "_open", "_open_tokens",
+        "_behind", "_firsts", "_kept", "_kin", "_left_speaker", "_limits", "_open", "_open_tokens",
         "_pushed", "_speaker", "_speaker_known", "_sort_at", "_sweep_at", "_waiting", "blocks",
         "left", "sessions",
     )  # fmt: skip
@@ -302,6 +302,7 @@ class Positions:
         self._pushed, self._sort_at = 0, 64
         self._sweep_at = 64
         self.left: list[Entry] = []
+        self._kept: list[Entry] = []  # of those, what only a stream's own successor may take
         self._left_speaker: Entry | None = None
         self.blocks: dict[PartKey, BlockRow] = {}
         self.sessions: dict[str, SessionRow] = {}
@@ -310,7 +311,7 @@ class Positions:
 
     def take_left(self, protocol: str, session_id: str | None, default: bool) -> Entry | None:
         """What an earlier stream of this protocol and session left; the default one: its own."""
-        found = [e for e in self.left if protocol in (e["protocol"], "auto")]
+        found = [e for e in self._free() if protocol in (e["protocol"], "auto")]
         found = [e for e in found if e["sessionId"] == session_id]
         if default:
             found = [e for e in found if e["default"]]
@@ -327,6 +328,17 @@ class Positions:
         self._left_speaker = max(named, key=_token) if named else None
         self._speaker_known = False
 
+    def _free(self) -> list[Entry]:
+        """Of what was left, that for which no successor is about to be opened."""
+        kept = {id(entry) for entry in self._kept}
+        return [entry for entry in self.left if id(entry) not in kept]
+
+    def take_kept(self, entry: Entry | None) -> None:
+        """The successor of a stream that left this for it is opened; None: it left nothing."""
+        self._kept.clear()
+        self.left = [other for other in self.left if other is not entry]
+        self._look_at_left()
+
     def enter(self, progress: Progress, before: Entry | None) -> None:
         """A stream was opened; it goes on from what an earlier one left, where one did."""
         self._open[progress] = None
@@ -335,15 +347,21 @@ class Positions:
             self._hand_holes(before, progress)
         self._open_tokens.add(progress.token)
 
-    def leave(self, progress: Progress, entry: Entry) -> None:
-        """Keep where an ended stream stood until one of its protocol and session is opened."""
+    def leave(self, progress: Progress, entry: Entry, kept: bool = False) -> None:
+        """Keep where an ended stream stood until one of its protocol and session is opened.
+
+        `kept`: for its own successor, until `take_kept`; nobody else goes on from there.
+        """
         whose = (entry["protocol"], entry["sessionId"])
-        same = [e for e in self.left if e["ended"] and (e["protocol"], e["sessionId"]) == whose]
+        same = [e for e in self._free() if e["ended"] and (e["protocol"], e["sessionId"]) == whose]
+        if kept:
+            same = []
+            self._kept.append(entry)
         for other in same:
             self.left.remove(other)
             self._hand_holes(other, entry)
         self._hand_holes(progress, entry)
-        if entry["eventId"] or same or self._any_holes():
+        if entry["eventId"] or same or kept or self._any_holes():
             self.left.append(entry)
         ended = [e for e in self.left if e["ended"]]
         for other in ended[: -self._limits.ended_streams]:
@@ -359,7 +377,7 @@ class Positions:
         It was opened before they ended, so that it went on from none of them; yet a resume of it
         is to bring what they missed.
         """
-        for entry in self.left:
+        for entry in self._free():
             if entry["ended"] and (entry["protocol"], entry["sessionId"]) == (protocol, session_id):
                 self._hand_holes(entry, heir)
 

@@ -35,7 +35,7 @@ from .jsonlines import JsonLinesParser
 from .keys import MessageKey, PartKey
 from .model import Sequencing, thaw
 from .plainpath import plain_door
-from .positions import Position
+from .positions import Entry, Position
 from .protocols import adapters, detect, is_own
 from .rows import HotTable
 from .runs import RUN_BYTES, scan_run, split_run
@@ -407,9 +407,13 @@ class Stream:
         What is left of a last line is taken in. In a stream without seq, parts that were still
         streaming may lack text from here on (`part.gap`). Buffered text of its sessions is shown.
         """
+        self._end(followed=False)
+
+    def _end(self, *, followed: bool) -> Entry | None:
+        """End it; `followed`: by the stream that is opened next, for which it leaves its place."""
         self._stages.inbox.drain()
         if self.ended:
-            return
+            return None
         if self._lead:
             if begins_field(bytes(self._lead[self._lead_at :])):
                 del self._lead[self._lead_at :]  # half an event is none, wherever it was cut
@@ -424,8 +428,9 @@ class Stream:
             self._take_texts(self._framer.end())
             self._count_skipped(self._framer.skipped - skipped)
         self._note_undetected()
-        self._leave()
+        entry = self._leave(followed)
         self._stages.fed()
+        return entry
 
     def _note_undetected(self) -> None:
         for wire, _ in self._undetected:
@@ -434,13 +439,13 @@ class Stream:
             self._stages.counts.add(Verdict("unknown", reason))
         self._undetected = []
 
-    def _leave(self) -> None:
+    def _leave(self, followed: bool) -> Entry:
         self.ended = True
         stages, ingress = self._stages, self._ingress
         ingress.leave()
         entry = self._entry()
         entry["ended"], entry["memory"], entry["streaming"] = True, {}, []
-        stages.positions.leave(self._progress, entry)
+        stages.positions.leave(self._progress, entry, followed)
         ingress.sessions.clear()
         stages.streams.pop(ingress, None)
         self._left(self)
@@ -448,8 +453,9 @@ class Stream:
         tell = self.on_end  # looked at once: another thread may take it away meanwhile
         if tell is not None:
             tell()
+        return entry
 
-    def _entry(self) -> dict[str, Any]:
+    def _entry(self) -> Entry:
         """What a saved state holds of the stream: where it stands, and what it goes on with."""
         return {
             "protocol": self.protocol,

@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 from one_stream import delta, frame
 
-from streamstore import Limits, Position, StreamStore
+from streamstore import CallerError, Limits, Position, StreamStore
 from streamstore.keys import MessageKey, PartKey
 from streamstore.marks import EventIds
 from streamstore.positions import Positions, Progress, rise, top_of
 from streamstore.rows import BlockRow, MessageRow, SessionRow
+
+PLACE = ("sessionId", "messageId", "blockIndex")
 
 
 def a_session(session_id: str = "s") -> SessionRow:
@@ -533,6 +535,64 @@ def test_each_stream_that_brought_what_was_refused_resumes_before_it():
     assert part is not None and (part.text, part.gap) == ("abcde", False)
     assert first.position.event_id == second.position.event_id == "5"
     assert not store._positions.blocks
+
+
+@pytest.mark.parametrize("sequencing", ["block", "session"])
+def test_a_stream_opened_after_another_takes_its_place_and_its_holes_and_nobody_elses(
+    sequencing: Any,
+) -> None:
+    store = StreamStore("native", ticks="manual")
+    first = store.open("native", sequencing=sequencing)
+    second = store.open("native", sequencing=sequencing)
+    first.feed(frame(1, delta("a", 1)) + frame(3, delta("c", 3)))
+    second.feed(frame(7, delta("x", 1, sessionId="t")) + frame(9, delta("z", 3, sessionId="t")))
+    again = store.open("native", sequencing=sequencing, after=second)
+    assert second.ended and not first.ended
+    assert (first.position.event_id, again.position.event_id) == ("1", "7")
+    last = store.open("native", sequencing=sequencing, after=first)
+    assert (last.position, again.position) == (Position(0, "1"), Position(0, "7"))
+    assert not store._positions.left
+    last.feed(frame(2, delta("b", 2)) + frame(4, delta("d", 4)))
+    assert (last.position.event_id, again.position.event_id) == ("4", "7")
+
+
+def test_a_tick_that_ends_a_stream_shows_what_it_misses_though_another_takes_its_place() -> None:
+    store = StreamStore("native", ticks=None)
+    first = store.open("native", sequencing="session")
+    seen: list[Any] = []
+    opened: list[Any] = []
+
+    def look(changes: Any) -> None:
+        if first.ended:
+            seen.append(changes.resume.get("eventId"))
+            opened.append(store.open("native", sequencing="session"))
+
+    store.subscribe(look)
+    first.feed(frame(1, delta("a", 1)) + frame(3, delta("c", 3)) + b"id: 5\n")
+    first.feed(b'data: {"type": "block.delta", "sessionId": "s", "messageId": "m", ')
+    again = store.open("native", sequencing="session", after=first)
+    assert [stream.position.event_id for stream in opened] == [""] * len(opened)
+    assert again.position.event_id == "1" and set(seen) <= {"1"}
+
+
+def test_only_an_open_stream_of_the_store_can_be_followed_by_another() -> None:
+    store = StreamStore("native", ticks="manual")
+    ended = store.open("native")
+    ended.end()
+    for stream in (ended, StreamStore().open("native"), object()):
+        with pytest.raises(CallerError, match="after="):
+            store.open("native", after=stream)  # type: ignore[arg-type]
+
+
+def test_a_store_that_is_closed_in_the_last_tick_of_a_stream_opens_none_after_it() -> None:
+    store = StreamStore("native", ticks=None)
+    stream = store.open("native", sequencing="none")
+    stream.ingest({"type": "block.opened", **{k: delta("")[k] for k in PLACE}, "kind": "text"})
+    store.flush()
+    store.subscribe(lambda changes: store.close() if stream.ended else None)
+    stream.ingest(delta("a"))
+    with pytest.raises(CallerError):
+        store.open("native", after=stream)
 
 
 @pytest.mark.parametrize("saved", [False, True])

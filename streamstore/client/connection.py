@@ -144,6 +144,8 @@ class Connection:
         self._task: asyncio.Task[None] | None = None
         self._resync: Resync | None = None
         self._stream: Stream | None = None
+        # Opened when the last one ended: what that one left is for no other connection.
+        self._next: Stream | None = None
         # Where to go on; what the server, or a change of the generation, made worthless; whether
         # the present stream was opened without a position, so that a state has to be fetched
         # before its ids may be sent.
@@ -346,7 +348,7 @@ class Connection:
             self.error = error
             self._set(reason=str(error))
         finally:
-            stream, self._stream = self._stream, None
+            stream, self._stream = self._stream or self._next, None
             if stream is not None:
                 await self._owner.run(stream.end)
             if self._own_transport:
@@ -582,6 +584,9 @@ class Connection:
     # -- on the owner's side ---------------------------------------------------------------------
 
     def _open_stream(self) -> Stream:
+        next_one, self._next = self._next, None
+        if next_one is not None and not next_one.ended:  # the store may have been closed meanwhile
+            return next_one
         store = self._store
         stream = self._stream_of(self._generation)
         self._generation = None  # said once: later ones are the server's to say
@@ -598,13 +603,14 @@ class Connection:
         self._inherited = frozenset(stream.session_ids)
         return stream
 
-    def _stream_of(self, generation: str | None) -> Stream:
+    def _stream_of(self, generation: str | None, after: Stream | None = None) -> Stream:
         return self._store.open(
             self._protocol,
             session_id=self._session_id,
             sequencing=self._sequencing,
             generation=generation,
             policy=self._leniency,
+            after=after,
         )
 
     def _all_brought(self) -> frozenset[str]:
@@ -662,7 +668,12 @@ class Connection:
         if passage.clean and not ended and (not self._may_repeat() or self._asks_once()):
             unfinished = left_unfinished(stream, passage.tail)
         self._note_brought(stream)
-        stream.end()
+        task = self._task
+        if done or unfinished or (task is not None and task.cancelling()):
+            stream.end()
+        else:
+            self._next = self._stream_of(None, after=stream)
+            self._inherited = frozenset(self._next.session_ids)
         return _End(done, repeated, received, unfinished)
 
 

@@ -331,6 +331,73 @@ def test_the_id_is_kept_over_connections_that_bring_none_and_forgotten_when_the_
     assert sent == [None, "1", "1", "1", None]
 
 
+@pytest.mark.parametrize(
+    ("sequencing", "saved"),
+    [
+        *itertools.product(["session", "block", "sparse"], [False, True]),
+        ("none", False),  # of saved ones without seq the last comes first
+    ],
+)
+def test_of_two_connections_that_are_lost_together_each_goes_on_where_it_stood(
+    sequencing: Any, saved: bool
+) -> None:
+    """Both are cut, and cut again before anything comes: neither sends the other one's id."""
+    store = StreamStore()
+    transports = {
+        name: VirtualTransport(
+            served(
+                events(frame(delta(1, sessionId=name), f"{name}1"), wait),
+                *[events(b": hello\n\n")] * 2,
+                events(frame(delta(2, sessionId=name), f"{name}2"), drop=False),
+            )
+        )
+        for name, wait in (("a", 5_000), ("b", 5_100))
+    }
+
+    async def main(store: StreamStore, ms: float) -> None:
+        async with (
+            make(transports["a"], store, sequencing=sequencing),
+            make(transports["b"], store, sequencing=sequencing),
+        ):
+            await asyncio.sleep(ms / 1000)
+            if saved:
+                saves.append(json.loads(json.dumps(store.save())))
+
+    saves: list[Any] = []
+    run(main(store, 5_500 if saved else 30_000))  # both wait then
+    if saved:
+        run(main(StreamStore.load(saves[0]), 30_000))
+    for name, transport in transports.items():
+        sent = [request.headers.get("last-event-id") for request in transport.requests]
+        assert sent == [None, *[f"{name}1"] * 3]
+
+
+def test_who_was_never_told_an_id_sends_none_of_another_connection() -> None:
+    """It was cut before anything came: behind the other one's id its own events would be lost."""
+    store = StreamStore()
+    first = VirtualTransport(
+        served(events(b": hello\n\n", 1_000), events(b": hello\n\n"), events(*frames(1, 3)))
+    )
+    second = VirtualTransport(served(events(*frames(3, 3), 1_500), events(drop=False)))
+
+    async def main() -> None:
+        async with make(first, store), make(second, store):
+            await asyncio.sleep(4.5)
+
+    run(main())
+    assert [request.headers.get("last-event-id") for request in first.requests] == [None] * 3
+    assert text_of(store) == "1 2 3 "
+
+
+def test_a_lost_connection_leaves_no_stream_behind_when_it_is_given_up() -> None:
+    store = StreamStore()
+    opened: list[Stream] = []
+    really, store.open = store.open, lambda *a, **k: opened.append(really(*a, **k)) or opened[-1]  # type: ignore[method-assign, func-returns-value]
+    run(after(make(VirtualTransport(served(events(*frames(1, 1)))), store), 500))
+    run(ended(make(VirtualTransport(served(events(*frames(1, 1)), Answer(404, {}))), store)))
+    assert len(opened) == 4 and all(stream.ended for stream in opened)
+
+
 def test_retry_is_kept_over_connections() -> None:
     transport = VirtualTransport(served(events(b"retry: 5000\n\n"), events(), events(drop=False)))
     run(after(make(transport), 60_000))
