@@ -360,6 +360,8 @@ class Positions:
         for other in same:
             self.left.remove(other)
             self._hand_holes(other, entry)
+            # Of one to which no id came none is known; what the other one knew still holds.
+            entry["eventId"] = entry["eventId"] or other["eventId"]
         self._hand_holes(progress, entry)
         if entry["eventId"] or same or kept or self._any_holes():
             self.left.append(entry)

@@ -354,6 +354,21 @@ def test_streams_that_end_one_after_the_other_leave_one_entry_and_all_their_hole
     assert [holder for holder, _ in a_block(first.session).holes_at.values()] == [entry]
 
 
+@pytest.mark.parametrize("sequencing", ["block", "session", "sparse"])
+def test_a_stream_to_which_no_id_came_erases_none_that_another_one_left(
+    sequencing: Any,
+) -> None:
+    store = StreamStore("native", ticks="manual")
+    first = store.open("native", sequencing=sequencing)
+    second = store.open("native", sequencing=sequencing)
+    first.feed(frame(1, delta("a", 1)))
+    first.end()
+    second.end()
+    store = StreamStore.load(json.loads(json.dumps(store.save())), ticks="manual")
+    assert store.health.resume["eventId"] == "1"
+    assert store.open("native", sequencing=sequencing).position.event_id == "1"
+
+
 def test_of_ended_streams_the_oldest_go_first():
     positions = Positions(Limits(ended_streams=2))
     for number in range(4):
