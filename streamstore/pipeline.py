@@ -693,7 +693,9 @@ class StreamStore:
         """One merged change set of everything after a version, without subscribing.
 
         Ask again with its `version`. A version that the history does not reach back to (see
-        `Limits.history_changes`) gets a `reset`: read everything anew.
+        `Limits.history_changes`) gets a `reset`: read everything anew. So must whoever asks with
+        the version of another store, such as the one that this one was loaded from: both go on
+        from the saved version, with other changes under the same numbers, and no reset says so.
         """
         version = self._tables.version
         if since == version:
@@ -742,7 +744,8 @@ class StreamStore:
         `load` gives a store that shows the same, and that the rest of the log, from the saved
         position on, brings to the same state. With a `path` it is written there, too: the file
         holds the old state or the new one whole, whatever happens meanwhile. Shows nothing early.
-        Linear in what is stored. A store that is closed can be saved, too.
+        Linear in what is stored. A store that is closed can be saved, too. What is given shares
+        nothing with the store: another thread may write it (`streamstore.log.write_state`).
 
         Raises:
             DiskError: it could not be written (`streamstore.log`); the file is what it was, or

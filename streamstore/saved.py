@@ -454,7 +454,10 @@ def _load(row: SessionRow | MessageRow | BlockRow, saved: dict[str, Any]) -> Non
 
 
 def _dump(value: Any) -> Any:
-    """Plain JSON for a value of a row; what is not JSON becomes `{"~kind": ...}`."""
+    """Plain JSON for a value of a row; what is not JSON becomes `{"~kind": ...}`.
+
+    Nothing of it is the row's own: a saved state stays what it was while the store goes on.
+    """
     if isinstance(value, TextCell):
         return {
             "~cell": {
@@ -468,10 +471,10 @@ def _dump(value: Any) -> Any:
             }
         }
     if isinstance(value, FieldMarks):
-        marks = [value.seqs, value.whole, value.bound]
+        marks = [dict(value.seqs), value.whole, value.bound]
         return {"~fields": [thaw(value.values), *marks, thaw(value.hidden)]}
     if isinstance(value, Intervals):
-        return {"~intervals": [value.starts, value.ends, value.lost]}
+        return {"~intervals": [list(value.starts), list(value.ends), value.lost]}
     if isinstance(value, EventIds):
         return {"~ids": [value.size, *value.listed()]}
     if isinstance(value, Request):
@@ -491,6 +494,7 @@ def _dump(value: Any) -> Any:
 
 
 def _undump(value: Any) -> Any:
+    """The value of a row again; a copy: one saved state may be loaded by several stores."""
     if isinstance(value, list):
         return [_undump(item) for item in value]
     if not isinstance(value, dict):
@@ -517,18 +521,19 @@ def _undump(value: Any) -> Any:
     if kind == "~fields":
         values, seqs, whole, bound, hidden = inner
         _integers(whole, bound, *seqs.values())
-        return FieldMarks(freeze(_typed(values, dict)), seqs, whole, bound, dict(freeze(hidden)))
+        frozen = freeze(_typed(values, dict))
+        return FieldMarks(frozen, dict(seqs), whole, bound, dict(freeze(hidden)))
     if kind == "~intervals":
         starts, ends, lost = inner
         _integers(lost, *starts, *ends)
         if len(starts) != len(ends):
             raise TypeError("intervals without an end")
-        return Intervals(_typed(starts, list), _typed(ends, list), lost)
+        return Intervals(list(_typed(starts, list)), list(_typed(ends, list)), lost)
     if kind == "~ids":
         size, young, old = inner
         for event_id in (*_typed(young, list), *_typed(old, list)):
             _checked(is_id, event_id)
-        return EventIds.of(_typed(size, int), young, old)
+        return EventIds.of(_typed(size, int), list(young), list(old))
     if kind == "~request":
         return Request(**{**inner, "payload": freeze(inner["payload"])})
     if kind == "~event":

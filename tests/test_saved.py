@@ -13,6 +13,7 @@ from functools import cache
 from typing import Any
 
 import pytest
+from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import crowded
@@ -28,6 +29,7 @@ from streamstore import (
 )
 from streamstore.events import MessageOpened
 from streamstore.keys import MAX_NUMBER
+from streamstore.testing import Log, sample
 
 Json = Any
 
@@ -558,3 +560,45 @@ class TestFiles:
 def test_a_store_is_saved_and_not_copied(copied: Callable[[StreamStore], object]) -> None:
     with pytest.raises(TypeError, match=r"load\(\) what save\(\) gives"):
         copied(StreamStore())
+
+
+SAMPLES = [
+    *(
+        sample(mode, seed=seed)
+        for mode in ("block", "session", "sparse", "none")
+        for seed in (1, 2)
+    ),
+    *(
+        Log.read(ROOT / "tests" / "data" / path, protocol=path.partition("/")[0])
+        for path in (
+            "opencode/tools/stream.sse",
+            "openai-responses/function-calls-interleaved/stream.sse",
+            "ag-ui/interrupt/stream.sse",
+        )
+    ),
+]
+
+
+@pytest.mark.parametrize("log", SAMPLES, ids=lambda log: f"{log.protocol} {log.sequencing or ''}")
+def test_a_saved_state_stays_as_it_was_while_its_store_and_those_it_was_loaded_by_go_on(
+    log: Log,
+) -> None:
+    wires = log.wires
+    saves = []
+    store = StreamStore(log.protocol, ticks="manual")
+    stream = store.open(log.protocol, sequencing=log.sequencing)
+    for place, wire in enumerate(wires):
+        if place % (len(wires) // 5) == 0:
+            saved = store.save()
+            saves.append((place, saved, through_json(saved)))
+        stream.ingest(wire)
+        if place % 3 == 0:
+            store.flush()
+    store.flush()
+    for place, saved, as_it_was in saves:
+        for _ in range(2):
+            loaded = StreamStore.load(saved, ticks="manual")
+            loaded.open(log.protocol, sequencing=log.sequencing).ingest_many(wires[place:])
+            loaded.flush()
+            assert loaded.state()["sessions"] == store.state()["sessions"]
+            assert saved == as_it_was
