@@ -16,9 +16,10 @@ from .recorded import Framing, Log, needs_log
 class FakeStream:
     """A server that sends a log, for clients under test.
 
-    Each `connect` is a connection; iterating over the stream itself is the first one. Where `drops`
-    says so it raises `ConnectionResetError`, in the middle of an event; the next connection goes on
-    where its client asks.
+    Each `connect` is a connection, a plain iterator; iterating over the stream itself, also with
+    `async for`, is one from the log's beginning. Where `drops` says so it raises
+    `ConnectionResetError`, in the middle of an event; the next connection goes on where its client
+    asks.
 
     Args:
         log: what is sent.

@@ -34,7 +34,8 @@ def replay(
 
     With `ManualTicks` the time between two arrivals passes before the second; with `flush_every` a
     tick follows every so many events. `end` ends the stream, as a lost connection does. `store` is
-    one to go on with (then `ticks`, `delivery` and `limits` are its own), `make` makes another.
+    one to go on with, `make` makes another. Its delivery and limits are its own then, and its
+    `ManualTicks` has to be given as `ticks` as well: else no time passes.
 
     Raises:
         UnknownProtocol: no adapter has that name.
