@@ -348,9 +348,7 @@ class Connection:
             self.error = error
             self._set(reason=str(error))
         finally:
-            stream, self._stream = self._stream or self._next, None
-            if stream is not None:
-                await self._owner.run(stream.end)
+            await self._owner.run(self._end_streams)
             if self._own_transport:
                 await self._transport.aclose()
             self._over()
@@ -375,9 +373,9 @@ class Connection:
 
     async def _once(self) -> _Drop | None:
         """Ask and read until it is over; None when all has come."""
-        if self._stream is None:
-            self._stream = await self._owner.run(self._open_stream)
         stream = self._stream
+        if stream is None:
+            stream = await self._owner.run(self._open_stream)
         position = self.position
         self._bare = position is None
         request = self._request
@@ -401,7 +399,6 @@ class Connection:
                 self._resync.live(None)
             if passage.opened_at is not None:
                 self._backoff.lived(silence.last - passage.opened_at)
-                self._stream = None
                 # Also when cancelled: what has come stays, and its gaps are seen.
                 end = await self._owner.run(lambda: self._end_stream(stream, passage))
         if lost is not None:
@@ -414,8 +411,7 @@ class Connection:
             return drop
         if end.unfinished and not repeatable:
             raise ConnectionLost(f"the answer ended in the middle: {end.unfinished}")
-        answered = not repeatable or (end.received and self._asks_once() and not end.unfinished)
-        if end.done or (passage.clean and answered):
+        if end.done:
             return None
         moved = self.position != position
         place = Place(self.position, end.received, passage.size)
@@ -442,6 +438,12 @@ class Connection:
         """Whether a whole answer is the end: to ask again would be a new question, not a drop."""
         follows = self._snapshot is not None or self.position is not None
         return self._next_method() != "GET" and not follows
+
+    def _answered_by(self, passage: _Passage, stream: Stream, unfinished: str) -> bool:
+        """Whether a body that came to its end is all that there is to ask for."""
+        if not passage.clean or not self._may_repeat():
+            return passage.clean
+        return self._asks_once() and stream.received > 0 and not unfinished
 
     def _next_method(self) -> str:
         request, position = self._request, self.position
@@ -584,9 +586,21 @@ class Connection:
     # -- on the owner's side ---------------------------------------------------------------------
 
     def _open_stream(self) -> Stream:
+        # Noted here: who waits for it may be cancelled, and it is to be ended then.
         next_one, self._next = self._next, None
-        if next_one is not None and not next_one.ended:  # the store may have been closed meanwhile
-            return next_one
+        if next_one is None or next_one.ended:  # the store may have been closed meanwhile
+            next_one = self._another_stream()
+        self._stream = next_one
+        return next_one
+
+    def _end_streams(self) -> None:
+        streams = self._stream, self._next
+        self._stream = self._next = None
+        for stream in streams:
+            if stream is not None:
+                stream.end()
+
+    def _another_stream(self) -> Stream:
         store = self._store
         stream = self._stream_of(self._generation)
         self._generation = None  # said once: later ones are the server's to say
@@ -648,8 +662,9 @@ class Connection:
 
     def _end_stream(self, stream: Stream, passage: _Passage) -> _End:
         """Take in the rest, note where to go on, and end it."""
+        self._stream = None
         if stream.ended:  # the store was closed
-            return _End(received=stream.received)
+            return _End(self._answered_by(passage, stream, ""), received=stream.received)
         try:
             stream.feed(b"")  # what another thread left for the owner
         except StreamStoreError:
@@ -668,8 +683,9 @@ class Connection:
         if passage.clean and not ended and (not self._may_repeat() or self._asks_once()):
             unfinished = left_unfinished(stream, passage.tail)
         self._note_brought(stream)
+        done = done or self._answered_by(passage, stream, unfinished)
         task = self._task
-        if done or unfinished or (task is not None and task.cancelling()):
+        if done or not self._may_repeat() or (task is not None and task.cancelling()):
             stream.end()
         else:
             self._next = self._stream_of(None, after=stream)

@@ -398,6 +398,65 @@ def test_a_lost_connection_leaves_no_stream_behind_when_it_is_given_up() -> None
     assert len(opened) == 4 and all(stream.ended for stream in opened)
 
 
+@pytest.mark.parametrize("clean", [True, False])
+def test_what_is_asked_once_opens_one_stream(clean: bool) -> None:
+    store = StreamStore()
+    opened: list[Stream] = []
+    really, store.open = store.open, lambda *a, **k: opened.append(really(*a, **k)) or opened[-1]  # type: ignore[method-assign, func-returns-value]
+    body = frames(1, 2) if clean else [*frames(1, 2), ConnectionLost("cut")]
+    transport = VirtualTransport(served(lambda: Answer(body=body)))
+    error = run(ended(make(transport, store, method="POST", sequencing="session")))
+    assert isinstance(error, ConnectionLost) is not clean
+    assert len(opened) == 1 and opened[0].ended
+
+
+class Slow(SameLoop):
+    """An owner that comes by a second after, or whose answer comes a second after."""
+
+    def __init__(self, before: bool) -> None:
+        self.before = before
+
+    async def run(self, work: Any) -> Any:
+        await asyncio.sleep(1 if self.before else 0)
+        result = work()
+        await asyncio.sleep(0 if self.before else 1)
+        return result
+
+
+@pytest.mark.parametrize("before", [True, False])
+@pytest.mark.parametrize("tenths", range(5, 80, 5))
+def test_given_up_while_its_owner_is_awaited_it_leaves_no_stream_open(
+    before: bool, tenths: int
+) -> None:
+    store = StreamStore()
+    opened: list[Stream] = []
+    really, store.open = store.open, lambda *a, **k: opened.append(really(*a, **k)) or opened[-1]  # type: ignore[method-assign, func-returns-value]
+    transport = VirtualTransport(served(events(*frames(1, 1))))
+    run(after(make(transport, store, owner=Slow(before)), 100 * tenths + 50))
+    assert all(stream.ended for stream in opened)
+
+
+def test_an_answer_that_is_asked_for_again_goes_on_behind_no_id_of_another_stream() -> None:
+    """It came to its end in the middle, and may be repeated: it never had an id."""
+    store = StreamStore()
+    part = {"sessionId": "s", "messageId": "m", "blockIndex": 0}
+    half = [frame({"type": "block.opened", "kind": "text", **part}), 1_000]
+    transport = VirtualTransport(served(*[lambda: Answer(body=half)] * 3, Answer(404, {})))
+
+    async def main() -> None:
+        options: Any = {"method": "POST", "reconnect": True, "sequencing": "none"}
+        async with make(transport, store, **options):
+            await asyncio.sleep(0.5)
+            other = store.open("native", sequencing="none")
+            other.feed(frame({"type": "block.opened", **part, "sessionId": "t"}, 9))
+            other.end()
+            await asyncio.sleep(20)
+
+    run(main())
+    sent = [request.headers.get("last-event-id") for request in transport.requests]
+    assert len(sent) == 4 and set(sent) == {None}
+
+
 def test_retry_is_kept_over_connections() -> None:
     transport = VirtualTransport(served(events(b"retry: 5000\n\n"), events(), events(drop=False)))
     run(after(make(transport), 60_000))
