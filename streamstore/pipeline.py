@@ -276,7 +276,8 @@ class StreamStore:
                 store, or the store is closed.
         """
         session_id, generation = checked_opening(session_id, sequencing, generation, policy)
-        if after is not None and after not in self._streams:
+        self._usable()
+        if after is not None and not (isinstance(after, Stream) and after in self._streams):
             raise CallerError("after= takes a stream of this store that has not ended")
         return self._open(protocol, session_id, sequencing, generation, policy, after=after)
 
@@ -323,13 +324,13 @@ class StreamStore:
 
     def _succeeded(self, stream: Stream) -> dict[str, Any] | None:
         """End a stream; what it left is for the one that is opened now."""
-        entry = None
         try:
-            entry = stream._end(followed=True)
-        finally:
-            self._positions.take_kept(entry)
-        self._usable()  # whoever saw the last tick may have closed the store
-        return entry
+            stream._end(followed=True)
+            self._usable()  # whoever saw the last tick may have closed the store
+        except BaseException:
+            self._positions.free(stream._progress)
+            raise
+        return self._positions.take_kept(stream._progress)
 
     def feed(self, data: bytes | bytearray | memoryview) -> None:
         """`Stream.feed` of the default stream."""
@@ -451,12 +452,11 @@ class StreamStore:
         if stream is self._default:
             self._default, self._way = None, self._open_way
         if self._positions.blocks or self._positions.sessions:
-            whose = stream.protocol, stream._ingress.session_id
+            whose = stream._progress.whose
             for other in reversed(self._streams):
-                if other is not self._default:
-                    if (other.protocol, other._ingress.session_id) == whose:
-                        self._positions.inherit(*whose, other._progress)
-                        break
+                if other is not self._default and other._progress.whose == whose:
+                    self._positions.inherit(*whose, other._progress)
+                    break
 
     def _wake(self, row: BlockRow) -> None:
         """The hot path brought the first work of a row since the last tick."""

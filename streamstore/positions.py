@@ -302,7 +302,7 @@ class Positions:
         self._pushed, self._sort_at = 0, 64
         self._sweep_at = 64
         self.left: list[Entry] = []
-        self._kept: list[Entry] = []  # of those, what only a stream's own successor may take
+        self._kept: set[int] = set()  # tokens of those that only their own successor may take
         self._left_speaker: Entry | None = None
         self.blocks: dict[PartKey, BlockRow] = {}
         self.sessions: dict[str, SessionRow] = {}
@@ -330,33 +330,42 @@ class Positions:
 
     def _free(self) -> list[Entry]:
         """Of what was left, that for which no successor is about to be opened."""
-        kept = {id(entry) for entry in self._kept}
-        return [entry for entry in self.left if id(entry) not in kept]
+        return [entry for entry in self.left if entry["token"] not in self._kept]
 
-    def take_kept(self, entry: Entry | None) -> None:
-        """The successor of a stream that left this for it is opened; None: it left nothing."""
-        self._kept.clear()
-        self.left = [other for other in self.left if other is not entry]
+    def take_kept(self, progress: Progress) -> Entry | None:
+        """What a stream left, for the successor of it that is opened now; None for nothing."""
+        self.free(progress)
+        found = [entry for entry in self.left if entry["token"] == progress.token]
+        if not found:
+            return None
+        self.left.remove(found[0])
         self._look_at_left()
+        return found[0]
+
+    def free(self, progress: Progress) -> None:
+        """No successor is opened: anybody may go on where that stream stood."""
+        self._kept.discard(progress.token)
 
     def enter(self, progress: Progress, before: Entry | None) -> None:
         """A stream was opened; it goes on from what an earlier one left, where one did."""
         self._open[progress] = None
         if before is not None:
             progress.go_on(before)
+            if progress.whose[0] is None:  # not recognised yet; it is the same server's
+                progress.whose = before["protocol"], progress.whose[1]
             self._hand_holes(before, progress)
         self._open_tokens.add(progress.token)
 
     def leave(self, progress: Progress, entry: Entry, kept: bool = False) -> None:
         """Keep where an ended stream stood until one of its protocol and session is opened.
 
-        `kept`: for its own successor, until `take_kept`; nobody else goes on from there.
+        `kept`: for its own successor, until `take_kept` or `free`; nobody else goes on from there.
         """
         whose = (entry["protocol"], entry["sessionId"])
         same = [e for e in self._free() if e["ended"] and (e["protocol"], e["sessionId"]) == whose]
         if kept:
             same = []
-            self._kept.append(entry)
+            self._kept.add(progress.token)
         for other in same:
             self.left.remove(other)
             self._hand_holes(other, entry)
@@ -365,7 +374,7 @@ class Positions:
         self._hand_holes(progress, entry)
         if entry["eventId"] or same or kept or self._any_holes():
             self.left.append(entry)
-        ended = [e for e in self.left if e["ended"]]
+        ended = [e for e in self._free() if e["ended"]]
         for other in ended[: -self._limits.ended_streams]:
             self.left.remove(other)
         self._look_at_left()

@@ -105,6 +105,7 @@ class Stream:
         self._ingress.switched = self._make_doors
         self._ingress.malformed = self._malformed
         self._progress = self._ingress.progress
+        self._progress.whose = (None, session_id)
         self._memory: dict[str, Any] = {} if memory is None else memory
         self._moved = moved
         self._left = left
@@ -409,11 +410,11 @@ class Stream:
         """
         self._end(followed=False)
 
-    def _end(self, *, followed: bool) -> Entry | None:
+    def _end(self, *, followed: bool) -> None:
         """End it; `followed`: by the stream that is opened next, for which it leaves its place."""
         self._stages.inbox.drain()
         if self.ended:
-            return None
+            return
         if self._lead:
             if begins_field(bytes(self._lead[self._lead_at :])):
                 del self._lead[self._lead_at :]  # half an event is none, wherever it was cut
@@ -427,10 +428,10 @@ class Stream:
             skipped = self._framer.skipped
             self._take_texts(self._framer.end())
             self._count_skipped(self._framer.skipped - skipped)
-        self._note_undetected()
-        entry = self._leave(followed)
+        if not self.ended:  # whoever saw the last line may have ended it
+            self._note_undetected()
+            self._leave(followed)
         self._stages.fed()
-        return entry
 
     def _note_undetected(self) -> None:
         for wire, _ in self._undetected:
@@ -439,7 +440,7 @@ class Stream:
             self._stages.counts.add(Verdict("unknown", reason))
         self._undetected = []
 
-    def _leave(self, followed: bool) -> Entry:
+    def _leave(self, followed: bool) -> None:
         self.ended = True
         stages, ingress = self._stages, self._ingress
         ingress.leave()
@@ -453,12 +454,11 @@ class Stream:
         tell = self.on_end  # looked at once: another thread may take it away meanwhile
         if tell is not None:
             tell()
-        return entry
 
     def _entry(self) -> Entry:
         """What a saved state holds of the stream: where it stands, and what it goes on with."""
         return {
-            "protocol": self.protocol,
+            "protocol": self._progress.whose[0],
             "sessionId": self._ingress.session_id,
             "sequencing": None if self._adapter is None else self._ingress.mode,
             **self._progress.saved(),

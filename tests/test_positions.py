@@ -594,20 +594,99 @@ def test_only_an_open_stream_of_the_store_can_be_followed_by_another() -> None:
     store = StreamStore("native", ticks="manual")
     ended = store.open("native")
     ended.end()
-    for stream in (ended, StreamStore().open("native"), object()):
+    for stream in (ended, StreamStore().open("native"), object(), {}):
         with pytest.raises(CallerError, match="after="):
             store.open("native", after=stream)  # type: ignore[arg-type]
+    store.close()
+    with pytest.raises(CallerError, match="closed"):
+        store.open("native", after=ended)
+
+
+def opened(**more: Any) -> dict[str, Any]:
+    return {"type": "block.opened", **{k: delta("", **more)[k] for k in PLACE}, "kind": "text"}
 
 
 def test_a_store_that_is_closed_in_the_last_tick_of_a_stream_opens_none_after_it() -> None:
+    """And a program that starts from its saved state goes on where that stream stood."""
     store = StreamStore("native", ticks=None)
     stream = store.open("native", sequencing="none")
-    stream.ingest({"type": "block.opened", **{k: delta("")[k] for k in PLACE}, "kind": "text"})
-    store.flush()
+    stream.feed(frame(1, opened()))
     store.subscribe(lambda changes: store.close() if stream.ended else None)
     stream.ingest(delta("a"))
     with pytest.raises(CallerError):
         store.open("native", after=stream)
+    assert store.health.resume["eventId"] == "1"
+    store = StreamStore.load(json.loads(json.dumps(store.save())))
+    assert store.open("native").position.event_id == "1"
+
+
+def test_in_the_last_tick_of_a_stream_nobody_else_takes_its_place_nor_when_others_end() -> None:
+    store = StreamStore("native", ticks=None)
+    first, second = (store.open("native", sequencing="none") for _ in "ab")
+    first.feed(frame(1, opened()))
+    second.feed(frame(7, opened(sessionId="t")))
+    places: list[str] = []
+
+    def look(changes: Any) -> None:
+        if first.ended and not places:
+            places.append("")
+            for stream in (second, None):
+                one = store.open("native", sequencing="none", after=stream)
+                places.append(one.position.event_id)
+
+    store.subscribe(look)
+    first.ingest(delta("a"))
+    assert store.open("native", sequencing="none", after=first).position.event_id == "1"
+    assert places == ["", "7", ""] and not store._positions.left
+
+
+def test_a_stream_that_ends_in_a_tick_of_its_own_end_leaves_its_place_to_the_next_one() -> None:
+    store = StreamStore("native", ticks=None)
+    stream = store.open("native", sequencing="session")
+    stream.feed(frame(1, delta("a", 1)))
+    store.subscribe(lambda changes: stream.end())
+    stream.feed_threadsafe(frame(2, delta("b", 2)))
+    again = store.open("native", sequencing="session", after=stream)
+    assert again.position.event_id == "2" and not store._positions.left
+
+
+@pytest.mark.parametrize("close", [False, True])
+def test_whoever_sees_the_last_line_of_a_stream_may_end_it(close: bool) -> None:
+    store = StreamStore("native", ticks="each")
+    stream = store.open("native", sequencing="none")
+    stream.ingest(opened())
+    store.subscribe(lambda changes: store.close() if close else stream.end())
+    stream.feed(json.dumps(delta("a")).encode())
+    stream.end()
+    part = store.part("s", "m", 0)
+    assert stream.ended and part is not None and part.text == "a"
+
+
+def test_streams_that_follow_each_other_push_none_out_that_others_left() -> None:
+    store = StreamStore("native", ticks="manual", limits=Limits(ended_streams=1))
+    store.open("native", session_id="t").feed(frame(9, delta("a", 1, sessionId="t")))
+    (other,) = store._streams
+    other.end()
+    stream = store.open("native", session_id="s")
+    stream.feed(frame(1, delta("a", 1)))
+    for _ in range(3):
+        stream = store.open("native", session_id="s", after=stream)
+    assert stream.position.event_id == "1"
+    assert store.open("native", session_id="t").position.event_id == "9"
+
+
+def test_a_stream_that_is_not_recognised_yet_is_of_the_server_of_the_one_before() -> None:
+    """`auto`, cut and opened again, before anything came: the store resumes as before the cut."""
+    store = StreamStore(ticks="manual")
+    first, second = store.open(sequencing="session"), store.open(sequencing="session")
+    first.feed(frame(1, delta("a", 1)) + frame(3, delta("c", 3)))
+    second.feed(frame(5, delta("x", 1, sessionId="t")))
+    again = store.open(sequencing="session", after=second)
+    assert store.health.resume["eventId"] == "1"
+    first.end()
+    assert again.position.event_id == "1"
+    again.end()
+    assert store.open("native", sequencing="session").position.event_id == "1"
 
 
 @pytest.mark.parametrize("saved", [False, True])
