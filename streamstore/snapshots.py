@@ -460,7 +460,8 @@ def _part(
         (text, *(part.fields.get(field) for field in block.others))
     )
     if touched and not (repairs or takes_place):
-        if text and not (live or block.declared or block.whole_text) and mode != "block":
+        said = live or block.whole_text or block.cell.replaced >= 0  # set to nothing, with a seq
+        if text and not (said or block.declared) and mode != "block":
             # What touched it said nothing of its text, which began before the stream did.
             opening = _opening(session, fetched, part, block).event
             members = {name: getattr(opening, name) for name in ("kind", "order", "fields")}

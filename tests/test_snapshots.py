@@ -881,12 +881,16 @@ def test_without_seq_what_says_nothing_of_a_text_keeps_no_fetched_one_away(
     )
 
 
-def test_without_seq_a_text_that_is_set_to_nothing_keeps_a_fetched_one_away():
-    bench = Bench("none")
+@pytest.mark.parametrize("sequencing", ["none", "session", "sparse"])
+def test_without_seq_a_text_that_is_set_to_nothing_keeps_a_fetched_one_away(sequencing: str):
+    bench = Bench(sequencing)
     token = bench.store.begin_read("s")
-    bench.take("block.replaced", text="")
+    seqs = [{}, {}] if sequencing == "none" else [{"seq": 1}, {"seq": 2}]
+    bench.take("block.replaced", text="", **seqs[0])
     bench.snapshot(message("m", part("old")), readFrom=token)
     assert bench.text() == ""
+    bench.take("block.delta", text="new", **seqs[1])
+    assert bench.text() == "new"
 
 
 def test_without_seq_fields_that_events_set_since_the_read_began_stay():
