@@ -920,6 +920,17 @@ def test_an_error_of_a_message_that_another_response_goes_on_with_is_another_one
     assert len(store.session("main").errors) == 2  # type: ignore[union-attr]
 
 
+def test_an_error_of_a_response_that_is_asked_for_again_is_another_one() -> None:
+    store = StreamStore("vercel-ui")
+    question = {"id": "u", "role": "user", "parts": [{"type": "text", "text": "q"}]}
+    for trigger in ("submit-message", "regenerate-message"):
+        stream = store.open("vercel-ui")
+        stream.ingest({"trigger": trigger, "messages": [question]})
+        stream.ingest_many([START, {"type": "error", "errorText": "no"}])
+        stream.end()
+    assert len(store.session("main").errors) == 2  # type: ignore[union-attr]
+
+
 def test_an_error_before_any_message_is_the_sessions() -> None:
     store, _ = chat_store({"type": "error", "errorText": "overloaded"})
     assert store.messages("main") == ()

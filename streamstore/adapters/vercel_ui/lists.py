@@ -65,8 +65,10 @@ class Lists:
         snapshot = self._take(messages, options, request=True)
         last = messages[-1] if messages else None
         self._own["target"] = last.id if last is not None and last.role == "assistant" else ""
-        # What goes on with a message may fail as it failed before.
-        self._writing.shared().get("told", {}).pop(self._own["target"], None)
+        # What goes on with a message, or makes one anew, may fail as it failed before.
+        told = self._writing.shared().get("told", {})
+        for message_id in told.keys() - {message.id for message in messages[:-1]}:
+            del told[message_id]
         answers: list[Event] = []
         for part in last.parts if last is not None else ():
             if part.kind == "tool":
