@@ -271,3 +271,4 @@ class Eviction:
                 self._kept[name] = _Kept(now_ms)
         self._total, self._counted = 0, False
         self._stale = dict.fromkeys(self._kept)
+        self._going = {}
