@@ -206,19 +206,28 @@ def _is_unopened(live: MessageRow, fetched: FetchedMessage) -> bool:
     return not live.info.values and "role" not in live.entity.values
 
 
-def _filling(session: SessionRow, fetched: FetchedMessage, live: MessageRow) -> Step:
+def _filling(session: SessionRow, fetched: FetchedMessage, live: MessageRow) -> list[Step]:
     """What a message lacks that is live and whose opening nobody saw: no event may bring it."""
     known, own = live.info.values, live.entity.values
-    return Step(
-        MessageUpdated(
-            session_id=session.id,
-            message_id=fetched.id,
-            info={name: value for name, value in fetched.info.items() if name not in known},
-            role=None if "role" in own else fetched.role,
-            parent_id=None if "parentId" in own else fetched.parent_id,
-            order=None if "order" in own else fetched.order,
+    role = None if "role" in own else fetched.role
+    client_id = None if "clientId" in own else fetched.client_id
+    unopened = _is_unopened(live, fetched)
+    if not unopened and role is None and client_id is None:
+        return []
+    info = fetched.info if unopened else {}  # else one that was whole may have taken it away
+    return [
+        Step(
+            MessageUpdated(
+                session_id=session.id,
+                message_id=fetched.id,
+                info={name: value for name, value in info.items() if name not in known},
+                role=role,
+                parent_id=None if "parentId" in own else fetched.parent_id,
+                order=None if "order" in own else fetched.order,
+                client_id=client_id,
+            )
         )
-    )
+    ]
 
 
 def _opening(
@@ -404,8 +413,8 @@ def _unpositioned(
             continue  # it began anew during the read, or will with its next event
         if live is None or live.local or not touched_since(live, epoch):
             steps += _message_steps(session, fetched, None)
-        elif _is_unopened(live, fetched):
-            steps.append(_filling(session, fetched, live))
+        else:
+            steps += _filling(session, fetched, live)
         indexes = {part.index for part in fetched.parts}
         for part in fetched.parts:
             block = None if message is None else message.blocks.get(part.index)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from streamstore import Limits, StreamStore
-from streamstore.events import MessageOpened, Snapshot
+from streamstore.events import BlockReplaced, MessageOpened, Snapshot
 from streamstore.model import Sequencing
 
 Wire = dict[str, Any]
@@ -919,6 +919,41 @@ def test_without_seq_a_snapshot_confirms_what_was_local():
     bench.snapshot(message("m", part("hi", status="closed")))
     assert bench.text() == "hi"
     assert not bench.store.message("s", "m").local
+
+
+@pytest.mark.parametrize("sequencing", ["block", "none"])
+@pytest.mark.parametrize(
+    "live",
+    [
+        ("block.delta", {"text": "hi", "seq": 1}),
+        ("message.opened", {"role": "user"}),
+        ("message.updated", {"info": {"a": "live"}}),
+        ("message.closed", {}),
+    ],
+)
+def test_a_read_says_whose_message_and_of_which_role_is_live_whose_opening_nobody_saw(
+    sequencing, live
+):
+    bench = Bench(sequencing)
+    own = MessageOpened(session_id="s", message_id="own", role="user", local=True, client_id="c1")
+    bench.store.apply(own)
+    token = bench.store.begin_read("s")
+    assert bench.take(live[0], **live[1]) == "accepted"
+    given = {**message("m", part("hi", seq=1), role="user"), "clientId": "c1"}
+    bench.snapshot(given, readFrom=token)
+    assert [(m["id"], m["role"]) for m in bench.session()["messages"]] == [("m", "user")]
+    assert bench.text() == "hi"
+
+
+def test_a_delta_behind_a_local_text_may_lack_the_beginning_which_a_read_brings():
+    bench = Bench("none")
+    bench.store.apply(MessageOpened(session_id="s", message_id="m", role="user", local=True))
+    bench.store.apply(BlockReplaced(session_id="s", message_id="m", block_index=0, text="hello"))
+    token = bench.store.begin_read("s")
+    bench.take("block.delta", text="lo")
+    assert (bench.text(), bench.part().gap) == ("lo", True)
+    bench.snapshot(message("m", part("hello", status="closed")), readFrom=token)
+    assert (bench.text(), bench.part().gap) == ("hello", False)
 
 
 @every
