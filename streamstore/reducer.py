@@ -190,6 +190,8 @@ class Reducer:
         # Whether what this client said stands for what the server says of it here.
         stands = not local and (block.local or message.local or message.standing_in)
         if stands and isinstance(event, _BRINGS):
+            if block.local and isinstance(event, BlockDelta) and not arrival.positioned:
+                block.gap = arrival.mode != "block"  # the client's was no opening of the server's
             self._take_over(event, message, block)
         before = self._length(block)
         refusal = self._block_events[type(event)](event, block, arrival)
