@@ -170,34 +170,31 @@ def plan(
 
 
 def _message_steps(session: SessionRow, fetched: FetchedMessage, seq: int | None) -> list[Step]:
-    steps = [
-        Step(
-            MessageUpdated(
-                session_id=session.id,
-                seq=seq,
-                message_id=fetched.id,
-                info=fetched.info,
-                whole=True,
-                role=fetched.role,
-                parent_id=fetched.parent_id,
-                order=fetched.order,
-                client_id=fetched.client_id,
-            )
-        )
-    ]
-    if fetched.status != "open":
-        steps.append(
-            Step(
-                MessageClosed(
-                    session_id=session.id,
-                    seq=seq,
-                    message_id=fetched.id,
-                    status=fetched.status,
-                    error=fetched.error,
-                )
-            )
-        )
-    return steps
+    updated = MessageUpdated(
+        session_id=session.id,
+        seq=seq,
+        message_id=fetched.id,
+        info=fetched.info,
+        whole=True,
+        role=fetched.role,
+        parent_id=fetched.parent_id,
+        order=fetched.order,
+        client_id=fetched.client_id,
+    )
+    return [Step(updated), *_closing(session, fetched, seq)]
+
+
+def _closing(session: SessionRow, fetched: FetchedMessage, seq: int | None) -> list[Step]:
+    if fetched.status == "open":
+        return []
+    closed = MessageClosed(
+        session_id=session.id,
+        seq=seq,
+        message_id=fetched.id,
+        status=fetched.status,
+        error=fetched.error,
+    )
+    return [Step(closed)]
 
 
 def _is_unopened(live: MessageRow, fetched: FetchedMessage) -> bool:
@@ -215,19 +212,20 @@ def _filling(session: SessionRow, fetched: FetchedMessage, live: MessageRow) -> 
     if not unopened and role is None and client_id is None:
         return []
     info = fetched.info if unopened else {}  # else one that was whole may have taken it away
-    return [
-        Step(
-            MessageUpdated(
-                session_id=session.id,
-                message_id=fetched.id,
-                info={name: value for name, value in info.items() if name not in known},
-                role=role,
-                parent_id=None if "parentId" in own else fetched.parent_id,
-                order=None if "order" in own else fetched.order,
-                client_id=client_id,
-            )
-        )
-    ]
+    updated = MessageUpdated(
+        session_id=session.id,
+        message_id=fetched.id,
+        info={name: value for name, value in info.items() if name not in known},
+        role=role,
+        parent_id=None if "parentId" in own else fetched.parent_id,
+        order=None if "order" in own else fetched.order,
+        client_id=client_id,
+    )
+    # The end of one in which something is live and open is still to come.
+    over = live.closed_as == "open" and all(
+        block.closed or not block.exists for block in live.blocks.values()
+    )
+    return [Step(updated), *(_closing(session, fetched, None) if over else ())]
 
 
 def _opening(

@@ -945,6 +945,26 @@ def test_a_read_says_whose_message_and_of_which_role_is_live_whose_opening_nobod
     assert bench.text() == "hi"
 
 
+@pytest.mark.parametrize("sequencing", ["block", "none"])
+@pytest.mark.parametrize(
+    ("live", "status"),
+    [
+        (("block.removed", {}), "error"),
+        (("block.replaced", {"text": "hi", "status": "closed", "seq": 1}), "error"),
+        (("message.closed", {}), "completed"),  # as it was told last
+        (("block.delta", {"text": "hi", "seq": 1}), "open"),  # its end is still to come
+    ],
+)
+def test_a_read_says_how_a_message_ended_whose_opening_and_end_nobody_saw(sequencing, live, status):
+    bench = Bench(sequencing)
+    token = bench.store.begin_read("s")
+    assert bench.take(live[0], **live[1]) == "accepted"
+    bench.snapshot(message("m", status="error", error={"name": "E"}), readFrom=token)
+    shown = bench.session()["messages"][0]
+    assert (shown["role"], shown["status"]) == ("assistant", status)
+    assert shown.get("error") == ({"name": "E"} if status == "error" else None)
+
+
 def test_a_delta_behind_a_local_text_may_lack_the_beginning_which_a_read_brings():
     bench = Bench("none")
     bench.store.apply(MessageOpened(session_id="s", message_id="m", role="user", local=True))
