@@ -376,6 +376,8 @@ class Connection:
         stream = self._stream
         if stream is None:
             stream = await self._owner.run(self._open_stream)
+        if self._resume.live and self.position is not None:
+            await self._owner.run(lambda: self._go_back(stream))
         position = self.position
         self._bare = position is None
         request = self._request
@@ -653,6 +655,11 @@ class Connection:
                 return  # sent now, it would jump over what the state has to bring
             self._bare = False
         self._cursor = position
+
+    def _go_back(self, stream: Stream) -> None:
+        """What another connection missed and left, when it was closed meanwhile, is to come too."""
+        if not stream.ended:
+            self._cursor = self._resume.position(self._store, stream) or self._cursor
 
     def _merged(self) -> None:
         """A fetched state is in the store: what was held back may be sent from now on."""

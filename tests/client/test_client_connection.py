@@ -389,6 +389,35 @@ def test_who_was_never_told_an_id_sends_none_of_another_connection() -> None:
     assert text_of(store) == "1 2 3 "
 
 
+@pytest.mark.parametrize("sequencing", ["session", "block"])
+def test_who_waits_while_another_one_is_closed_asks_for_what_that_one_missed(
+    sequencing: Any,
+) -> None:
+    """Its own id lies behind the hole: nothing but a second drop would have filled it."""
+    store = StreamStore()
+    heir = VirtualTransport(
+        served(
+            events(1_000, frame(delta(1, sessionId="t"), 4), 500),
+            Answer(503, {"retry-after": "3"}),
+            events(*frames(2, 3), drop=False),
+        )
+    )
+    other = VirtualTransport(
+        served(events(frame(delta(1), 1), frame(delta(3), 3), drop=False))  # 2 was lost
+    )
+
+    async def main() -> None:
+        async with make(heir, store, sequencing=sequencing) as waiting:
+            async with make(other, store, sequencing=sequencing):
+                await asyncio.sleep(2.7)
+                assert waiting.status.state == "waiting" and waiting.position == "4"
+            await asyncio.sleep(10)
+
+    run(main())
+    assert [request.headers.get("last-event-id") for request in heir.requests] == [None, "4", "1"]
+    assert text_of(store) == "1 2 3 " and not store.health.gaps
+
+
 def test_a_lost_connection_leaves_no_stream_behind_when_it_is_given_up() -> None:
     store = StreamStore()
     opened: list[Stream] = []
