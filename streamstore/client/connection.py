@@ -645,6 +645,8 @@ class Connection:
         generation = self._store.generation(self._session_id)
         changed = generation != self._seen_generation and self._seen_generation is not None
         self._seen_generation = generation
+        if not (self._resume.live or stream.received) and self._cursor is not None:
+            return  # it says no more than the one before, and not whose it was
         position = self._resume.position(self._store, stream)
         if changed and self._resume.live:
             # An id that came before the counter started again means nothing to the new one, and

@@ -106,8 +106,8 @@ class StartingAfter:
 
     The first request makes the response (`POST .../responses` with `background` and `stream`), or
     follows one (`GET .../responses/{id}?stream=true`), which is then the one of its URL; after a
-    drop the latest response that has not ended is followed, or the one with `response_id`. When it
-    has ended, so has the connection.
+    drop the one that it was in is followed, else the latest of the session that has not ended, or
+    the one with `response_id`. When it has ended, so has the connection.
     """
 
     response_id: str | None = attrs.field(default=None, validator=attrs.validators.optional(_named))
@@ -142,7 +142,14 @@ class StartingAfter:
         return clean or self._adapter(stream).ended(self.response_id)
 
     def _resume(self, stream: Stream) -> ResponsePosition | None:
-        return self._adapter(stream).resume(self.response_id)
+        adapter = self._adapter(stream)
+        if self.response_id is None:
+            # Of several connections of one session each goes on with its own, not with the latest.
+            own = adapter.unfinished()
+            position = None if own is None else adapter.resume(own.message_id)
+            if position is not None:
+                return position
+        return adapter.resume(self.response_id)
 
     def _adapter(self, stream: Stream) -> OpenAIResponsesAdapter:
         adapter = stream.adapter

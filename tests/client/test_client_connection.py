@@ -1863,6 +1863,43 @@ def test_what_a_url_names_is_resumed_and_not_a_later_response_of_the_session() -
     }
 
 
+def test_of_two_responses_of_one_session_each_connection_goes_on_with_its_own() -> None:
+    """Each asked for the latest one: what the other had still to bring never came."""
+    store, url = StreamStore(), "http://api/v1/responses"
+    transports = {
+        name: VirtualTransport(
+            served(
+                events(*[one.replace(b"resp_1", name.encode()) for one in response_events()[:3]]),
+                events(b": hello\n\n"),
+                events(drop=False),
+            )
+        )
+        for name in ("resp_a", "resp_b")
+    }
+
+    async def main() -> None:
+        first, second = (
+            connect(
+                url,
+                store=store,
+                protocol="openai-responses",
+                resume=StartingAfter(),
+                json={},
+                transport=one,
+                clock=VirtualClock(),
+                chance=lambda: 0.0,
+            )
+            for one in transports.values()
+        )
+        async with first, second:
+            await asyncio.sleep(30)
+
+    run(main())
+    for name, transport in transports.items():
+        sent = [request.url for request in transport.requests]
+        assert sent == [url, *[f"{url}/{name}?stream=true&starting_after=2"] * 2]
+
+
 @pytest.mark.parametrize("sent", ["all of it again", "the whole of it"])
 def test_what_says_again_that_a_response_has_ended_ends_the_connection(sent: str) -> None:
     whole = json.loads(response_events()[-1].partition(b"data: ")[2])["response"]
