@@ -203,7 +203,9 @@ def _is_unopened(live: MessageRow, fetched: FetchedMessage) -> bool:
     return not live.info.values and "role" not in live.entity.values
 
 
-def _filling(session: SessionRow, fetched: FetchedMessage, live: MessageRow) -> list[Step]:
+def _filling(
+    session: SessionRow, fetched: FetchedMessage, live: MessageRow, epoch: int
+) -> list[Step]:
     """What a message lacks that is live and whose opening nobody saw: no event may bring it."""
     known, own = live.info.values, live.entity.values
     role = None if "role" in own else fetched.role
@@ -221,10 +223,11 @@ def _filling(session: SessionRow, fetched: FetchedMessage, live: MessageRow) -> 
         order=None if "order" in own else fetched.order,
         client_id=client_id,
     )
-    # The end of one in which something is live and open is still to come.
-    over = live.closed_as == "open" and all(
-        block.closed or not block.exists for block in live.blocks.values()
-    )
+    # The end of one whose opening was seen, or that began anew during the read, or in which
+    # something is live and open, is still to come: what was read may be how it ended before.
+    unseen = "role" not in own and live.emptied < epoch
+    over = unseen and live.closed_as == "open"
+    over = over and all(block.closed or not block.exists for block in live.blocks.values())
     return [Step(updated), *(_closing(session, fetched, None) if over else ())]
 
 
@@ -412,7 +415,7 @@ def _unpositioned(
         if live is None or live.local or not touched_since(live, epoch):
             steps += _message_steps(session, fetched, None)
         else:
-            steps += _filling(session, fetched, live)
+            steps += _filling(session, fetched, live, epoch)
         indexes = {part.index for part in fetched.parts}
         for part in fetched.parts:
             block = None if message is None else message.blocks.get(part.index)

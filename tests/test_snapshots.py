@@ -965,6 +965,34 @@ def test_a_read_says_how_a_message_ended_whose_opening_and_end_nobody_saw(sequen
     assert shown.get("error") == ({"name": "E"} if status == "error" else None)
 
 
+@pytest.mark.parametrize("sequencing", ["block", "none"])
+@pytest.mark.parametrize("said", [{"order": 5}, {"clientId": "c1"}, {}])
+@pytest.mark.parametrize(
+    "live",
+    [
+        [("message.opened", {"role": "assistant"})],
+        [
+            ("message.opened", {"role": "assistant"}),
+            ("block.replaced", {"text": "hi", "status": "closed", "seq": 1}),
+        ],
+        [
+            ("message.reset", {}),
+            ("block.replaced", {"text": "hi", "status": "closed", "seq": 1}),
+        ],
+    ],
+)
+def test_a_read_says_not_how_a_message_ended_that_was_opened_or_began_anew_during_it(
+    sequencing, live, said
+):
+    """What was read may be how it failed before it was tried again."""
+    bench = Bench(sequencing)
+    token = bench.store.begin_read("s")
+    for kind, members in live:
+        bench.take(kind, **members)
+    bench.snapshot({**message("m", status="error"), **said}, readFrom=token)
+    assert bench.session()["messages"][0]["status"] == "open"
+
+
 def test_a_delta_behind_a_local_text_may_lack_the_beginning_which_a_read_brings():
     bench = Bench("none")
     bench.store.apply(MessageOpened(session_id="s", message_id="m", role="user", local=True))
