@@ -40,7 +40,7 @@ from .faults import (
 )
 from .owning import Owner
 from .policy import IDLE_MS, Backoff, Place, PoisonWatch, Policy
-from .resuming import Resume
+from .resuming import Resume, StartingAfter, tell_asked
 from .resync import Fetch, Resync
 from .status import ConnectionStatus, State, Statuses
 from .transport import Clock, Request, Response, Transport
@@ -383,6 +383,7 @@ class Connection:
         request = self._request
         if position is not None:
             request = self._resume.request(request, position)
+            await self._owner.run(lambda: tell_asked(stream, position))
         silence = Silence(self._clock, self._policy.limit_ms)
         passage = _Passage(opened_at=None)
         lost: ConnectionLost | None = None
@@ -645,7 +646,8 @@ class Connection:
         generation = self._store.generation(self._session_id)
         changed = generation != self._seen_generation and self._seen_generation is not None
         self._seen_generation = generation
-        if not (self._resume.live or stream.received) and self._cursor is not None:
+        one = isinstance(self._resume, StartingAfter)  # response of several of the session
+        if one and not stream.received and self._cursor is not None:
             return  # it says no more than the one before, and not whose it was
         position = self._resume.position(self._store, stream)
         if changed and self._resume.live:

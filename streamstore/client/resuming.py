@@ -135,21 +135,25 @@ class StartingAfter:
 
     def done(self, store: StreamStore, stream: Stream, clean: bool) -> bool:
         """The response has ended, whether or not the connection broke off behind its end."""
-        if stream.received == 0 or self._resume(stream) is not None:
+        adapter = self._adapter(stream)
+        if stream.received == 0 or self._own(adapter) is not None:
             return False
+        if adapter.ended(self.response_id):
+            return True  # one that has not is another connection's
         # A response that the wire never named cannot be resumed, nor is it at its end; and where
         # none has begun, none has ended.
-        return clean or self._adapter(stream).ended(self.response_id)
+        return clean and adapter.resume(self.response_id) is None
 
     def _resume(self, stream: Stream) -> ResponsePosition | None:
         adapter = self._adapter(stream)
-        if self.response_id is None:
-            # Of several connections of one session each goes on with its own, not with the latest.
-            own = adapter.unfinished()
-            position = None if own is None else adapter.resume(own.message_id)
-            if position is not None:
-                return position
-        return adapter.resume(self.response_id)
+        return self._own(adapter) or adapter.resume(self.response_id)
+
+    def _own(self, adapter: OpenAIResponsesAdapter) -> ResponsePosition | None:
+        """Of several connections of one session each goes on with its own, not with the latest."""
+        if self.response_id is not None:
+            return adapter.resume(self.response_id)
+        own = adapter.unfinished()
+        return None if own is None else adapter.resume(own.message_id)
 
     def _adapter(self, stream: Stream) -> OpenAIResponsesAdapter:
         adapter = stream.adapter
@@ -159,6 +163,13 @@ class StartingAfter:
                 f"{stream.protocol or 'auto'!r}: name it in protocol="
             )
         return adapter
+
+
+def tell_asked(stream: Stream, position: Hashable) -> None:
+    """Tell a stream which response it was asked for: its events need not name it."""
+    adapter = stream.adapter
+    if isinstance(position, ResponsePosition) and isinstance(adapter, OpenAIResponsesAdapter):
+        adapter.follow(position.response_id)
 
 
 def following(resume: Resume, request: Request) -> Resume:

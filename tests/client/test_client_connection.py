@@ -1900,6 +1900,65 @@ def test_of_two_responses_of_one_session_each_connection_goes_on_with_its_own() 
         assert sent == [url, *[f"{url}/{name}?stream=true&starting_after=2"] * 2]
 
 
+@pytest.mark.parametrize("cut", range(1, 12))
+def test_of_two_responses_of_one_session_what_is_resumed_is_of_the_one_that_was_asked_for(
+    cut: int,
+) -> None:
+    """Most events name no response: those of the first were taken for the latest one's."""
+    store, url = StreamStore(), "http://api/v1/responses"
+    transports = {}
+    for name, text in (("resp_a", b"Jello"), ("resp_b", b"Hullo")):
+        sent = [
+            one.replace(b"resp_1", name.encode())
+            .replace(b"msg_1", b"msg_" + name.encode())
+            .replace(b'"Hel"', b'"%b"' % text[:3])
+            .replace(b"Hello", text)
+            for one in response_events()
+        ]
+        transports[name] = VirtualTransport(
+            served(events(*sent[:cut]), events(*sent[cut:], drop=False))
+        )
+
+    async def main() -> None:
+        first, second = (
+            connect(
+                url,
+                store=store,
+                protocol="openai-responses",
+                resume=StartingAfter(),
+                json={},
+                transport=one,
+                clock=VirtualClock(),
+                chance=lambda: 0.0,
+            )
+            for one in transports.values()
+        )
+        async with first, second:
+            await asyncio.sleep(30)
+
+    run(main())
+    store.flush()
+    for name, text in (("resp_a", "Jello there"), ("resp_b", "Hullo there")):
+        message = store.message("main", name)
+        assert message is not None and message.status == "completed"
+        assert [part.text for part in store.parts("main", name)] == [text]
+    assert store.health.counts["verdicts"] == {"accepted": 24}
+
+
+def test_a_connection_ends_with_its_response_though_another_one_of_the_session_runs() -> None:
+    """It went on with that one, which another connection brings."""
+    store, url = StreamStore(), "http://api/v1/responses"
+    store.open("openai-responses").ingest(began("r9"))
+    transport = VirtualTransport(served(events(*response_events()), events(drop=False)))
+    connection = connect(
+        url, store=store, protocol="openai-responses", resume=StartingAfter(), json={},
+        transport=transport, clock=VirtualClock(), chance=lambda: 0.0,
+    )  # fmt: skip
+    store.open("openai-responses").ingest(began("r10"))
+    assert run(ended(connection)) is None
+    assert [request.url for request in transport.requests] == [url]
+
+
 @pytest.mark.parametrize("sent", ["all of it again", "the whole of it"])
 def test_what_says_again_that_a_response_has_ended_ends_the_connection(sent: str) -> None:
     whole = json.loads(response_events()[-1].partition(b"data: ")[2])["response"]

@@ -186,12 +186,13 @@ class OpenAIResponsesAdapter:
         # Of this object alone, lost without harm. The number that `plain` took in last, for the
         # `decode` that may follow it; numbers in order of what raised, which count as received
         # once something else is; the response that repeated events are of, by lane; the lane and
-        # number of the last of them; the response that came whole.
+        # number of the last of them; the response that came whole; the one that was asked for.
         self._offered = -1
         self._passed: tuple[str, int] = ("", -1)
         self._hints: dict[str, str] = {}
         self._repeated: tuple[str, int] = ("", -1)
         self._fetched = ""
+        self._asked = ""
         # Made of the memory: the response of the usual lane, and where its plain deltas go.
         self._focus = ""
         self._base = 0
@@ -329,9 +330,17 @@ class OpenAIResponsesAdapter:
         found = [self._responses[key] for key in keys if key in self._responses]
         return bool(found) and all(entry["state"] == "ended" for entry in found)
 
+    def follow(self, response_id: str) -> None:
+        """Say which response the stream was asked for: events that name none are of that one.
+
+        Without it they are of the one of their item, else of the session's latest. It holds for
+        this stream until its events say otherwise; one that is not known changes nothing.
+        """
+        self._asked = self._known.key_of(response_id)
+
     def unfinished(self) -> MessageKey | None:
-        """A response that this stream is in and that has not ended."""
-        for key in self._own.get("lanes", {}).values():
+        """A response that this stream is in, or was asked for, and that has not ended."""
+        for key in (*self._own.get("lanes", {}).values(), self._asked):
             entry = self._responses.get(key)
             if entry is not None and entry["state"] != "ended":
                 return MessageKey(self._session, key)
@@ -354,6 +363,8 @@ class OpenAIResponsesAdapter:
                 goes_on = follows and not self._is_next(key, number)
                 return hint if goes_on or has_item(self._responses[hint], item_id) else key
             return self._owner(key, wire.get("output_index"), item_id, number)
+        if self._asked in self._responses:
+            return self._owner(self._asked, wire.get("output_index"), item_id, number)
         for key, entry in self._responses.items():
             if has_item(entry, item_id):
                 return key
