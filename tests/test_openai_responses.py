@@ -2015,6 +2015,15 @@ def test_errors_that_no_number_tells_apart_are_all_recorded(number: int | None) 
     assert session is not None and len(session.errors) == 2
 
 
+def test_an_error_behind_new_text_is_no_replayed_one() -> None:
+    """What was repeated before that text held for the error, too."""
+    store, stream = opened()
+    log = [*told("so "), *wires(delta("far "), delta("and "), delta("on"), start=4)]
+    error = {"error": {"code": "overloaded", "message": "later"}}
+    verdicts = [stream.ingest(wire).kind for wire in (*log[:-1], error, log[-2], log[-1], error)]
+    assert verdicts[-4:] == ["accepted", "duplicate", "accepted", "accepted"]
+
+
 @pytest.mark.parametrize("ended", [False, True])
 def test_an_error_without_a_number_is_known_in_a_replay(ended: bool) -> None:
     log = [*told("so far"), *(wires(completed(), start=4) if ended else [])]

@@ -421,12 +421,12 @@ class OpenAIResponsesAdapter:
                 if len(self._hints) > DETAILED:
                     self._hints.clear()
                 self._hints[lane], self._repeated = key, (lane, number)
-                if lane == "" and key != self._focus:
-                    self._plain = {}
+                if lane == "":
+                    self._plain = {}  # the long way forgets the hint, with what comes next
                 raise RepeatedEvent(f"event {number} of this response")
             seq = entry["base"] + STEPS * number
-        # The short way is for the usual lane's response, while nothing of another one is repeated.
-        live = self._plain if self._focus == key == self._hints.get("", key) else None
+        # The short way is for the usual lane's response, while nothing is repeated.
+        live = self._plain if self._focus == key and "" not in self._hints else None
         if number is not None and not entry.get("unnamed") and self._known.may_be_joined(number):
             live = None  # an event that is to be looked at may come
         return Here(key, entry, seq, live)
