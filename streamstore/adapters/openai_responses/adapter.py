@@ -186,11 +186,13 @@ class OpenAIResponsesAdapter:
         # Of this object alone, lost without harm. The number that `plain` took in last, for the
         # `decode` that may follow it; numbers in order of what raised, which count as received
         # once something else is; the response that repeated events are of, by lane; the lane and
-        # number of the last of them; the response that came whole; the one that was asked for.
+        # number of the last of them, and the last number that was new then; the response that came
+        # whole; the one that was asked for.
         self._offered = -1
         self._passed: tuple[str, int] = ("", -1)
         self._hints: dict[str, str] = {}
         self._repeated: tuple[str, int] = ("", -1)
+        self._new_then = -1
         self._fetched = ""
         self._asked = ""
         # Made of the memory: the response of the usual lane, and where its plain deltas go.
@@ -421,12 +423,13 @@ class OpenAIResponsesAdapter:
                 if len(self._hints) > DETAILED:
                     self._hints.clear()
                 self._hints[lane], self._repeated = key, (lane, number)
-                if lane == "":
-                    self._plain = {}  # the long way forgets the hint, with what comes next
+                self._new_then = self._last(key)
+                if lane == "" and key != self._focus:
+                    self._plain = {}
                 raise RepeatedEvent(f"event {number} of this response")
             seq = entry["base"] + STEPS * number
-        # The short way is for the usual lane's response, while nothing is repeated.
-        live = self._plain if self._focus == key and "" not in self._hints else None
+        # The short way is for the usual lane's response, while nothing of another one is repeated.
+        live = self._plain if self._focus == key == self._hints.get("", key) else None
         if number is not None and not entry.get("unnamed") and self._known.may_be_joined(number):
             live = None  # an event that is to be looked at may come
         return Here(key, entry, seq, live)
@@ -710,7 +713,10 @@ class OpenAIResponsesAdapter:
         again = number is not None and is_told(entry, found)
         if entry["state"] != "ended" and not again and not self._is_in(key, number, lane):
             return (told,)
-        if number is None and not note_unnumbered(entry, found, self._hints.get(lane) == key):
+        repeated = self._hints.get(lane) == key
+        if repeated and self._repeated[0] == lane:  # the short way forgets no hint
+            repeated = self._last(key) == self._new_then
+        if number is None and not note_unnumbered(entry, found, repeated):
             raise RepeatedEvent("an error of this response")
         if entry["state"] == "ended":
             # Its end may stand for numbers that never came: those of errors are known apart.
