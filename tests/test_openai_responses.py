@@ -2017,7 +2017,7 @@ def test_errors_that_no_number_tells_apart_are_all_recorded(number: int | None) 
 
 def test_an_error_behind_new_text_is_no_replayed_one() -> None:
     """What was repeated before that text held for the error, too."""
-    store, stream = opened()
+    _, stream = opened()
     log = [*told("so "), *wires(delta("far "), delta("and "), delta("on"), start=4)]
     error = {"error": {"code": "overloaded", "message": "later"}}
     verdicts = [stream.ingest(wire).kind for wire in (*log[:-1], error, log[-2], log[-1], error)]
