@@ -39,7 +39,8 @@
   `response` (Perplexity, gateways), is that of the response its stream is in; on a stream that is
   in none yet, that of the one that runs where its number goes on with that one's. Else a failure is
   the session's error alone, and another end is malformed. A strict stream takes neither. So it is
-  with an error: alone on a stream it ends no response of another one.
+  with an error: alone on a stream it ends no response of another one. But one without a number,
+  where the others have theirs, may be all that a resume brings: it ends the latest that runs.
 - Resume: `OpenAIResponsesAdapter.resume` says which response to ask for, and `starting_after`.
 - Snapshots: a whole response (`object: "response"`) that has ended counts as its end. One that is
   in progress is merged where its stream is not known; where it is, resuming says more.
@@ -710,8 +711,11 @@ class OpenAIResponsesAdapter:
         if key is None:
             return (told,)
         entry = self._responses[key]
-        again = number is not None and is_told(entry, found)
-        if entry["state"] != "ended" and not again and not self._is_in(key, number, lane):
+        # One without a number may be all that a resume brings of a response that has numbers,
+        # whose end, if it comes, is believed instead.
+        numbered = entry["numbered"] and self._last(key) >= 0
+        resumed = numbered if number is None else is_told(entry, found)
+        if entry["state"] != "ended" and not resumed and not self._is_in(key, number, lane):
             return (told,)
         repeated = self._hints.get(lane) == key
         if repeated and self._repeated[0] == lane:  # the short way forgets no hint
