@@ -40,7 +40,7 @@ from .faults import (
 )
 from .owning import Owner
 from .policy import IDLE_MS, Backoff, Place, PoisonWatch, Policy
-from .resuming import Resume, StartingAfter, tell_asked
+from .resuming import Resume, tell_asked
 from .resync import Fetch, Resync
 from .status import ConnectionStatus, State, Statuses
 from .transport import Clock, Request, Response, Transport
@@ -646,9 +646,6 @@ class Connection:
         generation = self._store.generation(self._session_id)
         changed = generation != self._seen_generation and self._seen_generation is not None
         self._seen_generation = generation
-        one = isinstance(self._resume, StartingAfter)  # response of several of the session
-        if one and not stream.received and self._cursor is not None:
-            return  # it says no more than the one before, and not whose it was
         position = self._resume.position(self._store, stream)
         if changed and self._resume.live:
             # An id that came before the counter started again means nothing to the new one, and
