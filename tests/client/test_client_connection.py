@@ -1863,6 +1863,27 @@ def test_what_a_url_names_is_resumed_and_not_a_later_response_of_the_session() -
     }
 
 
+async def two_responses(
+    store: StreamStore, url: str, one: VirtualTransport, other: VirtualTransport
+) -> None:
+    """Ask for two responses of one session at once, and follow them for a while."""
+    first, second = (
+        connect(
+            url,
+            store=store,
+            protocol="openai-responses",
+            resume=StartingAfter(),
+            json={},
+            transport=transport,
+            clock=VirtualClock(),
+            chance=lambda: 0.0,
+        )
+        for transport in (one, other)
+    )
+    async with first, second:
+        await asyncio.sleep(30)
+
+
 def test_of_two_responses_of_one_session_each_connection_goes_on_with_its_own() -> None:
     """Each asked for the latest one: what the other had still to bring never came."""
     store, url = StreamStore(), "http://api/v1/responses"
@@ -1877,24 +1898,7 @@ def test_of_two_responses_of_one_session_each_connection_goes_on_with_its_own() 
         for name in ("resp_a", "resp_b")
     }
 
-    async def main() -> None:
-        first, second = (
-            connect(
-                url,
-                store=store,
-                protocol="openai-responses",
-                resume=StartingAfter(),
-                json={},
-                transport=one,
-                clock=VirtualClock(),
-                chance=lambda: 0.0,
-            )
-            for one in transports.values()
-        )
-        async with first, second:
-            await asyncio.sleep(30)
-
-    run(main())
+    run(two_responses(store, url, *transports.values()))
     for name, transport in transports.items():
         sent = [request.url for request in transport.requests]
         assert sent == [url, *[f"{url}/{name}?stream=true&starting_after=2"] * 2]
@@ -1919,24 +1923,7 @@ def test_of_two_responses_of_one_session_what_is_resumed_is_of_the_one_that_was_
             served(events(*sent[:cut]), events(*sent[cut:], drop=False))
         )
 
-    async def main() -> None:
-        first, second = (
-            connect(
-                url,
-                store=store,
-                protocol="openai-responses",
-                resume=StartingAfter(),
-                json={},
-                transport=one,
-                clock=VirtualClock(),
-                chance=lambda: 0.0,
-            )
-            for one in transports.values()
-        )
-        async with first, second:
-            await asyncio.sleep(30)
-
-    run(main())
+    run(two_responses(store, url, *transports.values()))
     store.flush()
     for name, text in (("resp_a", "Jello there"), ("resp_b", "Hullo there")):
         message = store.message("main", name)
