@@ -231,22 +231,15 @@ def _filling(
     return [Step(updated), *(_closing(session, fetched, None) if over else ())]
 
 
-def _opening(
-    session: SessionRow, fetched: FetchedMessage, part: FetchedPart, block: BlockRow
-) -> Step:
+def _unsaid(part: FetchedPart, block: BlockRow) -> dict[str, Any]:
     """What a live part lacks whose opening nobody saw: its kind, its place and fields."""
     # Text that streams is newer than the read, whichever field it is of.
     known = block.fields.values.keys() | {name for name, cell in block.cells() if cell.length}
-    return Step(
-        BlockUpdated(
-            session_id=session.id,
-            message_id=fetched.id,
-            block_index=part.index,
-            kind=None if block.declared else part.kind,
-            order=part.order if block.order is None else None,
-            fields={name: value for name, value in part.fields.items() if name not in known},
-        )
-    )
+    return {
+        "kind": None if block.declared else part.kind,
+        "order": part.order if block.order is None else None,
+        "fields": {name: value for name, value in part.fields.items() if name not in known},
+    }
 
 
 def _block(
@@ -473,12 +466,13 @@ def _part(
         said = live or block.whole_text or block.cell.replaced >= 0  # set to nothing, with a seq
         if text and not (said or block.declared) and mode != "block":
             # What touched it said nothing of its text, which began before the stream did.
-            opening = _opening(session, fetched, part, block).event
-            members = {name: getattr(opening, name) for name in ("kind", "order", "fields")}
             event = _block(BlockReplaced, session, fetched, part, None, text)
-            return [Step(attrs.evolve(event, whole=False, status=None, **members), gap=may_lack)]
-        unseen = not block.declared or (block.order is None and part.order is not None)
-        return [_opening(session, fetched, part, block)] if unseen else []
+            event = attrs.evolve(event, whole=False, status=None, **_unsaid(part, block))
+            return [Step(event, gap=may_lack)]
+        if block.declared and (block.order is not None or part.order is None):
+            return []
+        at: dict[str, Any] = {"message_id": fetched.id, "block_index": part.index}
+        return [Step(BlockUpdated(session_id=session.id, **at, **_unsaid(part, block)))]
     keeps = not (repairs or takes_place) and (text is None or _keeps(live, text, block.gap))
     if keeps:
         steps = [

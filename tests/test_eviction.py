@@ -6,6 +6,7 @@ import json
 from collections import OrderedDict
 from typing import Any
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -277,6 +278,18 @@ def test_one_that_comes_back_as_it_was_within_the_tick_is_counted() -> None:
     assert bench.store.session_ids() == ("c",)
 
 
+def test_what_was_evicted_is_not_noted_for_ever_where_nothing_but_resets_is_heard() -> None:
+    store = StreamStore("native", ticks="manual")
+    eviction = Eviction(store, Keep(sessions=1, quiet_ms=0))
+    for number in range(5):
+        for name in (f"a{number}", f"b{number}"):
+            store.ingest(said(name))
+        eviction.hear(attrs.evolve(store.flush(), reset=True), number)
+        assert eviction.evict(number)
+    eviction.hear(attrs.evolve(store.flush(), reset=True), 9)
+    assert not eviction._going
+
+
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_nothing_stays_of_sessions_whose_tombstones_are_forgotten(protocol: str) -> None:
     # What adapters remember from response to response goes, too.
@@ -340,8 +353,6 @@ def test_one_who_comes_late_knows_who_is_there() -> None:
 
 
 def test_after_a_reset_it_reads_anew_and_remembers_the_times() -> None:
-    import attrs
-
     bench = Bench()
     bench.take(said("a"))
     bench.take(said("b"))

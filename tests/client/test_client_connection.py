@@ -418,10 +418,22 @@ def test_who_waits_while_another_one_is_closed_asks_for_what_that_one_missed(
     assert text_of(store) == "1 2 3 " and not store.health.gaps
 
 
+def streams_of(store: StreamStore) -> list[Stream]:
+    """The streams that are opened from here on."""
+    opened: list[Stream] = []
+    really = store.open
+
+    def open_(*args: Any, **options: Any) -> Stream:
+        opened.append(really(*args, **options))
+        return opened[-1]
+
+    store.open = open_  # type: ignore[method-assign]
+    return opened
+
+
 def test_a_lost_connection_leaves_no_stream_behind_when_it_is_given_up() -> None:
     store = StreamStore()
-    opened: list[Stream] = []
-    really, store.open = store.open, lambda *a, **k: opened.append(really(*a, **k)) or opened[-1]  # type: ignore[method-assign, func-returns-value]
+    opened = streams_of(store)
     run(after(make(VirtualTransport(served(events(*frames(1, 1)))), store), 500))
     run(ended(make(VirtualTransport(served(events(*frames(1, 1)), Answer(404, {}))), store)))
     assert len(opened) == 4 and all(stream.ended for stream in opened)
@@ -430,8 +442,7 @@ def test_a_lost_connection_leaves_no_stream_behind_when_it_is_given_up() -> None
 @pytest.mark.parametrize("clean", [True, False])
 def test_what_is_asked_once_opens_one_stream(clean: bool) -> None:
     store = StreamStore()
-    opened: list[Stream] = []
-    really, store.open = store.open, lambda *a, **k: opened.append(really(*a, **k)) or opened[-1]  # type: ignore[method-assign, func-returns-value]
+    opened = streams_of(store)
     body = frames(1, 2) if clean else [*frames(1, 2), ConnectionLost("cut")]
     transport = VirtualTransport(served(lambda: Answer(body=body)))
     error = run(ended(make(transport, store, method="POST", sequencing="session")))
@@ -458,8 +469,7 @@ def test_given_up_while_its_owner_is_awaited_it_leaves_no_stream_open(
     before: bool, tenths: int
 ) -> None:
     store = StreamStore()
-    opened: list[Stream] = []
-    really, store.open = store.open, lambda *a, **k: opened.append(really(*a, **k)) or opened[-1]  # type: ignore[method-assign, func-returns-value]
+    opened = streams_of(store)
     transport = VirtualTransport(served(events(*frames(1, 1))))
     run(after(make(transport, store, owner=Slow(before)), 100 * tenths + 50))
     assert all(stream.ended for stream in opened)
@@ -1936,7 +1946,7 @@ def test_a_connection_ends_with_its_response_though_another_one_of_the_session_r
     """It went on with that one, which another connection brings."""
     store, url = StreamStore(), "http://api/v1/responses"
     store.open("openai-responses").ingest(began("r9"))
-    transport = VirtualTransport(served(events(*response_events()), events(drop=False)))
+    transport = VirtualTransport(served(events(*response_events()), Answer(404, {})))
     connection = connect(
         url, store=store, protocol="openai-responses", resume=StartingAfter(), json={},
         transport=transport, clock=VirtualClock(), chance=lambda: 0.0,
