@@ -202,12 +202,6 @@ class GrowingText:
         text = self.raw_range(start, stop)
         return shown(text) if self.lone else text
 
-    def last(self) -> str:
-        """The last character, or "" where there is none."""
-        if not self._pieces:
-            return ""
-        return self._pieces[-1][-1 - (self._over if len(self._pieces) == 1 else 0)]
-
 
 class TextView:
     """The first `length` characters of a growing text: what one version of a part shows.

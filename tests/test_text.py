@@ -180,7 +180,6 @@ class TestGrowingText:
             text.append(piece)
             expected += piece
             assert text.length == len(expected)
-            assert text.last() == expected[-1:]
             assert text.raw_range(max(0, len(expected) - 5), len(expected)) == expected[-5:]
             if reads:
                 assert text.raw() == expected

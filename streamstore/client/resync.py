@@ -75,7 +75,6 @@ class Resync:
     Attributes:
         error: why the last one failed, or which of the sessions that were to be fetched it did not
             repair; None when it did.
-        runs: how many were begun.
     """
 
     def __init__(
@@ -117,7 +116,6 @@ class Resync:
         self._over = False
         self._finished: asyncio.Future[None] | None = None
         self.error: Exception | None = None
-        self.runs = 0
 
     @property
     def owed(self) -> bool:
@@ -241,7 +239,6 @@ class Resync:
     async def _once(self) -> bool:
         import asyncio
 
-        self.runs += 1
         sessions = {} if self._everything else dict(self._asked)
         self._everything, self._asked = False, {}
         wanted = await self._owner.run(lambda: frozenset(self._store.resync))

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from random import Random
-from typing import Any, Protocol
+from typing import Any
 
 import attrs
 
@@ -61,18 +61,13 @@ class Wish:
     wrapped: bool = False
 
 
-class Replay(Protocol):
-    """One replay, by name: everything that is not told apart by it is shared."""
-
-    busy: int
-    """Connections that are open."""
-
-    def connect(self, wish: Wish, now_ms: float) -> Iterator[Action]:
-        """What one connection is sent; a plan that takes events when they are due."""
-        ...
-
-
 class _Replay:
+    """One replay, by name: everything that is not told apart by it is shared.
+
+    Attributes:
+        busy: connections that are open.
+    """
+
     def __init__(self, name: str, tape: Tape, settings: Settings) -> None:
         self.busy = 0
         self._name = name
@@ -94,6 +89,7 @@ class OwnReplay(_Replay):
     """See the module."""
 
     def connect(self, wish: Wish, now_ms: float) -> Iterator[Action]:
+        """What one connection is sent; a plan that takes events when they are due."""
         after = self._after(wish)
         around = Around(
             hello=self._tape.opening(after),
@@ -171,6 +167,7 @@ class SharedReplay(_Replay):
         self._load_states()
 
     def connect(self, wish: Wish, now_ms: float) -> Iterator[Action]:
+        """What one connection is sent; a plan that takes events when they are due."""
         self._publish(now_ms)
         if self._pace is None or (self._settings.loop and self._next is None):
             if self._pace is not None:

@@ -198,7 +198,7 @@ def _playing(arguments: argparse.Namespace) -> Any:
         pace = Speed(arguments.speed)
     source = LogSource(events, inspector, pace)
     if arguments.paused:
-        source.pause(clock())
+        source.pause()
     return application(inspector, source, arguments.source, clock=clock)
 
 

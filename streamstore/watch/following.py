@@ -218,13 +218,13 @@ class Follower:
         events = sum(isinstance(item, _Event) for item in self._queue) if self._queue else 0
         return (events, self._bytes) if events else None
 
-    def pause(self, now: float) -> None:
+    def pause(self) -> None:
         """Let what comes wait."""
         if not self.paused:
             self.paused = True
             self._inspector.settle()
 
-    def resume(self, now: float) -> None:
+    def resume(self) -> None:
         """Take in what waits, and go on."""
         self.paused = False
 

@@ -49,11 +49,11 @@ class Source(Protocol):
         """Events and bytes that came and wait while it is paused; None where nothing waits."""
         ...
 
-    def pause(self, now: float) -> None:
+    def pause(self) -> None:
         """Take in nothing more."""
         ...
 
-    def resume(self, now: float) -> None:
+    def resume(self) -> None:
         """Go on."""
         ...
 
@@ -145,13 +145,13 @@ class LogSource:
         """None: what is not played yet stays in the file."""
         return None
 
-    def pause(self, now: float) -> None:
+    def pause(self) -> None:
         """Stop where it is."""
         if not self.paused:
             self.paused = True
             self._inspector.settle()
 
-    def resume(self, now: float) -> None:
+    def resume(self) -> None:
         """Go on; the pause did not count."""
         if self.paused:
             self.paused = False

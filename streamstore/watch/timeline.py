@@ -114,7 +114,7 @@ class Timeline:
 
     - feed: `add`; bound: `drop`
     - show: `lines`, `group_by`, `filter`, `toggle`, `collapse`
-    - move: `selected`, `index`, `follow`, `move`, `to`, `select`, `to_end`
+    - move: `selected`, `index`, `follow`, `move`, `to`, `to_end`
     - count: `counters`, `dropped`, `unseen`
 
     Grouped by `arrival`, rows stand in the order in which they came, with a heading wherever the
@@ -377,19 +377,6 @@ class Timeline:
         """Stop following where it is, e.g. when one scrolls or everything stands still."""
         self._selected, self._index = self.selected, self.index
         self._following(False)
-
-    def select(self, number: int) -> bool:
-        """Select a row by its number; False where it is not held or does not fit the filter."""
-        row = self.row(number)
-        if row is None or not self._filter.fits(row):
-            return False
-        for group in self._groups:
-            if group.collapsed and row in group.rows:
-                group.collapsed = False
-                self._lines = self._index = None
-        self._selected, self._index = row, None
-        self._following(False)
-        return True
 
     def next_notable(self, by: int = 1) -> bool:
         """Select the next row (or with -1 the one before) that was not plainly accepted."""

@@ -288,17 +288,17 @@ def test_at_once_means_so_many_at_a_time() -> None:
 def test_paused_nothing_is_taken_in_and_a_pause_does_not_count() -> None:
     watched, source = played(0, 100, 200)
     source.pump(0)
-    source.pause(50)
+    source.pause()
     assert source.paused and source.status == "paused"
     assert pump(source, 100, 5_000) == [0, 0]
-    source.resume(5_000)
+    source.resume()
     assert pump(source, 5_000, 5_050, 5_099, 5_100) == [1, 0, 0, 1]
     assert [row.offset for row in watched.timeline.rows[:3]] == [0, 100, 200]
 
 
 def test_a_step_takes_one_event_in_and_it_is_visible() -> None:
     watched, source = played(0, 1, 2)
-    source.pause(0)
+    source.pause()
     for number in range(1, 4):
         assert source.step_event()
         part = watched.store.part("main", "m", 0)
@@ -311,7 +311,7 @@ def test_a_step_takes_one_event_in_and_it_is_visible() -> None:
 
 def test_a_step_of_a_tick_takes_in_what_came_within_16_ms() -> None:
     watched, source = played(0, 15.9, 16, 40)
-    source.pause(0)
+    source.pause()
     seen = []
     while source.step_tick():
         seen.append(watched.timeline.counters.deltas)

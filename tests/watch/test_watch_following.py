@@ -121,7 +121,7 @@ def test_a_pause_holds_what_comes_and_nothing_of_it_is_lost() -> None:
         server = VirtualTransport(served(events(*body, drop=False)))
         async with Watched(server) as watched:
             await asyncio.sleep(1)
-            watched.follower.pause(now())
+            watched.follower.pause()
             seen = watched.text
             await asyncio.sleep(5)
             assert watched.text == seen != ""
@@ -131,7 +131,7 @@ def test_a_pause_holds_what_comes_and_nothing_of_it_is_lost() -> None:
             assert len(watched.text.split()) == len(seen.split()) + 1
             assert watched.follower.step_tick(), "events 100 ms apart: one is one tick's"
             assert len(watched.text.split()) == len(seen.split()) + 2
-            watched.follower.resume(now())
+            watched.follower.resume()
             await asyncio.sleep(8)  # the server is silent from the tenth second on
             assert watched.text.split() == [str(seq) for seq in range(1, 101)]
             offsets = [row.offset for row in watched.inspector.timeline.rows]
@@ -153,7 +153,7 @@ def test_past_the_bound_the_socket_is_not_read_and_nobody_takes_that_for_silence
     async def scenario() -> None:
         server = VirtualTransport(lambda request: Answer(body=body()))
         async with Watched(server, most_bytes=2_000) as watched:
-            watched.follower.pause(now())
+            watched.follower.pause()
             await asyncio.sleep(200)  # the watchdog's limit is 20 s
             assert watched.connection.state == "open" and len(server.requests) == 1
             assert watched.follower.full and watched.follower.status == "paused, socket not read"
@@ -165,7 +165,7 @@ def test_past_the_bound_the_socket_is_not_read_and_nobody_takes_that_for_silence
             assert not watched.follower.full
             await asyncio.sleep(60)
             assert reads > held[0], "there is room again"
-            watched.follower.resume(now())
+            watched.follower.resume()
             for _ in range(2_000):
                 await asyncio.sleep(0.05)
                 if len(watched.text) == 1_000:
@@ -187,10 +187,10 @@ def test_a_drop_during_a_pause_waits_behind_the_events_that_came_before_it() -> 
         )
         async with Watched(server) as watched:
             await asyncio.sleep(0.5)
-            watched.follower.pause(now())
+            watched.follower.pause()
             await asyncio.sleep(100)
             assert watched.rows == ["block.delta"] and len(server.requests) == 1
-            watched.follower.resume(now())
+            watched.follower.resume()
             await asyncio.sleep(10)
             assert server.requests[1].headers["last-event-id"] == "2"
             assert watched.text == "abc"
@@ -202,7 +202,7 @@ def test_quitting_while_paused_leaves_nothing_behind() -> None:
     async def scenario() -> None:
         server = VirtualTransport(served(events(event(1), event(2), 10, event(3), drop=False)))
         async with Watched(server) as watched:
-            watched.follower.pause(now())
+            watched.follower.pause()
             await asyncio.sleep(1)
         assert watched.connection.state == "ended" and watched.follower.ended
         assert watched.text == "xxx" and server.open_now == 0
@@ -215,7 +215,7 @@ def test_quitting_in_the_middle_of_an_event_leaves_nothing_behind() -> None:
         server = VirtualTransport(served(events(event(1), event(2)[:20], drop=False)))
         async with Watched(server) as watched:
             await asyncio.sleep(1)
-            watched.follower.pause(now())
+            watched.follower.pause()
         assert watched.connection.state == "ended" and watched.text == "x"
 
     run(scenario())

@@ -170,13 +170,13 @@ def test_while_it_is_paused_it_goes_on_by_steps(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     path.write_bytes(framed("jsonl", delta(1)))
     watched = Watched(path)
-    watched.source.pause(0)
+    watched.source.pause()
     assert watched.later() == 0 and watched.source.step_event() and not watched.source.step_event()
     assert watched.source.status == "paused" and watched.text == "1 "
     append(path, framed("jsonl", delta(2)))
     watched.clock.now += LOOK_MS
     assert watched.source.step_tick() and watched.text == "1 2 "
-    watched.source.resume(watched.clock.now)
+    watched.source.resume()
     append(path, framed("jsonl", delta(3)))
     assert watched.later() == 1 and watched.text == "1 2 3 "
 

@@ -232,7 +232,7 @@ def test_the_events_of_a_message_are_no_others_whatever_its_id_is() -> None:
 
 def test_a_filter_keeps_the_selection_or_takes_the_row_next_to_it() -> None:
     shown = timeline(*SEEN)
-    assert shown.select(2)
+    shown.to(shown.lines.index(SEEN[1]))
     shown.filter = Filter.parse("t:delta")
     assert shown.selected_row is SEEN[1]
     shown.filter = Filter.parse("s:ses_a")
@@ -277,16 +277,6 @@ def test_holding_keeps_the_line_that_was_the_last_one() -> None:
     shown.hold()
     shown.add(row(6))
     assert shown.selected_row is shown.row(5) and shown.unseen == 1
-
-
-def test_a_row_is_selected_by_its_number_also_inside_a_collapsed_group() -> None:
-    shown = mingled()
-    shown.collapse()
-    assert shown.select(4) and shown.selected_row is shown.row(4)
-    assert names(shown) == ["a+", "b", 3, 4, "a+"]
-    assert not shown.select(77)
-    shown.filter = Filter.parse("m:a")
-    assert not shown.select(3)
 
 
 def test_the_next_notable_event_is_the_next_that_was_not_plainly_accepted() -> None:

@@ -185,18 +185,18 @@ class Watch(App[None]):
 
     def action_pause(self) -> None:
         if self._source.paused:
-            self._source.resume(self._clock())
+            self._source.resume()
         else:
-            self._source.pause(self._clock())
+            self._source.pause()
         self.look()
 
     def action_step(self) -> None:
-        self._source.pause(self._clock())
+        self._source.pause()
         self._source.step_event()
         self.look()
 
     def action_tick(self) -> None:
-        self._source.pause(self._clock())
+        self._source.pause()
         self._source.step_tick()
         self.look()
 
@@ -206,7 +206,7 @@ class Watch(App[None]):
 
     def action_to_end(self) -> None:
         self._source.change_speed(math.inf, self._clock())
-        self._source.resume(self._clock())
+        self._source.resume()
         self.look()
 
     def action_follow(self) -> None:
