@@ -152,7 +152,6 @@ class Declaration:
         sequencing: of a stream that does not say otherwise (`docs/laws.md`).
         ids_unique: an event's id is its own, so that the same id again is a duplicate.
         ids_ordered: ids of one session sort in the order in which the server made them.
-        first_seq: the number a session's counter starts with, None where unknown.
         snapshots: the protocol has a state that can be fetched and merged.
         resumes: a transport can resume at a position (event-stream id or seq).
         event_names: the name of an event-stream event is part of the wire object: `decode` gets
@@ -167,7 +166,6 @@ class Declaration:
     sequencing: Sequencing
     ids_unique: bool = False
     ids_ordered: bool = False
-    first_seq: int | None = None
     snapshots: bool = False
     resumes: bool = False
     event_names: bool = False

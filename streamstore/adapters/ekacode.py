@@ -85,7 +85,6 @@ class EkacodeAdapter:
         name="ekacode",
         sequencing="session",
         ids_unique=True,
-        first_seq=1,
         resumes=True,
         identity="session, message and part ids (UUIDv7)",
     )

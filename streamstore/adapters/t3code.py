@@ -131,7 +131,6 @@ class T3CodeAdapter:
     declaration: ClassVar[Declaration] = Declaration(
         name="t3code",
         sequencing="sparse",
-        first_seq=1,
         snapshots=True,
         resumes=True,
         identity="threadId and messageId; one text a message",

@@ -77,7 +77,6 @@ class VellumAdapter:
     declaration: ClassVar[Declaration] = Declaration(
         name="vellum",
         sequencing="session",
-        first_seq=1,
         snapshots=True,
         resumes=True,
         identity="conversationId, messageId and blockIndex on every stamped event",

@@ -79,7 +79,6 @@ class VellumV2Adapter:
     declaration: ClassVar[Declaration] = Declaration(
         name="vellum-v2",
         sequencing="sparse",
-        first_seq=1,
         snapshots=True,
         resumes=True,
         identity="conversationId, messageId and toolUseId; blocks follow from the order of deltas",
