@@ -25,13 +25,17 @@ class Limits:
     One that is no integer from 1 raises `ValueError`.
 
     Attributes:
-        held_operations: operations of one block that wait behind a hole (`block` streams), or
-            wait for a generation. Over it an operation is refused (`over_limit`) and not marked
-            as taken in, so that a resend fills it. Until then, or a snapshot of the block, it is
-            missing: the part has a gap.
+        held_operations: operations of one block that wait behind a hole (`block` streams). Over it
+            an operation is refused (`over_limit`) and not marked as taken in, so that a resend
+            fills it. Until then, or a snapshot of the block, it is missing: the part has a gap.
+            Also stretches of a session's numbers with holes between (`session` streams): over it
+            the oldest hole is given up. What comes for it then is a duplicate; the session is to be
+            fetched again.
         late_window: operations of one block that are kept in seq order, so that a late one goes
             to its place (`session` and `sparse` streams). What lies below is refused
-            (`unplaceable`), the block is marked suspect and a resync is asked for.
+            (`unplaceable`), the block is marked suspect and a resync is asked for. Also those
+            that wait until the block is opened again, behind its removal or in a new generation:
+            over it, refused (`over_limit`). And patches of a session's state, by seq.
         event_ids: event ids that are remembered at least, per session; twice as many at most.
             An older id is new again.
         tombstones: removed messages and blocks that are remembered per session. Over it the
@@ -52,7 +56,8 @@ class Limits:
             patch that would pass it does not fit and changes nothing.
         session_errors: errors kept per session; the oldest goes first.
         answered_requests: answered permissions and questions remembered per session, so that
-            an answer before its question counts; the oldest goes first.
+            an answer before its question counts; the oldest goes first. Also generations of its
+            counter: what is of an older one is not stale any more but waits for its opening.
         history_changes: change sets kept for `pull(since=...)`; an older version gets a reset.
         history_characters: characters of text in that history; over it the oldest change sets
             go, and such a pull gets a reset.
@@ -72,8 +77,8 @@ class Limits:
             that were open in it.
         nesting: arrays and objects inside each other in one wire object; a deeper one is
             malformed. Every walk of a value recurses.
-        undetected_events: events that wait until `protocol="auto"` recognises a stream; over it
-            `UnknownProtocol` is raised.
+        undetected_events: events in which `protocol="auto"` has to recognise a stream; with the
+            last of them `UnknownProtocol` is raised.
         pending_merge: deltas of one part that wait for a tick as separate strings; at this many,
             or at the end of a longer batch, they are merged into one, and such ones with others of
             their size (3 bytes a character instead of 13).
