@@ -62,7 +62,7 @@ GapReason = Literal["hole", "cut", "suspect"]
 
 
 class Gap(NamedTuple):
-    """Something that is missing: in a part, a message's own events, or a whole session.
+    """Something that is missing: in a part, or somewhere in a session (whose gap names no message).
 
     `missing` holds inclusive ranges of seq where the wire counts, and is empty where only the
     fact is known. `reason` is `hole`, `cut` (a part that a connection's end or start cut) or

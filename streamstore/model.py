@@ -184,7 +184,7 @@ class Status:
 
     `type` is `idle`, `busy` or `retry`, or what else a server says; a retry carries its attempt
     (from 1), a message and the time of the next attempt (`next`, ms since the epoch), where the
-    wire gives them.
+    wire gives them. `fields` is whatever else came with it.
     """
 
     type: str = "idle"
@@ -215,7 +215,8 @@ class ToolState:
 
     `status` is pending, running, waiting (for approval), completed, error or denied, or what else a
     server says, which counts as pending. A tool that never ended in a message that was aborted or
-    failed reads as error, with `error` saying so.
+    failed reads as error, with `error` saying so. `title`, `output` and `error` are those of the
+    part's state, None where it has none; `fields` is that state whole, as it came.
     `input` is the parsed input: the one the wire gives, or the streamed text once its part is
     closed, None where that is no JSON; the text so far is `Part.field_text("input")`, and
     `streamstore.partialjson` says what it means before it is whole.
@@ -244,10 +245,13 @@ class Part:
             `subtask`, `compaction`, `retry`, `snapshot`, `patch`, `data`, `error`, or `unknown`
             for any other, which `fields` names.
         status: `open`; `closed`; `incomplete`, closed over operations that never came.
+        view: its text, for ranges.
         gap: text of this part may be missing or is known to be.
         previous: what is shown is the text of an older generation of the server's counter.
         order: where it stands among its siblings, where the wire says so.
         fields: everything else of the part, as it came, frozen.
+        others: texts that streamed into other fields than `text`, by field; see `field_text`.
+        settled_as: how its message ended, which a tool that did not end by itself reads by.
     """
 
     session_id: str
@@ -339,7 +343,9 @@ class Message:
         role: as the wire gives it (`user`, `assistant`, ...); "" while only deltas were seen.
         status: `open`, or how it ended.
         order: what it sorts by, where known: its order or its created time (ms).
+        parent_id: the message that it answers or belongs to, where the wire says so.
         info: everything the wire says about it, frozen.
+        error: what it ended with, as it came; None for nothing.
         local: added by this client and not yet confirmed by the server.
         client_id: the id this client gave it, when the server gave another.
     """
@@ -367,6 +373,7 @@ class Session:
 
     Attributes:
         info: everything the wire says about it, frozen.
+        status: what it is doing, None where the wire never said.
         state: what a protocol shares beside messages, None where it shares nothing.
         errors: errors of the session, oldest first (bounded).
         permissions, questions: what waits for an answer, by request id, in order of asking.

@@ -66,6 +66,7 @@ class Stream:
             `CallerError`, one that `auto` does not recognise `UnknownProtocol`, as `feed` does.
         position: where this stream can be resumed.
         protocol: the protocol's name, None until `auto` has recognised it.
+        ended: whether it has ended.
         on_end: called when it has ended, by whomever: the store's `close` ends it, too.
     """
 
