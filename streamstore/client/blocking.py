@@ -199,7 +199,12 @@ class BlockingConnection:
         return True
 
     def resync(self) -> None:
-        """Ask for the server's state; `status.synced` says when it is merged."""
+        """Ask for the server's state; `status.synced` says when it is merged.
+
+        Raises:
+            CallerError: no `snapshot` function was given, or the connection has ended or was not
+                entered.
+        """
         connection, loop = self._connection, self._loop
         if connection is None or loop is None or connection.state == "ended":
             raise CallerError("the connection has ended, or was not entered yet")
@@ -210,7 +215,8 @@ class BlockingConnection:
         """End it; its thread is gone when this comes back.
 
         What cannot be cancelled is left to end by itself: the system's look-up of a name, and a
-        thread that a `snapshot` function waits for.
+        thread that a `snapshot` function waits for. What the store raises meanwhile is raised when
+        it is gone.
         """
         thread, loop = self._thread, self._loop
         if thread is None:

@@ -252,7 +252,8 @@ class Connection:
         """Fetch the server's state, behind what is being fetched; come back when it is merged.
 
         Raises:
-            CallerError: no `snapshot` function was given, or the connection has ended.
+            CallerError: no `snapshot` function was given, or the connection has ended; where that
+                comes meanwhile, `error` if there is one.
         """
         number = self.request_resync()
         assert self._resync is not None
@@ -265,6 +266,9 @@ class Connection:
 
         Args:
             sessions: those that matter, with reasons, as in `Read.sessions`; None: everything.
+
+        Raises:
+            CallerError: as `resync`.
         """
         self.require_snapshot()
         if self._resync is None or self._status.state == "ended":
@@ -281,7 +285,11 @@ class Connection:
     # -- its life --------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Begin, in the running event loop; `async with` does it."""
+        """Begin, in the running event loop; `async with` does it.
+
+        Raises:
+            CallerError: it was begun before, or no event loop of asyncio runs.
+        """
         import asyncio
 
         if self._task is not None:

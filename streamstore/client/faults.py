@@ -57,12 +57,17 @@ class TooManyRedirects(StreamRefused):
 class PoisonedStream(RemoteError):
     """The same thing ended the connection, or the resync, `Policy.same_place` times in a row.
 
-    The message says where: behind which position, after how many events and bytes.
+    The message says where: behind which position, after how many events and bytes; of a resync,
+    what the store refused.
     """
 
 
 class SnapshotRefused(RemoteError):
-    """A fetched state is none that the store takes; nothing says that the next one will be."""
+    """A fetched state is none that the store takes, or leaves unrepaired what it was fetched for.
+
+    `ConnectionStatus.resync_error` says so, and the state is fetched again. It ends no connection:
+    `Policy.same_place` refused states in a row do, as `PoisonedStream`.
+    """
 
 
 class RequestFailed(RemoteError):

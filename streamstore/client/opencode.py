@@ -322,13 +322,23 @@ class OpencodeClient:
         return message_id
 
     async def abort(self, session_id: str) -> None:
-        """Stop what the session does; the stream says what became of it."""
+        """Stop what the session does; the stream says what became of it.
+
+        Raises:
+            RequestFailed: the server refuses. ConnectionLost: it did not answer.
+            CallerError: `session_id` is no id.
+        """
         await self._rest.act(path_of("session", session_id, "abort"), None)
 
     async def reply_permission(
         self, request_id: str, reply: str, message: str | None = None
     ) -> None:
-        """Answer a permission: `once`, `always` or `reject`, with a reason if you like."""
+        """Answer a permission: `once`, `always` or `reject`, with a reason if you like.
+
+        Raises:
+            RequestFailed: the server refuses. ConnectionLost: it did not answer.
+            CallerError: `reply` is none of these, or `request_id` is no id.
+        """
         if reply not in ("once", "always", "reject"):
             raise CallerError("a permission is answered by once, always or reject")
         body = {"reply": reply} if message is None else {"reply": reply, "message": message}
@@ -340,7 +350,8 @@ class OpencodeClient:
 
         Raises:
             RequestFailed: the server refuses. ConnectionLost: it did not answer.
-            CallerError: an answer is a string, where a list of labels is needed.
+            CallerError: an answer is a string, where a list of labels is needed, or `request_id`
+                is no id.
         """
         lists = isinstance(answers, Iterable) and not isinstance(answers, str)
         given = list(answers) if lists else []
@@ -357,7 +368,12 @@ class OpencodeClient:
         )
 
     async def reject_question(self, request_id: str) -> None:
-        """Turn a question down."""
+        """Turn a question down.
+
+        Raises:
+            RequestFailed: the server refuses. ConnectionLost: it did not answer.
+            CallerError: `request_id` is no id.
+        """
         query = self._directory_of("questions", request_id)
         await self._rest.act(path_of("question", request_id, "reject"), None, query)
 
