@@ -398,8 +398,8 @@ class StreamStore:
         """End every stream, show everything that waits, and close the subscriptions.
 
         Who hears of that finds a closed store: what it feeds is refused by a `CallerError`, as is
-        all that opens, feeds, flushes or subscribes from then on. Reads, `pull` and `save` go on;
-        closing again does nothing.
+        all that opens, feeds, applies, flushes, releases, subscribes or begins a read from then on.
+        Reads, `pull` and `save` go on; closing again does nothing.
         """
         if self._closed:
             return

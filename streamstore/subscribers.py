@@ -91,7 +91,8 @@ class Subscription:
         state: what its scope held when it subscribed. Kept as long as the subscription is, with
             what its parts' texts became and though it was evicted since: one that lives for long
             is better begun early, or again.
-        on_close: called when it is closed, by whomever.
+        closed: whether it is closed, by whomever.
+        on_close: called when it is.
         scope: () for everything, (session,), (session, message) or (session, message, block).
     """
 

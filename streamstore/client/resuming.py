@@ -80,6 +80,10 @@ class AfterSeq:
 
     The log of an idle opencode session sends nothing, not even the head of its answer, until
     something happens: follow it with a `Policy` whose `head_ms` and `silence_ms` are hours.
+
+    Attributes:
+        session_id: whose seq.
+        name: of the query parameter.
     """
 
     session_id: str = attrs.field(validator=_named)
