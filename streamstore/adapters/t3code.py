@@ -54,7 +54,7 @@ from ..events import (
 from ..keys import PartKey, is_id, is_number, is_order
 from ..model import DELIVERIES, Json, Message, Part, thaw
 from .base import Context, Declaration, DeltaShape, PlainDelta, Reads, counts_anew
-from .bounded import remember
+from .bounded import forget_oldest, remember
 from .members import (
     Members,
     a_number,
@@ -370,8 +370,7 @@ def _note(
     if name in known:
         turn, made, seq = turn or known[name][1], known[name][2], min(seq, known[name][3])
     known[name] = [str(body.get("role", "")), turn, made, seq]
-    while len(known) > _REVERTIBLE:
-        del known[next(iter(known))]
+    forget_oldest(known, _REVERTIBLE)
     return ()
 
 
@@ -380,8 +379,7 @@ def _note_checkpoint(memory: dict[str, Any], body: Members) -> None:
     if is_id(turn) and is_number(count):
         table = memory.setdefault("checkpoints", {})
         table[turn] = count
-        while len(table) > _CHECKPOINTS:
-            del table[next(iter(table))]
+        forget_oldest(table, _CHECKPOINTS)
 
 
 def _deleted(adapter: T3CodeAdapter, body: Members, at: str, seq: int) -> Sequence[Event]:

@@ -24,10 +24,11 @@ from ...events import (
 )
 from ...model import TOOL_RANKS, thaw
 from ..base import Context
+from ..bounded import forget_oldest
 from ..members import Members
 from .known import Known
 from .messages import CONTENT, INPUT, call_fields, call_input, call_state, info_of, picked
-from .runs import Runs, bound
+from .runs import Runs
 from .texts import Texts
 from .verify import Flow
 
@@ -189,7 +190,7 @@ class Calls:
             return self.changed(call_id, self.moves(call_id, state))
         early = self._runs.table("early")
         early[call_id] = state["status"]
-        bound(early, _EARLY)
+        forget_oldest(early, _EARLY)
         fields = {"state": state}
         return [ToolResult(session_id=self._runs.session_id, call_id=call_id, fields=fields)]
 
@@ -270,7 +271,7 @@ class Calls:
         for call_id in sorted(streaming, key=streaming.__getitem__):
             if call_id not in self._known.calls:
                 dropped[call_id] = None
-        bound(dropped, _DROPPED)
+        forget_oldest(dropped, _DROPPED)
 
     # -- whose they are, how far they are ------------------------------------------------------
 

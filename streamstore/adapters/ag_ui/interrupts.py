@@ -12,10 +12,11 @@ from collections.abc import Sequence
 
 from ...events import Event, PermissionAsked, PermissionReplied, QuestionAsked, QuestionReplied
 from ...model import thaw
+from ..bounded import forget_oldest
 from ..members import Members
 from .calls import Calls
 from .known import Known
-from .runs import Runs, bound
+from .runs import Runs
 from .session import Session
 
 #: Questions that a thread remembers; the oldest go.
@@ -61,7 +62,7 @@ class Interrupts:
             call = None if call_id is None else self._known.calls.get(call_id)
             pending[name] = call_id
             asked[name] = {**asked.pop(name, {}), "run": run, "payload": thaw(interrupt)}
-            bound(asked, _ASKED)
+            forget_oldest(asked, _ASKED)
             kind = QuestionAsked if call_id is None else PermissionAsked
             events.append(
                 kind(
@@ -108,7 +109,7 @@ class Interrupts:
         asked = self._runs.table("asked")
         answered = asked.pop(name, {}).get("answered", 0) + 1
         asked[name] = {"answered": answered}  # the last one, of those that are remembered
-        bound(asked, _ASKED)
+        forget_oldest(asked, _ASKED)
         replied = QuestionReplied if call_id is None else PermissionReplied
         events: list[Event] = [
             replied(session_id=self._runs.session_id, request_id=request_id, payload=answer)

@@ -29,9 +29,10 @@ from ...events import (
 from ...keys import BlockIndex
 from ...model import TERMINAL_RANK, TOOL_RANKS, Json, thaw
 from ..base import Context
+from ..bounded import forget_oldest
 from ..members import Members
 from .messages import CONTENT
-from .runs import Runs, bound
+from .runs import Runs
 from .verify import Flow
 
 B = TypeVar("B", bound=BlockEvent)
@@ -127,7 +128,7 @@ class Known:
         """Know where a message stood that is removed now, and comes again."""
         place = self._gone[message_id] = self.place(message_id)
         self._runs.known["top"] = max(self._runs.known.get("top", place), place)
-        bound(self._gone, _PLACES)
+        forget_oldest(self._gone, _PLACES)
 
     def waits(self, record: Members) -> bool:
         """Whether a call of a message has no result yet."""
@@ -358,7 +359,7 @@ class Known:
             del now["opened"][message_id]
         closed: list[Event] = [self.closing(name) for name in gone if name in known]
         self._bound_places()
-        bound(now["rebuilt"], _PLACES)
+        forget_oldest(now["rebuilt"], _PLACES)
         self._runs.cool_all()
         self._most, self.full = max(_MOST, 2 * len(messages)), False
         return closed

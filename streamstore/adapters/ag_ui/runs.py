@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from itertools import islice
 
 from ..base import Context
+from ..bounded import forget_oldest
 from ..members import Members
 
 #: Runs that a thread remembers, runs that wrote into a message that another one made, what came for
@@ -199,8 +200,8 @@ class Runs:
         record["start"] = known["starts"] = known.get("starts", 0) + 1
         runs[run] = self.run = record
         own["runs"][run] = record["start"]
-        bound(runs, _RUNS)
-        bound(own["runs"], _RUNS)
+        forget_oldest(runs, _RUNS)
+        forget_oldest(own["runs"], _RUNS)
         self.start = record["start"]
         own.update(run=run, start=self.start, ended=False)
         dropped = record.get("now", {}).get("dropped")
@@ -311,11 +312,11 @@ class Runs:
         known: int = added.pop(run, 0)
         brought: int = came.pop(name, 0) + size
         came[name] = brought
-        bound(came, _CAME)
+        forget_oldest(came, _CAME)
         if not now["replay"]:
             known = 0
         added[run] = max(known, brought)
-        bound(added, _ALSO)
+        forget_oldest(added, _ALSO)
         return min(size, max(0, brought - known))
 
     def holds_none(self, record: Members) -> None:
@@ -374,9 +375,3 @@ def _nothing_yet() -> Members:
         "subagents": {},
         "thoughts": 0,
     }
-
-
-def bound(table: Members, size: int) -> None:
-    """Have the oldest entries go, over a size."""
-    while len(table) > size:
-        del table[next(iter(table))]

@@ -15,9 +15,10 @@ from ...events import Event, SessionState, SessionUpdated
 from ...jsonpatch import apply_patch, need_patches
 from ...model import Json
 from ..base import Context
+from ..bounded import forget_oldest
 from ..members import Members
 from .messages import picked
-from .runs import Runs, bound
+from .runs import Runs
 from .verify import Flow
 
 _RUN = ("runId", "parentRunId", "protocolVersion", "metadata", "result", "outcome", "usage")
@@ -126,5 +127,5 @@ class Session:
         ends = {"SUBAGENT_STARTED": "running", "SUBAGENT_FINISHED": "finished"}
         said["status"] = ends.get(event["type"], "error")
         subagents[name] = {**subagents.get(name, {}), **said}
-        bound(subagents, _SHOWN)
+        forget_oldest(subagents, _SHOWN)
         return [self.updated(subagents=dict(subagents))]

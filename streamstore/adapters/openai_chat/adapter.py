@@ -91,6 +91,7 @@ from ..base import (
     Reads,
     ShortShape,
 )
+from ..bounded import forget_oldest
 from ..members import (
     Members,
     a_list,
@@ -121,7 +122,6 @@ from .chunks import (
 )
 from .memory import (
     REMEMBERED,
-    bound_table,
     choice_id,
     ended_choices,
     goes_beyond,
@@ -367,7 +367,7 @@ class OpenAIChatAdapter:
                     "role": role,
                 }
             known[message_id] = facts
-            bound_table(known, REMEMBERED)
+            forget_oldest(known, REMEMBERED)
             retire(opened, message_id)
         if message_id not in opened:
             opened[message_id] = new_record(known[message_id]["order"], place.begins)
@@ -378,7 +378,7 @@ class OpenAIChatAdapter:
         ids: dict[str, str] = own.setdefault("ids", {})
         if wire_id:
             ids[wire_id] = message_id
-            bound_table(ids, _STREAM_IDS)
+            forget_oldest(ids, _STREAM_IDS)
         own["id"], own["current"] = wire_id, message_id
         for name in ("passing", "voiced"):
             own.pop(name, None)

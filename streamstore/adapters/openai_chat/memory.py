@@ -126,12 +126,6 @@ def retire(opened: dict[str, Members], message_id: str) -> None:
         record["stream"] = 0
 
 
-def bound_table(table: dict[str, Any], size: int) -> None:
-    """Forget the oldest entries of a table over a size."""
-    while len(table) > size:
-        del table[next(iter(table))]
-
-
 def choice_id(completion: str, index: int) -> str:
     """The id of the message of a choice: the first has the completion's."""
     return completion if index == 0 else f"{completion}#{index}"
