@@ -31,8 +31,9 @@ Style: TypeAlias = Literal[
 ]
 
 #: Parts that say something about the message, not in it.
-_SILENT = frozenset("step-start step-finish snapshot".split())
-_STREAMED = frozenset(("text", "reasoning"))
+SILENT = frozenset("step-start step-finish snapshot".split())
+#: Parts whose text arrives in deltas.
+STREAMED = frozenset(("text", "reasoning"))
 _NO_TEXT = ""
 # Of what a tool wrote, so many lines of so many characters are shown.
 _OUTPUT_LINES = 3
@@ -170,7 +171,7 @@ class Transcript:
         for waiting in self._waiting.values():
             for key in waiting:
                 part = self._reads.part(*key) if isinstance(key, PartKey) else None
-                if part is not None and self._status(part.key) is None and part.kind not in _SILENT:
+                if part is not None and self._status(part.key) is None and part.kind not in SILENT:
                     yield part, self._reads.message(part.session_id, part.message_id)
 
     def _order(self, key: Below) -> Place:
@@ -246,16 +247,16 @@ class Transcript:
         before = self._status(part.key)
         done = self._done.setdefault(part.session_id, {})
         done.setdefault(part.message_id, {})[part.key] = status
-        if part.kind in _SILENT or before == status or (before is not None and tool is None):
+        if part.kind in SILENT or before == status or (before is not None and tool is None):
             return
-        if part.kind in _STREAMED and not len(part.view) and not part.gap:
+        if part.kind in STREAMED and not len(part.view) and not part.gap:
             return
         yield from self.heads(part.session_id, message)
         if tool is not None:
             yield Entry("error" if status == "error" else "tool", tool_line(part), key=part.key)
             if status == "completed" and isinstance(tool.output, str) and tool.output.strip():
                 yield Entry("output", _NO_TEXT, _output(tool.output))
-        elif part.kind in _STREAMED:
+        elif part.kind in STREAMED:
             style: Style = "text" if part.kind == "text" else "reasoning"
             yield Entry(style, lacks(part), part.view, part.key)
         else:
@@ -307,7 +308,7 @@ def _is_done(part: Part, message: Message | None) -> bool:
     if part.tool is not None:
         ended = TOOL_RANKS.get(part.tool.status, 0) == TERMINAL_RANK
         return ended or part.settled_as != "open"
-    if part.kind in _STREAMED:
+    if part.kind in STREAMED:
         return part.status != "open" or (message is not None and message.role == "user")
     return True
 

@@ -26,7 +26,8 @@ CREDENTIALS = (
     "api-key",
     "x-goog-api-key",
 )
-_REDIRECTS = frozenset((301, 302, 303, 307, 308))
+#: Statuses that name another address.
+REDIRECTS = frozenset((301, 302, 303, 307, 308))
 #: 4xx that pass: the request timed out, came too early, or came too often.
 _PASSING = frozenset((408, 425, 429))
 #: Of those and of 5xx, the ones that say that the request was not acted on.
@@ -111,7 +112,7 @@ def judge(
             "connect again (204)",
             status,
         )
-    if status in _REDIRECTS:
+    if status in REDIRECTS:
         return Redirected(redirected(request, status, headers.get("location")))
     if status in _TOO_OLD and resuming:
         return TooOld(f"the server no longer has what came after the position ({status})")

@@ -12,13 +12,11 @@ from typing import Any
 
 import attrs
 
-from .answers import kind_of, redirected
+from .answers import REDIRECTS, kind_of, redirected
 from .faults import RequestFailed, TooManyRedirects
 from .policy import Policy
 from .transport import Clock, Request, Transport
 from .watch import Silence, watched
-
-_REDIRECTS = frozenset((301, 302, 303, 307, 308))
 
 
 @attrs.frozen
@@ -65,7 +63,7 @@ async def _ask(transport: Transport, request: Request, policy: Policy) -> Reply:
         response = await transport.open(request)
         try:
             status = response.status
-            if status not in _REDIRECTS:
+            if status not in REDIRECTS:
                 data = bytearray()
                 async with aclosing(response.chunks()) as chunks:
                     async for chunk in chunks:

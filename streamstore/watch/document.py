@@ -18,7 +18,7 @@ from ..model import Message, Part
 from ..pipeline import StreamStore
 from ..terminal import one_line
 from ..text import TextView
-from ..transcript import lacks, summary, tool_line
+from ..transcript import SILENT, STREAMED, lacks, summary, tool_line
 from .wrapping import Measure, WrappedText, cells
 
 LineStyle: TypeAlias = Literal[
@@ -28,8 +28,6 @@ LineStyle: TypeAlias = Literal[
 #: Blocks (headings and parts) of which lines are held; the oldest are left out, with a line above
 #: that says how many.
 MOST_BLOCKS = 2_000
-_SILENT = frozenset("step-start step-finish snapshot".split())
-_STREAMED = frozenset(("text", "reasoning"))
 _OUTPUT_LINES = 3
 _ERRORS = 3
 
@@ -291,7 +289,7 @@ class Document:
 
     def _fill_part(self, part: Part, block: _Block) -> None:
         block.heads, block.feet = [], []
-        if part.kind in _SILENT:
+        if part.kind in SILENT:
             return
         tool = part.tool
         if tool is not None:
@@ -305,7 +303,7 @@ class Document:
                 if len(lines) > _OUTPUT_LINES:
                     block.feet.append(("output", "  …"))
             return
-        if part.kind not in _STREAMED:
+        if part.kind not in STREAMED:
             block.heads.append(("note", f"{one_line(part.kind, 20)}: {summary(part.fields)}"))
         head = lacks(part)
         if head:
