@@ -139,6 +139,10 @@ class OwnReplay(_Replay):
                 yield Due(due, event.body, event.event_id, facts)
             if not self._settings.loop:
                 return
+            if moment is None and not start:
+                # None of it can be read any more: its rounds would follow each other for ever.
+                yield Due(now_ms, b"", breaks=True)
+                return
             again = at + LOOP_PAUSE_MS
             after = start = 0
 

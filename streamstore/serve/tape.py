@@ -105,6 +105,7 @@ class Tape:
         self._told: set[str] = set()
         self._tell = tell
         self._openings: list[tuple[int, bytes]] = []
+        self._looked = 0  # up to which position for openings
         self._own_ids = False
         self.adds_up = False
         number = 0
@@ -117,10 +118,8 @@ class Tape:
                 found = found or _recognised(self._body(record))
             elif found is None or (found.name != "native" and folder is None):
                 break
-            # What a stream declares of itself holds for who joins it later, too.
-            if b'"stream.opened"' in record.data:
-                self._openings.append((record.position, self._body(record)))
-            elif not self.adds_up and b'"session.' in record.data:
+            self._looked = record.position
+            if not self._declares(record) and not self.adds_up and b'"session.' in record.data:
                 self.adds_up = adds_up(wire_of(self._body(record)))
         if not number:
             raise UnreadableLog(name, NO_EVENTS)
@@ -154,6 +153,8 @@ class Tape:
             event_id = ""
             if self.by_id:
                 event_id = record.event_id if self._own_ids else str(record.position)
+                if "\n" in event_id or "\r" in event_id:
+                    event_id = ""  # the framing cannot say it
             body = self._body(record)
             yield Taped(record.position, at, event_id, body, record.connection)
 
@@ -178,7 +179,16 @@ class Tape:
         return self._numbers.after(number)
 
     def opening(self, position: int) -> bytes:
-        """What a native stream last declared of itself up to a position, as a frame; b"" before."""
+        """What a native stream last declared of itself up to a position, as a frame; b"" before.
+
+        What was appended to the log since it was opened is looked through, once.
+        """
+        if self.declaration.name == "native":
+            for record in self._records(self._looked) if position > self._looked else ():
+                if record.position > position:
+                    break
+                self._looked = record.position
+                self._declares(record)
         place = bisect_right(self._openings, position, key=lambda opening: opening[0])
         return self._openings[place - 1][1] if place else b""
 
@@ -193,6 +203,17 @@ class Tape:
         self._reader.close()
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _declares(self, record: Record) -> bool:
+        """Keep what a stream declares of itself: it holds for who joins it later, too."""
+        if b'"stream.opened"' not in record.data:
+            return False
+        wire = wire_of(body := self._body(record))
+        # Others may have the words in what they carry: a tool's input, say.
+        declares = isinstance(wire, dict) and wire.get("type") == "stream.opened"
+        if declares:
+            self._openings.append((record.position, body))
+        return declares
 
     def _body(self, record: Record) -> bytes:
         return record.data if self._folder is not None else record._replace(event_id="").frame()

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import json
 import math
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -309,6 +310,41 @@ def test_a_log_that_cannot_be_read_any_more_is_told_once_and_no_stream_ends_as_i
         tape.close()
 
     run(main())
+
+
+@pytest.mark.parametrize("event_id", ["", "3"])
+def test_a_loop_breaks_off_when_nothing_of_its_log_can_be_read(
+    event_id: str, log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its rounds would follow each other without an event, and without a turn for anybody else."""
+    rounds = 0
+    events = Tape.events
+
+    def counted(self: Tape, after: int = 0) -> Iterator[Taped]:
+        nonlocal rounds
+        rounds += 1
+        assert rounds < 10
+        return events(self, after)
+
+    async def main(app: ReplayApp) -> None:
+        async with Client(app, "/x", {"Last-Event-ID": event_id}) as client:
+            assert await client.read(50)
+            damage(log)
+            await client.read()
+            assert client.state == "broken"
+        async with Client(app, "/x") as client:
+            assert await client.read() == [] and client.state == "broken"
+
+    monkeypatch.setattr(Tape, "events", counted)
+    played(main, log, loop=True)
+
+
+def damage(log: Path) -> None:
+    """No record of it can be read any more."""
+    database = sqlite3.connect(log)
+    database.execute("UPDATE records SET sum = 0")
+    database.commit()
+    database.close()
 
 
 def test_a_replay_goes_on_when_its_log_can_be_read_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -106,6 +106,65 @@ def test_what_a_stream_declares_of_itself_holds_behind_it(tmp_path: Path) -> Non
     tape.close()
 
 
+def test_only_what_a_stream_declares_is_told_again(tmp_path: Path) -> None:
+    """Not an event in which the words stand by themselves."""
+    path = tmp_path / "a.jsonl"
+    key = {"messageId": "m", "blockIndex": 0}
+    wires: list[dict[str, Any]] = [
+        {"type": "stream.opened", "sequencing": "block"},
+        {"type": "block.delta", **key, "seq": 1, "text": "stream.opened"},
+        {"type": "block.updated", **key, "input": {"type": "stream.opened"}},
+    ]
+    path.write_text("".join(json.dumps(wire) + "\n" for wire in wires))
+    tape = open_tape([path])
+    assert {tape.opening(position) for position in (1, 2, 3)} == {tape.opening(1)} != {b""}
+    tape.close()
+    path.write_text("".join(json.dumps(wire) + "\n" for wire in wires[1:]))
+    tape = open_tape([path])
+    assert tape.opening(2) == b""
+    tape.close()
+
+
+def test_what_a_stream_declares_while_its_log_is_served_holds_behind_it(tmp_path: Path) -> None:
+    """A server that was started anew counts anew: who goes on there must not be told of before."""
+    path = tmp_path / "a.sqlite"
+    with open_log(path) as log:
+
+        def more(generation: str) -> None:
+            opened = {"type": "stream.opened", "sequencing": "block", "generation": generation}
+            log.append(json.dumps(opened), time_ms=1)
+            for seq in (1, 2):
+                wire = {"type": "block.delta", "messageId": "m", "blockIndex": 0, "seq": seq}
+                log.append(json.dumps({**wire, "text": "x"}), time_ms=1)
+            log.sync()
+
+        more("a")
+        tape = open_tape([path])
+        try:
+            more("b")
+            more("c")
+            for position, said in ((5, "b"), (9, "c"), (4, "b"), (3, "a"), (7, "c"), (8, "c")):
+                opening = json.loads(tape.opening(position).removeprefix(b"data: "))
+                assert opening["generation"] == said
+            more("d")
+            assert b'"d"' in tape.opening(10) and b'"c"' in tape.opening(9)
+        finally:
+            tape.close()
+
+
+@pytest.mark.parametrize("end", ["\n", "\r", "\r\n"])
+def test_an_id_that_the_framing_cannot_say_is_left_out(end: str, tmp_path: Path) -> None:
+    """It would end its line, and bring events into the stream that nobody recorded."""
+    path = tmp_path / "a.sqlite"
+    with open_log(path) as log:
+        for seq, event_id in ((1, "one"), (2, f"two{end}data: 3{end}{end}"), (3, "three")):
+            wire = {"type": "block.delta", "messageId": "m", "blockIndex": 0, "seq": seq}
+            log.append(json.dumps({**wire, "text": "x"}), time_ms=seq, event_id=event_id)
+    tape = open_tape([path])
+    assert [event.event_id for event in tape.events()] == ["one", "", "three"]
+    tape.close()
+
+
 def test_ids_of_the_log_are_kept_and_found_by_the_index(tmp_path: Path) -> None:
     sse, own = tmp_path / "a.sse", tmp_path / "a.sqlite"
     events = sample("session", 1).data("frames").split(b"\n\n")[:-1]
