@@ -163,12 +163,13 @@ def _threaded(
     make: Callable[[], ReplayApp], listener: socket.socket, cors: str | None
 ) -> Iterator[None]:
     ready = threading.Event()
+    leaving = threading.Event()
     failed: list[BaseException] = []
     stops: list[Callable[[], object]] = []
 
     def run() -> None:
         try:
-            asyncio.run(_serve(make, listener, cors, stops, ready))
+            asyncio.run(_serve(make, listener, cors, stops, ready, leaving))
         except BaseException as error:
             failed.append(error)
         finally:
@@ -184,6 +185,7 @@ def _threaded(
         if not failed:
             yield
     finally:
+        leaving.set()
         for stop in stops:
             stop()
         thread.join()
@@ -210,6 +212,7 @@ async def _serve(
     cors: str | None,
     stops: list[Callable[[], object]],
     ready: threading.Event,
+    leaving: threading.Event,
 ) -> None:
     import uvicorn
 
@@ -257,5 +260,13 @@ async def _serve(
     def stop() -> None:
         server.should_exit = True
 
-    stops.append(lambda: event_loop.call_soon_threadsafe(stop))
+    def stop_soon() -> None:
+        try:
+            event_loop.call_soon_threadsafe(stop)
+        except RuntimeError:
+            pass  # it has ended by itself
+
+    stops.append(stop_soon)
+    if leaving.is_set():
+        return  # interrupted before there was anything to stop
     await server.serve(sockets=[listener])

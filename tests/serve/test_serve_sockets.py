@@ -14,6 +14,7 @@ import sys
 import tempfile
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -122,6 +123,35 @@ def test_who_wants_a_websocket_is_not_told_to_install_one(log: Path, caplog: Any
     with serving(log, speed=math.inf, at_end="close") as url:
         assert httpx.get(url, headers=upgrade).status_code == 200
     assert caplog.messages == ["Unsupported upgrade request."]
+
+
+def test_who_interrupts_it_before_it_is_up_does_not_wait_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What stops the server was not there yet when it was to be stopped."""
+    leaving = threading.Event()
+    seen: list[bool] = []
+
+    class Interrupted(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            raise KeyboardInterrupt
+
+        def set(self) -> None:
+            super().set()
+            leaving.set()
+
+    def make() -> Any:
+        seen.append(leaving.wait(20))
+        if not seen[0]:
+            raise ArithmeticError  # or the server would run for ever
+        return None
+
+    found = SimpleNamespace(Event=Interrupted, Thread=threading.Thread)
+    monkeypatch.setattr(running, "threading", found)
+    with socket.create_server(("127.0.0.1", 0)) as listener, pytest.raises(KeyboardInterrupt):
+        with running._threaded(make, listener, None):
+            raise AssertionError("it was not up")
+    assert seen == [True] and threads() == []
 
 
 def test_an_error_in_the_block_ends_it_too(log: Path) -> None:
