@@ -141,16 +141,19 @@ def test_who_interrupts_it_before_it_is_up_does_not_wait_for_ever(
             leaving.set()
 
     def make() -> Any:
-        seen.append(leaving.wait(20))
+        seen.append(leaving.wait(10))
         if not seen[0]:
             raise ArithmeticError  # or the server would run for ever
         return None
 
     found = SimpleNamespace(Event=Interrupted, Thread=threading.Thread)
     monkeypatch.setattr(running, "threading", found)
-    with socket.create_server(("127.0.0.1", 0)) as listener, pytest.raises(KeyboardInterrupt):
-        with running._threaded(make, listener, None):
-            raise AssertionError("it was not up")
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        pytest.raises(KeyboardInterrupt),
+        running._threaded(make, listener, None),
+    ):
+        raise AssertionError("it was not up")
     assert seen == [True] and threads() == []
 
 
