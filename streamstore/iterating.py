@@ -115,11 +115,12 @@ class Changes:
         if self._wake is not None:
             raise CallerError("two tasks iterate over one `changes()`: make one for each")
         arrived = asyncio.Event()
-        self._wake = arrived.set
+        self._wake = wake = arrived.set
         try:
             await arrived.wait()
         finally:
-            self._wake = None
+            if self._wake is wake:  # else it was woken, and by now another one may wait
+                self._wake = None
 
     async def aclose(self) -> None:
         """`close`, for `contextlib.aclosing`."""

@@ -959,6 +959,25 @@ class TestAsyncIterator:
 
         asyncio.run(main())
 
+    def test_one_that_is_cancelled_when_it_was_woken_does_not_keep_the_next_asleep(self) -> None:
+        async def main() -> None:
+            feed = Feeder()
+            changes = feed.store.changes()
+            first = asyncio.ensure_future(anext(changes))
+            await turns()
+            second = Listener(changes)  # comes to its turn before the one that is woken now
+            feed.tick("a")
+            first.cancel()
+            await turns()
+            assert first.cancelled()
+            feed.tick("b")
+            await turns()
+            assert second.heard.texts == ["a", "b"]
+            second.task.cancel()
+            await turns()
+
+        asyncio.run(main())
+
     def test_it_hears_from_the_moment_it_is_made(self) -> None:
         async def main() -> None:
             feed = Feeder()
