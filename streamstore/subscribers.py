@@ -104,6 +104,7 @@ class Subscription:
         self._throttle = throttle
         self._pending = MergedChanges()
         self._cancel: Callable[[], None] | None = None
+        self._rested = False  # the last timer has called back
         self.scope = scope
         self.state = state
         self.closed = False
@@ -168,7 +169,9 @@ class Subscription:
         Where there is no timer now, what comes next is handed on at once as well.
         """
         if not self.closed and self._pending.last is not None:
-            self._cancel = self._owner.call_later(self._throttle, self._waited)
+            self._rested = False
+            cancel = self._owner.call_later(self._throttle, self._waited)
+            self._cancel = None if self._rested else cancel  # it may have called back at once
             self._hand_on()
 
     def deliver_rest(self) -> None:
@@ -177,6 +180,7 @@ class Subscription:
             self._hand_on()
 
     def _waited(self) -> None:
+        self._rested = True
         self._cancel = None
         if self._pending.last is not None:
             self._owner.due[self] = None

@@ -26,7 +26,7 @@ from streamstore import (
     TextField,
 )
 from streamstore.events import MessageOpened, MessageRollback
-from streamstore.ticks import AsyncioTicks, ManualTicks
+from streamstore.ticks import AsyncioTicks, ManualTicks, TimerTicks
 
 PART = PartKey("s", "m", 0)
 TEXT = TextField(PART, "text")
@@ -744,6 +744,14 @@ class TestThrottle:
             feed.tick(text)
         feed.ticks.advance(100)
         assert ear.texts == ["a", "bc"]
+
+    def test_with_timers_that_call_back_at_once_it_hears_every_tick(self) -> None:
+        ear = Ear()
+        feed = Feeder(ticks=TimerTicks(lambda _, callback: callback()))
+        feed.store.subscribe(ear, throttle=100)
+        for text in "abc":
+            feed.delta(text)
+        assert ear.texts == ["a", "b", "c"]
 
     def test_one_that_flushes_hears_its_own_change_after_the_throttle(self, feed: Feeder) -> None:
         ear = Ear()
