@@ -215,7 +215,7 @@ class Transcript:
                 part = self._reads.part(*key)
                 if part is not None:
                     known = everything or self._status(key) is not None
-                    if not known and not _is_done(part, message):
+                    if not known and not _is_done(part, message, waiting.holds_one):
                         break
                     entries = self._part_entries(part, message)
             elif message is not None:
@@ -245,11 +245,11 @@ class Transcript:
         tool = part.tool
         status = tool.status if tool is not None else ""
         before = self._status(part.key)
+        if before is None and part.kind in STREAMED and not len(part.view) and not part.gap:
+            return  # not handed out: a text that comes after all is shown whole
         done = self._done.setdefault(part.session_id, {})
         done.setdefault(part.message_id, {})[part.key] = status
         if part.kind in SILENT or before == status or (before is not None and tool is None):
-            return
-        if part.kind in STREAMED and not len(part.view) and not part.gap:
             return
         yield from self.heads(part.session_id, message)
         if tool is not None:
@@ -303,13 +303,18 @@ class Transcript:
         return Entry("ask", f"{word} asked{whose}: {summary(payload)}")
 
 
-def _is_done(part: Part, message: Message | None) -> bool:
-    """Whether a part is not going to grow, as far as anybody can tell."""
+def _is_done(part: Part, message: Message | None, is_last: bool) -> bool:
+    """Whether a part is not going to grow, as far as anybody can tell.
+
+    Not every protocol closes a user's text. `is_last`: nothing of another message came behind it.
+    """
     if part.tool is not None:
         ended = TOOL_RANKS.get(part.tool.status, 0) == TERMINAL_RANK
         return ended or part.settled_as != "open"
     if part.kind in STREAMED:
-        return part.status != "open" or (message is not None and message.role == "user")
+        return part.status != "open" or (
+            message is not None and message.role == "user" and not is_last
+        )
     return True
 
 

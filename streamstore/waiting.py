@@ -35,6 +35,11 @@ class Waiting:
     def __bool__(self) -> bool:
         return bool(self._messages)
 
+    @property
+    def holds_one(self) -> bool:
+        """Whether all that waits is of one message."""
+        return len(self._messages) == 1
+
     def __contains__(self, key: Below) -> bool:
         return key in self._messages.get(key.message_id, ())
 

@@ -1065,6 +1065,40 @@ def test_a_transcript_holds_what_there_is() -> None:
     assert not any(held for held in vars(told).values() if isinstance(held, dict))
 
 
+def test_a_text_of_the_user_that_streams_is_one_text() -> None:
+    store = StreamStore("native", ticks="each")
+    told = Transcript(store)
+    store.subscribe(told.hear)
+    ids = {"messageId": "u", "blockIndex": 0}
+    taken = []
+    for number, wire in enumerate(
+        [
+            event("message.opened", role="user", **ids),
+            event("block.opened", kind="text", **ids),
+            event("block.delta", text="What is ", **ids),
+            event("block.delta", text="this?", **ids),
+            event("message.opened", messageId="v", role="assistant"),
+            event("block.delta", messageId="v", blockIndex=0, text="It"),
+        ]
+    ):
+        store.ingest({**wire, "seq": number + 1})
+        taken += [entry for entry in told.done() if entry.style in ("text", "note")]
+        assert (number > 3) == bool(taken)
+    assert [str(entry.text) for entry in taken] == ["What is this?"]
+
+
+def test_a_text_that_comes_after_its_part_was_done_is_shown_whole() -> None:
+    store = StreamStore("native", ticks="each")
+    told = Transcript(store)
+    store.subscribe(told.hear)
+    for wire in answer("late"):
+        if wire["type"] != "block.delta":
+            store.ingest({name: wire[name] for name in wire if name != "seq"})
+    assert [*told.done()] == []
+    store.ingest(event("block.delta", messageId="m", blockIndex=0, text="late"))
+    assert [str(entry.text) for entry in told.done() if entry.key is not None] == ["late"]
+
+
 @pytest.mark.parametrize("key", ["session", "message", "block"])
 def test_what_is_removed_while_a_transcript_is_taken_is_taken_no_more(key: str) -> None:
     store = StreamStore("native", ticks="each")
