@@ -1395,6 +1395,50 @@ def test_a_request_whose_last_message_is_the_users_begins_another() -> None:
     assert [m["id"] for m in encoded(store)] == ["m", "u", "local-1"]
 
 
+@pytest.mark.parametrize("continued", [False, True])
+@pytest.mark.parametrize("at", range(1, 7))
+def test_a_list_that_is_ahead_of_its_stream_shifts_no_part(at: int, continued: bool) -> None:
+    file = {"type": "file", "mediaType": "image/png", "url": "data:"}
+    chunks = [START, file, OPEN, delta("a "), delta("b"), END, FINISH]
+    before = {"id": "m", "role": "assistant", "parts": [{"type": "custom", "kind": "a.b"}]}
+    history = [USER, before] if continued else [USER]
+    store, server = StreamStore(ticks="each"), StreamStore(ticks="each")
+    stream, source = store.open("vercel-ui"), server.open("vercel-ui")
+    stream.ingest({"messages": history})
+    source.ingest({"messages": history})
+    source.ingest_many(chunks[:6])
+    listed = encoded(server)
+    stream.ingest_many(chunks[:at])
+    stream.ingest(listed)
+    stream.ingest_many(chunks[at:])
+    source.ingest_many(chunks[6:])
+    assert encoded(store) == encoded(server)
+    stream.end()
+    store.open("vercel-ui").ingest(encoded(server))
+    assert encoded(store) == encoded(server)
+
+
+@pytest.mark.parametrize("at", range(1, 6))
+def test_a_state_that_is_read_while_an_answer_comes_does_not_break_it_off(at: int) -> None:
+    chunks = [START, {"type": "start-step"}, OPEN, delta("a "), END, FINISH]
+    store = StreamStore(ticks="each")
+    stream = store.open("vercel-ui")
+    stream.ingest_many(chunks[:at])
+    read = {"messages": [USER, *encoded(store)], "trigger": "resume-stream"}
+    stream.ingest({**read, "readFrom": store.begin_read("main")})
+    stream.ingest_many(chunks[at:])
+    assert [(m["id"], len(m["parts"])) for m in encoded(store)] == [("u", 1), ("m", 2)]
+    assert store.parts("main", "m")[1].text == "a "
+
+
+def test_a_stream_that_was_given_a_state_in_its_answer_may_have_it_replayed() -> None:
+    store, stream = chat_store(START, OPEN, delta("a "))
+    read = {"messages": encoded(store), "trigger": "resume-stream"}
+    stream.ingest({**read, "readFrom": store.begin_read("main")})
+    stream.ingest_many([START, OPEN, delta("a "), delta("b"), END, START, OPEN, FINISH])
+    assert [part["text"] for part in encoded(store)[0]["parts"]] == ["a b", ""]
+
+
 def test_a_list_names_parts_as_the_stream_did_when_a_step_took_some_back() -> None:
     store, first = chat_store(
         START, {"type": "start-step"}, OPEN, delta("x"), {"type": "reset-step"}, AVAILABLE, FINISH

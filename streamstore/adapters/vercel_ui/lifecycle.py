@@ -40,6 +40,9 @@ class Lifecycle:
         metadata = wire.get("messageMetadata")
         own = self._own
         busy = SessionStatus(status="busy")
+        if "anew" in own:
+            own.clear()
+            own["replays"] = True
         memory = None
         # A start of another id is no matter of who writes the message of before.
         if "target" in own or ("message" in own and message_id in (None, own["message"])):

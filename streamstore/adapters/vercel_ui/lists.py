@@ -15,7 +15,7 @@ from ...model import Json
 from ..base import Context
 from ..bounded import remember
 from ..members import Members, a_list, maybe_id, wrong
-from .memory import MESSAGES, cut_off, places_of
+from .memory import MESSAGES, Memory, cut_off, places_of
 from .messages import ListedMessage, listed_memory, read_messages, snapshot_message
 from .parts import answer_of
 from .writing import Writing
@@ -57,6 +57,11 @@ class Lists:
         messages: list[ListedMessage] = []
         if not replays or "messages" in wire:
             messages = read_messages(a_list(wire, "messages"), "messages")
+        if messages and replays and options["read_from"] is not None and self._answers():
+            # Read beside the answer: that goes on, unless a start says that it is replayed.
+            if "begun" in self._own:
+                self._own["anew"] = True
+            return [self._take(messages, options, request=False)]
         self._own.clear()
         self._writing.recall()
         if replays:
@@ -75,9 +80,23 @@ class Lists:
                 answers += answer_of(part.fields.get("approval"))
         return [StreamOpened(), snapshot, *answers]
 
+    def _answers(self) -> bool:
+        """Whether the stream is in an answer, which may be another stream's meanwhile."""
+        mine = self._writing.mine()
+        over = mine is not None and mine["finished"]
+        return not over and not self._own.keys().isdisjoint(("begun", "early", "message"))
+
+    def _writes(self) -> Memory | None:
+        """The message that this stream writes, or is to continue, while that goes on."""
+        mine = self._writing.mine()
+        if "message" not in self._own:
+            mine = self._writing.known().get(self._own.get("target", ""))
+        return None if mine is None or mine["finished"] else mine
+
     def _take(self, messages: Sequence[ListedMessage], options: Members, request: bool) -> Snapshot:
         shared = self._writing.shared()
         known = shared["messages"]
+        writes = self._writes()
         ids = [message.id for message in messages]
         orders = places_of(shared, ids, request)
         listed: list[Json] = []
@@ -85,7 +104,13 @@ class Lists:
             dropped = shared["dropped"].get(message.id, ())
             final = number == len(messages) - 1
             goes_on = final and message.role == "assistant" and (request or message.open)
-            listed.append(snapshot_message(message, orders[number], dropped, goes_on))
+            entry = snapshot_message(message, orders[number], dropped, goes_on)
+            if writes is not None and message.id == writes["id"]:
+                # What this stream has not brought yet it will bring, under the next index.
+                entry["parts"] = [
+                    part for part in entry["parts"] if part["blockIndex"] < writes["next"]
+                ]
+            listed.append(entry)
         last = messages[-1] if messages else None
         if last is not None and (request or shared["last"] in (None, *ids)):
             shared["last"] = last.id if last.role == "assistant" else None
@@ -94,7 +119,8 @@ class Lists:
                 live = known.get(last.id)
                 memory = listed_memory(last, dropped)
                 if live is not None and not request:
-                    live["next"] = max(live["next"], memory["next"])
+                    if live is not writes:
+                        live["next"] = max(live["next"], memory["next"])
                 else:
                     if live is not None:
                         memory["next"] = max(live["next"], memory["next"])
