@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import html
 import importlib.util
 import inspect
 import json
@@ -874,6 +875,109 @@ def test_a_cell_of_jupyter_that_is_run_again_leaves_no_widgets(
         assert kept == kept[:1] * 3
 
     asyncio.run(run())
+
+
+def in_a_browser(markup: str) -> str:
+    """What a browser shows of a text in `<pre>`, where a line break behind the tag is none."""
+    found = re.fullmatch(r"<pre[^>]*>\n?([^<]*)</pre>", markup)
+    assert found is not None, markup
+    return html.unescape(found[1])
+
+
+#: Has a tag, begins with an empty line and has one where the second piece begins.
+MARKED = "\n<b>&lt;\n\n\n<img src=x onerror=alert(1)>"
+
+
+class Panel:
+    """As much of Panel as the page's program uses; a pane shows HTML, whatever its name."""
+
+    class Pane:
+        def __init__(self, **_: Any) -> None:
+            self.object = ""
+
+    class Column(list[Any]):
+        def __init__(self, *objects: Any, **_: Any) -> None:
+            super().__init__(objects)
+
+    def __init__(self) -> None:
+        self.pane = SimpleNamespace(HTML=self.Pane, Str=self.Pane)
+        self.load: list[Callable[[], object]] = []
+        self.leave: list[Callable[[object], object]] = []
+        self.state = SimpleNamespace(
+            onload=self.load.append, on_session_destroyed=self.leave.append
+        )
+
+
+@pytest.mark.parametrize("loaded", [True, False])
+def test_a_page_of_panel_begins_when_it_is_loaded_and_shows_text(
+    shared: dict[str, Any], monkeypatch: pytest.MonkeyPatch, loaded: bool
+) -> None:
+    panel = Panel()
+    following: list[StreamStore] = []
+
+    async def follow(store: StreamStore) -> None:
+        following.append(store)
+        store.ingest_many([event("block.delta", messageId="m", blockIndex=0, text=MARKED)])
+        store.flush()
+        await asyncio.Event().wait()
+
+    names = run_program(shared, monkeypatch, "chat_panel.py", {"panel": panel}, follow=follow)
+
+    async def visit() -> None:
+        column = names["page"]()
+        await asyncio.sleep(0)
+        assert following == [] == column  # Panel drops what changes before
+        if loaded:
+            for begin in panel.load:
+                begin()
+            await asyncio.sleep(0)
+            [store] = following
+            [[title, *pieces]] = column
+            assert title.object == "<b>text</b>"
+            assert "".join(in_a_browser(piece.object) for piece in pieces) == MARKED
+        for leave in panel.leave:
+            leave(None)
+        [*tasks] = asyncio.all_tasks() - {asyncio.current_task()}
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert len(tasks) == len(following) == loaded
+        for store in following:
+            with pytest.raises(CallerError, match="closed"):
+                store.flush()
+
+    asyncio.run(visit())
+
+
+def test_a_row_of_jupyter_shows_text(
+    shared: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def follow(store: StreamStore) -> None:
+        store.ingest_many([event("block.delta", messageId="m", blockIndex=0, text=MARKED)])
+        store.flush()
+
+    def widget(children: Any = ()) -> Any:
+        return MagicMock(children=children)
+
+    modules = {"ipywidgets": MagicMock(HTML=widget, VBox=widget), "IPython.display": MagicMock()}
+    modules["IPython"] = MagicMock()
+
+    async def run() -> None:
+        names = run_program(shared, monkeypatch, "chat_jupyter.py", modules, follow=follow)
+        await names["task"]
+        [card] = names["column"].children
+        assert "".join(in_a_browser(text.value) for text in card.children[1:]) == MARKED
+        names["store"].close()
+
+    asyncio.run(run())
+
+
+def test_a_bubble_of_gradio_shows_text(
+    shared: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = run_program(shared, monkeypatch, "chat_gradio.py", {"gradio": MagicMock()})
+    store = StreamStore()
+    store.ingest_many([event("block.delta", messageId="m", blockIndex=0, text=MARKED)])
+    [shown] = shared["shown_in"](store)
+    assert in_a_browser(names["bubble"](shown)["content"]) == MARKED
 
 
 class Chainlit(ModuleType):
