@@ -54,6 +54,20 @@ def make(seed: int, tier: str = "all") -> History:
     return MAKERS[tier](seed)
 
 
+def _in_time(arrivals: list[int], needed: list[int], script: list[Any]) -> list[int]:
+    """Have what is needed arrive, before its session begins a new generation: then it is stale."""
+    arrivals = arrivals + [n for n in needed if n not in arrivals]
+    for n in needed:
+        for at, other in enumerate(arrivals[: arrivals.index(n)]):
+            event = script[other][0]
+            begins = event["type"] == "stream.opened" and other > n
+            if begins and event["sessionId"] == script[n][0]["sessionId"]:
+                arrivals.remove(n)
+                arrivals.insert(at, n)
+                break
+    return arrivals
+
+
 def make_core(seed: int) -> History:
     """A history of a store alone."""
     random = Random(seed)
@@ -97,7 +111,7 @@ def make_core(seed: int) -> History:
     for n in openings[:1]:  # the first one comes first, or never: else it is the later one
         arrivals = [n for at in arrivals if at == n] + [at for at in arrivals if at != n]
     if called:
-        arrivals += [n for n in scripts.named_again(moves) if n not in arrivals]
+        arrivals = _in_time(arrivals, scripts.named_again(moves), moves)
     if repeats and chance() < 0.7:
         arrivals = faults.repeated(random, arrivals)
     framing = "" if chance() < 0.55 else "frames" if chance() < 0.6 else "lines"
