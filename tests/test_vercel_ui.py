@@ -1439,6 +1439,20 @@ def test_a_stream_that_was_given_a_state_in_its_answer_may_have_it_replayed() ->
     assert [part["text"] for part in encoded(store)[0]["parts"]] == ["a b", ""]
 
 
+@pytest.mark.parametrize("more", [[END], [delta("b"), END], [END, FINISH], [{"type": "abort"}]])
+@pytest.mark.parametrize("start", [START, {"type": "start"}])
+def test_a_stream_that_went_on_behind_a_state_is_not_replayed_by_its_next_start(
+    start: Wire, more: list[Wire]
+) -> None:
+    store, stream = chat_store(start, OPEN, delta("a "))
+    whole, other = chat_store(start, OPEN, delta("a "))
+    read = {"messages": encoded(store), "trigger": "resume-stream"}
+    stream.ingest({**read, "readFrom": store.begin_read("main")})
+    for each in (stream, other):
+        each.ingest_many([*more, start, OPEN, delta("c"), END, FINISH])
+    assert encoded(store) == encoded(whole)
+
+
 def test_a_list_names_parts_as_the_stream_did_when_a_step_took_some_back() -> None:
     store, first = chat_store(
         START, {"type": "start-step"}, OPEN, delta("x"), {"type": "reset-step"}, AVAILABLE, FINISH

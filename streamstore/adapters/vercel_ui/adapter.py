@@ -156,6 +156,8 @@ class VercelUIAdapter:
             raise UnknownEvent(kind)
         self._check(wire, shape)
         if "begun" in self._own:
+            if name != "start":
+                self._own.pop("anew", None)  # the answer goes on: a start behind it is its own
             return self._chunks.apply(name, wire)
         return self._early.take(name, wire)
 

@@ -28,8 +28,9 @@ class Writing:
     In the stream's own memory: `message` and `writer` (which message it writes, since when),
     `begun` (its first start came, or nothing that comes makes it one), `target` (the message that
     the request continues, empty for none), `before` (the one that it went on with before its start
-    named another), `replays`, `repeats` (it is a replay: as the request says, or as it looks) and
-    `early` (chunks before its start). Shared by the session: `messages` (of the last ones, what may
+    named another), `replays`, `repeats` (it is a replay: as the request says, or as it looks),
+    `anew` (a state was read in its answer: a start right behind that is a replay's) and `early`
+    (chunks before its start). Shared by the session: `messages` (of the last ones, what may
     still be written), `last` (the one that a stream without a request goes on with), `writers` (how
     often one was taken over), `order` and `orders` (where they stand), `dropped` (which parts were
     taken back), `told` (errors of messages).
