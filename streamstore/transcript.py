@@ -306,7 +306,7 @@ class Transcript:
 def _is_done(part: Part, message: Message | None, is_last: bool) -> bool:
     """Whether a part is not going to grow, as far as anybody can tell.
 
-    Not every protocol closes a user's text. `is_last`: nothing of another message came behind it.
+    Not every protocol closes a user's text. `is_last`: nothing of another message waits behind it.
     """
     if part.tool is not None:
         ended = TOOL_RANKS.get(part.tool.status, 0) == TERMINAL_RANK
