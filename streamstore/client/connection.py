@@ -52,6 +52,10 @@ if TYPE_CHECKING:
 #: How long an answer that is no stream may take to say why.
 _SAID_MS = 2_000
 
+#: Why a session is to be fetched of which a connection brought events, but not yet the state before
+#: them, when it ended: its position jumps over that state. The store keeps the note.
+_UNFETCHED = "a connection ended before the state was fetched"
+
 
 @attrs.frozen
 class _Drop:
@@ -152,6 +156,8 @@ class Connection:
         self._cursor: Hashable = None
         self._fenced: Hashable = None
         self._bare = False
+        # Whether that state is still to come, of this connection, or of one before it.
+        self._unfetched = self._left_unfetched = False
         # Sessions that its streams brought, but for the present one's; and those that a saved
         # stream left to the present one, which that need not have brought.
         self._brought: set[str] = set()
@@ -579,7 +585,8 @@ class Connection:
         known = (stream and stream.protocol) or self._recognised or self._protocol
         declared = adapters().get(known)
         resumes = declared is None or declared.declaration.resumes
-        if self._bare or not resumes:
+        if self._bare or not resumes or self._left_unfetched:
+            self._left_unfetched = False
             if self._resync is not None:
                 reason = "the connection was lost" if self._ever_open else "the connection is new"
                 self._resync.request(reason)
@@ -605,6 +612,10 @@ class Connection:
         return next_one
 
     def _end_streams(self) -> None:
+        if self._unfetched and self._resync is not None and self._resync.owed:
+            scope = self._all_brought() if self._session_id is None else (self._session_id,)
+            for session_id in sorted(scope):
+                self._store.ask_resync(session_id, _UNFETCHED)
         streams = self._stream, self._next
         self._stream = self._next = None
         for stream in streams:
@@ -618,6 +629,9 @@ class Connection:
         if not self._ever_open and self._cursor is None:
             # Of a loaded store, or of a stream that somebody else fed.
             self._seen_generation = store.generation(self._session_id)
+            asked = store.resync
+            sessions = asked if self._session_id is None else (self._session_id,)
+            self._left_unfetched = any(asked.get(one) == _UNFETCHED for one in sessions)
             if self._request.method == "GET":
                 self._cursor = self._resume.position(store, stream)
             if self._cursor is None and stream.received:
@@ -661,8 +675,10 @@ class Connection:
             self._fenced = position
         if self._bare:
             if self._resync is None or self._resync.owed:
+                self._unfetched = position is not None
                 return  # sent now, it would jump over what the state has to bring
             self._bare = False
+        self._unfetched = False
         self._cursor = position
 
     def _go_back(self, stream: Stream) -> None:

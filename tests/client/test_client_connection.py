@@ -687,6 +687,37 @@ def test_a_position_that_is_too_old_is_dropped_and_the_state_fetched(status: int
     assert connection.position == "9"
 
 
+@pytest.mark.parametrize("session_id", ["s", None])
+@pytest.mark.parametrize("saved", [False, True])
+def test_a_state_that_was_not_fetched_before_a_connection_ended_is_fetched_by_the_next_one(
+    session_id: str | None, saved: bool
+) -> None:
+    """The ids of what came meanwhile lie behind it: the next one would go on there, without it."""
+    store = StreamStore()
+    calls: list[Read] = []
+
+    async def never(read: Read) -> Any:
+        await asyncio.Event().wait()
+
+    def connected(fetch: Any, first: int, last: int, ms: float) -> tuple[Connection, Any]:
+        transport = VirtualTransport(served(events(*frames(first, last), drop=False)))
+        connection = make(transport, store, snapshot=fetch, session_id=session_id)
+        return run(after(connection, ms)), transport.requests[0].headers.get("last-event-id")
+
+    assert connected(never, 8, 9, 100)[1] is None
+    assert text_of(store) == "8 9 "
+    if saved:
+        store = StreamStore.load(store.save())
+    connection, sent = connected(snapshot_of(11, calls=calls), 10, 11, 10)
+    assert sent == "9" and not connection.status.synced
+    connection, sent = connected(snapshot_of(12, calls=calls), 12, 12, 2_000)
+    assert sent == "11" and connection.status.synced and connection.status.resync_error is None
+    assert text_of(store) == "".join(f"{n} " for n in range(1, 13)) and not store.resync
+    assert [read.sessions for read in calls] == [{}, {}]
+    connected(snapshot_of(12, calls=calls), 12, 12, 2_000)
+    assert len(calls) == 2  # it is there
+
+
 def test_a_failed_fetch_is_tried_again_and_no_position_is_sent_before_one_succeeds() -> None:
     """What came meanwhile has positions of its own; going on from there would jump over a hole."""
     store = StreamStore()
