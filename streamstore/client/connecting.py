@@ -85,8 +85,8 @@ def connect(
             `proxy-authorization`, `x-api-key`, `api-key`, `x-goog-api-key`) never leave the origin
             of `url`.
         snapshot: fetches the server's state (`async def snapshot(read) -> wire objects`); called
-            at the first opening without a position, after drops that no position covers, and when
-            the store asks for it.
+            at the first opening without a position, after drops that no position covers, where a
+            connection before this one ended with that still to do, and when the store asks for it.
         resume: how the request says where to go on; `LastEventId()` by default.
         reconnect: whether to ask again after a drop. By default that is so for a `GET`, and for
             a `POST` where `resume` goes on by a `GET`: the same `POST` again would be a new
