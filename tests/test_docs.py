@@ -743,28 +743,55 @@ def test_who_asks_again_finds_the_first_question_as_it_was(shared: dict[str, Any
     assert texts == ["What is in <b>a</b>?", "Hm. Two lines.", "Overloaded: Ask <b>later</b>."] * 2
 
 
-def test_a_visitor_of_streamlit_leaves_while_the_script_runs(
+def test_a_run_of_streamlit_that_is_stopped_leaves_the_store_to_the_next_one(
     shared: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made: list[StreamStore] = []
+    class SessionState(dict[str, Any]):
+        __getattr__, __setattr__ = dict.__getitem__, dict.__setitem__
 
-    def cache_resource(on_release: Callable[[StreamStore], None], **_: Any) -> Any:
-        def cached(function: Callable[[], StreamStore]) -> Callable[[], StreamStore]:
-            made.append(function())
-            return lambda: made[0]
+    class StopException(BaseException):
+        """What Streamlit raises in its next call when the visitor left, or did something else."""
 
-        return cached
+    state, drawn = SessionState(), []
+
+    def text(body: str) -> None:
+        assert mine_of(state).locked()  # another run may be at it, in its own thread
+        if body.endswith("upon"):
+            raise StopException
+        drawn.append(body)
+
+    def mine_of(state: SessionState) -> Any:
+        [mine] = [value for value in state.chat if not isinstance(value, StreamStore)]
+        return mine
 
     def events() -> Iterator[list[dict[str, Any]]]:
-        yield [event("block.delta", messageId="m", blockIndex=0, text="Once")]
-        made[0].close()
-        yield [event("block.delta", messageId="m", blockIndex=0, text=" upon")]
-        raise AssertionError("nobody is there to see it")
+        for word in ("Once", " upon", " a time."):
+            assert not mine_of(state).locked()  # nobody waits for a server that says nothing
+            yield [event("block.delta", messageId="m", blockIndex=0, text=word)]
 
-    streamlit = MagicMock(cache_resource=cache_resource)
+    opened: list[Any] = []
+    open_stream = StreamStore.open
+
+    def open_one(store: StreamStore, *args: Any, **options: Any) -> Any:
+        opened.append(open_stream(store, *args, **options))
+        return opened[-1]
+
+    monkeypatch.setattr(StreamStore, "open", open_one)
+    now = iter(range(99))
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    monkeypatch.setattr("time.monotonic", lambda: next(now))
+    streamlit = MagicMock(session_state=state, text=text)
     modules = {"streamlit": streamlit}
-    run_program(shared, monkeypatch, "chat_streamlit.py", modules, EVENTS=events())
-    assert texts_of(made[0]) == ["Once"]
+    with pytest.raises(StopException):
+        run_program(shared, monkeypatch, "chat_streamlit.py", modules, EVENTS=events())
+    [store] = [value for value in state.chat if isinstance(value, StreamStore)]
+    assert texts_of(store) == ["Once upon"]
+    assert [stream.ended for stream in opened] == [True] and not mine_of(state).locked()
+    assert drawn == ["text\nOnce"]
+    streamlit.text = drawn.append
+    streamlit.chat_input.return_value = None  # the connection is back; nothing was asked
+    run_program(shared, monkeypatch, "chat_streamlit.py", modules)
+    assert drawn == ["text\nOnce", "text\nOnce upon"]
 
 
 @pytest.mark.parametrize("fed", [0, 1, 99])
@@ -879,7 +906,7 @@ def test_a_cell_of_jupyter_that_is_run_again_leaves_no_widgets(
 
 def in_a_browser(markup: str) -> str:
     """What a browser shows of a text in `<pre>`, where a line break behind the tag is none."""
-    found = re.fullmatch(r"<pre[^>]*>\n?([^<]*)</pre>", markup)
+    found = re.fullmatch(r"<pre[^>]*>(?:\n|&#10;)?([^<]*)(?:</pre>)?", markup)
     assert found is not None, markup
     return html.unescape(found[1])
 
@@ -978,6 +1005,10 @@ def test_a_bubble_of_gradio_shows_text(
     store.ingest_many([event("block.delta", messageId="m", blockIndex=0, text=MARKED)])
     [shown] = shared["shown_in"](store)
     assert in_a_browser(names["bubble"](shown)["content"]) == MARKED
+    for text in (" \tOnce\n  upon", " \tOnce\n  upon\n\n  a time."):
+        assert in_a_browser(names["plain"](text)) == text
+        assert inspect.cleandoc(names["plain"](text)) == names["plain"](text)  # Gradio does that
+    assert names["plain"]("Once upon").startswith(names["plain"]("Once"))  # so it sends ` upon`
 
 
 class Chainlit(ModuleType):
