@@ -761,7 +761,7 @@ def test_a_run_of_streamlit_that_is_stopped_leaves_the_store_to_the_next_one(
         drawn.append(body)
 
     def mine_of(state: SessionState) -> Any:
-        [mine] = [value for value in state.chat if not isinstance(value, StreamStore)]
+        [mine] = [value for value in state["chat"] if not isinstance(value, StreamStore)]
         return mine
 
     def events() -> Iterator[list[dict[str, Any]]]:
@@ -784,7 +784,7 @@ def test_a_run_of_streamlit_that_is_stopped_leaves_the_store_to_the_next_one(
     modules = {"streamlit": streamlit}
     with pytest.raises(StopException):
         run_program(shared, monkeypatch, "chat_streamlit.py", modules, EVENTS=events())
-    [store] = [value for value in state.chat if isinstance(value, StreamStore)]
+    [store] = [value for value in state["chat"] if isinstance(value, StreamStore)]
     assert texts_of(store) == ["Once upon"]
     assert [stream.ended for stream in opened] == [True] and not mine_of(state).locked()
     assert drawn == ["text\nOnce"]
