@@ -310,7 +310,7 @@ class Connection:
         if self._snapshot is not None:
             self._resync = Resync(
                 self._snapshot, self._store, self._owner, self._policy, self._clock,
-                self._chance, self._resynced, self._merged, self._all_brought,
+                self._chance, self._resynced, self._merged, self._all_brought, self._notes,
             )  # fmt: skip
         self._task = asyncio.create_task(self._run(), name="streamstore connection")
         # A task that is cancelled before its first step never runs: its end is seen here.
@@ -658,6 +658,16 @@ class Connection:
             self._note_brought(self._stream)
         self._brought &= frozenset(self._store.session_ids())
         return frozenset(self._brought)
+
+    def _notes(self) -> Mapping[str, str]:
+        """The store's notes, but for a state that a connection of another session left behind.
+
+        Fetching this one's session would not bring it; the next connection of that one does.
+        """
+        own, notes = self._session_id, self._store.resync
+        if own is None:
+            return notes
+        return {one: why for one, why in notes.items() if one == own or why != _UNFETCHED}
 
     def _note_brought(self, stream: Stream) -> None:
         if self._resync is not None:  # nobody else asks

@@ -88,6 +88,7 @@ class Resync:
         changed: Callable[[], None],
         merged: Callable[[], None],
         brought: Callable[[], frozenset[str]],
+        notes: Callable[[], Mapping[str, str]],
     ) -> None:
         import asyncio
 
@@ -100,6 +101,7 @@ class Resync:
         self._changed = changed
         self._merged = merged
         self._brought = brought
+        self._notes = notes  # those of the store, but for what is another connection's to fetch
         self._stream: Stream | None = None
         self._live = asyncio.Event()
         self._wake = asyncio.Event()
@@ -216,7 +218,7 @@ class Resync:
         # After a pause: what the events of a second ask for is one request.
         await self._clock.sleep(self._policy.resync_pause_ms)
         self._looking = False
-        asked = await self._owner.run(lambda: dict(self._store.resync))
+        asked = await self._owner.run(lambda: dict(self._notes()))
         if asked.keys() <= self._unrepaired and self._clock.now() < self._not_before:
             return  # every byte asks again, and one comes: silence ends the connection
         if asked:
@@ -241,9 +243,10 @@ class Resync:
 
         sessions = {} if self._everything else dict(self._asked)
         self._everything, self._asked = False, {}
-        wanted = await self._owner.run(lambda: frozenset(self._store.resync))
-        if sessions:
-            wanted &= sessions.keys()  # what is asked for since is not what is fetched
+        if sessions:  # what is asked for since is not what is fetched
+            wanted = await self._owner.run(lambda: sessions.keys() & self._store.resync.keys())
+        else:
+            wanted = await self._owner.run(lambda: set(self._notes()))
         read = Read(self._reason, sessions, self._store, self._owner, self._brought)
         deadline = Silence(
             self._clock, self._policy.snapshot_ms, "fetching the state did not come to an end"
@@ -255,7 +258,7 @@ class Resync:
             part = f"part {place + 1} of {len(wires)}"
             if not await self._owner.run(partial(self._apply, wire, part)):
                 return False
-        return await self._owner.run(partial(self._finish, read, wanted))
+        return await self._owner.run(partial(self._finish, read, frozenset(wanted)))
 
     def _finish(self, read: Read, wanted: frozenset[str]) -> bool:
         if self._stream is None or self._stream.ended:

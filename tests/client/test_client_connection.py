@@ -718,6 +718,46 @@ def test_a_state_that_was_not_fetched_before_a_connection_ended_is_fetched_by_th
     assert len(calls) == 2  # it is there
 
 
+@pytest.mark.parametrize("meanwhile", [False, True])
+def test_a_state_that_was_not_fetched_is_no_business_of_a_connection_of_another_session(
+    meanwhile: bool,
+) -> None:
+    """It cannot fetch that, and asked for it as long as it lived, and said that it failed."""
+    store = StreamStore()
+    calls: list[Read] = []
+
+    async def never(read: Read) -> Any:
+        await asyncio.Event().wait()
+
+    async def fetch(read: Read) -> list[Any]:
+        calls.append(read)
+        token = await read.token("t")
+        return [{"type": "snapshot", "sessionId": "t", "messages": [], "readFrom": token}]
+
+    async def main() -> None:
+        left = make(
+            VirtualTransport(served(events(*frames(8, 9), drop=False))),
+            store, snapshot=never, session_id="s",
+        )  # fmt: skip
+        other = [frame(delta(seq, sessionId="t"), seq) for seq in range(1, 9)]
+        body = [item for one in other for item in (one, 20_000)]
+        transport = VirtualTransport(served(Answer(body=[*body, 1e9])))
+        if not meanwhile:
+            await after(left, 100)
+        async with make(transport, store, snapshot=fetch, session_id="t") as connection:
+            if meanwhile:
+                await after(left, 100)
+            await asyncio.sleep(150)
+            assert connection.status.synced and connection.status.resync_error is None
+            assert [read.sessions for read in calls] == [{}]
+            connection.request_resync({"s": "asked for by name"})
+            await asyncio.sleep(5)
+            assert isinstance(connection.status.resync_error, SnapshotRefused)
+
+    run(main())
+    assert list(store.resync) == ["s"]  # the next one of that session fetches it
+
+
 def test_a_failed_fetch_is_tried_again_and_no_position_is_sent_before_one_succeeds() -> None:
     """What came meanwhile has positions of its own; going on from there would jump over a hole."""
     store = StreamStore()
