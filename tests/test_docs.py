@@ -753,10 +753,11 @@ def test_a_run_of_streamlit_that_is_stopped_leaves_the_store_to_the_next_one(
         """What Streamlit raises in its next call when the visitor left, or did something else."""
 
     state, drawn = SessionState(), []
+    stopped_at = "upon"
 
     def text(body: str) -> None:
         assert mine_of(state).locked()  # another run may be at it, in its own thread
-        if body.endswith("upon"):
+        if body.endswith(stopped_at):
             raise StopException
         drawn.append(body)
 
@@ -788,7 +789,7 @@ def test_a_run_of_streamlit_that_is_stopped_leaves_the_store_to_the_next_one(
     assert texts_of(store) == ["Once upon"]
     assert [stream.ended for stream in opened] == [True] and not mine_of(state).locked()
     assert drawn == ["text\nOnce"]
-    streamlit.text = drawn.append
+    stopped_at = "nowhere"
     streamlit.chat_input.return_value = None  # the connection is back; nothing was asked
     run_program(shared, monkeypatch, "chat_streamlit.py", modules)
     assert drawn == ["text\nOnce", "text\nOnce upon"]
