@@ -25,10 +25,9 @@ from .events import (
 )
 from .limits import Limits
 from .model import Delivery
-from .rows import BlockRow, MessageRow, SessionRow
+from .rows import AnyRow, BlockRow, MessageRow, SessionRow, session_of
 from .verdicts import Counts
 
-AnyRow: TypeAlias = SessionRow | MessageRow | BlockRow
 Edits: TypeAlias = list[tuple[str, Edit]]
 
 
@@ -172,7 +171,7 @@ class Coalescer:
     def _begin(self, session: SessionRow, turn: str, mode: str | None) -> None:
         mode = mode or self.delivery
         if mode == "buffered" and not self._buffers(session):
-            self._mark(row for row in self._waiting() if _session_of(row) is session)
+            self._mark(row for row in self._waiting() if session_of(row) is session)
         elif mode == "streaming" and self._buffers(session):
             self.release(session)
         session.turn = turn
@@ -185,7 +184,7 @@ class Coalescer:
             session.mode = None
             if streamed and self._buffers(session):
                 # The text of a streaming turn is shown, though what follows it is held back.
-                self._mark(row for row in self._waiting() if _session_of(row) is session)
+                self._mark(row for row in self._waiting() if session_of(row) is session)
 
     def release(self, session: SessionRow, message: MessageRow | None = None) -> None:
         """Let the next tick show what a session, or one message of it, holds back."""
@@ -198,7 +197,7 @@ class Coalescer:
                 if row.dirty or row.key in session.withheld or id(row) in self._aside
             )
             return
-        rows: list[AnyRow] = [row for row in self._waiting() if _session_of(row) is session]
+        rows: list[AnyRow] = [row for row in self._waiting() if session_of(row) is session]
         self._mark([*rows, *session.withheld.values()])
 
     def _mark(self, rows: Iterable[AnyRow]) -> None:
@@ -342,9 +341,3 @@ class Coalescer:
             row.message.session.withheld[row.key] = row
             for _, cell in row.cells():
                 cell.merge_pending()
-
-
-def _session_of(row: AnyRow) -> SessionRow:
-    if isinstance(row, BlockRow):
-        return row.message.session
-    return row.session if isinstance(row, MessageRow) else row

@@ -47,7 +47,7 @@ from .model import (
     thaw,
 )
 from .protocols import adapter_named
-from .rows import BlockRow, MessageRow, SessionRow
+from .rows import BlockRow, SessionRow, session_of
 from .saved import (
     VERSION,
     check_head,
@@ -504,7 +504,7 @@ class StreamStore:
             return self._nothing()
         else:
             taken = self._coalescer.take()
-            touched = dict.fromkeys([_session_of(row) for row, _ in taken])
+            touched = dict.fromkeys([session_of(row) for row, _ in taken])
             changes = self._tables.publish(taken, self._positions.resume(touched))
         if len(self._stages.removed) > self.limits.removed_sessions:
             self._stages.forget_removed()
@@ -864,12 +864,6 @@ class StreamStore:
             touched = row.touched
             self._coalescer.touch(row)
             row.touched = touched
-
-
-def _session_of(row: SessionRow | MessageRow | BlockRow) -> SessionRow:
-    if isinstance(row, BlockRow):
-        return row.message.session
-    return row.session if isinstance(row, MessageRow) else row
 
 
 def _gap_order(gap: Gap) -> tuple[Any, ...]:

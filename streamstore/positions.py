@@ -21,7 +21,7 @@ import attrs
 from .keys import MAX_NUMBER, PartKey
 from .limits import Limits
 from .model import Sequencing
-from .rows import BlockRow, MessageRow, SessionRow
+from .rows import AnyRow, BlockRow, SessionRow
 
 Wake: TypeAlias = Callable[[BlockRow], None]
 Whose: TypeAlias = tuple[str | None, str | None]
@@ -159,7 +159,7 @@ class Progress:
             return wake_session
         return wake
 
-    def stand(self, row: SessionRow | MessageRow | BlockRow, seq: int) -> None:
+    def stand(self, row: AnyRow, seq: int) -> None:
         """Note the place behind a seq that is the highest so far; -1: its opening, without one."""
         row.stood = (self.token, self.counted + self.taken_in(), self._event_id, seq)
 

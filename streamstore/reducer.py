@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeAlias
+from typing import Any
 
 import attrs
 
@@ -38,12 +38,10 @@ from .keys import MAX_NUMBER, MessageKey, PartKey
 from .limits import Limits
 from .marks import EventIds, Intervals, bounded_put
 from .model import PART_KINDS, TERMINAL_RANK, Sequencing, freeze
-from .rows import STREAMED_KINDS, BlockRow, MessageRow, SessionRow, tool_rank
+from .rows import STREAMED_KINDS, AnyRow, BlockRow, MessageRow, SessionRow, tool_rank
 from .session_values import SessionValues
 from .text import pair_surrogates
 from .verdicts import Counts, Verdict
-
-AnyRow: TypeAlias = SessionRow | MessageRow | BlockRow
 
 #: Events that bring a part of the server's, so that nothing of the client's has to stand for it.
 _BRINGS = (BlockOpened, BlockDelta, BlockReplaced)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable
 from itertools import repeat
-from typing import Any
+from typing import Any, TypeAlias
 
 import attrs
 
@@ -705,6 +705,17 @@ class SessionRow(Marks):
             for request in asked.values()
             if at.get(f"{name} {request.id}", bound + 1) > bound
         )
+
+
+#: What a tick writes: a session, a message or a block.
+AnyRow: TypeAlias = SessionRow | MessageRow | BlockRow
+
+
+def session_of(row: AnyRow) -> SessionRow:
+    """The session that a row belongs to, or is."""
+    if isinstance(row, BlockRow):
+        return row.message.session
+    return row.session if isinstance(row, MessageRow) else row
 
 
 def tool_rank(state: Any) -> int:

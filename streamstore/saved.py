@@ -21,7 +21,7 @@ from .events import ToolResult, join_event, split_event
 from .keys import MAX_NUMBER, MessageKey, PartKey, is_block_index, is_id, is_number, is_order
 from .marks import EventIds, FieldMarks, Intervals
 from .model import DELIVERIES, EMPTY, SEQUENCINGS, FrozenDict, Request, freeze, thaw
-from .rows import BlockRow, MessageRow, SessionRow
+from .rows import AnyRow, BlockRow, MessageRow, SessionRow
 from .text import GrowingText, pair_surrogates
 
 VERSION = 1
@@ -408,7 +408,7 @@ def _integers(*values: Any) -> None:
         _typed(value, int)
 
 
-def _save(row: SessionRow | MessageRow | BlockRow) -> dict[str, Any]:
+def _save(row: AnyRow) -> dict[str, Any]:
     saved: dict[str, Any] = {}
     for attribute in attrs.fields(type(row)):
         if attribute.name not in _DERIVED and not (
@@ -431,7 +431,7 @@ def _is_default(attribute: Any, value: Any) -> bool:
     return type(default) is type(value) and bool(default == value)
 
 
-def _load(row: SessionRow | MessageRow | BlockRow, saved: dict[str, Any]) -> None:
+def _load(row: AnyRow, saved: dict[str, Any]) -> None:
     names = {attribute.name for attribute in attrs.fields(type(row))}
     for name, value in saved.items():
         if name in names and name not in _DERIVED and name not in ("id", "waiting"):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import Any
 
 from .changes import ChangeSet, Edit, Gap, Place, TextField
 from .filling import filled
@@ -17,10 +17,8 @@ from .keys import Key, MessageKey, OrderKey, PartKey, SessionKey, message_order,
 from .marks import same
 from .model import EMPTY, TERMINAL_RANK, FrozenDict, Message, Part, Request, Session, Status
 from .ordering import Ordered
-from .rows import BlockRow, MessageRow, SessionRow
+from .rows import AnyRow, BlockRow, MessageRow, SessionRow
 from .text import TextView
-
-AnyRow: TypeAlias = SessionRow | MessageRow | BlockRow
 
 _STATUS_FIELDS = ("type", "attempt", "message", "next")
 _ENTITY_FIELDS = ("role", "parentId", "clientId")
