@@ -445,28 +445,41 @@ class Ingress:
         verdict = stages.reducer.apply(
             self.mode, event, session, message, block, verdict, at, self.local
         )
-        if block is None:
-            if verdict.kind not in ("accepted", "late"):
-                return verdict
-            stages.coalescer.observe(event, session, message)
-            if isinstance(event, MessageRemoved | MessageReset):
-                assert message is not None
-                message.emptied = stages.coalescer.epoch
-            elif isinstance(event, SessionRemoved):
-                session.emptied = stages.coalescer.epoch
-            self._note_own(event, session)
-            if isinstance(event, MessageRollback):
-                _discard(session, message, None)
-            elif isinstance(event, SessionRemoved):
-                stages.note_removed(session)
-                for stream in stages.streams:
-                    for key in keys:
-                        stream.touched.pop(key, None)
-            for key in keys:
-                row = self.touched.get(key)
-                if row is not None and not _may_be_cut(row):
-                    del self.touched[key]
-            return verdict
+        if block is not None:
+            self._follow_block(event, session, message, block)
+        elif verdict.kind in ("accepted", "late"):
+            self._follow_message(event, session, message, keys)
+        return verdict
+
+    def _follow_message(
+        self, event: Event, session: SessionRow, message: MessageRow | None, keys: list[PartKey]
+    ) -> None:
+        """What follows from an event of a session or message, which had blocks of these keys."""
+        stages = self._stages
+        stages.coalescer.observe(event, session, message)
+        if isinstance(event, MessageRemoved | MessageReset):
+            assert message is not None
+            message.emptied = stages.coalescer.epoch
+        elif isinstance(event, SessionRemoved):
+            session.emptied = stages.coalescer.epoch
+        self._note_own(event, session)
+        if isinstance(event, MessageRollback):
+            _discard(session, message, None)
+        elif isinstance(event, SessionRemoved):
+            stages.note_removed(session)
+            for stream in stages.streams:
+                for key in keys:
+                    stream.touched.pop(key, None)
+        for key in keys:
+            row = self.touched.get(key)
+            if row is not None and not _may_be_cut(row):
+                del self.touched[key]
+
+    def _follow_block(
+        self, event: Event, session: SessionRow, message: MessageRow | None, block: BlockRow
+    ) -> None:
+        """What follows from an event of a block: what waited behind it, and its short way."""
+        stages = self._stages
         if isinstance(event, BlockRemoved):
             block.emptied = stages.coalescer.epoch
             self._note_empty(block)
@@ -484,7 +497,6 @@ class Ingress:
         if isinstance(event, BlockDelta) and (event.field == "text" or event.field in block.others):
             block.stream_field(event.field)
         self._warm(block, alone)
-        return verdict
 
     def _note_own(self, event: Event, session: SessionRow) -> None:
         """Note when an event set a member of its session: an older read must not undo it."""

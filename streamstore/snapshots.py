@@ -445,14 +445,10 @@ def _part(
     settled = not part.open or fetched.status != "open"
     may_lack = part.kind in STREAMED_KINDS and not settled
     if block is None or block.local or (not block.exists and not block.removed_now):
-        event = _block(BlockReplaced, session, fetched, part, None, part.text)
-        return [Step(event, gap=may_lack)]
+        return [_whole(session, fetched, part, may_lack)]
     touched = touched_since(block, epoch)
     if block.removed_now:
-        if touched:
-            return []
-        event = _block(BlockReplaced, session, fetched, part, None, part.text)
-        return [Step(event, gap=may_lack)]
+        return [] if touched else [_whole(session, fetched, part, may_lack)]
     text = part.text
     live = block.cell.working()
     # What a connection cut is repaired by a fetched text that has ended: it is all there is, but
@@ -462,41 +458,11 @@ def _part(
     takes_place = block.previous and any(
         (text, *(part.fields.get(field) for field in block.others))
     )
-    if touched and not (repairs or takes_place):
-        said = live or block.whole_text or block.cell.replaced >= 0  # set to nothing, with a seq
-        if text and not (said or block.declared) and mode != "block":
-            # What touched it said nothing of its text, which began before the stream did.
-            event = _block(BlockReplaced, session, fetched, part, None, text)
-            event = attrs.evolve(event, whole=False, status=None, **_unsaid(part, block))
-            return [Step(event, gap=may_lack)]
-        if block.declared and (block.order is not None or part.order is None):
-            return []
-        at: dict[str, Any] = {"message_id": fetched.id, "block_index": part.index}
-        return [Step(BlockUpdated(session_id=session.id, **at, **_unsaid(part, block)))]
-    keeps = not (repairs or takes_place) and (text is None or _keeps(live, text, block.gap))
-    if keeps:
-        steps = [
-            Step(
-                BlockUpdated(
-                    session_id=session.id,
-                    message_id=fetched.id,
-                    block_index=part.index,
-                    kind=part.kind,
-                    order=part.order,
-                    whole=True,
-                    fields=part.fields,
-                )
-            )
-        ]
-        if not part.open and not block.closed:
-            steps.append(
-                Step(
-                    BlockClosed(
-                        session_id=session.id, message_id=fetched.id, block_index=part.index
-                    )
-                )
-            )
-        return steps
+    if not (repairs or takes_place):
+        if touched:
+            return _beside_live(session, fetched, part, block, live, mode, may_lack)
+        if text is None or _keeps(live, text, block.gap):
+            return _below_live(session, fetched, part, block)
     # An empty text proves nothing of a part that is still open.
     contains = text is not None and text != "" and text.startswith(live)
     gap = block.gap and not settled and not contains
@@ -504,6 +470,49 @@ def _part(
     if touched and not takes_place:
         event = attrs.evolve(event, whole=False)  # what it lacks may have been said since the read
     return [Step(event, gap=gap)]
+
+
+def _whole(session: SessionRow, fetched: FetchedMessage, part: FetchedPart, may_lack: bool) -> Step:
+    """A part as it was fetched."""
+    return Step(_block(BlockReplaced, session, fetched, part, None, part.text), gap=may_lack)
+
+
+def _beside_live(
+    session: SessionRow,
+    fetched: FetchedMessage,
+    part: FetchedPart,
+    block: BlockRow,
+    live: str,
+    mode: Sequencing,
+    may_lack: bool,
+) -> list[Step]:
+    """What a part that was touched since the read takes from it: what nobody has said yet."""
+    said = live or block.whole_text or block.cell.replaced >= 0  # set to nothing, with a seq
+    if part.text and not (said or block.declared) and mode != "block":
+        # What touched it said nothing of its text, which began before the stream did.
+        event = _block(BlockReplaced, session, fetched, part, None, part.text)
+        event = attrs.evolve(event, whole=False, status=None, **_unsaid(part, block))
+        return [Step(event, gap=may_lack)]
+    if block.declared and (block.order is not None or part.order is None):
+        return []
+    at: dict[str, Any] = {"message_id": fetched.id, "block_index": part.index}
+    return [Step(BlockUpdated(session_id=session.id, **at, **_unsaid(part, block)))]
+
+
+def _below_live(
+    session: SessionRow, fetched: FetchedMessage, part: FetchedPart, block: BlockRow
+) -> list[Step]:
+    """What a part takes whose live text stays: the fetched fields, and its end."""
+    at: dict[str, Any] = {
+        "session_id": session.id,
+        "message_id": fetched.id,
+        "block_index": part.index,
+    }
+    said: dict[str, Any] = {"kind": part.kind, "order": part.order, "fields": part.fields}
+    steps = [Step(BlockUpdated(**at, **said, whole=True))]
+    if not part.open and not block.closed:
+        steps.append(Step(BlockClosed(**at)))
+    return steps
 
 
 def _keeps(live: str, fetched: str, gap: bool) -> bool:
