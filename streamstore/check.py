@@ -23,7 +23,7 @@ from .jsonpatch import need_patches
 from .limits import Limits
 from .logs import UnreadableLog
 from .pipeline import StreamStore
-from .protocols import adapter_named
+from .protocols import adapter_named, needs_events
 from .sight import Sight
 from .terminal import json_text, one_line
 from .testing.facts import first_sequencing
@@ -183,7 +183,9 @@ def _knows_any(log: Log) -> bool:
     for wire in log.wires:
         try:
             if not isinstance(wire, Unreadable):
-                for event in adapter.decode(wire):
+                events = adapter.decode(wire)
+                needs_events(adapter, events)
+                for event in events:
                     if isinstance(event, SessionState) and event.patch is not None:
                         need_patches()
                 known = True

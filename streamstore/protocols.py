@@ -6,7 +6,7 @@ Knows the adapters' declarations and the entry points of other packages; no stor
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import metadata
 from typing import Any
@@ -27,7 +27,7 @@ from .adapters.pydantic_ai import PydanticAIAdapter
 from .adapters.t3code import T3CodeAdapter
 from .adapters.vellum import VellumAdapter, VellumV2Adapter
 from .adapters.vercel_ui import VercelUIAdapter
-from .errors import UnknownProtocol
+from .errors import CallerError, UnknownProtocol
 
 #: Entry points of this group add adapters: the name is the protocol's, the value its class.
 ENTRY_POINT_GROUP = "streamstore.adapters"
@@ -105,6 +105,16 @@ def adapter_named(name: str) -> type[Adapter]:
 def is_own(cls: type[Adapter]) -> bool:
     """Whether an adapter class comes with this package: what it makes is known to be sound."""
     return cls in _OWN
+
+
+def needs_events(adapter: Adapter, made: object) -> None:
+    """Raise `CallerError` for what an adapter gave that is no list: a forgotten `return`, say."""
+    if not isinstance(made, Sequence):
+        cls = type(adapter)
+        raise CallerError(
+            f"{cls.__module__}.{cls.__qualname__}.decode must return a list of events, an empty "
+            f"one for what says nothing, not {type(made).__name__}"
+        )
 
 
 def detect(wire: Any) -> type[Adapter] | None:

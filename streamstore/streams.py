@@ -36,7 +36,7 @@ from .keys import MessageKey, PartKey
 from .model import Sequencing, thaw
 from .plainpath import plain_door
 from .positions import Entry, Position
-from .protocols import adapters, detect, is_own
+from .protocols import adapters, detect, is_own, needs_events
 from .rows import HotTable
 from .runs import RUN_BYTES, scan_run, split_run
 from .sse import EventStreamParser, SseLimits
@@ -626,6 +626,8 @@ class Stream:
         except ProtocolStopped as error:
             self._stop()
             return Verdict("refused", "stopped", str(error))
+        if self._ingress.checked:
+            needs_events(self._adapter, events)
         if not events:
             return ACCEPTED
         return self._ingress.take(events)

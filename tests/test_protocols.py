@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from streamstore import StreamStore, protocols
 from streamstore.adapters.base import Declaration, StatelessAdapter
+from streamstore.cli import main
 from streamstore.errors import CallerError, UnknownProtocol
 from streamstore.events import BlockDelta, MessageOpened
 from streamstore.keys import MAX_NUMBER
@@ -131,3 +133,33 @@ def test_an_adapter_in_the_place_of_its_name_is_told_how_it_gets_one():
     for take in (StreamStore, StreamStore("native").open):
         with pytest.raises(UnknownProtocol, match=r"by its name, not by .*Theirs.*entry point of"):
             take(given)
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        pytest.param(lambda: None, id="nothing"),
+        pytest.param(lambda: MessageOpened(message_id="a", role="user"), id="one"),
+        pytest.param(lambda: iter(()), id="iterator"),
+    ],
+)
+def test_of_one_that_makes_no_list_it_is_said_whose_fault_that_is(
+    install: Install,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    made: Callable[[], Any],
+) -> None:
+    install("theirs", f"{__name__}:Theirs")
+    monkeypatch.setattr(Theirs, "decode", lambda self, wire: made())
+    fault = r"test_protocols\.Theirs\.decode must return a list of events, .* not \w+"
+    with pytest.raises(CallerError, match=fault):
+        StreamStore("theirs").ingest({})
+    with pytest.raises(CallerError, match=fault):
+        StreamStore("theirs").feed(b"{}\n")
+    (tmp_path / "log.jsonl").write_bytes(b"{}\n")
+    for command in ("fold", "check"):
+        assert main([command, str(tmp_path / "log.jsonl"), "--protocol", "theirs"]) == 2
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1
+        assert "Theirs.decode must return a list of events" in said
