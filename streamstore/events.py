@@ -393,8 +393,9 @@ class Snapshot(Event):
     """A fetched state of one session, to be merged with what is live.
 
     `messages` is a list of `{info, parts}`: `info` holds `id` and `role` (also `parentId`,
-    `order`, `status`, `error`, which may stand beside `info` instead); a part holds `blockIndex`
-    and `kind`, maybe `order`, `status`, `text`, `seq` (in `block` streams), and its fields.
+    `order`, `clientId`), which may stand beside it instead; `status` and `error` stand beside it. A
+    part holds `blockIndex` and `kind`, maybe `order`, `status`, `text`, `seq` (in `block` streams),
+    and its fields.
     `complete`: every message of the session is here, or, with `before`, every message of a page
     that ends before that message id. `read_from` is a token of `StreamStore.begin_read`.
     `info`, `status`, `todo`, `diff`, `permissions` and `questions` are the session's own, where

@@ -805,6 +805,10 @@ class StreamStore:
             DiskError: the file cannot be read. FileNotFoundError: there is none.
         """
         if isinstance(saved, str | os.PathLike):
+            if isinstance(saved, str) and saved.lstrip().startswith("{"):
+                raise CallerError(
+                    "load takes what `save` returned, or a path, not its JSON: json.loads makes it"
+                )
             from .log.states import read_state
 
             saved = read_state(saved)

@@ -31,6 +31,23 @@ from .rows import STREAMED_KINDS, BlockRow, MessageRow, SessionRow
 
 TouchedSince: TypeAlias = Callable[[Any, int], bool]
 
+#: What a member has to be: as a test, and in words.
+_Check: TypeAlias = tuple[Callable[[Any], bool], str]
+
+_ID: _Check = (is_id, "a non-empty string")
+_SEQ: _Check = (is_number, "an integer from 0 to 2**63 - 1")
+_INDEX: _Check = (is_block_index, "a non-empty string or an integer from 0 to 2**63 - 1")
+_ORDER: _Check = (is_order, "a finite number")
+_TEXT: _Check = (lambda value: type(value) is str, "a string")
+
+
+def _one_of(*values: str) -> _Check:
+    return (lambda value: isinstance(value, str) and value in values, "one of " + ", ".join(values))
+
+
+_MESSAGE_STATUS = _one_of("open", *CLOSED_STATUSES)
+_PART_STATUS = _one_of("open", "closed", "incomplete")
+
 #: Members of a snapshot's part that are not its fields.
 _PART_MEMBERS = frozenset(("blockIndex", "kind", "order", "status", "text", "seq", "gap"))
 
@@ -91,14 +108,13 @@ def read_messages(snapshot: Snapshot) -> tuple[FetchedMessage, ...]:
         parts = _member(message, "parts", list, at, [])
         found.append(
             FetchedMessage(
-                id=_first((message, info), "id", is_id, f"{at}.info", required=True),
-                role=_first((message, info), "role", is_id, f"{at}.info"),
-                parent_id=_first((message, info), "parentId", is_id, f"{at}.info"),
-                order=_first((message, info), "order", is_order, f"{at}.info"),
-                status=_first((message,), "status", (*CLOSED_STATUSES, "open").__contains__, at)
-                or "open",
+                id=_first((message, info), "id", _ID, f"{at}.info", required=True),
+                role=_first((message, info), "role", _ID, f"{at}.info"),
+                parent_id=_first((message, info), "parentId", _ID, f"{at}.info"),
+                order=_first((message, info), "order", _ORDER, f"{at}.info"),
+                status=_first((message,), "status", _MESSAGE_STATUS, at) or "open",
                 error=message.get("error"),
-                client_id=_first((message, info), "clientId", is_id, f"{at}.info"),
+                client_id=_first((message, info), "clientId", _ID, f"{at}.info"),
                 info=info,
                 parts=tuple(
                     _read_part(part, f"{at}.parts.{place}") for place, part in enumerate(parts)
@@ -112,12 +128,12 @@ def _read_part(part: Any, at: str) -> FetchedPart:
     if not isinstance(part, dict):
         raise MalformedEvent(at, "must be an object")
     return FetchedPart(
-        index=_first((part,), "blockIndex", is_block_index, at, required=True),
-        kind=_first((part,), "kind", is_id, at, required=True),
-        order=_first((part,), "order", is_order, at),
-        open=_first((part,), "status", ("open", "closed", "incomplete").__contains__, at) == "open",
-        text=_first((part,), "text", lambda value: type(value) is str, at),
-        seq=_first((part,), "seq", is_number, at),
+        index=_first((part,), "blockIndex", _INDEX, at, required=True),
+        kind=_first((part,), "kind", _ID, at, required=True),
+        order=_first((part,), "order", _ORDER, at),
+        open=_first((part,), "status", _PART_STATUS, at) == "open",
+        text=_first((part,), "text", _TEXT, at),
+        seq=_first((part,), "seq", _SEQ, at),
         fields={name: value for name, value in part.items() if name not in _PART_MEMBERS},
     )
 
@@ -125,26 +141,24 @@ def _read_part(part: Any, at: str) -> FetchedPart:
 def _member(given: Mapping[str, Any], name: str, kind: type, at: str, default: Any) -> Any:
     value = given.get(name, default)
     if not isinstance(value, kind):
-        raise MalformedEvent(f"{at}.{name}", "must be an object" if kind is dict else "an array")
+        what = "an object" if kind is dict else "an array"
+        raise MalformedEvent(f"{at}.{name}", f"must be {what}")
     return value
 
 
 def _first(
     given: tuple[Mapping[str, Any], ...],
     name: str,
-    accepts: Callable[[Any], bool],
+    check: _Check,
     at: str,
     required: bool = False,
 ) -> Any:
+    accepts, what = check
     for members in given:
         value = members.get(name)
         if value is not None:
-            try:
-                accepted = accepts(value)
-            except TypeError:
-                accepted = False
-            if not accepted:
-                raise MalformedEvent(f"{at}.{name}", "has the wrong type or value")
+            if not accepts(value):
+                raise MalformedEvent(f"{at}.{name}", f"must be {what}")
             return value
     if required:
         raise MalformedEvent(f"{at}.{name}", "is missing")

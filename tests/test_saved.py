@@ -534,6 +534,13 @@ class TestMutations:
         assert self.attempt(json.loads(full_save()))
 
 
+def test_the_json_of_a_save_is_no_path() -> None:
+    text = full_save()
+    with pytest.raises(CallerError, match=r"json\.loads") as caught:
+        StreamStore.load(text)
+    assert len(str(caught.value)) < 200
+
+
 def test_what_was_taken_in_before_is_a_duplicate_after() -> None:
     store = full_store()
     loaded = reload(store)

@@ -156,6 +156,31 @@ def test_a_malformed_snapshot_changes_nothing_at_all(sequencing, bad):
     assert before == after
 
 
+@pytest.mark.parametrize(
+    ("bad", "detail"),
+    [
+        ({"info": {"id": 7}}, "info.id: must be a non-empty string"),
+        ({"id": "n", "parts": {}}, "parts: must be an array"),
+        ({"id": "n", "info": []}, "info: must be an object"),
+        ({"id": "n", "status": "done"}, "status: must be one of open, completed, aborted, error"),
+        ({"id": "n", "status": []}, "status: must be one of open, completed, aborted, error"),
+        ({"id": "n", "order": "1"}, "info.order: must be a finite number"),
+        (
+            {"id": "n", "parts": [{"kind": "text", "blockIndex": 1.0}]},
+            "parts.0.blockIndex: must be a non-empty string or an integer from 0 to 2**63 - 1",
+        ),
+        (
+            {"id": "n", "parts": [{"kind": "text", "blockIndex": 0, "status": "done"}]},
+            "parts.0.status: must be one of open, closed, incomplete",
+        ),
+    ],
+)
+def test_of_a_malformed_snapshot_it_is_said_what_each_member_has_to_be(bad, detail):
+    wire = {"type": "snapshot", "sessionId": "s", "messages": [bad]}
+    verdict = StreamStore("native").ingest(wire)
+    assert (verdict.kind, verdict.detail) == ("malformed", f"messages.0.{detail}")
+
+
 @every
 def test_a_snapshot_of_one_session_leaves_the_others(sequencing):
     bench = Bench(sequencing)

@@ -82,8 +82,8 @@ def serving(
         UnknownProtocol: no protocol has that name.
     """
     _installed()
-    if not speed > 0:
-        raise CallerError(f"speed must be above 0, or math.inf, not {speed}")
+    if not isinstance(speed, int | float) or not speed > 0:  # "max" is what the command takes
+        raise CallerError(f"speed must be above 0, or math.inf, not {speed!r:.80}")
     if not longest_pause >= 0:
         raise CallerError(
             f"longest_pause must be seconds from 0, or math.inf for any, not {longest_pause}"

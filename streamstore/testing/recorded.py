@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike, fspath
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
@@ -91,8 +91,14 @@ class Log:
 
         Raises:
             UnknownProtocol: no protocol has that name, or `auto` recognises none of them.
-            CallerError: as many arrivals as objects are needed; an unknown sequencing.
+            CallerError: as many arrivals as objects are needed; an unknown sequencing; bytes, a
+                string or one object instead of several objects.
         """
+        if isinstance(wires, str | bytes | bytearray | memoryview | Mapping):
+            raise CallerError(
+                f"Log.of takes a list of wire objects, not {type(wires).__name__}: Log.read(path) "
+                "reads the bytes of a recorded one"
+            )
         found = tuple(wires)
         times = None if arrivals is None else tuple(arrivals)
         if times is not None and len(times) != len(found):

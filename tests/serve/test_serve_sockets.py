@@ -239,6 +239,7 @@ def test_what_cannot_work_is_said_in_one_line(log: Path, tmp_path: Path) -> None
         ({"port": 70_000}, "a port is a number"),
         ({"host": "nowhere.invalid"}, "cannot listen on nowhere.invalid"),
         ({"speed": 0}, "speed"),
+        ({"speed": "max"}, r"speed must be above 0, or math\.inf, not 'max'"),
         ({"heartbeat": -1}, "heartbeat"),
         ({"longest_pause": -1}, "longest_pause"),
         ({"longest_pause": math.nan}, "longest_pause"),
