@@ -168,9 +168,9 @@ def test_what_is_no_log_says_so(tmp_path):
         Log.of([delta(1, "a")], sequencing="odd")  # type: ignore[arg-type]
     with pytest.raises(CallerError, match="arrivals"):
         Log.of([delta(1, "a")], arrivals=[1, 2])
-    for given in (b"{}", "{}", {"type": "x"}):
+    for one in (b"{}", "{}", {"type": "x"}):
         with pytest.raises(CallerError, match=r"a list of wire objects, not \w+: Log\.read"):
-            Log.of(given)
+            Log.of(one)
     with pytest.raises(CallerError, match="name one"):
         Log.read(DATA / "tools" / "events.jsonl", DATA / "question" / "events.jsonl")
 
