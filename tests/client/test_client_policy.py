@@ -192,6 +192,7 @@ def test_200_with_anything_else_ends_and_says_what_it_was(kind: str) -> None:
     with pytest.raises(StreamRefused, match=kind.split(", ")[-1] or "no content type") as caught:
         answer(200, {"content-type": kind})
     assert caught.value.status == 200
+    assert str(caught.value).endswith("a stream of your own server needs that content type")
 
 
 @pytest.mark.parametrize(
