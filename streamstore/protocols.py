@@ -28,6 +28,7 @@ from .adapters.t3code import T3CodeAdapter
 from .adapters.vellum import VellumAdapter, VellumV2Adapter
 from .adapters.vercel_ui import VercelUIAdapter
 from .errors import CallerError, UnknownProtocol
+from .model import SEQUENCINGS
 
 #: Entry points of this group add adapters: the name is the protocol's, the value its class.
 ENTRY_POINT_GROUP = "streamstore.adapters"
@@ -68,12 +69,15 @@ def adapters() -> Mapping[str, type[Adapter]]:
         problem = ""
         try:
             cls: type[Adapter] = point.load()
-            name = cls.declaration.name
+            name, sequencing = cls.declaration.name, cls.declaration.sequencing
         except Exception as error:
             problem = f"{type(error).__name__}: {error}"
         else:
             if name != point.name:
                 problem = f"its declaration has the name {name!r}, and both must be the same"
+            elif sequencing not in SEQUENCINGS:
+                known = ", ".join(SEQUENCINGS)
+                problem = f"its sequencing must be one of {known}, not {sequencing!r:.80}"
             elif found.setdefault(name, cls) is not cls:
                 problem = "there is another protocol of this name"
         if problem:

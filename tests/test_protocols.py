@@ -37,6 +37,10 @@ class Nameless:
     pass
 
 
+class Misspelt(Theirs):
+    declaration = Declaration(name="theirs", sequencing="blocks")  # type: ignore[arg-type]
+
+
 Install = Callable[[str, str], None]
 
 
@@ -58,6 +62,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
         ("theirs", "no_such_module:Theirs", "ModuleNotFoundError: No module named"),
         ("theirs", f"{__name__}:NoSuchClass", "AttributeError: "),
         ("theirs", f"{__name__}:Nameless", "AttributeError: "),
+        ("theirs", f"{__name__}:Misspelt", "its sequencing must be one of block, .*, not 'blocks'"),
         ("their", f"{__name__}:Theirs", "its declaration has the name 'theirs', and both must"),
         ("native", "test_protocols:Theirs", "its declaration has the name 'theirs'"),
     ],
