@@ -103,8 +103,8 @@ def judge(
             )
         raise StreamRefused(
             f"{_where(request)} answered with {_shown(kind) or 'no content type'} where an event "
-            "stream (text/event-stream) was asked for: check the address; a stream of your own server "
-            "needs that content type",
+            "stream (text/event-stream) was asked for: check the address; a stream of your own "
+            "server needs that content type",
             status,
         )
     if status == 204:
