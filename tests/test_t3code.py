@@ -5,6 +5,7 @@ There is no recording: streams are made by `Server`, which numbers as t3code's e
 
 from __future__ import annotations
 
+import itertools
 import random
 from typing import Any
 
@@ -713,6 +714,23 @@ def test_what_breaks_the_protocol_is_named_and_the_rest_goes_on(changed: Wire, f
     stream.ingest(server.sent[1])
     store.flush()
     assert text(store, "m") == "ab"
+
+
+@pytest.mark.parametrize("end", ["", "One, all of it."])
+def test_a_message_stands_where_its_first_event_says_in_whatever_order_they_come(end: str) -> None:
+    server = Server()
+    server.say("m", "One, ", True)
+    server.emit("activity-appended", activity={"id": "a", "kind": "tool", "createdAt": at(1)})
+    server.say("m", "two.", True)
+    server.emit("activity-appended", activity={"id": "b", "kind": "tool", "createdAt": at(3)})
+    server.say("m", end, False)
+    whole = fold(PROTOCOL, server.sent)
+    assert [message.id for message in whole.messages("t1")] == ["m", "a", "b"]
+    for order in itertools.permutations(server.sent):
+        store = fold(PROTOCOL, list(order))
+        assert [message.id for message in store.messages("t1")] == ["m", "a", "b"]
+        assert store.message("t1", "m").info["createdAt"] == at(0)  # type: ignore[union-attr]
+        assert encoded(store, PROTOCOL) == encoded(whole, PROTOCOL)
 
 
 def test_dates_are_read_and_nothing_else_is_taken_for_one() -> None:

@@ -13,7 +13,8 @@
 - Resume: `afterSequence` on the subscription; more than 1,000 behind, or ahead of the server, a
   snapshot comes instead. The one of a server that started its counter again has a lower sequence:
   give the item `readFrom`, so that it proves it. `synchronized` ends the replay.
-- Order: `createdAt` of a message's first event. `updatedAt` follows at its end, not with deltas.
+- Order: `createdAt` of a message's first event, also where that one is late. `updatedAt` follows
+  at its end, not with deltas.
 - Delivery: `assistantDeliveryMode` of `thread.turn-start-requested`, for that thread's turn alone.
 - Reverts: `thread.reverted` removes what the server's projector drops. Turns up to its count are
   kept by their checkpoints, and with them their messages, activities and plans, and what is of no
@@ -44,6 +45,7 @@ from ..events import (
     MessageClosed,
     MessageOpened,
     MessageRemoved,
+    MessageUpdated,
     SessionRemoved,
     SessionStatus,
     SessionUpdated,
@@ -176,9 +178,9 @@ class T3CodeAdapter:
         )
         if (
             body["streaming"] is not True
-            or self._context.shared[session]["streams"][message] is not True
             or type(text) is not str
             or type(seq) is not int
+            or not 0 < self._context.shared[session]["streams"][message] <= seq
             or "attachments" in body
         ):
             return None
@@ -227,8 +229,11 @@ class T3CodeAdapter:
         facts = {name: value for name, value in body.items() if name not in _MESSAGE}
         memory = self._memory(session)
         streams = memory.setdefault("streams", {})
+        # Of each message the sequence of its first event, below 0 when it has ended.
         known = streams.get(message_id)
-        remember(streams, message_id, streaming and known is not False, _REMEMBERED)
+        first = seq if known is None else min(seq, abs(known))
+        going = streaming and (known is None or known > 0)
+        remember(streams, message_id, first if going else -first, _REMEMBERED)
         gone = _note(memory, session, message_id, body, seq)
         block: dict[str, Any] = {
             "session_id": session,
@@ -240,16 +245,22 @@ class T3CodeAdapter:
         if streaming:
             delta = BlockDelta(**block, text=text, seq=seq)
             if known is not None:
-                return (delta,)
+                return (delta, *self._earlier(session, message_id, body, facts, seq < abs(known)))
             opened = self._opened(session, message_id, body, facts, at, seq)
             return (delta, opened, BlockOpened(**block, kind="text"), *gone)
-        if known is not None:
+        made = {name: facts[name] for name in ("createdAt",) if name in facts}
+        if known is not None and seq > first:
             facts.pop("createdAt", None)  # when it was made stands in its first event
         whole = BlockReplaced(
             **block, kind="text", text=text or None, status="closed", fields=facts, seq=seq
         )
         if known is not None:
-            return (whole, MessageClosed(session_id=session, message_id=message_id, seq=seq))
+            closed = MessageClosed(session_id=session, message_id=message_id, seq=seq)
+            return (
+                whole,
+                closed,
+                *self._earlier(session, message_id, body, made, seq < abs(known)),
+            )
         return (
             whole,
             self._opened(session, message_id, body, {}, at, seq),
@@ -265,6 +276,17 @@ class T3CodeAdapter:
         """What is remembered of a thread; of one that is not this stream's, nothing."""
         foreign = self._context.bound and session != self._context.session_id
         return {} if foreign else self._context.of_session(session)
+
+    @staticmethod
+    def _earlier(
+        session: str, message_id: str, body: Members, info: Members, earlier: bool
+    ) -> tuple[MessageUpdated, ...]:
+        """What the first event of a message says of it, where a later one of it came before."""
+        if not earlier:
+            return ()
+        order = milliseconds(body.get("createdAt"))
+        # Without a number, or what the later one said would hold against it.
+        return (MessageUpdated(session_id=session, message_id=message_id, order=order, info=info),)
 
     def _opened(
         self, session: str, message_id: str, body: Members, info: Members, at: str, seq: int
@@ -288,7 +310,8 @@ class T3CodeAdapter:
         streams = memory.setdefault("streams", {})
         for message in snapshot.messages[-_REMEMBERED:]:
             if message["id"] not in streams:
-                remember(streams, message["id"], message["status"] == "open", _REMEMBERED)
+                going = message["status"] == "open"  # and what it says is said of its first event
+                remember(streams, message["id"], 1 if going else -1, _REMEMBERED)
         for name, role in _LISTS.items():
             for entry in thread.get(name) or ():
                 _note(memory, session, entry["id"], {"role": role, **entry}, seq)
@@ -368,7 +391,9 @@ def _note(
         return (MessageRemoved(session_id=session, message_id=name, seq=reverted),)
     made = made if type(made) is str else ""
     if name in known:
-        turn, made, seq = turn or known[name][1], known[name][2], min(seq, known[name][3])
+        if seq >= known[name][3]:
+            made = known[name][2]
+        turn, seq = turn or known[name][1], min(seq, known[name][3])
     known[name] = [str(body.get("role", "")), turn, made, seq]
     forget_oldest(known, _REVERTIBLE)
     return ()
@@ -588,4 +613,6 @@ def _wire_message(message: Message, parts: Sequence[Part]) -> Members:
     facts = thaw(message.info)
     for part in parts:
         facts.update(thaw(part.fields))
+    if "createdAt" in message.info:
+        facts["createdAt"] = thaw(message.info["createdAt"])
     return {**facts, **known, "streaming": message.status == "open"}
