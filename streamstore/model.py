@@ -278,7 +278,10 @@ class Part:
         return self.view.read()
 
     def field_text(self, field: str) -> str:
-        """The text streamed into another field than `text` ("" where there is none)."""
+        """The text streamed into another field than `text` ("" where there is none).
+
+        A string that only came whole, as a tool's input does in `vellum`, is in `fields`.
+        """
         view = self.view if field == "text" else self.others.get(field)
         return "" if view is None else view.read()
 

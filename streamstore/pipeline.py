@@ -85,8 +85,8 @@ class Health:
             `eventId`: of the stream opened last that has ids, before what any stream of the same
             protocol and session misses.
         resync: sessions that should be fetched again, with the reason; a snapshot clears them,
-            but for those that it leaves with a hole. So do the missing operations where they come
-            after all, and are the only reason.
+            but for those that it leaves with a hole. So do the missing events of a `session`
+            stream where they come after all, and are the only reason.
     """
 
     counts: Mapping[str, Any] = attrs.field(repr=brief)
