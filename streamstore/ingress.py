@@ -672,10 +672,11 @@ class Ingress:
         # A removal during the read is newer than what was read, whatever position that has.
         removed = session.gone and stages.coalescer.touched_since(session, epoch)
         stages.coalescer.touch(session)
-        if not (positioned and removed):
-            self._own_state(event, session, epoch, positioned)
+        shows = not (positioned and removed) and self._own_state(event, session, epoch, positioned)
         for step in steps:
             self._step(step, session, epoch)
+        if shows:
+            stages.coalescer.release(session)  # with the text that it brought itself
         if positioned:
             self._cover(event, session)
         if positioned or session.emptied < epoch:
@@ -725,9 +726,14 @@ class Ingress:
 
     def _own_state(
         self, event: Snapshot, session: SessionRow, epoch: int, positioned: bool
-    ) -> None:
-        """The session's own members of a snapshot; events since the read began are newer."""
+    ) -> bool:
+        """The session's own members of a snapshot; events since the read began are newer.
+
+        True where it says that the session is idle, or asks something that no event asked: what
+        buffered delivery holds back is to be shown.
+        """
         stages = self._stages
+        shows = False
         seq = event.seq if positioned else None
         if seq is not None:
             stages.reducer.session_full(session, seq)
@@ -741,16 +747,18 @@ class Ingress:
             value = getattr(event, name)
             if value is not None and newer.get(name, 0) < epoch:
                 session.own.merge({name: value}, seq)
-                if name == "status" and value.get("type") == "idle":
-                    stages.coalescer.release(session)
+                shows |= name == "status" and value.get("type") == "idle"
         for name, fetched in (("permissions", event.permissions), ("questions", event.questions)):
             if fetched is not None:
+                known = set(getattr(session, name))
                 asked = {
                     request_id
-                    for request_id in getattr(session, name)
+                    for request_id in known
                     if newer.get(f"{name} {request_id}", 0) >= epoch
                 }
                 stages.reducer.values.merge_requests(session, name, fetched, asked, seq)
+                shows |= not known.issuperset(getattr(session, name))
+        return shows
 
     def _cover(self, event: Snapshot, session: SessionRow) -> None:
         """Set the marks of what a positioned snapshot stands for."""

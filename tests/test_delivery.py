@@ -68,6 +68,12 @@ RELEASES: dict[str, Callable[[Turn], object]] = {
     "a fetched state that is idle": lambda turn: turn.ingest(
         "snapshot", messages=[], status={"type": "idle"}
     ),
+    "a fetched permission": lambda turn: turn.ingest(
+        "snapshot", messages=[], permissions=[{"id": "p"}]
+    ),
+    "a fetched question": lambda turn: turn.ingest(
+        "snapshot", messages=[], questions=[{"id": "q"}]
+    ),
     "release": lambda turn: turn.store.release("s"),
     "close": lambda turn: turn.store.close(),
 }
@@ -81,6 +87,9 @@ QUIET: dict[str, Callable[[Turn], object]] = {
     "busy": lambda turn: turn.ingest("session.status", status="busy"),
     "retry": lambda turn: turn.ingest("session.status", status="retry", attempt=1),
     "an answer": lambda turn: turn.ingest("permission.replied", id="p"),
+    "a fetched state that asks nothing": lambda turn: turn.ingest(
+        "snapshot", messages=[], status={"type": "busy"}, permissions=[], questions=[]
+    ),
     "an update": lambda turn: turn.ingest("message.updated", messageId="m", info={"a": 1}),
     "a tool": lambda turn: turn.ingest("block.opened", messageId="m", blockIndex=2, kind="tool"),
     "todo": lambda turn: turn.ingest("todo.updated", todo=[1]),
@@ -120,6 +129,31 @@ class TestRelease:
         if name != "close":
             turn.store.flush()
         assert turn.store.part("s", "m", 0).text == "held back and more"  # type: ignore[union-attr]
+
+    @pytest.mark.parametrize("sequencing", ["block", "session", "sparse", "none"])
+    @pytest.mark.parametrize(
+        "says", [{"status": {"type": "idle"}}, {"permissions": [{"id": "p"}]}], ids=list
+    )
+    def test_a_fetched_state_shows_the_text_that_it_brings_itself(
+        self, sequencing: Any, says: dict[str, Any]
+    ) -> None:
+        store = StreamStore(delivery="buffered")
+        stream = store.open("native", sequencing=sequencing)
+        session = {"sessionId": "s", "seq": 1}
+        stream.ingest({**session, "type": "session.status", "status": "busy"})
+        part = {"blockIndex": 0, "kind": "text", "text": "fetched", "status": "open", "seq": 1}
+        message = {"info": {"id": "m", "role": "assistant"}, "parts": [part]}
+        read = {"messages": [message], "readFrom": store.begin_read("s"), "seq": 2, **says}
+        stream.ingest({**session, "type": "snapshot", **read})
+        store.flush()
+        assert store.part("s", "m", 0).text == "fetched"  # type: ignore[union-attr]
+
+    def test_a_request_that_is_fetched_again_shows_nothing_more(self, turn: Turn) -> None:
+        turn.ingest("permission.asked", id="p")
+        assert turn.text() == "held back"
+        turn.delta(" and more")
+        turn.ingest("snapshot", messages=[], permissions=[{"id": "p"}])
+        assert turn.text() == "held back"
 
     @pytest.mark.parametrize("name", QUIET)
     def test_what_does_not(self, turn: Turn, name: str) -> None:
