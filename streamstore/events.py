@@ -9,38 +9,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar
 
 import attrs
 from cattrs import Converter
 from cattrs.errors import ClassValidationError
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
+from . import checks
 from .errors import CallerError, MalformedEvent, UnknownEvent
-from .keys import BlockIndex, is_block_index, is_id, is_number, is_order
+from .keys import BlockIndex
 from .model import CLOSED_STATUSES, DELIVERIES, EMPTY, SEQUENCINGS, Fields, Json, brief
 
-Check: TypeAlias = tuple[Callable[[Any], bool], str]
+#: What may hold much.
+_LONG = (checks.TEXT, checks.OBJECT, checks.LIST, checks.OBJECTS, checks.STATUS, checks.ANY)
 #: Classes whose values are looked at no further.
 _PLAIN = frozenset((str, int, bool, type(None)))
-
-_ID: Check = (is_id, "a non-empty string")
-_NUMBER: Check = (is_number, "an integer from 0 to 2**63 - 1")
-_INDEX: Check = (is_block_index, "a non-empty string or an integer from 0 to 2**63 - 1")
-_ORDER: Check = (is_order, "a finite number")
-_TEXT: Check = (lambda value: type(value) is str, "a string")
-_FLAG: Check = (lambda value: type(value) is bool, "true or false")
-_OBJECT: Check = (lambda value: isinstance(value, dict), "an object")
-_LIST: Check = (lambda value: isinstance(value, list), "an array")
-_OBJECTS: Check = (
-    lambda value: isinstance(value, list) and all(isinstance(item, dict) for item in value),
-    "an array of objects",
-)
-_ANY: Check = (lambda value: True, "anything")
-
-
-def _one_of(values: tuple[str, ...]) -> Check:
-    return (lambda value: type(value) is str and value in values, "one of " + ", ".join(values))
 
 
 def _camel(name: str) -> str:
@@ -48,16 +32,16 @@ def _camel(name: str) -> str:
     return head + "".join(word.capitalize() for word in rest)
 
 
-def _shown(check: Check) -> Any:
+def _shown(check: checks.Check) -> Any:
     """What a `repr` is made by: of a member that may hold much it is cut."""
-    return brief if check in (_TEXT, _OBJECT, _LIST, _OBJECTS, _ANY) else True
+    return brief if check in _LONG else True
 
 
-def _required(check: Check, name: str | None = None) -> Any:
+def _required(check: checks.Check, name: str | None = None) -> Any:
     return attrs.field(metadata={"check": check, "name": name}, repr=_shown(check))
 
 
-def _optional(check: Check, default: Any = None, name: str | None = None) -> Any:
+def _optional(check: checks.Check, default: Any = None, name: str | None = None) -> Any:
     return attrs.field(default=default, metadata={"check": check, "name": name}, repr=_shown(check))
 
 
@@ -75,11 +59,11 @@ class Event:
     """
 
     type: ClassVar[str] = ""
-    session_id: str | None = _optional(_ID)
-    seq: int | None = _optional(_NUMBER)
-    generation: str | None = _optional(_ID)
-    id: str | None = _optional(_ID)
-    time: int | None = _optional(_NUMBER)
+    session_id: str | None = _optional(checks.ID)
+    seq: int | None = _optional(checks.NUMBER)
+    generation: str | None = _optional(checks.ID)
+    id: str | None = _optional(checks.ID)
+    time: int | None = _optional(checks.NUMBER)
     extra: Fields = attrs.field(default=EMPTY, repr=brief)
 
 
@@ -88,7 +72,7 @@ class StreamOpened(Event):
     """Declares what follows on this stream: the sequencing and the counter's generation."""
 
     type: ClassVar[str] = "stream.opened"
-    sequencing: str | None = _optional(_one_of(SEQUENCINGS))
+    sequencing: str | None = _optional(checks.one_of(*SEQUENCINGS))
 
 
 @attrs.frozen(kw_only=True)
@@ -103,8 +87,8 @@ class SessionUpdated(Event):
     """Fields of the session; with `whole` the ones it lacks are gone."""
 
     type: ClassVar[str] = "session.updated"
-    info: Fields = _optional(_OBJECT, EMPTY)
-    whole: bool = _optional(_FLAG, False)
+    info: Fields = _optional(checks.OBJECT, EMPTY)
+    whole: bool = _optional(checks.FLAG, False)
 
 
 @attrs.frozen(kw_only=True)
@@ -119,10 +103,10 @@ class SessionStatus(Event):
     """What the session does: `idle`, `busy` or `retry`; the last one holds."""
 
     type: ClassVar[str] = "session.status"
-    status: str = _required(_ID)
-    attempt: int | None = _optional(_NUMBER)
-    message: str | None = _optional(_TEXT)
-    next: int | None = _optional(_NUMBER)
+    status: str = _required(checks.ID)
+    attempt: int | None = _optional(checks.NUMBER)
+    message: str | None = _optional(checks.TEXT)
+    next: int | None = _optional(checks.NUMBER)
 
 
 @attrs.frozen(kw_only=True)
@@ -130,7 +114,7 @@ class SessionError(Event):
     """An error of the session, recorded: `{name, message, data?}`."""
 
     type: ClassVar[str] = "session.error"
-    error: Fields = _required(_OBJECT)
+    error: Fields = _required(checks.OBJECT)
 
 
 @attrs.frozen(kw_only=True)
@@ -138,8 +122,8 @@ class SessionState(Event):
     """What a protocol shares beside messages: the whole `state`, or an RFC 6902 `patch`."""
 
     type: ClassVar[str] = "session.state"
-    state: Json = _optional(_ANY)
-    patch: list[Json] | None = _optional(_LIST)
+    state: Json = _optional(checks.ANY)
+    patch: list[Json] | None = _optional(checks.LIST)
 
 
 @attrs.frozen(kw_only=True)
@@ -147,13 +131,13 @@ class MessageOpened(Event):
     """A message begins; idempotent, and fills in one that only deltas announced."""
 
     type: ClassVar[str] = "message.opened"
-    message_id: str = _required(_ID)
-    role: str = _required(_ID)
-    parent_id: str | None = _optional(_ID)
-    order: float | None = _optional(_ORDER)
-    info: Fields | None = _optional(_OBJECT)
-    local: bool = _optional(_FLAG, False)
-    client_id: str | None = _optional(_ID)
+    message_id: str = _required(checks.ID)
+    role: str = _required(checks.ID)
+    parent_id: str | None = _optional(checks.ID)
+    order: float | None = _optional(checks.ORDER)
+    info: Fields | None = _optional(checks.OBJECT)
+    local: bool = _optional(checks.FLAG, False)
+    client_id: str | None = _optional(checks.ID)
 
 
 @attrs.frozen(kw_only=True)
@@ -164,13 +148,13 @@ class MessageUpdated(Event):
     """
 
     type: ClassVar[str] = "message.updated"
-    message_id: str = _required(_ID)
-    info: Fields = _optional(_OBJECT, EMPTY)
-    whole: bool = _optional(_FLAG, False)
-    role: str | None = _optional(_ID)
-    parent_id: str | None = _optional(_ID)
-    order: float | None = _optional(_ORDER)
-    client_id: str | None = _optional(_ID)
+    message_id: str = _required(checks.ID)
+    info: Fields = _optional(checks.OBJECT, EMPTY)
+    whole: bool = _optional(checks.FLAG, False)
+    role: str | None = _optional(checks.ID)
+    parent_id: str | None = _optional(checks.ID)
+    order: float | None = _optional(checks.ORDER)
+    client_id: str | None = _optional(checks.ID)
 
 
 @attrs.frozen(kw_only=True)
@@ -178,7 +162,7 @@ class MessageReset(Event):
     """The message's blocks are rebuilt; the old parts stay shown until its next event commits."""
 
     type: ClassVar[str] = "message.reset"
-    message_id: str = _required(_ID)
+    message_id: str = _required(checks.ID)
 
 
 @attrs.frozen(kw_only=True)
@@ -186,9 +170,9 @@ class MessageClosed(Event):
     """The message ended: completed, aborted or error. Carries no text."""
 
     type: ClassVar[str] = "message.closed"
-    message_id: str = _required(_ID)
-    status: str = _optional(_one_of(CLOSED_STATUSES), "completed")
-    error: Json = _optional(_ANY)
+    message_id: str = _required(checks.ID)
+    status: str = _optional(checks.one_of(*CLOSED_STATUSES), "completed")
+    error: Json = _optional(checks.ANY)
 
 
 @attrs.frozen(kw_only=True)
@@ -196,7 +180,7 @@ class MessageRemoved(Event):
     """The message and its parts are gone, and stay gone."""
 
     type: ClassVar[str] = "message.removed"
-    message_id: str = _required(_ID)
+    message_id: str = _required(checks.ID)
 
 
 @attrs.frozen(kw_only=True)
@@ -204,15 +188,15 @@ class MessageRollback(Event):
     """Takes back what is local and unconfirmed of a message."""
 
     type: ClassVar[str] = "message.rollback"
-    message_id: str = _required(_ID)
+    message_id: str = _required(checks.ID)
 
 
 @attrs.frozen(kw_only=True)
 class BlockEvent(Event):
     """What every event of one block carries."""
 
-    message_id: str = _required(_ID)
-    block_index: BlockIndex = _required(_INDEX)
+    message_id: str = _required(checks.ID)
+    block_index: BlockIndex = _required(checks.INDEX)
 
 
 @attrs.frozen(kw_only=True)
@@ -220,8 +204,8 @@ class BlockOpened(BlockEvent):
     """A block begins, of one kind; idempotent. `fields` are the part's further fields."""
 
     type: ClassVar[str] = "block.opened"
-    kind: str = _required(_ID)
-    order: float | None = _optional(_ORDER)
+    kind: str = _required(checks.ID)
+    order: float | None = _optional(checks.ORDER)
     fields: Fields = attrs.field(default=EMPTY, repr=brief)
 
 
@@ -230,8 +214,8 @@ class BlockDelta(BlockEvent):
     """Appends a text to one field of a block, verbatim: the only accumulator."""
 
     type: ClassVar[str] = "block.delta"
-    text: str = _required(_TEXT)
-    field: str = _optional(_ID, "text")
+    text: str = _required(checks.TEXT)
+    field: str = _optional(checks.ID, "text")
 
 
 @attrs.frozen(kw_only=True)
@@ -244,11 +228,11 @@ class BlockReplaced(BlockEvent):
     """
 
     type: ClassVar[str] = "block.replaced"
-    text: str | None = _optional(_TEXT)
-    kind: str | None = _optional(_ID)
-    order: float | None = _optional(_ORDER)
-    whole: bool = _optional(_FLAG, False)
-    status: str | None = _optional(_one_of(("open", "closed")))
+    text: str | None = _optional(checks.TEXT)
+    kind: str | None = _optional(checks.ID)
+    order: float | None = _optional(checks.ORDER)
+    whole: bool = _optional(checks.FLAG, False)
+    status: str | None = _optional(checks.one_of("open", "closed"))
     fields: Fields = attrs.field(default=EMPTY, repr=brief)
 
 
@@ -257,7 +241,7 @@ class BlockSnapshot(BlockReplaced):
     """What the block was after operation `seq`; stands for every operation up to it."""
 
     type: ClassVar[str] = "block.snapshot"
-    seq: int | None = _required(_NUMBER)
+    seq: int | None = _required(checks.NUMBER)
 
 
 @attrs.frozen(kw_only=True)
@@ -265,9 +249,9 @@ class BlockUpdated(BlockEvent):
     """Fields of a part, the later seq wins per field; `whole`: the others are gone."""
 
     type: ClassVar[str] = "block.updated"
-    kind: str | None = _optional(_ID)
-    order: float | None = _optional(_ORDER)
-    whole: bool = _optional(_FLAG, False)
+    kind: str | None = _optional(checks.ID)
+    order: float | None = _optional(checks.ORDER)
+    whole: bool = _optional(checks.FLAG, False)
     fields: Fields = attrs.field(default=EMPTY, repr=brief)
 
 
@@ -290,7 +274,7 @@ class TurnStarted(Event):
     """A turn of the session begins; its delivery mode is fixed now."""
 
     type: ClassVar[str] = "turn.started"
-    delivery_mode: str | None = _optional(_one_of(DELIVERIES))
+    delivery_mode: str | None = _optional(checks.one_of(*DELIVERIES))
 
 
 @attrs.frozen(kw_only=True)
@@ -305,23 +289,23 @@ class RequestEvent(Event):
     """What every event of a permission or a question carries; `id` on the wire is the request's."""
 
     id: str | None = None
-    request_id: str = _required(_ID, "id")
+    request_id: str = _required(checks.ID, "id")
 
 
 @attrs.frozen(kw_only=True)
 class RequestAsked(RequestEvent):
     """A request waits for an answer; asking again changes nothing."""
 
-    message_id: str | None = _optional(_ID)
-    call_id: str | None = _optional(_ID)
-    payload: Fields = _optional(_OBJECT, EMPTY)
+    message_id: str | None = _optional(checks.ID)
+    call_id: str | None = _optional(checks.ID)
+    payload: Fields = _optional(checks.OBJECT, EMPTY)
 
 
 @attrs.frozen(kw_only=True)
 class RequestAnswered(RequestEvent):
     """A request was answered; removes it, also when the answer comes first."""
 
-    payload: Fields = _optional(_OBJECT, EMPTY)
+    payload: Fields = _optional(checks.OBJECT, EMPTY)
 
 
 @attrs.frozen(kw_only=True)
@@ -364,7 +348,7 @@ class TodoUpdated(Event):
     """The whole todo list, which replaces the last one."""
 
     type: ClassVar[str] = "todo.updated"
-    todo: list[Json] = _required(_LIST)
+    todo: list[Json] = _required(checks.LIST)
 
 
 @attrs.frozen(kw_only=True)
@@ -372,7 +356,7 @@ class SessionDiff(Event):
     """The whole list of file changes, which replaces the last one."""
 
     type: ClassVar[str] = "session.diff"
-    diff: list[Json] = _required(_LIST)
+    diff: list[Json] = _required(checks.LIST)
 
 
 @attrs.frozen(kw_only=True)
@@ -383,9 +367,9 @@ class ToolResult(Event):
     """
 
     type: ClassVar[str] = "tool.result"
-    call_id: str = _required(_ID)
-    message_id: str | None = _optional(_ID)
-    fields: Fields = _optional(_OBJECT, EMPTY)
+    call_id: str = _required(checks.ID)
+    message_id: str | None = _optional(checks.ID)
+    fields: Fields = _optional(checks.OBJECT, EMPTY)
 
 
 @attrs.frozen(kw_only=True)
@@ -403,16 +387,16 @@ class Snapshot(Event):
     """
 
     type: ClassVar[str] = "snapshot"
-    messages: list[Json] = _required(_OBJECTS)
-    complete: bool = _optional(_FLAG, False)
-    before: str | None = _optional(_ID)
-    read_from: str | None = _optional(_ID)
-    info: Fields | None = _optional(_OBJECT)
-    status: Fields | None = _optional(_OBJECT)
-    todo: list[Json] | None = _optional(_LIST)
-    diff: list[Json] | None = _optional(_LIST)
-    permissions: list[Json] | None = _optional(_OBJECTS)
-    questions: list[Json] | None = _optional(_OBJECTS)
+    messages: list[Json] = _required(checks.OBJECTS)
+    complete: bool = _optional(checks.FLAG, False)
+    before: str | None = _optional(checks.ID)
+    read_from: str | None = _optional(checks.ID)
+    info: Fields | None = _optional(checks.OBJECT)
+    status: Fields | None = _optional(checks.STATUS)
+    todo: list[Json] | None = _optional(checks.LIST)
+    diff: list[Json] | None = _optional(checks.LIST)
+    permissions: list[Json] | None = _optional(checks.OBJECTS)
+    questions: list[Json] | None = _optional(checks.OBJECTS)
 
 
 EVENT_TYPES: Mapping[str, type[Event]] = {
@@ -451,6 +435,8 @@ def _brief(value: Any, what: str = "") -> str:
         return "null"
     if isinstance(value, str) and (not value or what.startswith("one of ")):
         return repr(value[:80]) if value else "an empty one"  # "a string" would say nothing
+    if isinstance(value, dict) and what.startswith("an object"):
+        return "this one"
     # Of a class of its own, as a member of an enumeration has, the class is what is wrong.
     if type(value) in (bool, float) or (type(value) is int and abs(value) < 2**70):
         return str(value).lower()  # a larger integer may have more digits than str() allows
@@ -468,7 +454,7 @@ _structure: dict[str, Callable[[dict[str, Any]], Event]] = {}
 _unstructure: dict[type[Event], Callable[[Event], dict[str, Any]]] = {}
 _rest: dict[type[Event], str] = {}
 #: Of each type the attributes, their names in JSON, their defaults, and what they must be.
-_checks: dict[type[Event], list[tuple[str, str, Any, Check]]] = {}
+_checks: dict[type[Event], list[tuple[str, str, Any, checks.Check]]] = {}
 
 
 def _register(cls: type[Event]) -> None:
@@ -523,7 +509,7 @@ def _register(cls: type[Event]) -> None:
     _checks[cls] = [
         (attribute.name, names[attribute.name], attribute.default, attribute.metadata["check"])
         for attribute in wire
-    ] + [(rest, rest, EMPTY, _OBJECT)]
+    ] + [(rest, rest, EMPTY, checks.OBJECT)]
 
 
 for _cls in EVENT_TYPES.values():

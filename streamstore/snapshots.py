@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 import attrs
 
+from . import checks
 from .errors import MalformedEvent
 from .events import (
     BlockClosed,
@@ -25,28 +26,14 @@ from .events import (
     MessageUpdated,
     Snapshot,
 )
-from .keys import BlockIndex, is_block_index, is_id, is_number, is_order, message_order
+from .keys import BlockIndex, is_order, message_order
 from .model import CLOSED_STATUSES, Sequencing
 from .rows import STREAMED_KINDS, BlockRow, MessageRow, SessionRow
 
 TouchedSince: TypeAlias = Callable[[Any, int], bool]
 
-#: What a member has to be: as a test, and in words.
-_Check: TypeAlias = tuple[Callable[[Any], bool], str]
-
-_ID: _Check = (is_id, "a non-empty string")
-_SEQ: _Check = (is_number, "an integer from 0 to 2**63 - 1")
-_INDEX: _Check = (is_block_index, "a non-empty string or an integer from 0 to 2**63 - 1")
-_ORDER: _Check = (is_order, "a finite number")
-_TEXT: _Check = (lambda value: type(value) is str, "a string")
-
-
-def _one_of(*values: str) -> _Check:
-    return (lambda value: isinstance(value, str) and value in values, "one of " + ", ".join(values))
-
-
-_MESSAGE_STATUS = _one_of("open", *CLOSED_STATUSES)
-_PART_STATUS = _one_of("open", "closed", "incomplete")
+_MESSAGE_STATUS = checks.one_of("open", *CLOSED_STATUSES)
+_PART_STATUS = checks.one_of("open", "closed", "incomplete")
 
 #: Members of a snapshot's part that are not its fields.
 _PART_MEMBERS = frozenset(("blockIndex", "kind", "order", "status", "text", "seq", "gap"))
@@ -108,13 +95,13 @@ def read_messages(snapshot: Snapshot) -> tuple[FetchedMessage, ...]:
         parts = _member(message, "parts", list, at, [])
         found.append(
             FetchedMessage(
-                id=_first((message, info), "id", _ID, f"{at}.info", required=True),
-                role=_first((message, info), "role", _ID, f"{at}.info"),
-                parent_id=_first((message, info), "parentId", _ID, f"{at}.info"),
-                order=_first((message, info), "order", _ORDER, f"{at}.info"),
+                id=_first((message, info), "id", checks.ID, f"{at}.info", required=True),
+                role=_first((message, info), "role", checks.ID, f"{at}.info"),
+                parent_id=_first((message, info), "parentId", checks.ID, f"{at}.info"),
+                order=_first((message, info), "order", checks.ORDER, f"{at}.info"),
                 status=_first((message,), "status", _MESSAGE_STATUS, at) or "open",
                 error=message.get("error"),
-                client_id=_first((message, info), "clientId", _ID, f"{at}.info"),
+                client_id=_first((message, info), "clientId", checks.ID, f"{at}.info"),
                 info=info,
                 parts=tuple(
                     _read_part(part, f"{at}.parts.{place}") for place, part in enumerate(parts)
@@ -128,12 +115,12 @@ def _read_part(part: Any, at: str) -> FetchedPart:
     if not isinstance(part, dict):
         raise MalformedEvent(at, "must be an object")
     return FetchedPart(
-        index=_first((part,), "blockIndex", _INDEX, at, required=True),
-        kind=_first((part,), "kind", _ID, at, required=True),
-        order=_first((part,), "order", _ORDER, at),
+        index=_first((part,), "blockIndex", checks.INDEX, at, required=True),
+        kind=_first((part,), "kind", checks.ID, at, required=True),
+        order=_first((part,), "order", checks.ORDER, at),
         open=_first((part,), "status", _PART_STATUS, at) == "open",
-        text=_first((part,), "text", _TEXT, at),
-        seq=_first((part,), "seq", _SEQ, at),
+        text=_first((part,), "text", checks.TEXT, at),
+        seq=_first((part,), "seq", checks.NUMBER, at),
         fields={name: value for name, value in part.items() if name not in _PART_MEMBERS},
     )
 
@@ -149,7 +136,7 @@ def _member(given: Mapping[str, Any], name: str, kind: type, at: str, default: A
 def _first(
     given: tuple[Mapping[str, Any], ...],
     name: str,
-    check: _Check,
+    check: checks.Check,
     at: str,
     required: bool = False,
 ) -> Any:

@@ -71,6 +71,10 @@ ORDER = Kind(
 )
 FLAG = Kind(st.booleans(), [0, 1, "true", [], {}])
 OBJECT = Kind(objects, [7, "x", True, [], [{}]])
+STATUS = Kind(
+    st.builds(lambda more, type_: {**more, "type": type_}, objects, ID.good),
+    [7, "idle", [], {}, {"type": 5}, {"status": "idle"}, {"type": "retry", "attempt": "1"}],
+)
 LIST = Kind(st.lists(json_values, max_size=2), [7, "x", True, {}])
 OBJECTS = Kind(st.lists(objects, max_size=2), [7, "x", True, {}, [1], [{}, None], [[]]])
 ANY = Kind(json_values, [])
@@ -132,7 +136,7 @@ VOCABULARY: dict[str, tuple[Mapping[str, Kind], Mapping[str, Kind]]] = {
     "snapshot": (
         {"messages": OBJECTS},
         {
-            "complete": FLAG, "before": ID, "readFrom": ID, "info": OBJECT, "status": OBJECT,
+            "complete": FLAG, "before": ID, "readFrom": ID, "info": OBJECT, "status": STATUS,
             "todo": LIST, "diff": LIST, "permissions": OBJECTS, "questions": OBJECTS,
         },
     ),

@@ -35,6 +35,7 @@ class Row(NamedTuple):
 ROWS = (
     Row("errors, bounds, verdicts", "errors limits verdicts", pure=True),
     Row("identities", "keys", pure=True),
+    Row("what a member of an event has to be", "checks", pure=True),
     Row("growing text, the JSON door", "text decoding", pure=True),
     Row("what a frontend reads, how it is made quickly", "model filling", pure=True),
     Row("vocabulary, what changed", "events changes", pure=True),

@@ -157,6 +157,31 @@ def test_a_malformed_snapshot_changes_nothing_at_all(sequencing, bad):
 
 
 @pytest.mark.parametrize(
+    ("status", "accepted"),
+    [
+        ({"type": "idle"}, True),
+        ({"type": "retry", "attempt": 1, "message": "m", "next": 5, "more": []}, True),
+        ({"type": "retry", "attempt": None}, True),
+        ({}, False),
+        ({"status": "idle"}, False),
+        ({"type": 5}, False),
+        ({"type": "retry", "attempt": "1"}, False),
+        ({"type": "retry", "next": 1.5}, False),
+        ({"type": "retry", "message": []}, False),
+        ("idle", False),
+    ],
+)
+def test_the_status_of_a_snapshot_is_what_a_status_is(status, accepted):
+    bench = Bench("none")
+    verdict = bench.snapshot(status=status)
+    assert verdict == ("accepted" if accepted else "malformed:status")
+    bench.store.flush()
+    session = bench.store.session("s")
+    assert (session is not None) == accepted
+    assert session is None or (session.status is not None and session.status.type)
+
+
+@pytest.mark.parametrize(
     ("bad", "detail"),
     [
         ({"info": {"id": 7}}, "info.id: must be a non-empty string"),
