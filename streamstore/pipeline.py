@@ -16,6 +16,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from inspect import iscoroutinefunction
+from itertools import chain
 from types import MappingProxyType
 from typing import Any, Literal, NoReturn, Self, TypeAlias
 
@@ -66,6 +67,7 @@ from .subscribers import Subscribers, Subscription, present_in
 from .terminal import escape
 from .ticks import Ticks
 from .verdicts import Verdict
+from .watermarks import MISSING
 
 __all__ = ["Health", "Policy", "Stream", "StreamStore"]
 
@@ -772,7 +774,7 @@ class StreamStore:
             "delivery": self._coalescer.delivery,
             "tick": self._tables.version,
             "epoch": self._coalescer.epoch,
-            "resync": dict(self._stages.resync),
+            "resync": self._saved_notes(),
             "memory": thaw(self._stages.memory),
             "ids": getattr(self._new_id, "made", 0),
             "streams": [stream._entry() for stream in self._streams] + thaw(self._positions.left),
@@ -782,6 +784,15 @@ class StreamStore:
             "gaps": save_gaps(self._tables.gaps),
             "sessions": [save_session(session) for session in sessions],
         }
+
+    def _saved_notes(self) -> dict[str, str]:
+        """`resync`, and what whoever opened a stream has still to fetch; ranked as `ask_resync`."""
+        notes = dict(self._stages.resync)
+        asked = [stream.unfetched for stream in self._streams]
+        for session_id, reason in chain(*(owing().items() for owing in asked if owing)):
+            if notes.get(session_id, MISSING) == MISSING:
+                notes[session_id] = reason
+        return notes
 
     @classmethod
     def load(

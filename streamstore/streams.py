@@ -68,13 +68,15 @@ class Stream:
         protocol: the protocol's name, None until `auto` has recognised it.
         ended: whether it has ended.
         on_end: called when it has ended, by whomever: the store's `close` ends it, too.
+        unfetched: asked when the store is saved while it is open: the sessions whose state before
+            it is still to be fetched, and why. Notes of the saved state (`health.resync`).
     """
 
     __slots__ = (
         "__weakref__", "_adapter", "_asked", "_feeding", "_framer", "_ingress", "_lead", "_lead_at",
         "_left", "_memory", "_moved", "_name", "_named", "_policy", "_progress", "_rest",
         "_sentinels", "_shape", "_stages", "_take_many", "_undetected", "_wrapped", "ended",
-        "ingest", "on_end",
+        "ingest", "on_end", "unfetched",
     )  # fmt: skip
 
     def __init__(
@@ -102,6 +104,7 @@ class Stream:
         self._undetected: list[tuple[Any, str | None]] = []
         self.ended = False
         self.on_end: Callable[[], None] | None = None
+        self.unfetched: Callable[[], Mapping[str, str]] | None = None
         self._ingress = Ingress(stages, session_id, sequencing or "sparse")
         self._ingress.switched = self._make_doors
         self._ingress.malformed = self._malformed

@@ -7,8 +7,9 @@ state `resync.py`. Every time and chance comes from outside, every await may be 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Hashable, Mapping
+from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Mapping
 from contextlib import aclosing, suppress
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -156,8 +157,10 @@ class Connection:
         self._cursor: Hashable = None
         self._fenced: Hashable = None
         self._bare = False
-        # Whether that state is still to come, of this connection, or of one before it.
+        # Whether that state is still to come, of this connection, or of one before it; and the
+        # sessions that one noted.
         self._unfetched = self._left_unfetched = False
+        self._left: frozenset[str] = frozenset()
         # Sessions that its streams brought, but for the present one's; and those that a saved
         # stream left to the present one, which that need not have brought.
         self._brought: set[str] = set()
@@ -613,8 +616,7 @@ class Connection:
 
     def _end_streams(self) -> None:
         if self._unfetched and self._resync is not None and self._resync.owed:
-            scope = self._all_brought() if self._session_id is None else (self._session_id,)
-            for session_id in sorted(scope):
+            for session_id in sorted(self._scope()):
                 self._store.ask_resync(session_id, _UNFETCHED)
         streams = self._stream, self._next
         self._stream = self._next = None
@@ -629,9 +631,10 @@ class Connection:
         if not self._ever_open and self._cursor is None:
             # Of a loaded store, or of a stream that somebody else fed.
             self._seen_generation = store.generation(self._session_id)
-            asked = store.resync
-            sessions = asked if self._session_id is None else (self._session_id,)
-            self._left_unfetched = any(asked.get(one) == _UNFETCHED for one in sessions)
+            left = {one for one, why in store.resync.items() if why == _UNFETCHED}
+            own = self._session_id
+            self._left = frozenset(left if own is None else left & {own})
+            self._left_unfetched = bool(self._left)
             if self._request.method == "GET":
                 self._cursor = self._resume.position(store, stream)
             if self._cursor is None and stream.received:
@@ -643,7 +646,7 @@ class Connection:
         return stream
 
     def _stream_of(self, generation: str | None, after: Stream | None = None) -> Stream:
-        return self._store.open(
+        stream = self._store.open(
             self._protocol,
             session_id=self._session_id,
             sequencing=self._sequencing,
@@ -651,6 +654,20 @@ class Connection:
             policy=self._leniency,
             after=after,
         )
+        if self._resync is not None:
+            stream.unfetched = partial(self._owing, stream)
+        return stream
+
+    def _owing(self, stream: Stream) -> Mapping[str, str]:
+        """What a store that is saved now has to say: the program may end without another word."""
+        if self._bare and self._resync is not None and self._resync.owed:
+            if self._resume.position(self._store, stream) is not None:
+                return dict.fromkeys(sorted(self._scope()), _UNFETCHED)
+        return {}
+
+    def _scope(self) -> Iterable[str]:
+        """The sessions that a state that is still to come is of."""
+        return self._all_brought() if self._session_id is None else (self._session_id,)
 
     def _all_brought(self) -> frozenset[str]:
         """Sessions that its streams brought, of those that the store holds."""
@@ -660,14 +677,15 @@ class Connection:
         return frozenset(self._brought)
 
     def _notes(self) -> Mapping[str, str]:
-        """The store's notes, but for a state that a connection of another session left behind.
+        """The store's notes, but for a state that a connection of something else left behind.
 
-        Fetching this one's session would not bring it; the next connection of that one does.
+        Fetching what this one follows would not bring it; the next connection of that does.
         """
         own, notes = self._session_id, self._store.resync
-        if own is None:
+        if _UNFETCHED not in notes.values():
             return notes
-        return {one: why for one, why in notes.items() if one == own or why != _UNFETCHED}
+        mine = self._left | self._all_brought() if own is None else {own}
+        return {one: why for one, why in notes.items() if one in mine or why != _UNFETCHED}
 
     def _note_brought(self, stream: Stream) -> None:
         if self._resync is not None:  # nobody else asks

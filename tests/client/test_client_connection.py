@@ -688,32 +688,47 @@ def test_a_position_that_is_too_old_is_dropped_and_the_state_fetched(status: int
 
 
 @pytest.mark.parametrize("session_id", ["s", None])
-@pytest.mark.parametrize("saved", [False, True])
+@pytest.mark.parametrize("saved", [None, "behind its end", "while it lives", "between two"])
 def test_a_state_that_was_not_fetched_before_a_connection_ended_is_fetched_by_the_next_one(
-    session_id: str | None, saved: bool
+    session_id: str | None, saved: str | None
 ) -> None:
-    """The ids of what came meanwhile lie behind it: the next one would go on there, without it."""
+    """The ids of what came meanwhile lie behind it: the next one would go on there, without it.
+
+    Nor need the program come to its end: what it saved meanwhile is what the next one has.
+    """
     store = StreamStore()
     calls: list[Read] = []
+    states: list[Any] = []
+
+    async def saving(connection: Connection) -> Connection:
+        async with connection:
+            await asyncio.sleep(0.1)
+            assert connection.state == ("waiting" if saved == "between two" else "open")
+            assert not store.resync
+            states.append(store.save())
+        return connection
 
     async def never(read: Read) -> Any:
         await asyncio.Event().wait()
 
     def connected(fetch: Any, first: int, last: int, ms: float) -> tuple[Connection, Any]:
-        transport = VirtualTransport(served(events(*frames(first, last), drop=False)))
+        cut = fetch is never and saved == "between two"
+        transport = VirtualTransport(served(events(*frames(first, last), drop=cut)))
         connection = make(transport, store, snapshot=fetch, session_id=session_id)
-        return run(after(connection, ms)), transport.requests[0].headers.get("last-event-id")
+        work = saving(connection) if fetch is never else after(connection, ms)
+        return run(work), transport.requests[0].headers.get("last-event-id")
 
     assert connected(never, 8, 9, 100)[1] is None
     assert text_of(store) == "8 9 "
-    if saved:
-        store = StreamStore.load(store.save())
+    if saved is not None:
+        store = StreamStore.load(store.save() if saved == "behind its end" else states[0])
     connection, sent = connected(snapshot_of(11, calls=calls), 10, 11, 10)
     assert sent == "9" and not connection.status.synced
     connection, sent = connected(snapshot_of(12, calls=calls), 12, 12, 2_000)
     assert sent == "11" and connection.status.synced and connection.status.resync_error is None
     assert text_of(store) == "".join(f"{n} " for n in range(1, 13)) and not store.resync
     assert [read.sessions for read in calls] == [{}, {}]
+    assert not store.save()["resync"]
     connected(snapshot_of(12, calls=calls), 12, 12, 2_000)
     assert len(calls) == 2  # it is there
 
@@ -756,6 +771,36 @@ def test_a_state_that_was_not_fetched_is_no_business_of_a_connection_of_another_
 
     run(main())
     assert list(store.resync) == ["s"]  # the next one of that session fetches it
+
+
+def test_a_state_that_was_not_fetched_is_no_business_of_a_connection_to_another_server() -> None:
+    """Both follow all that theirs has: it asked its own for what that does not know, for ever."""
+    store = StreamStore()
+    calls: list[Read] = []
+
+    async def never(read: Read) -> Any:
+        await asyncio.Event().wait()
+
+    async def fetch(read: Read) -> list[Any]:
+        calls.append(read)
+        token = await read.token("t")
+        return [{"type": "snapshot", "sessionId": "t", "messages": [], "readFrom": token}]
+
+    async def main() -> None:
+        left = make(
+            VirtualTransport(served(events(*frames(8, 9), drop=False))), store, snapshot=never
+        )
+        other = [frame(delta(seq, sessionId="t"), f"t{seq}") for seq in range(1, 9)]
+        body = [item for one in other for item in (one, 20_000)]
+        transport = VirtualTransport(served(Answer(body=[*body, 1e9])))
+        async with make(transport, store, snapshot=fetch) as connection:
+            await after(left, 100)
+            await asyncio.sleep(150)
+            assert connection.status.synced and connection.status.resync_error is None
+            assert [read.sessions for read in calls] == [{}]
+            assert list(store.resync) == ["s"]
+
+    run(main())
 
 
 def test_a_failed_fetch_is_tried_again_and_no_position_is_sent_before_one_succeeds() -> None:
