@@ -218,11 +218,18 @@ class Resync:
         # After a pause: what the events of a second ask for is one request.
         await self._clock.sleep(self._policy.resync_pause_ms)
         self._looking = False
-        asked = await self._owner.run(lambda: dict(self._notes()))
+        asked = await self._owner.run(self._look_at_notes)
+        if self.error is not None and not self._unrepaired:
+            self.error = None  # the last one only fell short, and something else made up for it
+            self._changed()
         if asked.keys() <= self._unrepaired and self._clock.now() < self._not_before:
             return  # every byte asks again, and one comes: silence ends the connection
         if asked:
             self.request(next(iter(asked.values())), asked)
+
+    def _look_at_notes(self) -> dict[str, str]:
+        self._unrepaired &= self._store.resync.keys()
+        return dict(self._notes())
 
     def _shortfall(self) -> SnapshotRefused | None:
         if not self._unrepaired:

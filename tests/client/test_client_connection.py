@@ -803,6 +803,30 @@ def test_a_state_that_was_not_fetched_is_no_business_of_a_connection_to_another_
     run(main())
 
 
+def test_what_a_state_did_not_repair_and_something_else_did_is_no_error_any_more() -> None:
+    store = StreamStore()
+
+    async def fetch(read: Read) -> list[Any]:
+        return [{"type": "snapshot", "sessionId": "s", "messages": [], "complete": False}]
+
+    def at(seq: int) -> bytes:
+        return frame(delta(seq), seq)
+
+    opened = frame({"type": "stream.opened", "sequencing": "session"})
+    body = [opened, at(1), at(3), 10_000, at(4), 10_000, at(2), 3_000, at(5), 3_000]
+
+    async def main() -> None:
+        transport = VirtualTransport(served(Answer(body=[*body, None])))
+        async with make(transport, store, snapshot=fetch) as connection:
+            await asyncio.sleep(15)
+            assert isinstance(connection.status.resync_error, SnapshotRefused)
+            await asyncio.sleep(10)
+            assert text_of(store) == "1 2 3 4 5 " and not store.resync
+            assert connection.status.synced and connection.status.resync_error is None
+
+    run(main())
+
+
 def test_a_failed_fetch_is_tried_again_and_no_position_is_sent_before_one_succeeds() -> None:
     """What came meanwhile has positions of its own; going on from there would jump over a hole."""
     store = StreamStore()
