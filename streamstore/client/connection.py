@@ -161,6 +161,8 @@ class Connection:
         # sessions that one noted.
         self._unfetched = self._left_unfetched = False
         self._left: frozenset[str] = frozenset()
+        # Whether it goes on by a position of a counter that is over, and nobody asked for a state.
+        self._astray = False
         # Sessions that its streams brought, but for the present one's; and those that a saved
         # stream left to the present one, which that need not have brought.
         self._brought: set[str] = set()
@@ -589,7 +591,7 @@ class Connection:
         declared = adapters().get(known)
         resumes = declared is None or declared.declaration.resumes
         if self._bare or not resumes or self._left_unfetched:
-            self._left_unfetched = False
+            self._left_unfetched = self._astray = False
             if self._resync is not None:
                 reason = "the connection was lost" if self._ever_open else "the connection is new"
                 self._resync.request(reason)
@@ -615,7 +617,7 @@ class Connection:
         return next_one
 
     def _end_streams(self) -> None:
-        if self._unfetched and self._resync is not None and self._resync.owed:
+        if self._unfetched and self._owed():
             for session_id in sorted(self._scope()):
                 self._store.ask_resync(session_id, _UNFETCHED)
         streams = self._stream, self._next
@@ -660,10 +662,13 @@ class Connection:
 
     def _owing(self, stream: Stream) -> Mapping[str, str]:
         """What a store that is saved now has to say: the program may end without another word."""
-        if self._bare and self._resync is not None and self._resync.owed:
+        if self._bare and self._owed():
             if self._resume.position(self._store, stream) is not None:
                 return dict.fromkeys(sorted(self._scope()), _UNFETCHED)
         return {}
+
+    def _owed(self) -> bool:
+        return self._resync is not None and (self._resync.owed or self._astray)
 
     def _scope(self) -> Iterable[str]:
         """The sessions that a state that is still to come is of."""
@@ -676,12 +681,21 @@ class Connection:
         self._brought &= frozenset(self._store.session_ids())
         return frozenset(self._brought)
 
-    def _notes(self) -> Mapping[str, str]:
+    async def _notes(self) -> dict[str, str]:
+        notes = await self._owner.run(self._own_notes)
+        if self._astray and self._resync is not None:
+            self._astray = False
+            self._resync.request("the server's counter started again")
+            self._resynced()
+        return notes
+
+    def _own_notes(self) -> dict[str, str]:
         """The store's notes, but for a state that a connection of something else left behind.
 
         Fetching what this one follows would not bring it; the next connection of that does.
         """
-        own, notes = self._session_id, self._store.resync
+        self._merged()
+        own, notes = self._session_id, dict(self._store.resync)
         if _UNFETCHED not in notes.values():
             return notes
         mine = self._left | self._all_brought() if own is None else {own}
@@ -701,8 +715,12 @@ class Connection:
             # An id that came before the counter started again means nothing to the new one, and
             # within one chunk nobody can tell: it is not sent, until another one comes.
             self._fenced = position
+            if self._resync is not None and not self._bare:
+                # Nor did the one that was sent: what the new counter began with need not have come.
+                self._bare = self._astray = True
+                self._cursor = None
         if self._bare:
-            if self._resync is None or self._resync.owed:
+            if self._resync is None or self._owed():
                 self._unfetched = position is not None
                 return  # sent now, it would jump over what the state has to bring
             self._bare = False

@@ -88,7 +88,7 @@ class Resync:
         changed: Callable[[], None],
         merged: Callable[[], None],
         brought: Callable[[], frozenset[str]],
-        notes: Callable[[], Mapping[str, str]],
+        notes: Callable[[], Coroutine[Any, Any, dict[str, str]]],
     ) -> None:
         import asyncio
 
@@ -218,7 +218,8 @@ class Resync:
         # After a pause: what the events of a second ask for is one request.
         await self._clock.sleep(self._policy.resync_pause_ms)
         self._looking = False
-        asked = await self._owner.run(self._look_at_notes)
+        asked = await self._notes()
+        self._unrepaired = await self._owner.run(self._still_unrepaired)
         if self.error is not None and not self._unrepaired:
             self.error = None  # the last one only fell short, and something else made up for it
             self._changed()
@@ -227,9 +228,8 @@ class Resync:
         if asked:
             self.request(next(iter(asked.values())), asked)
 
-    def _look_at_notes(self) -> dict[str, str]:
-        self._unrepaired &= self._store.resync.keys()
-        return dict(self._notes())
+    def _still_unrepaired(self) -> frozenset[str]:
+        return self._unrepaired & self._store.resync.keys()
 
     def _shortfall(self) -> SnapshotRefused | None:
         if not self._unrepaired:
@@ -253,7 +253,7 @@ class Resync:
         if sessions:  # what is asked for since is not what is fetched
             wanted = await self._owner.run(lambda: sessions.keys() & self._store.resync.keys())
         else:
-            wanted = await self._owner.run(lambda: set(self._notes()))
+            wanted = set(await self._notes())
         read = Read(self._reason, sessions, self._store, self._owner, self._brought)
         deadline = Silence(
             self._clock, self._policy.snapshot_ms, "fetching the state did not come to an end"

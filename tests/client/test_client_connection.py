@@ -1204,6 +1204,69 @@ def test_within_one_chunk_nobody_can_tell_whose_an_id_is_so_it_is_not_sent() -> 
     assert sent == [None, "3", None, "2"]
 
 
+class ComesBy(SameLoop):
+    """An owner as `connect_blocking` has one: what is fed to it is taken in later."""
+
+    async def feed(self, stream: Stream, data: bytes) -> bool:
+        stream.feed_threadsafe(data)
+        asyncio.get_running_loop().call_later(0.5, lambda: stream.ended or stream.feed(b""))
+        return False
+
+
+@pytest.mark.parametrize("owner", [SameLoop, ComesBy])
+@pytest.mark.parametrize("then", ["stays", "is dropped", "is left", "is saved"])
+def test_a_server_that_began_anew_while_nobody_listened_is_asked_for_its_state(
+    then: str, owner: type[SameLoop]
+) -> None:
+    """It knows no id of before: what it said meanwhile, of a new session above all, is missed."""
+    store = StreamStore()
+    calls: list[Read] = []
+    states: list[Any] = []
+
+    async def fetch(read: Read) -> list[Any]:
+        calls.append(read)
+        if then in ("is left", "is saved") and len(calls) == 2:
+            await asyncio.Event().wait()
+        known = ["s", "t"] if len(calls) > 1 else ["s"]
+        part = {"blockIndex": 0, "kind": "text", "text": "1 2 3 "}
+        messages = [{"info": {"id": "m", "role": "assistant"}, "parts": [part]}]
+        wire = {"type": "snapshot", "seq": 3, "messages": messages}
+        return [{**wire, "sessionId": one, "readFrom": await read.token(one)} for one in known]
+
+    def new(seq: int) -> bytes:
+        return frame(delta(seq, sessionId="t"), f"b{seq}")
+
+    async def main() -> list[str | None]:
+        transport = VirtualTransport(
+            served(
+                events(opening("a"), *frames(1, 3), 3_000),
+                events(opening("b"), new(3), 10, drop=then == "is dropped"),
+                events(opening("b"), new(4), drop=False),
+            )
+        )
+        async with make(transport, store, snapshot=fetch, owner=owner()):
+            await asyncio.sleep(20)
+            if then == "is saved":
+                states.append(store.save())
+        return [request.headers.get("last-event-id") for request in transport.requests]
+
+    dropped = then == "is dropped"
+    assert run(main()) == [None, "3", None][: 3 if dropped else 2]
+    assert [read.sessions for read in calls] == [{}, {}]
+    if then in ("is left", "is saved"):
+        if states:
+            store = StreamStore.load(states[0])
+        assert store.resync["t"]
+        calls.append(calls[-1])
+        transport = VirtualTransport(served(events(opening("b"), new(4), drop=False)))
+        connection = make(transport, store, snapshot=fetch)
+        run(after(connection, 5_000))
+        assert connection.position == "b4"
+    store.flush()
+    part = store.part("t", "m", 0)
+    assert part is not None and part.text == "1 2 3 4 "[: 6 if then == "stays" else 8]
+
+
 # --- poison ---------------------------------------------------------------------------------------
 
 
