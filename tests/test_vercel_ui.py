@@ -1425,22 +1425,40 @@ def test_a_list_that_is_ahead_of_its_stream_shifts_no_part(at: int, continued: b
     assert encoded(store) == encoded(server)
 
 
-@pytest.mark.parametrize("at", range(1, 6))
-def test_a_state_that_is_read_while_an_answer_comes_does_not_break_it_off(at: int) -> None:
+#: A state that was read, with its token, says that by this trigger or without one.
+READ = pytest.mark.parametrize("said", [{"trigger": "resume-stream"}, {}])
+
+
+@READ
+@pytest.mark.parametrize("at", range(7))
+@pytest.mark.parametrize("holds", [True, False])
+def test_a_state_that_is_read_while_an_answer_comes_does_not_break_it_off(
+    at: int, holds: bool, said: Wire
+) -> None:
     chunks = [START, {"type": "start-step"}, OPEN, delta("a "), END, FINISH]
     store = StreamStore(ticks="each")
     stream = store.open("vercel-ui")
     stream.ingest_many(chunks[:at])
-    read = {"messages": [USER, *encoded(store)], "trigger": "resume-stream"}
+    read = {"messages": [USER, *(encoded(store) if holds else ())], **said}
     stream.ingest({**read, "readFrom": store.begin_read("main")})
     stream.ingest_many(chunks[at:])
     assert [(m["id"], len(m["parts"])) for m in encoded(store)] == [("u", 1), ("m", 2)]
     assert store.parts("main", "m")[1].text == "a "
 
 
-def test_a_stream_that_was_given_a_state_in_its_answer_may_have_it_replayed() -> None:
+def test_a_state_that_is_read_before_an_answer_is_no_request_that_it_continues() -> None:
+    """An answer that names no message went on with the last one of that state."""
+    store = StreamStore()
+    stream = store.open("vercel-ui")
+    stream.ingest({"messages": [USER, ANSWER], "readFrom": store.begin_read("main")})
+    stream.ingest_many([{"type": "start"}, OPEN, delta("a "), END, FINISH])
+    assert [message["id"] for message in encoded(store)] == ["u", "m", "local-1"]
+
+
+@READ
+def test_a_stream_that_was_given_a_state_in_its_answer_may_have_it_replayed(said: Wire) -> None:
     store, stream = chat_store(START, OPEN, delta("a "))
-    read = {"messages": encoded(store), "trigger": "resume-stream"}
+    read = {"messages": encoded(store), **said}
     stream.ingest({**read, "readFrom": store.begin_read("main")})
     stream.ingest_many([START, OPEN, delta("a "), delta("b"), END, START, OPEN, FINISH])
     assert [part["text"] for part in encoded(store)[0]["parts"]] == ["a b", ""]

@@ -70,8 +70,9 @@ class VercelUIAdapter:
       request that this stream answers, as the client posts it. Its messages are as they are said
       to be; a last one of the assistant is continued. With the trigger `resume-stream` it is
       replayed instead, also by a `start` without an id; then `messages` may be absent.
-      With `readFrom` it is a state that was read: a stream that is in its answer goes on with it,
-      and what it has not brought of its message is not taken from a list.
+      With `readFrom`, and this trigger or none, it is a state that was read: a stream that is in
+      its answer goes on with it, and what it has not brought of its message is not taken from a
+      list. Without a trigger it is otherwise as the list alone.
 
     Messages of this client that reach the store another way (`StreamStore.apply`) stand where
     their `order` says: responses count 1, 2, 3, so that half a step behind the last message is
