@@ -2634,6 +2634,50 @@ def test_a_history_that_comes_late_stands_before_what_is_live_and_takes_nothing_
     assert encoded(store)["state"] == 2
 
 
+@pytest.mark.parametrize("at", range(8))
+@pytest.mark.parametrize("cut", [False, True])
+def test_a_history_that_lacks_what_a_run_brings_stands_before_that(at: int, cut: bool) -> None:
+    """Most servers keep a message when its run has ended: the talk of before stood behind it."""
+    store = a_store()
+    stream = store.open("ag-ui")
+    token = store.begin_read("thread-1")
+    old = [{"id": name, "role": "user", "content": name} for name in "uv"]
+    late = {"threadId": "thread-1", "messages": old, "readFrom": token}
+    events = run(*text("m", "One."), *text("n", "Two."))
+    stream.ingest_many(events[:at])
+    if cut:
+        stream.end()
+        stream = store.open("ag-ui")
+    stream.ingest(late)
+    stream.ingest_many(events[0 if cut else at :])
+    assert list(contents(store)) == ["u", "v", "m", "n"]
+    # What a run that goes on has brought and the list holds is where it was.
+    more = [*old, {"id": "m", "role": "assistant", "content": "One."}]
+    more += [{"id": "n", "role": "assistant", "content": "Two."}]
+    more += [{"id": "w", "role": "user", "content": "w"}]
+    stream.ingest({**late, "messages": more})
+    assert list(contents(store)) == ["u", "v", "m", "n", "w"]
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_a_history_costs_what_it_holds(monkeypatch: pytest.MonkeyPatch, known: bool) -> None:
+    """For each message that was new all behind it were asked for one that is known."""
+    asked = [0]
+    role = ag_ui_known.Known.role
+
+    def counted(self: ag_ui_known.Known, message_id: str) -> str | None:
+        asked[0] += 1
+        return role(self, message_id)
+
+    monkeypatch.setattr(ag_ui_known.Known, "role", counted)
+    last = {"id": "m", "role": "assistant", "content": "x"}
+    store = took(run(*text("m", "x"))) if known else a_store()
+    many = [{"id": f"u{n}", "role": "user", "content": "q"} for n in range(300)]
+    wire = {"threadId": "thread-1", "messages": [*many, *([last] if known else [])]}
+    store.open("ag-ui").ingest(wire)
+    assert len(contents(store)) == 300 + known and asked[0] < 1_500
+
+
 def test_a_complete_history_takes_away_what_it_lacks() -> None:
     store = took(run(*text("m", "x"), *text("n", "y")))
     stream = store.open("ag-ui")

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -170,6 +170,18 @@ class Known:
         self.full = max(len(messages), len(self._runs.now["opened"])) > self._most
         self._runs.is_rebuilt(message_id)
         return record
+
+    def end_but_for_runs(self, listed: Container[str]) -> int:
+        """Where a message stands that is behind all but what runs that go on brought last, which
+        `listed` does not hold."""
+        order, messages = self.order, self.messages
+        at = len(order)
+        while at and order[at - 1] not in listed:
+            record = messages.get(order[at - 1])
+            if record is None or not self._runs.goes_on(record):
+                break
+            at -= 1
+        return at
 
     def _end(self) -> int:
         """Where a message of the run stands that is new. In a replay, other streams may have gone

@@ -295,6 +295,10 @@ class Runs:
         made = self.all.get(record["run"])
         return made is not None and bool(made.get("first", 0) > self.run.get("first", 0))
 
+    def goes_on(self, record: Members) -> bool:
+        """Whether the run that made a message has not ended."""
+        return "now" in self.all.get(record["run"], ())
+
     def adds(self, record: Members) -> bool:
         """Whether this run adds to a message or call that another one made."""
         return self._own["start"] is not None and record["run"] != self._own["run"]

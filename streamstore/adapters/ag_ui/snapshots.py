@@ -9,7 +9,6 @@ Sources: the reducer of `@ag-ui/client` 1.0.0.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import islice
 
 from ...events import Event, MessageRemoved, Snapshot
 from ...model import Json
@@ -133,15 +132,18 @@ class Snapshots:
             # No read brings back what was removed: a replay that removed it brings it anew.
             messages = [one for one in messages if not self._known.is_away(one["id"])]
             results, known = results_of(messages), self._known.messages
-            for number, message in enumerate(messages):
+            ids = [one["id"] for one in messages]
+            at = None
+            for message, follower in zip(messages, self._followers(ids), strict=True):
+                if self._known.role(message["id"]) is not None:
+                    at = None
+                elif at is None:
+                    at = self._place(follower, ids, read_from is not None)
+                else:
+                    at += 1
                 if message["id"] in known:
                     self._texts.note_fetched(known[message["id"]], message.get(CONTENT))
                     continue
-                # It stands before the next one that is known, else behind all.
-                later = (one["id"] for one in islice(messages, number + 1, None))
-                after = next((name for name in later if self._known.role(name) is not None), None)
-                order = self._known.order
-                at = len(order) if after is None else order.index(after)
                 self._learn(message, results, at)
             fetched = [self._fetched(message, results) for message in messages]
             events: list[Event] = [
@@ -158,7 +160,24 @@ class Snapshots:
         self._known.full = False
         return events
 
-    def _learn(self, message: Members, results: Mapping[str, Members], at: int) -> None:
+    def _followers(self, ids: Sequence[str]) -> list[str | None]:
+        """The next one behind each message of a history that is known."""
+        follower = None
+        found: list[str | None] = []
+        for name in reversed(ids):
+            found.append(follower)
+            if self._known.role(name) is not None:
+                follower = name
+        return found[::-1]
+
+    def _place(self, follower: str | None, ids: Sequence[str], read: bool) -> int:
+        """Where a message of a history stands that is new: before the next one that is known, else
+        behind all; what was read is older than what a run brings meanwhile."""
+        if follower is not None:
+            return self._known.order.index(follower)
+        return self._known.end_but_for_runs(frozenset(ids)) if read else len(self._known.order)
+
+    def _learn(self, message: Members, results: Mapping[str, Members], at: int | None) -> None:
         """Remember a fetched message that is new."""
         record = self._known.add(message["id"], message["role"], info_of(message), at)
         self._known.of_no_run(record)
