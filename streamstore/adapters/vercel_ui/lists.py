@@ -58,11 +58,11 @@ class Lists:
         if not replays or "messages" in wire:
             messages = read_messages(a_list(wire, "messages"), "messages")
         read = options["read_from"] is not None and (replays or trigger is None)
-        answers = read and bool(messages) and self._answers()
-        if answers and "begun" in self._own:
+        beside = read and bool(messages) and self._answers()
+        if beside and "begun" in self._own:
             # Read beside the answer: that goes on, unless a start says that it is replayed.
             self._own["anew"] = True
-        if answers or (read and not replays):
+        if beside or (read and not replays):
             return [self._take(messages, options, request=False)]
         self._own.clear()
         self._writing.recall()
