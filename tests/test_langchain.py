@@ -1559,6 +1559,44 @@ def test_chunks_that_a_node_added_up_are_the_whole_message(name: str) -> None:
     assert not any(each.text for each in changes)
 
 
+@pytest.mark.parametrize("name", ["updates", "values", "messages/partial", "messages/complete"])
+def test_the_reasoning_beside_the_content_of_a_whole_message_is_shown(name: str) -> None:
+    extra = {"reasoning_content": "so it is", "n": 1}
+    message: Wire = {"type": "ai", "content": "Yes", "id": "m1", "tool_calls": []}
+    message["additional_kwargs"] = extra
+    data: Any = {"messages": [message]}
+    data = {"updates": {"node": data}, "values": data}.get(name, [message])
+    for said in ([], [thought("so "), thought("it is"), chunk("Yes")]):
+        store, stream = opened()
+        stream.ingest_many([[each, {}] for each in said])
+        store.flush()
+        changes: list[Any] = []
+        store.subscribe(changes.append)
+        changes.clear()
+        for _ in range(2):
+            stream.ingest({"event": name, "data": copy.deepcopy(data)})
+            assert texts(store) == [["so it is", "Yes"]]
+            assert [part.kind for part in store.parts("s", "m1")] == ["reasoning", "text"]
+            assert made(store) == [message]
+        assert not said or not any(each.text for each in changes)
+    verdict = stream.ingest([thought("."), {}])
+    so_far = name == "messages/partial"
+    assert verdict.kind == ("accepted" if so_far else "refused")
+    assert texts(store) == [["so it is." if so_far else "so it is", "Yes"]]
+    message["additional_kwargs"] = {"n": 1}  # the whole message says what is left of it
+    stream.ingest({"event": "values", "data": {"messages": [message]}})
+    assert texts(store) == [["Yes"]]
+
+
+@pytest.mark.parametrize("reasoning", ["", None, 5, ["x"]])
+def test_what_is_no_reasoning_beside_a_whole_content_stays_as_it_came(reasoning: Any) -> None:
+    message: Wire = {"type": "ai", "content": "Yes", "id": "m1", "tool_calls": []}
+    message["additional_kwargs"] = {"reasoning_content": reasoning}
+    store = fed({"event": "values", "data": {"messages": [message]}})
+    assert texts(store) == [["Yes"]]
+    assert made(store) == [message]
+
+
 @pytest.mark.parametrize("first", ["events", "other"])
 @pytest.mark.parametrize("beside", ["", "messages", "messages|sub:1", "messages/partial"])
 def test_a_server_asked_for_events_shows_each_piece_once_whatever_it_was_asked_for_beside(

@@ -230,9 +230,10 @@ class Contents:
 
     def whole(self, message: Members, scope: str, final: bool, task: str) -> list[Event]:
         """A message that takes the place of what was there; with `final` it has ended."""
-        given, _, _ = _check(message)
+        given, _, extra = _check(message)
         if message["type"].endswith("Chunk"):
             only_json(message, "")  # all of it is kept here
+        reasoning = extra.get(REASONING)
         calls = message.get("tool_calls")
         calls = calls if isinstance(calls, list) and are_objects(calls) else []
         inputs = [dumped(call.get("args"), "tool_calls") for call in calls]
@@ -248,6 +249,10 @@ class Contents:
         about = {
             name: value for name, value in message.items() if name not in ("content", "tool_calls")
         }
+        if type(reasoning) is str and reasoning:  # the part has it
+            extra = message["additional_kwargs"]
+            about["additional_kwargs"] = {k: v for k, v in extra.items() if k != REASONING}
+            memory["reasons"] = True
         about["form"] = "text" if isinstance(message["content"], str) else "list"
         about["whole"] = "tool_calls" in message
         memory[WIRE] = about
@@ -267,6 +272,18 @@ class Contents:
         ]
         if final:
             events.append(MessageReset(session_id=self._session, message_id=message_id))
+        if memory["reasons"]:
+            events.append(
+                BlockReplaced(
+                    **self._known.at(message_id, REASONING),
+                    kind="reasoning",
+                    text=reasoning,
+                    order=-1,
+                    whole=True,
+                    status=status,
+                    fields={WIRE: {"in": "additional_kwargs"}},
+                )
+            )
         content = message["content"]
         for piece in [content] if isinstance(content, str) else content:
             if piece == "" and isinstance(content, str):
