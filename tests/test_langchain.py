@@ -1588,6 +1588,25 @@ def test_the_reasoning_beside_the_content_of_a_whole_message_is_shown(name: str)
     assert texts(store) == [["Yes"]]
 
 
+def test_a_reasoning_that_the_content_has_as_well_is_shown_once() -> None:
+    def both(*words: str, **members: Any) -> Wire:
+        blocks = [piece("reasoning", word) for word in words]
+        extra = {"reasoning_content": "".join(words)}
+        return chunk(blocks, additional_kwargs=extra, **members)
+
+    store = fed(both("so "), both("it is"), chunk([piece("text", "Yes", 1)]))
+    assert texts(store) == [["so it is", "Yes"]]
+    whole = {**both("so it is"), "type": "ai", "tool_calls": []}
+    whole["content"] += [piece("text", "Yes", 1)]
+    for _ in range(2):
+        store.open(PROTOCOL, session_id="s").ingest(
+            {"event": "values", "data": {"messages": [whole]}}
+        )
+        store.flush()
+        assert texts(store) == [["so it is", "Yes"]]
+        assert made(store)[0]["additional_kwargs"] == {"reasoning_content": "so it is"}
+
+
 @pytest.mark.parametrize("reasoning", ["", None, 5, ["x"]])
 def test_what_is_no_reasoning_beside_a_whole_content_stays_as_it_came(reasoning: Any) -> None:
     message: Wire = {"type": "ai", "content": "Yes", "id": "m1", "tool_calls": []}

@@ -38,7 +38,8 @@
   servers send it with each chunk; a strict stream appends it, as the package does. So it is with
   what the package refuses to add (two types under one name): the later holds, strict stops.
 - The `tool_calls` that some providers repeat in `additional_kwargs` are not kept: they are those
-  of `tool_call_chunks`. Its `reasoning_content` is a part of its own, of a whole message, too.
+  of `tool_call_chunks`. Its `reasoning_content` is a part of its own, of a whole message, too,
+  but where a block of the content is a reasoning: that has it, and of chunks it is not kept.
 - A run is over at `end`, at the `run_done` of a thread's stream, or at an error. A server of today
   ends the stream of a run without a word, as a proxy may that cuts it: whoever knows that the run
   is over says so (`stream.ingest({"event": "end", "data": None})`, before `stream.end()`). It ends

@@ -90,8 +90,9 @@ class Contents:
         texts: list[Event] = []
         # The id is made, and the memory changed, when nothing can fail any more.
         target = message_id if message_id is not None else given or ""
-        if type(extra.get(REASONING)) is str:
-            texts += self._reasoning(target, known, extra[REASONING])
+        reasoning = _beside(extra, chunk["content"])
+        if reasoning is not None:
+            texts += self._reasoning(target, known, reasoning)
         content = self._content(target, known, chunk["content"])
         inputs = [event for tool in tools for event in self._tool(target, known, tool)]
         if chunk["content"] or not (texts or inputs):
@@ -233,7 +234,7 @@ class Contents:
         given, _, extra = _check(message)
         if message["type"].endswith("Chunk"):
             only_json(message, "")  # all of it is kept here
-        reasoning = extra.get(REASONING)
+        reasoning = _beside(extra, message["content"])
         calls = message.get("tool_calls")
         calls = calls if isinstance(calls, list) and are_objects(calls) else []
         inputs = [dumped(call.get("args"), "tool_calls") for call in calls]
@@ -249,7 +250,7 @@ class Contents:
         about = {
             name: value for name, value in message.items() if name not in ("content", "tool_calls")
         }
-        if type(reasoning) is str and reasoning:  # the part has it
+        if reasoning:  # the part has it
             extra = message["additional_kwargs"]
             about["additional_kwargs"] = {k: v for k, v in extra.items() if k != REASONING}
             memory["reasons"] = True
@@ -347,6 +348,16 @@ def _check(message: Members) -> tuple[str | None, list[Members], Members]:
         maybe_object(message, name)
     extra = maybe_object(message, "additional_kwargs") or {}
     return given, tools, {name: value for name, value in extra.items() if name != "tool_calls"}
+
+
+def _beside(extra: Members, content: Json) -> str | None:
+    """The reasoning beside a content; None, as in the package, where a block of that says it: a
+    model that is asked for standard blocks leaves it in both."""
+    for piece in content if isinstance(content, list) else ():
+        if isinstance(piece, dict) and piece.get("type") == "reasoning":
+            return None
+    reasoning = extra.get(REASONING)
+    return reasoning if type(reasoning) is str else None
 
 
 def _moved(event: Event, message_id: str) -> Event:
