@@ -1616,6 +1616,40 @@ def test_what_is_no_reasoning_beside_a_whole_content_stays_as_it_came(reasoning:
     assert made(store) == [message]
 
 
+@pytest.mark.parametrize("name", ["updates", "values", "messages/partial", "messages/complete"])
+def test_a_call_whose_arguments_are_no_json_stays_in_the_whole_message(name: str) -> None:
+    def call_of(args: Any, id: str) -> Wire:
+        return {"name": "f", "args": args, "id": id}
+
+    message: Wire = {"type": "ai", "content": "", "id": "m1"}
+    message["tool_calls"] = [{**call_of({}, "c1"), "type": "tool_call"}]
+    invalid = {**call_of('{"a": oops}', "c2"), "error": "why", "type": "invalid_tool_call"}
+    message["invalid_tool_calls"] = [invalid, {"args": 5}]
+    data: Any = {"messages": [message]}
+    data = {"updates": {"node": data}, "values": data}.get(name, [message])
+    store, stream = opened()
+    for chunks in ([tool("{}", 0, "f", "c1")], [tool('{"a": ', 1, "f", "c2")], [tool("oops}", 1)]):
+        stream.ingest([chunk(tool_call_chunks=chunks), {}])
+    final = name != "messages/partial"
+    for _ in range(2):
+        assert stream.ingest({"event": name, "data": copy.deepcopy(data)}).kind == "accepted"
+        store.flush()
+        parts = store.parts("s", "m1")
+        assert [part.field_text("input") for part in parts] == ["{}", '{"a": oops}', ""]
+        tools = [part.tool for part in parts]
+        status = "error" if final else "pending"
+        assert [each and each.status for each in tools] == ["pending", status, status]
+        assert [each and each.call_id for each in tools] == ["c1", "c2", None]
+        assert tools[1] is not None and tools[1].error == ("why" if final else None)
+        assert made(store) == [message]
+    # Some graphs answer it all the same, so that the model tries again.
+    answer = {"type": "tool", "content": "no JSON", "tool_call_id": "c2", "id": "t1"}
+    stream.ingest([{**answer, "status": "error"}, {}])
+    store.flush()
+    found = store.parts("s", "m1")[1].tool
+    assert found is not None and found.status == "error" and found.error == "no JSON"
+
+
 @pytest.mark.parametrize("first", ["events", "other"])
 @pytest.mark.parametrize("beside", ["", "messages", "messages|sub:1", "messages/partial"])
 def test_a_server_asked_for_events_shows_each_piece_once_whatever_it_was_asked_for_beside(

@@ -47,7 +47,8 @@
   before. Else the session stays busy, and a message that was never said to be whole may lack text.
 - An interrupt is a question that waits, under the interrupt's id. No event says that it was
   answered: whoever resumes the graph says so (`store.apply`).
-- Blocks of a tool's call inside the content are kept as `data`: the call is the tool part.
+- Blocks of a tool's call inside the content are kept as `data`: the call is the tool part. One of
+  `invalid_tool_calls`, whose arguments are no JSON, is a tool that has failed.
 - The text of a reasoning that comes as a summary is that of the summary's items, with an empty line
   between them. What comes for an item behind which another one began is kept, but not shown.
 

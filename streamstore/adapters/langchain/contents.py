@@ -238,6 +238,8 @@ class Contents:
         calls = message.get("tool_calls")
         calls = calls if isinstance(calls, list) and are_objects(calls) else []
         inputs = [dumped(call.get("args"), "tool_calls") for call in calls]
+        broken = message.get("invalid_tool_calls")
+        broken = broken if isinstance(broken, list) and are_objects(broken) else []
         call_id = maybe_id(message, "tool_call_id")
         role = ROLES[message["type"]]
         message_id, known, _ = self._known.enter(given, scope, role, whole=True)
@@ -312,26 +314,39 @@ class Contents:
                 events.append(BlockDelta(**at, field=INPUT, text=asked))
         for number, (call, args) in enumerate(zip(calls, inputs, strict=True)):
             fields = {"state": {"status": "pending"}, WIRE: {"in": "calls", "call": call}}
-            if is_id(call.get("name")):
-                fields["tool"] = call["name"]
-            if is_id(call.get("id")):
-                fields["callId"] = call["id"]
-            at = self._known.at(message_id, f"tool/{number}")
-            order = _BEHIND + number
-            # Not whole: its result may be there already.
-            events.append(BlockUpdated(**at, kind="tool", order=order, fields=fields))
-            events += set_input(at, args)
-            events.append(BlockClosed(**at))
+            events += self._call(message_id, number, call, fields, args)
+        for number, call in enumerate(broken, len(calls)):
+            # The wire keeps it among what it says of the message; it is never run.
+            failed: Members = {"status": "error", "error": call.get("error")}
+            fields = {"state": failed if final else {"status": "pending"}, WIRE: {"in": "info"}}
+            args = call.get("args")
+            events += self._call(
+                message_id, number, call, fields, args if type(args) is str else None
+            )
         if call_id is not None:
-            failed = message.get("status") == "error"
-            state: Members = {"status": "error" if failed else "completed"}
-            state["error" if failed else "output"] = message["content"]
+            error = message.get("status") == "error"
+            state: Members = {"status": "error" if error else "completed"}
+            state["error" if error else "output"] = message["content"]
             events.append(
                 ToolResult(session_id=self._session, call_id=call_id, fields={"state": state})
             )
         if final:
             events.append(MessageClosed(session_id=self._session, message_id=message_id))
         return events
+
+    def _call(
+        self, message_id: str, number: int, call: Members, fields: Members, args: str | None
+    ) -> list[Event]:
+        """A call of a tool in a whole message."""
+        if is_id(call.get("name")):
+            fields["tool"] = call["name"]
+        if is_id(call.get("id")):
+            fields["callId"] = call["id"]
+        at = self._known.at(message_id, f"tool/{number}")
+        order = _BEHIND + number
+        # Not whole: its result may be there already.
+        updated = BlockUpdated(**at, kind="tool", order=order, fields=fields)
+        return [updated, *set_input(at, args), BlockClosed(**at)]
 
 
 def _check(message: Members) -> tuple[str | None, list[Members], Members]:
