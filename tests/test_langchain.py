@@ -1679,15 +1679,17 @@ def test_a_server_asked_for_events_shows_each_piece_once_whatever_it_was_asked_f
 
 @pytest.mark.parametrize("named", [True, False])
 @pytest.mark.parametrize("scope", ["", "|sub:1"])
+@pytest.mark.parametrize("kind", ["ai", "AIMessageChunk"])
 def test_what_an_update_brings_without_an_id_stands_once_in_the_states_behind_it(
-    named: bool, scope: str
+    named: bool, scope: str, kind: str
 ) -> None:
     store, stream = opened()
     state: list[Wire] = []
 
     def step(*said: str) -> None:
         new = [{"type": "ai", "content": text} for text in said]
-        stream.ingest({"event": f"updates{scope}", "data": {"node": {"messages": new}}})
+        given = [{**each, "type": kind} for each in new]  # what chunks come to is whole in a state
+        stream.ingest({"event": f"updates{scope}", "data": {"node": {"messages": given}}})
         now = texts(store)
         ids = [message.id for message in store.messages("s")]
         state.extend({**each, "id": f"m{len(state)}"} if named else each for each in new)

@@ -103,6 +103,12 @@ def message_of(value: Any, at: str) -> Members:
     return message
 
 
+def whole_type(type_: str) -> str:
+    """The type of the message that chunks of a type come to: as such a graph's state has what a
+    node added up."""
+    return _CLASSES.get(type_.removesuffix("Chunk"), type_)
+
+
 def messages_given(value: Any, at: str) -> list[Members]:
     """What a node gave for its messages, as the package reads it: one alone or a list of them, of
     which a bare text is the user's, and a pair a role and what it said.

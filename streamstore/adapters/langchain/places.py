@@ -17,7 +17,7 @@ from ...keys import is_id
 from ..members import Members
 from .graph import is_given
 from .known import HELD, Known
-from .messages import dumped
+from .messages import dumped, whole_type
 
 #: Messages of updates without an id that are remembered until a state has them.
 _AHEAD = 256
@@ -164,7 +164,7 @@ def _digest(message: Members) -> str:
     whatever was made of it since."""
     content = dumped(message["content"], "data.messages")
     call_id = message.get("tool_call_id")
-    said = f"{message['type']} {content if not is_id(call_id) else json.dumps([call_id])}"
+    said = f"{whole_type(message['type'])} {content if not is_id(call_id) else json.dumps([call_id])}"
     return hashlib.sha256(said.encode("utf-8", "surrogatepass")).hexdigest()
 
 
