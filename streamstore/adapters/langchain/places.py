@@ -164,7 +164,8 @@ def _digest(message: Members) -> str:
     whatever was made of it since."""
     content = dumped(message["content"], "data.messages")
     call_id = message.get("tool_call_id")
-    said = f"{whole_type(message['type'])} {content if not is_id(call_id) else json.dumps([call_id])}"
+    type_ = whole_type(message["type"])
+    said = f"{type_} {content if not is_id(call_id) else json.dumps([call_id])}"
     return hashlib.sha256(said.encode("utf-8", "surrogatepass")).hexdigest()
 
 
