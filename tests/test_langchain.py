@@ -1713,6 +1713,26 @@ def test_what_an_update_brings_without_an_id_stands_once_in_the_states_behind_it
         assert texts(store) == [[message["content"]] for message in state[1:]]
 
 
+@pytest.mark.parametrize("form", ["updates", "values", "on_tool_end"])
+@pytest.mark.parametrize("member", ["additional_kwargs", "response_metadata", "tool_call_id"])
+def test_a_refused_message_without_an_id_is_not_remembered(form: str, member: str) -> None:
+    answer: Wire = {"type": "tool", "content": "sum", "tool_call_id": "c1"}
+
+    def step(message: Wire) -> Any:
+        if form == "on_tool_end":
+            return traced(form, {"output": message})
+        data = {"messages": [message]}
+        return {"event": form, "data": {"node": data} if form == "updates" else data}
+
+    store, stream = opened()
+    before = store.save()["memory"]
+    assert stream.ingest(step({**answer, member: 5})).kind == "malformed"
+    assert store.save()["memory"] == before
+    assert stream.ingest(step(answer)).kind == "accepted"
+    store.flush()
+    assert [message.id for message in store.messages("s")] == ["local-1"]
+
+
 @pytest.mark.parametrize("above", ["named", "nameless", "streamed"])
 def test_what_a_graph_below_brought_without_an_id_stands_once_in_the_updates_above(
     above: str,

@@ -229,6 +229,11 @@ class Contents:
 
     # -- whole messages ------------------------------------------------------------------------
 
+    def check(self, message: Members) -> None:
+        """Refuses what `whole` would, before anything is remembered of the message."""
+        _check(message)
+        maybe_id(message, "tool_call_id")
+
     def whole(self, message: Members, scope: str, final: bool, task: str) -> list[Event]:
         """A message that takes the place of what was there; with `final` it has ended."""
         given, _, extra = _check(message)

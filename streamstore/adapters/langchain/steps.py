@@ -149,6 +149,11 @@ class Steps:
         events: list[Event] = []
         try:
             if name is not None:
+                for message in messages:
+                    if message["type"] != "remove" and (
+                        whole or not message["type"].endswith("Chunk")
+                    ):
+                        self._contents.check(message)
                 name(messages, scope)
             for message in messages:
                 if message["type"] == "remove":
