@@ -31,7 +31,7 @@ from .events import (
 )
 from .jsonpatch import apply_patch, need_patches
 from .limits import Limits
-from .marks import bounded_put
+from .marks import bounded_put, same
 from .model import Json, Request, freeze
 from .rows import SessionRow
 from .verdicts import Verdict
@@ -231,9 +231,19 @@ class SessionValues:
         name = self._answer(event, event.request_id)
         seq = event.seq if arrival.positioned and event.seq is not None else -1
         table = self._requests(session, event)
+        request = Request(
+            id=event.request_id,
+            session_id=session.id,
+            message_id=event.message_id,
+            call_id=event.call_id,
+            payload=freeze(event.payload),
+        )
         if event.request_id in table:
-            if 0 <= session.asked_at.get(name, -1) < seq:
+            at = session.asked_at.get(name, -1)
+            if 0 <= at < seq:
                 session.asked_at[name] = seq  # a removal between the two leaves it open
+            if seq < 0 or at <= seq:
+                _put(table, request)  # asked anew, it is what the server asks now
             return None
         if name in session.answered:
             if not max(session.answered[name], 0) <= session.removed < seq:
@@ -244,13 +254,7 @@ class SessionValues:
             return verdicts.OVER_LIMIT
         if seq >= 0:
             session.asked_at[name] = seq
-        table[event.request_id] = Request(
-            id=event.request_id,
-            session_id=session.id,
-            message_id=event.message_id,
-            call_id=event.call_id,
-            payload=freeze(event.payload),
-        )
+        table[event.request_id] = request
         return None
 
     def _answered(self, event: RequestAnswered, session: SessionRow, arrival: Arrival) -> None:
@@ -284,12 +288,16 @@ class SessionValues:
             if not isinstance(request_id, str) or f"{name} {request_id}" in session.answered:
                 continue
             ids.add(request_id)
+            asked_at = session.asked_at.get(f"{name} {request_id}", -1)
             if seq is not None:  # it is open there, whatever was removed before
-                at = f"{name} {request_id}"
-                session.asked_at[at] = max(seq, session.asked_at.get(at, -1))
+                session.asked_at[f"{name} {request_id}"] = max(seq, asked_at)
+            if request_id in newer or (seq is not None and asked_at > seq):
+                continue
+            if request_id in table and "payload" not in request:
+                continue  # it says no more than that it is open
             message_id, call_id = request.get("messageId"), request.get("callId")
-            table.setdefault(
-                request_id,
+            _put(
+                table,
                 Request(
                     id=request_id,
                     session_id=session.id,
@@ -304,3 +312,13 @@ class SessionValues:
                 session.asked_at.pop(f"{name} {request_id}", None)
                 session.own_epochs.pop(f"{name} {request_id}", None)
                 del table[request_id]
+
+
+def _put(table: dict[str, Request], request: Request) -> None:
+    """Put a request in, in the place of one of its id; one that is the same stays that object."""
+    known = table.get(request.id)
+    if known is None or not all(
+        same(getattr(known, name), getattr(request, name))
+        for name in ("message_id", "call_id", "payload")
+    ):
+        table[request.id] = request

@@ -18,6 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from streamstore import StreamStore
 from streamstore.adapters.opencode import OpencodeAdapter
 from streamstore.errors import MalformedEvent, UnknownEvent
 from streamstore.events import (
@@ -872,6 +873,19 @@ def test_what_is_asked_stands_in_order_of_asking_across_sessions() -> None:
     asked = [{"id": f"per_{n}", "sessionID": f"ses_{n % 2}"} for n in range(4)]
     fold = folded({"sessions": [{"id": "ses_1"}, {"id": "ses_0"}], "permission": asked})
     assert encoded(fold)["permission"] == asked
+
+
+@pytest.mark.parametrize("kind", ["permission", "question"])
+def test_what_is_asked_again_replaces_what_was_asked_under_that_id(kind: str) -> None:
+    store = StreamStore("opencode", ticks="manual")
+    for number, patterns in enumerate((["a"], ["b"])):
+        body = {"id": "req_1", "sessionID": "ses_1", "patterns": patterns}
+        store.ingest({"id": f"evt_{number}", "type": f"{kind}.asked", "properties": body})
+    store.flush()
+    session = store.session("ses_1")
+    assert session is not None
+    (request,) = getattr(session, f"{kind}s").values()
+    assert request.payload["patterns"] == ["b"]
 
 
 def test_a_request_made_without_a_wire_is_encoded_as_the_server_would() -> None:

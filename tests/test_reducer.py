@@ -241,6 +241,38 @@ def test_asking_is_idempotent_by_request_id(sequencing, group, answers):
 
 @every
 @asking
+def test_what_is_asked_anew_under_its_id_takes_its_place(sequencing, group, answers):
+    bench = Bench(sequencing)
+    bench.take(f"{group}.asked", id="r", messageId="m", payload={"tool": "bash"}, seq=1)
+    bench.take(f"{group}.asked", id="other", seq=2)
+    bench.shown()
+    first = getattr(bench.store.session("s"), f"{group}s")
+    bench.take(f"{group}.asked", id="r", messageId="m", payload={"tool": "bash"}, seq=3)
+    bench.take(f"{group}.asked", id="other", payload={"tool": "edit"}, seq=4)
+    bench.shown()
+    then = getattr(bench.store.session("s"), f"{group}s")
+    assert then["r"] is first["r"]
+    assert list(then) == ["r", "other"]
+    assert then["other"].payload == {"tool": "edit"}
+    bench.take(answers[0], id="other", seq=5)
+    bench.take(f"{group}.asked", id="other", payload={"tool": "read"}, seq=6)
+    assert list(bench.shown()[f"{group}s"]) == ["r"]
+
+
+@asking
+@pytest.mark.parametrize("sequencing", ["session", "sparse"])
+def test_of_two_askings_the_one_with_the_higher_seq_holds_in_any_order(sequencing, group, answers):
+    found = []
+    for order in ((2, 4), (4, 2)):
+        bench = Bench(sequencing)
+        for seq in order:
+            bench.take(f"{group}.asked", id="r", payload={"seq": seq}, seq=seq)
+        found.append(bench.shown()[f"{group}s"]["r"]["payload"])
+    assert found == [{"seq": 4}, {"seq": 4}]
+
+
+@every
+@asking
 def test_an_answer_removes_the_request_also_when_it_comes_first(sequencing, group, answers):
     for answer in answers:
         bench = Bench(sequencing)

@@ -567,6 +567,28 @@ def test_the_sessions_own_members_are_positioned_too(sequencing):
     assert sorted(bench.session()["permissions"]) == ["newer", "open"]
 
 
+@every
+def test_what_a_fetched_request_asks_takes_the_place_of_what_was_asked_before(sequencing):
+    bench = Bench(sequencing)
+    bench.take("permission.asked", 1, id="p", payload={"tool": "bash"})
+    bench.take("question.asked", 2, id="q", payload={"text": "?"})
+    bench.session()
+    before = bench.store.session("s").questions["q"]
+    token = bench.store.begin_read("s")
+    bench.snapshot(
+        permissions=[{"id": "p", "payload": {"tool": "edit"}}],
+        questions=[{"id": "q", "payload": {"text": "?"}}],
+        seq=7,
+        readFrom=token,
+    )
+    bench.session()
+    session = bench.store.session("s")
+    assert session.permissions["p"].payload == {"tool": "edit"}
+    assert session.questions["q"] is before
+    bench.snapshot(permissions=[{"id": "p"}], seq=8, readFrom=bench.store.begin_read("s"))
+    assert bench.store.session("s").permissions["p"].payload == {"tool": "edit"}
+
+
 @numbered
 def test_what_a_snapshot_does_not_speak_of_comes_late_all_the_same(sequencing):
     bench = Bench(sequencing)
