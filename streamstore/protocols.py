@@ -9,13 +9,13 @@ import warnings
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import metadata
-from typing import Any
+from typing import Any, TypeVar
 
 from .adapters.a2a import A2aAdapter
 from .adapters.acp import AcpAdapter
 from .adapters.ag_ui import AgUiAdapter
 from .adapters.anthropic import AnthropicAdapter
-from .adapters.base import Adapter
+from .adapters.base import Adapter, Declaration
 from .adapters.ekacode import EkacodeAdapter
 from .adapters.langchain import LangChainAdapter
 from .adapters.native import NativeAdapter
@@ -32,6 +32,8 @@ from .model import SEQUENCINGS
 
 #: Entry points of this group add adapters: the name is the protocol's, the value its class.
 ENTRY_POINT_GROUP = "streamstore.adapters"
+
+_Class = TypeVar("_Class", bound=type[Adapter])
 
 _OWN: tuple[type[Adapter], ...] = (
     NativeAdapter,
@@ -55,10 +57,13 @@ _OWN: tuple[type[Adapter], ...] = (
 #: What is wrong with each entry point that adds none.
 _UNUSABLE: list[str] = []
 
+#: What the program made known itself.
+_REGISTERED: dict[str, type[Adapter]] = {}
+
 
 @cache
 def adapters() -> Mapping[str, type[Adapter]]:
-    """Every adapter class by its protocol's name; ours first, then those of other packages.
+    """Every adapter class by its protocol's name: ours, those of other packages, the program's.
 
     One that cannot be used is left out with a warning: what another package got wrong must not
     cost those who never asked for it.
@@ -69,15 +74,14 @@ def adapters() -> Mapping[str, type[Adapter]]:
         problem = ""
         try:
             cls: type[Adapter] = point.load()
-            name, sequencing = cls.declaration.name, cls.declaration.sequencing
+            name, wrong = cls.declaration.name, _misdeclared(cls)
         except Exception as error:
             problem = f"{type(error).__name__}: {error}"
         else:
             if name != point.name:
                 problem = f"its declaration has the name {name!r}, and both must be the same"
-            elif sequencing not in SEQUENCINGS:
-                known = ", ".join(SEQUENCINGS)
-                problem = f"its sequencing must be one of {known}, not {sequencing!r:.80}"
+            elif wrong:
+                problem = wrong
             elif found.setdefault(name, cls) is not cls:
                 problem = "there is another protocol of this name"
         if problem:
@@ -85,7 +89,35 @@ def adapters() -> Mapping[str, type[Adapter]]:
                 f"the adapter {point.value} of the entry point {point.name}: {problem}"
             )
             warnings.warn(f"streamstore cannot use {_UNUSABLE[-1]}", stacklevel=2)
-    return found
+    return found | _REGISTERED
+
+
+def _misdeclared(cls: type[Adapter]) -> str:
+    sequencing = cls.declaration.sequencing
+    if sequencing in SEQUENCINGS:
+        return ""
+    return f"its sequencing must be one of {', '.join(SEQUENCINGS)}, not {sequencing!r:.80}"
+
+
+def register(cls: _Class) -> _Class:
+    """Make an adapter class known by its protocol's name in this process, without an entry point.
+
+    For a script, a notebook or a test; `streamstore` commands do not see it. A class of the same
+    name that was registered before is replaced. Returns the class, so that it is a decorator, too.
+
+    Raises:
+        CallerError: it declares no protocol, or not rightly, or the name is another protocol's.
+    """
+    if not isinstance(cls, type) or not isinstance(getattr(cls, "declaration", None), Declaration):
+        raise CallerError(f"{cls!r:.80} is no class of an adapter with a declaration")
+    name, problem = cls.declaration.name, _misdeclared(cls)
+    if not problem and adapters().get(name) is not _REGISTERED.get(name):
+        problem = f"there is another protocol named {name!r}"
+    if problem:
+        raise CallerError(f"{cls.__module__}.{cls.__qualname__} cannot be used: {problem}")
+    _REGISTERED[name] = cls
+    adapters.cache_clear()
+    return cls
 
 
 def adapter_named(name: str) -> type[Adapter]:
@@ -96,8 +128,8 @@ def adapter_named(name: str) -> type[Adapter]:
     """
     if not isinstance(name, str):
         raise UnknownProtocol(
-            f"a protocol is given by its name, not by {str(name)[:80]}; an adapter gets one by an "
-            f"entry point of the group {ENTRY_POINT_GROUP}"
+            f"a protocol is given by its name, not by {str(name)[:80]}; an adapter gets one by "
+            f"streamstore.protocols.register, or by an entry point of the group {ENTRY_POINT_GROUP}"
         )
     cls = adapters().get(name)
     if cls is None:

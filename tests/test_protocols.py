@@ -16,6 +16,7 @@ from streamstore.cli import main
 from streamstore.errors import CallerError, UnknownProtocol
 from streamstore.events import BlockDelta, MessageOpened
 from streamstore.keys import MAX_NUMBER
+from streamstore.protocols import register
 
 
 class Theirs(StatelessAdapter):
@@ -133,10 +134,67 @@ def test_detection_that_raises_says_so_and_costs_no_other_protocol(
     assert [found.id for found in store.messages("s")] == ["m"]  # an adapter before theirs knew it
 
 
+@pytest.fixture
+def registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(protocols, "_REGISTERED", {})
+    yield
+    monkeypatch.undo()
+    protocols.adapters.cache_clear()
+
+
+@pytest.mark.usefixtures("registry")
+def test_one_that_a_program_registers_is_there_by_its_name(monkeypatch: pytest.MonkeyPatch):
+    assert register(Theirs) is Theirs
+    made = MessageOpened(message_id="a", role="user")
+    monkeypatch.setattr(Theirs, "made", (made,))
+    store = StreamStore("theirs")
+    assert store.ingest({}).kind == "accepted"
+    store.flush()
+    assert [message.id for message in StreamStore.load(store.save()).messages("main")] == ["a"]
+    monkeypatch.setattr(Theirs, "made", ({"type": "message.opened"},))
+    with pytest.raises(CallerError, match=r"one of streamstore\.events, not dict"):
+        store.ingest({})
+
+
+@pytest.mark.usefixtures("registry")
+def test_a_class_that_is_made_again_takes_the_place_of_the_one_before():
+    register(Theirs)
+
+    @register
+    class Again(Theirs):
+        pass
+
+    assert protocols.adapter_named("theirs") is Again
+    assert list(protocols.adapters()).count("theirs") == 1
+
+
+@pytest.mark.usefixtures("registry")
+def test_what_is_no_sound_adapter_is_not_registered(install: Install):
+    for given, problem in (
+        (Nameless, r"Nameless'> is no class of an adapter with a declaration"),
+        ("theirs", "'theirs' is no class of an adapter"),
+        (Theirs(), "Theirs object .* is no class of an adapter"),
+        (Misspelt, r"test_protocols\.Misspelt cannot be used: its sequencing must be one of"),
+        (_named("native"), "cannot be used: there is another protocol named 'native'"),
+    ):
+        with pytest.raises(CallerError, match=problem):
+            register(given)  # type: ignore[type-var]
+    install("theirs", f"{__name__}:Theirs")
+    with pytest.raises(CallerError, match="another protocol named 'theirs'"):
+        register(_named("theirs"))
+    assert protocols.adapter_named("theirs") is Theirs
+
+
+def _named(name: str) -> Any:
+    return type("Other", (Theirs,), {"declaration": Declaration(name=name, sequencing="none")})
+
+
 def test_an_adapter_in_the_place_of_its_name_is_told_how_it_gets_one():
     given: Any = Theirs
     for take in (StreamStore, StreamStore("native").open):
-        with pytest.raises(UnknownProtocol, match=r"by its name, not by .*Theirs.*entry point of"):
+        with pytest.raises(
+            UnknownProtocol, match=r"by its name, not by .*Theirs.*register, .*entry point of"
+        ):
             take(given)
 
 
