@@ -627,10 +627,14 @@ class StreamStore:
 
         Raises:
             UnknownProtocol: no adapter has that name.
-            CallerError: the adapter says why it cannot.
+            CallerError: the adapter says why it cannot, or has no `encode`.
         """
         reads = self if session_id is None else OneSession(self, session_id)
-        return adapter_named(protocol)(Context()).encode(reads)
+        adapter = adapter_named(protocol)(Context())
+        if not hasattr(adapter, "encode"):
+            cls = type(adapter)
+            raise CallerError(f"{cls.__module__}.{cls.__qualname__} has no encode")
+        return adapter.encode(reads)
 
     # -- hearing -------------------------------------------------------------------------------
 

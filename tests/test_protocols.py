@@ -157,6 +157,14 @@ def test_one_that_a_program_registers_is_there_by_its_name(monkeypatch: pytest.M
 
 
 @pytest.mark.usefixtures("registry")
+def test_one_without_encode_is_told_so(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delattr(Theirs, "encode")
+    register(Theirs)
+    with pytest.raises(CallerError, match=r"test_protocols\.Theirs has no encode"):
+        StreamStore("theirs").encode("theirs")
+
+
+@pytest.mark.usefixtures("registry")
 def test_a_class_that_is_made_again_takes_the_place_of_the_one_before():
     register(Theirs)
 
