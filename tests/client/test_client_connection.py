@@ -7,7 +7,7 @@ import itertools
 import json
 import re
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from random import Random
 from typing import Any
@@ -708,9 +708,6 @@ def test_a_state_that_was_not_fetched_before_a_connection_ended_is_fetched_by_th
             states.append(store.save())
         return connection
 
-    async def never(read: Read) -> Any:
-        await asyncio.Event().wait()
-
     def connected(fetch: Any, first: int, last: int, ms: float) -> tuple[Connection, Any]:
         cut = fetch is never and saved == "between two"
         transport = VirtualTransport(served(events(*frames(first, last), drop=cut)))
@@ -733,6 +730,21 @@ def test_a_state_that_was_not_fetched_before_a_connection_ended_is_fetched_by_th
     assert len(calls) == 2  # it is there
 
 
+async def never(read: Read) -> Any:
+    await asyncio.Event().wait()
+
+
+def fetches_t(calls: list[Read]) -> Callable[[Read], Awaitable[list[Any]]]:
+    """A server's state, which has session `t` alone."""
+
+    async def fetch(read: Read) -> list[Any]:
+        calls.append(read)
+        token = await read.token("t")
+        return [{"type": "snapshot", "sessionId": "t", "messages": [], "readFrom": token}]
+
+    return fetch
+
+
 @pytest.mark.parametrize("meanwhile", [False, True])
 def test_a_state_that_was_not_fetched_is_no_business_of_a_connection_of_another_session(
     meanwhile: bool,
@@ -740,14 +752,7 @@ def test_a_state_that_was_not_fetched_is_no_business_of_a_connection_of_another_
     """It cannot fetch that, and asked for it as long as it lived, and said that it failed."""
     store = StreamStore()
     calls: list[Read] = []
-
-    async def never(read: Read) -> Any:
-        await asyncio.Event().wait()
-
-    async def fetch(read: Read) -> list[Any]:
-        calls.append(read)
-        token = await read.token("t")
-        return [{"type": "snapshot", "sessionId": "t", "messages": [], "readFrom": token}]
+    fetch = fetches_t(calls)
 
     async def main() -> None:
         left = make(
@@ -777,14 +782,7 @@ def test_a_state_that_was_not_fetched_is_no_business_of_a_connection_to_another_
     """Both follow all that theirs has: it asked its own for what that does not know, for ever."""
     store = StreamStore()
     calls: list[Read] = []
-
-    async def never(read: Read) -> Any:
-        await asyncio.Event().wait()
-
-    async def fetch(read: Read) -> list[Any]:
-        calls.append(read)
-        token = await read.token("t")
-        return [{"type": "snapshot", "sessionId": "t", "messages": [], "readFrom": token}]
+    fetch = fetches_t(calls)
 
     async def main() -> None:
         left = make(
