@@ -733,6 +733,31 @@ def test_a_message_stands_where_its_first_event_says_in_whatever_order_they_come
         assert encoded(store, PROTOCOL) == encoded(whole, PROTOCOL)
 
 
+@pytest.mark.parametrize("seen", [["m2"], ["m3"], ["m2", "m3"], ["m3", "m2"]])
+@pytest.mark.parametrize("cut", [False, True])
+def test_a_message_is_where_a_snapshot_says_that_is_older_than_what_came_of_it(
+    seen: list[str], cut: bool
+) -> None:
+    """The stream is opened first: a message of which something was live stood behind what was said
+    since it began, and one whose end was live streamed on for ever."""
+    server = Server()
+    server.say("m", "One, ", True)
+    server.emit("activity-appended", activity={"id": "a", "kind": "tool", "createdAt": at(1)})
+    thread = encoded(fold(PROTOCOL, server.sent), PROTOCOL)[0]
+    snapshot = {"snapshotSequence": server.sequence, "thread": thread}
+    live = {"m2": server.say("m", "two.", True), "m3": server.say("m", "", False)}
+    whole = fold(PROTOCOL, [snapshot, *live.values()])
+    store = fold(PROTOCOL, [live[name] for name in seen])
+    if cut:
+        store = StreamStore.load(store.save())
+    stream = store.open(PROTOCOL)
+    stream.ingest_many([snapshot, *live.values(), *server.sent])
+    store.flush()
+    assert [message.id for message in store.messages("t1")] == ["m", "a"]
+    assert encoded(store, PROTOCOL) == encoded(whole, PROTOCOL)
+    assert text(store, "m") == "One, two."
+
+
 def test_dates_are_read_and_nothing_else_is_taken_for_one() -> None:
     assert milliseconds("2024-02-29T01:02:03.5Z") == 1_709_168_523_500
     assert milliseconds("2026-02-28T23:59:59.999Z") == 1_772_323_199_999

@@ -13,8 +13,8 @@
 - Resume: `afterSequence` on the subscription; more than 1,000 behind, or ahead of the server, a
   snapshot comes instead. The one of a server that started its counter again has a lower sequence:
   give the item `readFrom`, so that it proves it. `synchronized` ends the replay.
-- Order: `createdAt` of a message's first event, also where that one is late. `updatedAt` follows
-  at its end, not with deltas.
+- Order: `createdAt` of a message's first event, also where that one is late, or a snapshot says it
+  behind a later one. `updatedAt` follows at its end, not with deltas.
 - Delivery: `assistantDeliveryMode` of `thread.turn-start-requested`, for that thread's turn alone.
 - Reverts: `thread.reverted` removes what the server's projector drops. Turns up to its count are
   kept by their checkpoints, and with them their messages, activities and plans, and what is of no
@@ -202,7 +202,7 @@ class T3CodeAdapter:
                 raise UnknownEvent(kind)
             wire, at = an_object(wire, kind), kind
         if "thread" in wire and "type" not in wire:
-            return (self._snapshot(wire, at, read_from),)
+            return self._snapshot(wire, at, read_from)
         name = an_id(wire, "type", at)
         seq = a_number(wire, "sequence", at)
         if name.startswith("project.") or name in _SILENT:
@@ -300,8 +300,9 @@ class T3CodeAdapter:
             seq=seq,
         )
 
-    def _snapshot(self, wire: Members, at: str, read_from: str | None) -> Snapshot:
+    def _snapshot(self, wire: Members, at: str, read_from: str | None) -> Sequence[Event]:
         snapshot = _read_snapshot(wire, at, read_from)
+        events: list[Event] = [snapshot]
         thread, seq = wire["thread"], a_number(wire, "snapshotSequence", at)
         session: str = thread["id"]
         memory = self._memory(session)
@@ -309,9 +310,18 @@ class T3CodeAdapter:
             memory.clear()
         streams = memory.setdefault("streams", {})
         for message in snapshot.messages[-_REMEMBERED:]:
-            if message["id"] not in streams:
-                going = message["status"] == "open"  # and what it says is said of its first event
-                remember(streams, message["id"], 1 if going else -1, _REMEMBERED)
+            message_id, info = message["id"], message["info"]
+            known = streams.get(message_id)
+            ended = message["status"] != "open" if known is None else known < 0
+            if known is not None:
+                if seq >= abs(known):
+                    continue
+                # All that came of it is behind what the snapshot has.
+                events += self._earlier(session, message_id, info, info, True)
+                if ended:
+                    events.append(MessageClosed(session_id=session, message_id=message_id))
+            # What it says is said of the first event.
+            remember(streams, message_id, -1 if ended else 1, _REMEMBERED)
         for name, role in _LISTS.items():
             for entry in thread.get(name) or ():
                 _note(memory, session, entry["id"], {"role": role, **entry}, seq)
@@ -320,7 +330,7 @@ class T3CodeAdapter:
         for entry in thread.get("checkpoints") or ():
             if isinstance(entry, dict):
                 _note_checkpoint(memory, entry)
-        return snapshot
+        return events
 
 
 _Handler: TypeAlias = Callable[[T3CodeAdapter, Members, str, int], Sequence[Event]]
