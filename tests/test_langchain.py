@@ -6,6 +6,7 @@ What the package made of each stream is recorded beside it (`tests/data/langchai
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 import random
 from datetime import date
@@ -1713,9 +1714,23 @@ def test_what_an_update_brings_without_an_id_stands_once_in_the_states_behind_it
         assert texts(store) == [[message["content"]] for message in state[1:]]
 
 
-@pytest.mark.parametrize("form", ["updates", "values", "on_tool_end"])
-@pytest.mark.parametrize("member", ["additional_kwargs", "response_metadata", "tool_call_id"])
-def test_a_refused_message_without_an_id_is_not_remembered(form: str, member: str) -> None:
+#: What a message cannot have: members of a wrong type, what is no JSON, and what is not written.
+REFUSED: dict[str, Wire] = {
+    "additional_kwargs": {"additional_kwargs": 5},
+    "response_metadata": {"response_metadata": 5},
+    "tool_call_id": {"tool_call_id": 5},
+    "chunk": {"type": "AIMessageChunk", "usage": object()},
+    "call": {"type": "ai", "tool_calls": [{"name": "f", "args": {"n": 10**5_000}, "id": "c1"}]},
+    "content": {"type": "ai", "content": [{"type": "text", "text": "sum", "n": 10**5_000}]},
+}
+
+
+@pytest.mark.parametrize(
+    ("form", "name"),
+    [*itertools.product(["updates", "values"], REFUSED)]
+    + [("on_tool_end", name) for name, said in REFUSED.items() if "type" not in said],
+)
+def test_a_refused_message_without_an_id_is_not_remembered(form: str, name: str) -> None:
     answer: Wire = {"type": "tool", "content": "sum", "tool_call_id": "c1"}
 
     def step(message: Wire) -> Any:
@@ -1724,10 +1739,15 @@ def test_a_refused_message_without_an_id_is_not_remembered(form: str, member: st
         data = {"messages": [message]}
         return {"event": form, "data": {"node": data} if form == "updates" else data}
 
+    def remembered() -> tuple[Any, Any]:
+        saved = store.save()
+        return saved["memory"], saved["streams"][0]["memory"]
+
     store, stream = opened()
-    before = store.save()["memory"]
-    assert stream.ingest(step({**answer, member: 5})).kind == "malformed"
-    assert store.save()["memory"] == before
+    before = remembered()
+    refused = {**answer, **REFUSED[name]}
+    assert stream.ingest(step(refused)).kind == "malformed"
+    assert remembered() == before
     assert stream.ingest(step(answer)).kind == "accepted"
     store.flush()
     assert [message.id for message in store.messages("s")] == ["local-1"]

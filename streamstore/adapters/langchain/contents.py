@@ -232,17 +232,14 @@ class Contents:
     def check(self, message: Members) -> None:
         """Refuses what `whole` would, before anything is remembered of the message."""
         _check(message)
+        _calls(message)
         maybe_id(message, "tool_call_id")
 
     def whole(self, message: Members, scope: str, final: bool, task: str) -> list[Event]:
         """A message that takes the place of what was there; with `final` it has ended."""
         given, _, extra = _check(message)
-        if message["type"].endswith("Chunk"):
-            only_json(message, "")  # all of it is kept here
         reasoning = _beside(extra, message["content"])
-        calls = message.get("tool_calls")
-        calls = calls if isinstance(calls, list) and are_objects(calls) else []
-        inputs = [dumped(call.get("args"), "tool_calls") for call in calls]
+        calls, inputs = _calls(message)
         broken = message.get("invalid_tool_calls")
         broken = broken if isinstance(broken, list) and are_objects(broken) else []
         call_id = maybe_id(message, "tool_call_id")
@@ -368,6 +365,15 @@ def _check(message: Members) -> tuple[str | None, list[Members], Members]:
         maybe_object(message, name)
     extra = maybe_object(message, "additional_kwargs") or {}
     return given, tools, {name: value for name, value in extra.items() if name != "tool_calls"}
+
+
+def _calls(message: Members) -> tuple[list[Members], list[str | None]]:
+    """A whole message's calls of tools and what each was asked, all of it JSON."""
+    if message["type"].endswith("Chunk"):
+        only_json(message, "")  # all of it is kept here
+    calls = message.get("tool_calls")
+    calls = calls if isinstance(calls, list) and are_objects(calls) else []
+    return calls, [dumped(call.get("args"), "tool_calls") for call in calls]
 
 
 def _beside(extra: Members, content: Json) -> str | None:

@@ -84,9 +84,10 @@ class Places:
             if message_id is None:
                 self._handed_up(message, scope)
             if message.get("id") in (None, "") and message["type"] != "remove":
+                said = _digest(message)  # it may fail
                 message_id = message_id or self._known.new_id()
                 ahead: Members = self._own.setdefault("ahead", {})
-                ahead[message_id] = [_digest(message), scope]
+                ahead[message_id] = [said, scope]
                 if len(ahead) > _AHEAD:
                     del ahead[next(iter(ahead))]
                 if not scope:  # the state is to hold it, under whatever id
