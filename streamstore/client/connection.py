@@ -163,6 +163,8 @@ class Connection:
         self._left: frozenset[str] = frozenset()
         # Whether it goes on by a position of a counter that is over, and nobody asked for a state.
         self._astray = False
+        # Whether the present stream is open, and its state is asked for where that is due.
+        self._heard = False
         # Sessions that its streams brought, but for the present one's; and those that a saved
         # stream left to the present one, which that need not have brought.
         self._brought: set[str] = set()
@@ -600,7 +602,7 @@ class Connection:
                 self._bare = False
                 if self._ever_open:
                     self.unrepaired += 1
-        self._ever_open = True
+        self._ever_open = self._heard = True
 
     def _now_live(self, stream: Stream) -> None:
         if self._resync is not None:
@@ -613,6 +615,7 @@ class Connection:
         next_one, self._next = self._next, None
         if next_one is None or next_one.ended:  # the store may have been closed meanwhile
             next_one = self._another_stream()
+        self._heard = False
         self._stream = next_one
         return next_one
 
@@ -733,9 +736,12 @@ class Connection:
             self._cursor = self._resume.position(self._store, stream) or self._cursor
 
     def _merged(self) -> None:
-        """A fetched state is in the store: what was held back may be sent from now on."""
+        """A fetched state is in the store: what was held back may be sent from now on.
+
+        Not before the present stream is open: the state that it needs is not asked for yet.
+        """
         stream = self._stream
-        if stream is not None and not stream.ended and self._resume.live:
+        if stream is not None and not stream.ended and self._resume.live and self._heard:
             self._note(stream)
 
     def _end_stream(self, stream: Stream, passage: _Passage) -> _End:

@@ -687,6 +687,30 @@ def test_a_position_that_is_too_old_is_dropped_and_the_state_fetched(status: int
     assert connection.position == "9"
 
 
+@pytest.mark.parametrize("head_ms", [0, 700, 2_000])
+def test_a_look_at_the_notes_while_a_connection_is_opened_leaves_its_state_to_be_fetched(
+    head_ms: float,
+) -> None:
+    """It comes a second after an event: a connection that is slower to open than to drop, say."""
+    store = StreamStore()
+    calls: list[Read] = []
+    transport = VirtualTransport(
+        served(
+            events(*frames(1, 3), 5_000, *frames(3, 3), 300),
+            Answer(410, {}),
+            Answer(body=[*frames(7, 7), None], after_ms=head_ms),
+        )
+    )
+    fetch = snapshot_of(3, 7, calls=calls)
+    policy = Policy(first_delay_ms=10)
+    connection = run(after(make(transport, store, snapshot=fetch, policy=policy), 20_000))
+    assert [request.headers.get("last-event-id") for request in transport.requests] == [
+        None, "3", None,
+    ]  # fmt: skip
+    assert [read.reason for read in calls] == ["the connection is new", "the connection was lost"]
+    assert text_of(store) == "1 2 3 4 5 6 7 " and connection.position == "7"
+
+
 @pytest.mark.parametrize("session_id", ["s", None])
 @pytest.mark.parametrize("saved", [None, "behind its end", "while it lives", "between two"])
 def test_a_state_that_was_not_fetched_before_a_connection_ended_is_fetched_by_the_next_one(
