@@ -820,7 +820,7 @@ class StreamStore:
             DiskError: the file cannot be read. FileNotFoundError: there is none.
         """
         if isinstance(saved, str | os.PathLike):
-            if isinstance(saved, str) and saved.lstrip().startswith("{"):
+            if isinstance(saved, str) and saved.lstrip().startswith("{") and '"' in saved:
                 raise CallerError(
                     "load takes what `save` returned, or a path, not its JSON: json.loads makes it"
                 )

@@ -10,6 +10,7 @@ import json
 import pickle
 from collections.abc import Callable, Iterator
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,6 +30,7 @@ from streamstore import (
 )
 from streamstore.events import MessageOpened
 from streamstore.keys import MAX_NUMBER
+from streamstore.log.states import write_state
 from streamstore.testing import Log, sample
 
 Json = Any
@@ -539,6 +541,13 @@ def test_the_json_of_a_save_is_no_path() -> None:
     with pytest.raises(CallerError, match=r"json\.loads") as caught:
         StreamStore.load(text)
     assert len(str(caught.value)) < 200
+
+
+def test_a_path_may_begin_with_a_brace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    store = full_store()
+    write_state(store.save(), "{a1b2}.state")
+    assert StreamStore.load("{a1b2}.state").state() == store.state()
 
 
 def test_what_was_taken_in_before_is_a_duplicate_after() -> None:
