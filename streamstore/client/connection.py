@@ -620,7 +620,7 @@ class Connection:
         return next_one
 
     def _end_streams(self) -> None:
-        if self._unfetched and self._owed():
+        if (self._unfetched and self._owed()) or self._knows_no_id():
             for session_id in sorted(self._scope()):
                 self._store.ask_resync(session_id, _UNFETCHED)
         streams = self._stream, self._next
@@ -666,9 +666,14 @@ class Connection:
     def _owing(self, stream: Stream) -> Mapping[str, str]:
         """What a store that is saved now has to say: the program may end without another word."""
         if self._bare and self._owed():
-            if self._resume.position(self._store, stream) is not None:
-                return dict.fromkeys(sorted(self._scope()), _UNFETCHED)
-        return {}
+            jumps = self._resume.position(self._store, stream) is not None
+        else:
+            jumps = self._knows_no_id()
+        return dict.fromkeys(sorted(self._scope()), _UNFETCHED) if jumps else {}
+
+    def _knows_no_id(self) -> bool:
+        """Whether all that the next connection could go on by is an id that is not to be sent."""
+        return self._resync is not None and self._cursor == self._fenced is not None
 
     def _owed(self) -> bool:
         return self._resync is not None and (self._resync.owed or self._astray)

@@ -1289,6 +1289,42 @@ def test_a_server_that_began_anew_while_nobody_listened_is_asked_for_its_state(
     assert part is not None and part.text == "1 2 3 4 "[: 6 if then == "stays" else 8]
 
 
+@pytest.mark.parametrize("saved", [False, True])
+def test_an_id_of_a_counter_that_is_over_is_no_place_to_go_on_for_the_next_connection_either(
+    saved: bool,
+) -> None:
+    """The new counter gave none yet: what it said between the two connections was missing."""
+    store = StreamStore()
+    calls: list[Read] = []
+    states: list[Any] = []
+
+    async def main() -> None:
+        transport = VirtualTransport(
+            served(
+                events(opening("a"), *frames(1, 3), 3_000),
+                events(opening("b"), drop=False),
+            )
+        )
+        async with make(transport, store, snapshot=snapshot_of(3, calls=calls)) as connection:
+            await asyncio.sleep(20)
+            assert connection.status.synced and not store.resync
+            states.append(store.save())
+        assert [request.headers.get("last-event-id") for request in transport.requests] == [
+            None, "3",
+        ]  # fmt: skip
+
+    run(main())
+    assert len(calls) == 2
+    if saved:
+        store = StreamStore.load(states[0])
+    assert list(store.resync) == ["s"]
+    transport = VirtualTransport(served(events(opening("b"), 2_000, *frames(6, 6), drop=False)))
+    connection = make(transport, store, snapshot=snapshot_of(5, calls=calls))
+    run(after(connection, 5_000))
+    assert text_of(store) == "1 2 3 4 5 6 " and not store.resync
+    assert len(calls) == 3 and connection.position == "6"
+
+
 # --- poison ---------------------------------------------------------------------------------------
 
 
