@@ -747,7 +747,8 @@ class Ingress:
             value = getattr(event, name)
             if value is not None and newer.get(name, 0) < epoch:
                 session.own.merge({name: value}, seq)
-                shows |= name == "status" and value.get("type") == "idle"
+                if name == "status" and value.get("type") == "idle":
+                    shows = session.own.values.get(name) == value  # else events above it are newer
         for name, fetched in (("permissions", event.permissions), ("questions", event.questions)):
             if fetched is not None:
                 known = set(getattr(session, name))

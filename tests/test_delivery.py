@@ -148,6 +148,23 @@ class TestRelease:
         store.flush()
         assert store.part("s", "m", 0).text == "fetched"  # type: ignore[union-attr]
 
+    @pytest.mark.parametrize("sequencing", ["session", "sparse"])
+    def test_a_fetched_state_that_was_idle_before_an_event_said_busy_shows_nothing(
+        self, sequencing: Any
+    ) -> None:
+        store = StreamStore(delivery="buffered")
+        stream = store.open("native", sequencing=sequencing)
+        token = store.begin_read("s")
+        busy = {"type": "session.status", "sessionId": "s", "seq": 2, "status": "busy"}
+        half = {"messageId": "m", "blockIndex": 0, "text": "half"}
+        stream.ingest_many([busy, {"type": "block.delta", "sessionId": "s", "seq": 3, **half}])
+        read = {"messages": [], "readFrom": token}
+        for seq, shown in ((1, ""), (3, "half")):
+            idle = {"sessionId": "s", "seq": seq, "status": {"type": "idle"}}
+            stream.ingest({"type": "snapshot", **idle, **read})
+            store.flush()
+            assert store.part("s", "m", 0).text == shown  # type: ignore[union-attr]
+
     def test_a_request_that_is_fetched_again_shows_nothing_more(self, turn: Turn) -> None:
         turn.ingest("permission.asked", id="p")
         assert turn.text() == "held back"
