@@ -181,6 +181,14 @@ def test_the_status_of_a_snapshot_is_what_a_status_is(status, accepted):
     assert session is None or (session.status is not None and session.status.type)
 
 
+def test_of_a_status_that_is_none_it_is_said_what_one_is():
+    wire = {"type": "snapshot", "sessionId": "s", "messages": [], "status": {"status": "idle"}}
+    assert StreamStore("native").ingest(wire).detail == (
+        "status: must be an object with a string `type`, maybe integers `attempt` and `next` and a "
+        "string `message`, not this one"
+    )
+
+
 @pytest.mark.parametrize(
     ("bad", "detail"),
     [

@@ -825,6 +825,52 @@ def test_a_state_that_was_not_fetched_is_no_business_of_a_connection_to_another_
     run(main())
 
 
+def test_a_state_that_was_not_fetched_is_asked_for_until_one_that_has_it_comes() -> None:
+    store = StreamStore()
+    store.ask_resync("s", "a connection ended before the state was fetched")
+    calls: list[Read] = []
+    whole = snapshot_of(3)
+
+    async def fetch(read: Read) -> list[Any]:
+        calls.append(read)
+        return await whole(read) if len(calls) > 1 else []  # type: ignore[no-any-return]
+
+    async def main() -> None:
+        other = [frame(delta(seq, sessionId="t"), seq) for seq in range(1, 40)]
+        body = [item for one in other for item in (one, 1_000)]
+        transport = VirtualTransport(served(Answer(body=[*body, None])))
+        async with make(transport, store, snapshot=fetch) as connection:
+            await asyncio.sleep(0.5)
+            assert isinstance(connection.status.resync_error, SnapshotRefused)
+            await asyncio.sleep(30)
+            assert connection.status.resync_error is None
+
+    run(main())
+    assert text_of(store) == "1 2 3 " and not store.resync
+    assert [list(read.sessions) for read in calls] == [[], ["s"]]
+
+
+def test_of_a_state_to_be_fetched_a_save_says_more_than_that_events_are_missing() -> None:
+    """Those may still come, and the note would go with them; the state before does not."""
+    store = StreamStore()
+
+    async def never(read: Read) -> Any:
+        await asyncio.Event().wait()
+
+    async def main() -> None:
+        opened = frame({"type": "stream.opened", "sequencing": "session"})
+        body = [opened, *frames(1, 1), *frames(3, 3), None]
+        transport = VirtualTransport(served(Answer(body=body)))
+        async with make(transport, store, snapshot=never):
+            await asyncio.sleep(0.1)
+            assert store.resync == {"s": "operations of the session are missing"}
+            assert store.save()["resync"] == {
+                "s": "a connection ended before the state was fetched"
+            }
+
+    run(main())
+
+
 def test_what_a_state_did_not_repair_and_something_else_did_is_no_error_any_more() -> None:
     store = StreamStore()
 
