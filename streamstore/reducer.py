@@ -803,7 +803,9 @@ class Reducer:
         rank = tool_rank(state)
         if mode == "none":
             block.states.clear()
-        if seq is None and (rank >= block.rank or (whole and mode == "none")):
+        # What the old generation said holds nothing back, in whatever mode.
+        free = "state" in block.old or (whole and mode == "none")
+        if seq is None and (rank >= block.rank or free):
             block.rank = rank
             if rank >= 0 and mode != "none":
                 block.states[rank] = (max(block.mark, 0), freeze(state))

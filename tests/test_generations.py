@@ -220,6 +220,32 @@ def test_results_that_wait_for_their_call_go(sequencing: str) -> None:
     assert bench.store.health.counts["held"]["evicted"] == 1
 
 
+@every
+@pytest.mark.parametrize("seq", [1, None])
+@pytest.mark.parametrize("by", ["block.updated", "tool.result"])
+def test_the_state_of_a_tool_that_the_old_generation_knew_holds_back_no_new_one(
+    sequencing: str, seq: int | None, by: str
+) -> None:
+    """In `none` it did: a call that ran anew was shown as completed, with the new output."""
+
+    def said(state: str, seq: int | None) -> str:
+        fields = {"state": {"status": state}}
+        where = {"callId": "c", "fields": fields} if by == "tool.result" else fields
+        return bench.take(by, None if sequencing == "none" else seq, **where)
+
+    bench = Bench(sequencing)
+    bench.opened("one")
+    bench.take("block.opened", 1 if sequencing != "none" else None, kind="tool", callId="c")
+    assert said("completed", 2) == "accepted"
+    assert said("running", 3) == "refused:rank"
+    bench.opened("two")
+    assert bench.part().fields["state"] == {"status": "completed"}
+    assert said("running", seq) == "accepted"
+    assert bench.part().fields["state"] == {"status": "running"}
+    assert said("pending", None if seq is None else seq + 1) == "refused:rank"
+    assert bench.part().fields["state"] == {"status": "running"}
+
+
 def test_the_holes_of_a_session_stream_go():
     bench = Bench("session")
     old_text(bench)
