@@ -456,7 +456,8 @@ class Ingress:
     ) -> None:
         """What follows from an event of a session or message, which had blocks of these keys."""
         stages = self._stages
-        stages.coalescer.observe(event, session, message)
+        if not isinstance(event, SessionStatus) or _holds(event, session):
+            stages.coalescer.observe(event, session, message)
         if isinstance(event, MessageRemoved | MessageReset):
             assert message is not None
             message.emptied = stages.coalescer.epoch
@@ -782,6 +783,11 @@ class Ingress:
                 rise(session, MAX_NUMBER)  # a read has no place among the events
                 if len(intervals.starts) > 1 or session.holes_at is not None:
                     self.progress.note_holes(session, None)
+
+
+def _holds(event: SessionStatus, session: SessionRow) -> bool:
+    """Whether a status is the session's: one that is late begins and ends no turn."""
+    return bool(session.own.values.get("status", {}).get("type") == event.status)
 
 
 def _may_be_cut(block: BlockRow) -> bool:

@@ -165,6 +165,26 @@ class TestRelease:
             store.flush()
             assert store.part("s", "m", 0).text == shown  # type: ignore[union-attr]
 
+    @pytest.mark.parametrize("sequencing", ["session", "sparse"])
+    def test_an_idle_that_comes_late_behind_what_began_after_it_shows_nothing(
+        self, sequencing: Any
+    ) -> None:
+        store = StreamStore(delivery="buffered")
+        stream = store.open("native", sequencing=sequencing)
+
+        def say(type_: str, seq: int, **members: Any) -> str:
+            stream.ingest({"type": type_, "sessionId": "s", "seq": seq, **members})
+            store.flush()
+            part = store.part("s", "m", 0)
+            return part.text if part is not None else ""
+
+        say("session.status", 1, status="busy")
+        say("session.status", 3, status="busy")
+        half = {"messageId": "m", "blockIndex": 0, "text": "half"}
+        assert say("block.delta", 4, **half) == ""
+        assert say("session.status", 2, status="idle") == ""
+        assert say("session.status", 5, status="idle") == "half"
+
     def test_a_request_that_is_fetched_again_shows_nothing_more(self, turn: Turn) -> None:
         turn.ingest("permission.asked", id="p")
         assert turn.text() == "held back"
