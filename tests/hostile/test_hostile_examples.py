@@ -59,6 +59,15 @@ def spoilt_json(text: str, ids: frozenset[str]) -> str:
     return re.sub(r'("(\w+)": )"((?:[^"\\]|\\.)*)"', spoil, text)
 
 
+def _spoilt(value: ast.expr) -> ast.expr:
+    spoil = ast.parse(
+        f"(lambda it: {HOSTILE!r} + it if isinstance(it, str) else it)(0)", mode="eval"
+    ).body
+    assert isinstance(spoil, ast.Call)
+    spoil.args = [value]
+    return spoil
+
+
 class _Spoiler(ast.NodeTransformer):
     """Python whose dicts say hostile texts, and whose ids are hostile wherever they stand."""
 
@@ -71,12 +80,13 @@ class _Spoiler(ast.NodeTransformer):
             if isinstance(key, ast.Constant) and key.value in TEXTS:
                 if isinstance(value, ast.Constant) and not isinstance(value.value, str):
                     continue
-                spoil = ast.parse(
-                    f"(lambda it: {HOSTILE!r} + it if isinstance(it, str) else it)(0)", mode="eval"
-                ).body
-                assert isinstance(spoil, ast.Call)
-                spoil.args = [value]
-                node.values[place] = spoil
+                node.values[place] = _spoilt(value)
+        return node
+
+    def visit_keyword(self, node: ast.keyword) -> ast.AST:
+        self.generic_visit(node)
+        if node.arg == "text":
+            node.value = _spoilt(node.value)
         return node
 
     def visit_JoinedStr(self, node: ast.JoinedStr) -> ast.AST:
