@@ -294,7 +294,7 @@ class RequestEvent(Event):
 
 @attrs.frozen(kw_only=True)
 class RequestAsked(RequestEvent):
-    """A request waits for an answer; asking again changes nothing."""
+    """A request waits for an answer; asked anew under its id, the later one holds."""
 
     message_id: str | None = _optional(checks.ID)
     call_id: str | None = _optional(checks.ID)

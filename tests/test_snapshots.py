@@ -594,7 +594,26 @@ def test_what_a_fetched_request_asks_takes_the_place_of_what_was_asked_before(se
     assert session.permissions["p"].payload == {"tool": "edit"}
     assert session.questions["q"] is before
     bench.snapshot(permissions=[{"id": "p"}], seq=8, readFrom=bench.store.begin_read("s"))
-    assert bench.store.session("s").permissions["p"].payload == {"tool": "edit"}
+    assert bench.session()["permissions"]["p"]["payload"] == {"tool": "edit"}
+
+
+@every
+def test_what_was_asked_since_the_read_began_is_newer_than_what_it_says(sequencing):
+    bench = Bench(sequencing)
+    bench.take("permission.asked", 1, id="p", payload={"tool": "bash"})
+    token = bench.store.begin_read("s")
+    bench.take("permission.asked", 9, id="p", payload={"tool": "edit"})
+    old = [{"id": "p", "payload": {"tool": "bash"}}]
+    bench.snapshot(permissions=old, seq=7, readFrom=token)
+    assert bench.session()["permissions"]["p"]["payload"] == {"tool": "edit"}
+
+
+@numbered
+def test_what_was_asked_above_a_fetched_state_is_newer_than_what_it_says(sequencing):
+    bench = Bench(sequencing)
+    bench.take("permission.asked", 9, id="p", payload={"tool": "edit"})
+    bench.snapshot(permissions=[{"id": "p", "payload": {"tool": "bash"}}], seq=7)
+    assert bench.session()["permissions"]["p"]["payload"] == {"tool": "edit"}
 
 
 @numbered
