@@ -203,8 +203,14 @@ class Context:
     shared: dict[str, dict[str, Any]] = attrs.field(factory=dict)
 
     def of_session(self, session_id: str | None = None) -> dict[str, Any]:
-        """The shared memory of one session, by default of the stream's own; made when missing."""
-        return self.shared.setdefault(session_id or self.session_id, {})
+        """The shared memory of one session, by default of the stream's own; made when missing.
+
+        Of one that the stream does not take in nothing is kept: its memory is empty each time.
+        """
+        session_id = session_id or self.session_id
+        if self.bound and session_id != self.session_id:
+            return {}
+        return self.shared.setdefault(session_id, {})
 
 
 def counts_anew(read: Snapshot) -> bool:

@@ -142,8 +142,6 @@ class EkacodeAdapter:
         """The opening of another generation, where an event proves that there is one."""
         if not seq or time is None:
             return None
-        if self._context.bound and session not in (None, self._context.session_id):
-            return None
         memory = self._context.of_session(session)
         top, latest = memory.get("top", 0), memory.get("time", 0)
         if time < memory.get("since", 0):

@@ -227,7 +227,7 @@ class T3CodeAdapter:
         if type(streaming) is not bool:
             raise wrong(body, "streaming", at, "true or false")
         facts = {name: value for name, value in body.items() if name not in _MESSAGE}
-        memory = self._memory(session)
+        memory = self._context.of_session(session)
         streams = memory.setdefault("streams", {})
         # Of each message the sequence of its first event, below 0 when it has ended.
         known = streams.get(message_id)
@@ -272,11 +272,6 @@ class T3CodeAdapter:
         """Forget what was remembered by the numbers of a counter that is over."""
         self._context.shared.pop(session_id, None)
 
-    def _memory(self, session: str) -> dict[str, Any]:
-        """What is remembered of a thread; of one that is not this stream's, nothing."""
-        foreign = self._context.bound and session != self._context.session_id
-        return {} if foreign else self._context.of_session(session)
-
     @staticmethod
     def _earlier(
         session: str, message_id: str, body: Members, info: Members, earlier: bool
@@ -305,7 +300,7 @@ class T3CodeAdapter:
         events: list[Event] = [snapshot]
         thread, seq = wire["thread"], a_number(wire, "snapshotSequence", at)
         session: str = thread["id"]
-        memory = self._memory(session)
+        memory = self._context.of_session(session)
         if counts_anew(snapshot):
             memory.clear()
         streams = memory.setdefault("streams", {})
@@ -348,13 +343,13 @@ def _meta(name: str, body: Members, at: str, seq: int) -> SessionUpdated:
 
 
 def _checkpoint(adapter: T3CodeAdapter, body: Members, at: str, seq: int) -> Sequence[Event]:
-    _note_checkpoint(adapter._memory(an_id(body, "threadId", at)), body)
+    _note_checkpoint(adapter._context.of_session(an_id(body, "threadId", at)), body)
     return ()
 
 
 def _reverted(adapter: T3CodeAdapter, body: Members, at: str, seq: int) -> Sequence[Event]:
     session, count = an_id(body, "threadId", at), a_number(body, "turnCount", at)
-    memory = adapter._memory(session)
+    memory = adapter._context.of_session(session)
     told = SessionUpdated(session_id=session, info={"revertedTo": count}, seq=seq)
     kept = [turn for turn, number in memory.get("checkpoints", {}).items() if number <= count]
     if len(kept) < count:
@@ -448,7 +443,9 @@ def _entry(
     session = an_id(body, "threadId", at)
     entry, entry_at = an_object(body, member, at), path_to(at, member)
     message_id = an_id(entry, "id", entry_at)
-    gone = _note(adapter._memory(session), session, message_id, {**entry, "role": role}, seq)
+    gone = _note(
+        adapter._context.of_session(session), session, message_id, {**entry, "role": role}, seq
+    )
     return (
         BlockUpdated(
             session_id=session,
@@ -474,7 +471,7 @@ def _entry(
 def _activity(adapter: T3CodeAdapter, body: Members, at: str, seq: int) -> Sequence[Event]:
     events = _entry("activity", "activity", adapter, body, at, seq)
     session = an_id(body, "threadId", at)
-    memory, entry = adapter._memory(session), body["activity"]
+    memory, entry = adapter._context.of_session(session), body["activity"]
     older, latest = _note_usage(memory, entry, seq)
     if older is None:
         return events

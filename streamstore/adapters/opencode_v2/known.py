@@ -36,12 +36,7 @@ class Known:
         self._context = context
 
     def memory(self, session: str) -> dict[str, Any]:
-        """All that is remembered of a session, each table by who knows what is in it.
-
-        Of one that the stream does not take in, nothing is.
-        """
-        if self._context.bound and session != self._context.session_id:
-            return {}
+        """All that is remembered of a session, each table by who knows what is in it."""
         return self._context.of_session(session)
 
     def table(self, session: str, name: str) -> dict[str, Any]:

@@ -158,12 +158,7 @@ class VellumAdapter:
         return (MessageClosed(session_id=session, message_id=message_id, seq=seq),)
 
     def _memory(self, session: str | None) -> dict[str, Any]:
-        """What is remembered of a conversation: `open`, `latest`, `inputs`, `ended`, `own`.
-
-        Of a conversation that the stream does not take in, nothing is.
-        """
-        if self._context.bound and session not in (None, self._context.session_id):
-            return {}
+        """What is remembered of a conversation: `open`, `latest`, `inputs`, `ended`, `own`."""
         return self._context.of_session(session)
 
     def _turn_ended(self, wire: Members, session: str | None, seq: int | None) -> Sequence[Event]:

@@ -161,8 +161,6 @@ class VellumV2Adapter:
         they began; `tail`: the message that streams; `since`: seq of its start; `done`: seq of the
         last turn's end.
         """
-        if self._context.bound and session not in (None, self._context.session_id):
-            return {}
         return self._context.of_session(session)
 
     def _known(self, session: str | None) -> dict[str, Any]:
