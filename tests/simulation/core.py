@@ -636,6 +636,8 @@ class Run:
                 fits = not self.history["framing"] and not self.stream.ended
                 if fits and again >= 0 and changes.version % 2:
                     self.sent.append(again)
+                    if self.script[again][0]["type"] == "stream.opened":
+                        self._note_opened()  # a read begins there that names none
                     self.stream.ingest(self._object(again))
 
         elif kind == "flushing":
