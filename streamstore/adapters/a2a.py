@@ -345,8 +345,9 @@ class A2aAdapter:
     ) -> list[Event]:
         return [
             self._opened(session_id, message_id, role),
-            MessageUpdated(session_id=session_id, message_id=message_id, info=info, whole=True),
+            # Before the update, which commits it: what is replaced by no parts at all is empty.
             MessageReset(session_id=session_id, message_id=message_id),
+            MessageUpdated(session_id=session_id, message_id=message_id, info=info, whole=True),
             *self._parts(session_id, message_id, parts, 0),
         ]
 
