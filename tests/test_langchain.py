@@ -3170,6 +3170,18 @@ def test_the_texts_of_a_summary_outlive_what_cannot_be_added_up() -> None:
     assert content["summary"] == [summed("c"), summed("d", 1), summed("ef", 2)]
 
 
+def test_an_end_says_more_of_why_than_its_metadata() -> None:
+    # As langchain-core 1.8.4 sends a call whose provider said no more than that it stopped.
+    given = {"finish_reason": "STOP", "normalized_finish_reason": "stop", "finish_state": "x"}
+    said = {"finish_reason": "STOP", "normalized_finish_reason": "tool_call", "finish_state": None}
+    store = fed(
+        agent("message-start", role="ai", id="m1"), agent("message-finish", metadata=given, **said)
+    )
+    expected = {**given, "normalized_finish_reason": "tool_call", "output_version": "v1"}
+    found = made(store)[0]["response_metadata"]
+    assert {name: found.get(name) for name in expected} == expected
+
+
 def test_nested_metadata_that_comes_again_adds_up() -> None:
     messages = pytest.importorskip("langchain_core.messages", reason=WHY)
     said = {"a": {"n": 1, "s": "x"}, "b": [1], "c": [summed("y")], "d": 1.5, "e": True}

@@ -59,7 +59,7 @@ messages added to what is there (`contents`), find the ones without an id
 (`places`) and take back what attempts have left (`runs`). Which messages there
 are, they all know from `known`; so does the short way of deltas (`plain`).
 
-Sources: the message classes and `ChatModelStream` of the published package (langchain-core 1.8.3),
+Sources: the message classes and `ChatModelStream` of the published package (langchain-core 1.8.4),
 the protocol's types (langchain-protocol 0.0.20), and messages added up by them.
 """
 

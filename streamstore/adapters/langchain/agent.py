@@ -5,7 +5,7 @@ open there, refuses what that has had, and makes the events of its blocks (`HAND
 a graph it knows the task that an event names; no chunk, state, update or callback.
 
 Sources: the protocol's types (langchain-protocol 0.0.20) and `ChatModelStream` of the published
-package (langchain-core 1.8.3).
+package (langchain-core 1.8.4).
 """
 
 from __future__ import annotations
@@ -45,6 +45,8 @@ _DELTAS: Mapping[str, tuple[str, str]] = {
     "tool-call-delta": (INPUT, "args"),
     "data-delta": ("data", "data"),
 }
+#: What an end says beside its metadata of why it came: there a stop with calls is no plain stop.
+_REASONS = ("finish_reason", "normalized_finish_reason", "finish_state")
 
 
 class Agent:
@@ -278,8 +280,11 @@ class Agent:
         message_id, known, events = self._in_message(scope, seq)
         about = known[WIRE]
         about["response_metadata"] = {
-            **(about.get("response_metadata") or {}), **metadata, "output_version": "v1"
-        }  # fmt: skip
+            **(about.get("response_metadata") or {}),
+            **metadata,
+            **{name: data[name] for name in _REASONS if data.get(name) is not None},
+            "output_version": "v1",
+        }
         about["usage_metadata"] = usage
         if extra:
             about["additional_kwargs"] = extra
