@@ -522,7 +522,9 @@ def test_random_streams_end_in_the_task_of_the_package(seed: int) -> None:
             name = draw.choice(["a1", "a2", "a3"])
             append = name in begun and draw.random() < 0.8
             begun.add(name)
-            words = [draw.choice(["one ", "é", "\U0001f600"]) for _ in range(draw.choice([0, 1, 2]))]
+            words = [
+                draw.choice(["one ", "é", "\U0001f600"]) for _ in range(draw.choice([0, 1, 2]))
+            ]
             wire = artifact(*words, id=name, append=append)
             wire["artifactUpdate"]["artifact"]["metadata"] = {draw.choice("xy"): float(number)}
         response = json_format.ParseDict(wire, types.StreamResponse())

@@ -29,15 +29,20 @@
   in each connection: one that is used again for something else has spaces behind it, one for each
   time, which are nothing to JSON.
 - A compaction is a part where it was first spoken of; of its summary the text is kept. A `notice`
-  is of no session's history: it is counted as unknown.
+  is of no session's history: it is counted as unknown. So is what the schema has as unstable, of
+  subagents and messages between sessions, but for plans.
+- This is version 1 of the protocol. A connection that agrees on the draft of version 2 is not read
+  right: there the answer to a prompt ends nothing, so that the session is idle while its agent
+  works, and messages that come whole, states and terminals are unknown.
 - A prompt itself is no message: agents that echo it send it as `user_message_chunk`.
 - Nothing ends a message: the answer to the prompt does, and to `session/load`, the next prompt, and
   what the other role says next. A turn that was cancelled or failed ended so where it was: in the
   last message, and in those whose tools still ran.
 
 Sources: the schema and `SessionAccumulator` of the published Python package
-(agent-client-protocol 0.12.1), and sessions folded by it; of `_meta`, what claude-agent-acp 0.101.0
-and codex-acp 2.6.0 send, and Zed reads.
+(agent-client-protocol 0.12.1), sessions folded by it, and the schema of the npm package
+(`@agentclientprotocol/sdk` 2.4.0); of `_meta`, what claude-agent-acp 0.101.0 and codex-acp 2.6.0
+send, and Zed reads.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@
   part's field `wire`, as it came.
 
 Sources: the event types and the two accumulators (`messages` and `beta.messages`) of the published
-Python SDK (2.11.0), and responses folded by them.
+Python SDK (2.14.0), and responses folded by them.
 """
 
 from __future__ import annotations

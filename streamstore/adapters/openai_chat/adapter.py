@@ -60,7 +60,7 @@ Ids, names and roles are never joined: the first that is not empty holds, also w
 client would write `call_1call_1`. A call is `pending` until its choice is finished, then `running`:
 what it gave is not on this wire.
 
-Sources: the types and the accumulator of the official Python client (3.52), checked against its
+Sources: the types and the accumulator of the official Python client (3.57), checked against its
 snapshots of recorded streams; reports of what compatible servers send.
 
 Which completion a chunk is of is decided here. How a chunk is read is in `chunks`, what

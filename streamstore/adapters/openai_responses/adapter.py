@@ -59,7 +59,7 @@ came (`memory`), and is applied to the items and parts of that response
 (`apply`), which are translated one by one, there and back
 (`items`). Lifecycle events, whole responses and the lanes of a stream are here.
 
-Sources: the event types and the accumulator of the published Python SDK (3.52.0), responses folded
+Sources: the event types and the accumulator of the published Python SDK (3.57.0), responses folded
 by it, and reports about other servers (no item events, no indexes, numbers that stand still).
 """
 

@@ -5,7 +5,7 @@ taken in before. What is remembered stands in the entry of that place, nothing i
 file; a handler that raises has changed nothing. Knows no lane, no lifecycle event and no other
 response.
 
-Sources: the accumulator of the published Python SDK (3.52.0), and reports about other servers (no
+Sources: the accumulator of the published Python SDK (3.57.0), and reports about other servers (no
 item events, no indexes).
 """
 

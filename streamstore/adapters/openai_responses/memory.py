@@ -4,7 +4,7 @@ One entry per response, shared by the streams of a session, all of it plain JSON
 place in it of the event that is taken in. Knows items and numbers as the wire has them, and what
 the SDK's accumulator refuses of them; makes no canonical event, and knows no lane of a stream.
 
-Sources: the accumulator of the published Python SDK (3.52.0).
+Sources: the accumulator of the published Python SDK (3.57.0).
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Knows names, types and members, and the statuses that a response ends with; not what an event does
 to a message, and nothing of what came before.
 
-Sources: the event types of the published Python SDK (3.52.0), and spellings of older servers.
+Sources: the event types of the published Python SDK (3.57.0), and spellings of older servers.
 """
 
 from __future__ import annotations
