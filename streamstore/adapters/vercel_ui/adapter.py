@@ -5,6 +5,8 @@
   part's block index is a count of the parts made in its message, and its place. Parts that a
   `reset-step` takes back leave holes in the count, which are not filled.
 - Seq, event ids, times: none. What a connection lost or sent twice cannot be told.
+  The frames of the SDK's WebSocket transport have a number, but are not read: ingest the `chunk` of
+  each on a stream of its `requestId`, and leave out one whose `sequence` came there.
 - Resume: by replay or by going on, and a new stream says which by how it begins.
   A `start` with a message id: the response from its first chunk. A message with that id is reset
   and rebuilt; its old parts stay until the first new one comes, nothing is shown twice. An error
