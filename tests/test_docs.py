@@ -264,6 +264,21 @@ def test_the_view_of_tk_follows_a_replay(made: dict[str, Any]) -> None:
             assert [widget.text] == escaped(["" if part is None else part.text])
 
 
+def test_a_timer_of_tk_polls_a_connection() -> None:
+    page = PAGES["howto/follow-a-server.md"].read_text("utf-8")
+    [block] = [each.text for each in blocks(page) if each.text.startswith("def look(")]
+    names: dict[str, Any] = {}
+    exec(block, names)
+    timers: list[Callable[[], object]] = []
+    root = SimpleNamespace(after=lambda delay, callback, *of: timers.append(partial(callback, *of)))
+    connection = MagicMock()
+    names["look"](root, connection)
+    for polls in (1, 2, 3):
+        assert connection.poll.call_count == polls
+        timers.pop()()
+        assert len(timers) == 1
+
+
 def test_the_view_of_textual_follows_a_replay(made: dict[str, Any]) -> None:
     async def follow() -> None:
         app = made["Chat"]()
@@ -728,6 +743,19 @@ def test_visitors_of_gradio_do_not_wait_for_each_other(
     assert submitted == [(names["ask"], None)]
 
 
+def test_the_buttons_of_gradio_end_the_answer_and_the_conversation(
+    shared: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gradio = MagicMock()
+    run_program(shared, monkeypatch, "chat_gradio.py", {"gradio": gradio})
+    box, chat, kept = (made.return_value for made in (gradio.Textbox, gradio.Chatbot, gradio.State))
+    [stop], [clear] = box.stop.call_args_list, chat.clear.call_args_list
+    assert stop.args == (None,) and stop.kwargs == {"cancels": box.submit.return_value}
+    forget, *of = clear.args
+    assert [forget(), *of] == [None, None, kept]  # else the next answer shows all of it again
+    assert clear.kwargs == {"cancels": box.submit.return_value}
+
+
 def test_who_asks_again_finds_the_first_question_as_it_was(shared: dict[str, Any]) -> None:
     """The talk that stands for a server says the same each time, under the same ids."""
     names: dict[str, Any] = {}
@@ -905,6 +933,26 @@ def test_a_cell_of_jupyter_that_is_run_again_leaves_no_widgets(
     asyncio.run(run())
 
 
+def test_a_cell_of_jupyter_is_run_where_the_notebook_has_a_store_already(
+    shared: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    modules = {"IPython": MagicMock(), "IPython.display": MagicMock(), "ipywidgets": MagicMock()}
+
+    async def follow(store: StreamStore) -> None:
+        """Says nothing."""
+
+    async def run() -> None:
+        names = run_program(shared, monkeypatch, "chat_jupyter.py", modules, follow=follow)
+        await names["task"]
+        names["store"].close()
+        another = {"store": StreamStore()}  # of a cell above, say
+        exec(dict(FRONTENDS)["chat_jupyter.py"], another)
+        await another["task"]
+        another["store"].close()
+
+    asyncio.run(run())
+
+
 def in_a_browser(markup: str) -> str:
     """What a browser shows of a text in `<pre>`, where a line break behind the tag is none."""
     found = re.fullmatch(r"<pre[^>]*>(?:\n|&#10;)?([^<]*)(?:</pre>)?", markup)
@@ -929,11 +977,16 @@ class Panel:
 
     def __init__(self) -> None:
         self.pane = SimpleNamespace(HTML=self.Pane, Str=self.Pane)
+        self.options: dict[str, Any] = {}  # of the program
+        self.extension = self.options.update
         self.load: list[Callable[[], object]] = []
         self.leave: list[Callable[[object], object]] = []
         self.state = SimpleNamespace(
             onload=self.load.append, on_session_destroyed=self.leave.append
         )
+
+    def serve(self, page: Callable[[], object], **options: Any) -> None:
+        self.options |= options
 
 
 @pytest.mark.parametrize("loaded", [True, False])
@@ -973,6 +1026,18 @@ def test_a_page_of_panel_begins_when_it_is_loaded_and_shows_text(
                 store.flush()
 
     asyncio.run(visit())
+
+
+def test_a_session_of_panel_outlives_the_attempts_of_its_page_to_come_back(
+    shared: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    panel = Panel()
+    run_program(shared, monkeypatch, "chat_panel.py", {"panel": panel})
+    exec(dict(FRONTENDS)["chat_panel.py"], {"__name__": "__main__"})
+    assert panel.options.pop("reconnect") is True
+    # Five attempts, after 0, 2, 4, 8 and 16 s; what a page then finds anew is empty for good.
+    assert panel.options.pop("unused_session_lifetime_milliseconds") > 30_000
+    assert not panel.options
 
 
 def test_a_row_of_jupyter_shows_text(

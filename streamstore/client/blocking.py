@@ -114,7 +114,7 @@ class BlockingConnection:
 
     All methods are for the thread that owns the store. That thread must call `poll` (or `wait`)
     now and then: streams are opened and ended there. Where the toolkit has a safe way to run
-    something on that thread, pass it as `post`, and no polling is needed.
+    something on that thread without waiting for it, pass it as `post`, and no polling is needed.
     """
 
     def __init__(
@@ -348,8 +348,9 @@ def connect_blocking(
         url, store, options: as for `connect`. A `snapshot` function, and a `transport`, run in the
             connection's thread and must not touch the store.
         post: runs a function without arguments on the thread that owns the store, soon, from any
-            thread: `lambda work: root.after(0, work)`, `loop.call_soon_threadsafe`. Without it,
-            `poll`.
+            thread, and comes back at once: `loop.call_soon_threadsafe`, a queued signal of Qt.
+            Without it, `poll`: as with Tk, whose `after` waits in another thread for the main
+            loop, so that the end of the block, which waits for that thread, never came.
         clock: time, for tests.
 
     Raises:
