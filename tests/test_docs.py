@@ -945,7 +945,7 @@ def test_a_cell_of_jupyter_is_run_where_the_notebook_has_a_store_already(
         names = run_program(shared, monkeypatch, "chat_jupyter.py", modules, follow=follow)
         await names["task"]
         names["store"].close()
-        another = {"store": StreamStore()}  # of a cell above, say
+        another: dict[str, Any] = {"store": StreamStore()}  # of a cell above, say
         exec(dict(FRONTENDS)["chat_jupyter.py"], another)
         await another["task"]
         another["store"].close()
