@@ -57,6 +57,14 @@ _SAID_MS = 2_000
 #: them, when it ended: its position jumps over that state. The store keeps the note.
 _UNFETCHED = "a connection ended before the state was fetched"
 
+#: As that, where the position is one that a server would not know: it is not to be sent either.
+_OVER = "a connection ended before the server's new counter gave a position"
+
+_LEFT = frozenset((_UNFETCHED, _OVER))
+
+#: What the store notes itself of a session whose counter started again, in the place of that.
+_RESTARTED = "the server's counter started again"
+
 
 @attrs.frozen
 class _Drop:
@@ -157,9 +165,11 @@ class Connection:
         self._cursor: Hashable = None
         self._fenced: Hashable = None
         self._bare = False
-        # Whether that state is still to come, of this connection, or of one before it; and the
-        # sessions that one noted.
-        self._unfetched = self._left_unfetched = False
+        # Where the store had everything when it was asked last, sent or not.
+        self._reached: Hashable = None
+        # Whether a connection before this one left a state to be fetched, and the sessions that it
+        # noted.
+        self._left_unfetched = False
         self._left: frozenset[str] = frozenset()
         # Whether it goes on by a position of a counter that is over, and nobody asked for a state.
         self._astray = False
@@ -620,9 +630,9 @@ class Connection:
         return next_one
 
     def _end_streams(self) -> None:
-        if (self._unfetched and self._owed()) or self._knows_no_id():
-            for session_id in sorted(self._scope()):
-                self._store.ask_resync(session_id, _UNFETCHED)
+        reason = self._unfetched(self._reached)
+        for session_id in sorted(self._scope()) if reason else ():
+            self._store.ask_resync(session_id, reason)
         streams = self._stream, self._next
         self._stream = self._next = None
         for stream in streams:
@@ -636,12 +646,17 @@ class Connection:
         if not self._ever_open and self._cursor is None:
             # Of a loaded store, or of a stream that somebody else fed.
             self._seen_generation = store.generation(self._session_id)
-            left = {one for one, why in store.resync.items() if why == _UNFETCHED}
-            own = self._session_id
-            self._left = frozenset(left if own is None else left & {own})
-            self._left_unfetched = bool(self._left)
+            own, notes = self._session_id, store.resync
+            left = {
+                one: why
+                for one, why in notes.items()
+                if (why in _LEFT or why == _RESTARTED) and own in (None, one)
+            }
+            self._left, self._left_unfetched = frozenset(left), bool(left)
             if self._request.method == "GET":
-                self._cursor = self._resume.position(store, stream)
+                self._cursor = self._reached = self._resume.position(store, stream)
+            if self._resync is not None and self._resume.live and {*left.values()} - {_UNFETCHED}:
+                self._fenced = self._cursor
             if self._cursor is None and stream.received:
                 # It would go on where a saved one stood, but what came since cannot be had: what
                 # was streaming then was cut.
@@ -665,15 +680,17 @@ class Connection:
 
     def _owing(self, stream: Stream) -> Mapping[str, str]:
         """What a store that is saved now has to say: the program may end without another word."""
-        if self._bare and self._owed():
-            jumps = self._resume.position(self._store, stream) is not None
-        else:
-            jumps = self._knows_no_id()
-        return dict.fromkeys(sorted(self._scope()), _UNFETCHED) if jumps else {}
+        reason = self._unfetched(self._resume.position(self._store, stream))
+        return dict.fromkeys(sorted(self._scope()), reason) if reason else {}
 
-    def _knows_no_id(self) -> bool:
-        """Whether all that the next connection could go on by is an id that is not to be sent."""
-        return self._resync is not None and self._cursor == self._fenced is not None
+    def _unfetched(self, position: Hashable) -> str:
+        """Why the next connection has to fetch a state if this one ends at a position; "" if it
+        goes on there."""
+        if position is None or self._resync is None:
+            return ""  # it has none, and fetches one
+        if position == self._fenced:
+            return _OVER
+        return _UNFETCHED if self._bare and self._owed() else ""
 
     def _owed(self) -> bool:
         return self._resync is not None and (self._resync.owed or self._astray)
@@ -693,7 +710,7 @@ class Connection:
         notes = await self._owner.run(self._own_notes)
         if self._astray and self._resync is not None:
             self._astray = False
-            self._resync.request("the server's counter started again")
+            self._resync.request(_RESTARTED)
             self._resynced()
         return notes
 
@@ -704,10 +721,10 @@ class Connection:
         """
         self._merged()
         own, notes = self._session_id, dict(self._store.resync)
-        if _UNFETCHED not in notes.values():
+        if _LEFT.isdisjoint(notes.values()):
             return notes
         mine = self._left | self._all_brought() if own is None else {own}
-        return {one: why for one, why in notes.items() if one in mine or why != _UNFETCHED}
+        return {one: why for one, why in notes.items() if one in mine or why not in _LEFT}
 
     def _note_brought(self, stream: Stream) -> None:
         if self._resync is not None:  # nobody else asks
@@ -718,7 +735,7 @@ class Connection:
         generation = self._store.generation(self._session_id)
         changed = generation != self._seen_generation and self._seen_generation is not None
         self._seen_generation = generation
-        position = self._resume.position(self._store, stream)
+        position = self._reached = self._resume.position(self._store, stream)
         if changed and self._resume.live:
             # An id that came before the counter started again means nothing to the new one, and
             # within one chunk nobody can tell: it is not sent, until another one comes.
@@ -729,10 +746,8 @@ class Connection:
                 self._cursor = None
         if self._bare:
             if self._resync is None or self._owed():
-                self._unfetched = position is not None
                 return  # sent now, it would jump over what the state has to bring
             self._bare = False
-        self._unfetched = False
         self._cursor = position
 
     def _go_back(self, stream: Stream) -> None:

@@ -1371,6 +1371,82 @@ def test_an_id_of_a_counter_that_is_over_is_no_place_to_go_on_for_the_next_conne
     assert len(calls) == 3 and connection.position == "6"
 
 
+@pytest.mark.parametrize("shown", [False, True])
+@pytest.mark.parametrize("saved", [False, True])
+def test_what_a_new_counter_said_before_it_gave_an_id_is_there_in_whatever_connection(
+    saved: bool, shown: bool
+) -> None:
+    """The store may have a note of its own of the session that was shown; and a connection that
+    fetched the state because of another one knows no better id than that one."""
+    store = StreamStore()
+    calls: list[Read] = []
+    states: list[Any] = []
+    held = asyncio.Event()
+
+    async def fetch(read: Read) -> list[Any]:
+        calls.append(read)
+        if len(calls) == 2 and shown:
+            await held.wait()
+        said = {"s": 3} if len(calls) == 1 else {"s": 1, "t": len(calls)}
+        wires: list[Any] = []
+        for one, seq in said.items():
+            text = "".join(f"{n} " for n in range(1, seq + 1))
+            part = {"blockIndex": 0, "kind": "text", "text": text}
+            messages = [{"info": {"id": "m", "role": "assistant"}, "parts": [part]}]
+            wires.append(
+                {
+                    "type": "snapshot", "sessionId": one, "seq": seq, "messages": messages,
+                    "readFrom": await read.token(one), "generation": "ba"[len(calls) == 1],
+                }
+            )  # fmt: skip
+        return wires
+
+    def again(drop: bool) -> Any:
+        return events(opening("b"), 3_000, drop=drop)
+
+    async def main() -> None:
+        transport = VirtualTransport(
+            served(events(opening("a"), *frames(1, 3), 3_000), again(False))
+        )
+        async with make(transport, store, snapshot=fetch):
+            await asyncio.sleep(6)
+            assert bool(store.resync) == shown
+            states.append(store.save())
+
+    run(main())
+    if saved:
+        store = StreamStore.load(states[0])
+    transport = VirtualTransport(served(again(True), again(True), again(False)))
+    connection = make(transport, store, snapshot=fetch)
+    run(after(connection, 20_000))
+    assert [request.headers.get("last-event-id") for request in transport.requests] == [None] * 3
+    part = store.part("t", "m", 0)
+    assert part is not None and part.text == "1 2 3 4 5 "
+    assert [read.sessions for read in calls] == [{}] * 5
+
+
+def test_a_number_that_is_too_old_is_none_that_the_next_connection_has_to_fetch_for() -> None:
+    """The state was fetched, and the number is that of the state."""
+    store = StreamStore()
+    calls: list[Read] = []
+    transport = VirtualTransport(
+        served(events(3_000, *frames(1, 3), 3_000), Answer(410, {}), events(100, drop=False))
+    )
+    options: dict[str, Any] = {
+        "resume": AfterSeq("s"), "session_id": "s", "sequencing": "session",
+        "snapshot": snapshot_of(3, 9, calls=calls),
+    }  # fmt: skip
+
+    async def main() -> None:
+        async with make(transport, store, **options) as it:
+            await asyncio.sleep(20)
+            assert it.status.synced and text_of(store).endswith("8 9 ")
+            assert not store.save()["resync"]
+
+    run(main())
+    assert len(calls) == 2 and not store.resync
+
+
 # --- poison ---------------------------------------------------------------------------------------
 
 
