@@ -735,17 +735,22 @@ def test_a_message_stands_where_its_first_event_says_in_whatever_order_they_come
 
 @pytest.mark.parametrize("seen", [["m2"], ["m3"], ["m2", "m3"], ["m3", "m2"]])
 @pytest.mark.parametrize("cut", [False, True])
+@pytest.mark.parametrize("later", [False, True])
 def test_a_message_is_where_a_snapshot_says_that_is_older_than_what_came_of_it(
-    seen: list[str], cut: bool
+    seen: list[str], cut: bool, later: bool
 ) -> None:
     """The stream is opened first: a message of which something was live stood behind what was said
-    since it began, and one whose end was live streamed on for ever."""
+    since it began, and one whose end was live streamed on for ever. The snapshot may have of the
+    live events what is older than the others."""
     server = Server()
     server.say("m", "One, ", True)
     server.emit("activity-appended", activity={"id": "a", "kind": "tool", "createdAt": at(1)})
     thread = encoded(fold(PROTOCOL, server.sent), PROTOCOL)[0]
     snapshot = {"snapshotSequence": server.sequence, "thread": thread}
     live = {"m2": server.say("m", "two.", True), "m3": server.say("m", "", False)}
+    if later:
+        thread = encoded(fold(PROTOCOL, server.sent[:-1]), PROTOCOL)[0]
+        snapshot = {"snapshotSequence": server.sequence - 1, "thread": thread}
     whole = fold(PROTOCOL, [snapshot, *live.values()])
     store = fold(PROTOCOL, [live[name] for name in seen])
     if cut:

@@ -248,7 +248,7 @@ class T3CodeAdapter:
                 return (delta, *self._earlier(session, message_id, body, facts, seq < abs(known)))
             opened = self._opened(session, message_id, body, facts, at, seq)
             return (delta, opened, BlockOpened(**block, kind="text"), *gone)
-        made = {name: facts[name] for name in ("createdAt",) if name in facts}
+        made = _made(facts)
         if known is not None and seq > first:
             facts.pop("createdAt", None)  # when it was made stands in its first event
         whole = BlockReplaced(
@@ -309,11 +309,10 @@ class T3CodeAdapter:
             known = streams.get(message_id)
             ended = message["status"] != "open" if known is None else known < 0
             if known is not None:
-                if seq >= abs(known):
-                    continue
-                # All that came of it is behind what the snapshot has.
-                events += self._earlier(session, message_id, info, info, True)
-                if ended:
+                # What it has may lie before all that came, its place before what came first.
+                made = info if seq < abs(known) else _made(info)
+                events += self._earlier(session, message_id, info, made, abs(known) > 1)
+                if ended and message["status"] == "open":
                     events.append(MessageClosed(session_id=session, message_id=message_id))
             # What it says is said of the first event.
             remember(streams, message_id, -1 if ended else 1, _REMEMBERED)
@@ -326,6 +325,11 @@ class T3CodeAdapter:
             if isinstance(entry, dict):
                 _note_checkpoint(memory, entry)
         return events
+
+
+def _made(facts: Members) -> Members:
+    """When a message was made, which its first event says."""
+    return {name: facts[name] for name in ("createdAt",) if name in facts}
 
 
 _Handler: TypeAlias = Callable[[T3CodeAdapter, Members, str, int], Sequence[Event]]
