@@ -595,6 +595,8 @@ class Ingress:
             sessions = [row for row in stages.sessions.values() if row.id not in others]
         known = [session for session in sessions if generation in session.generations]
         current = [session for session in sessions if session.generation == generation]
+        if scope is None and not sessions:
+            return sessions, generation in stages.generations and generation != stages.generation
         stale = bool(sessions) and len(known) == len(sessions) and len(current) < len(sessions)
         return sessions, stale
 
@@ -605,7 +607,7 @@ class Ingress:
         if stale:
             return
         if (session_id or self.session_id) is None:
-            stages.generation = generation
+            stages.note_generation(generation)
         for session in sessions:
             if generation not in session.generations:
                 self.restarted(session.id)
@@ -787,7 +789,9 @@ class Ingress:
 
 def _holds(event: SessionStatus, session: SessionRow) -> bool:
     """Whether a status is the session's: one that is late begins and ends no turn."""
-    return bool(session.own.values.get("status", {}).get("type") == event.status)
+    own = session.own
+    late = event.seq is not None and event.seq < own.seqs.get("status", -1)
+    return not late and bool(own.values.get("status", {}).get("type") == event.status)
 
 
 def _may_be_cut(block: BlockRow) -> bool:

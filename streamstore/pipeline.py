@@ -774,6 +774,7 @@ class StreamStore:
         return {
             "version": VERSION,
             "generation": self._stages.generation,
+            "generations": list(self._stages.generations),
             "protocol": self._protocol,
             "delivery": self._coalescer.delivery,
             "tick": self._tables.version,
@@ -844,7 +845,10 @@ class StreamStore:
         check_head(saved)
         self._protocol = saved["protocol"]
         self._coalescer.delivery = saved["delivery"]
-        self._stages.generation = saved["generation"]
+        # Earlier versions saved the last one alone.
+        for generation in (*saved.get("generations", ()), saved["generation"]):
+            if generation is not None:
+                self._stages.note_generation(generation)
         self._counts.restore(saved["counts"])
         self._coalescer.epoch = saved["epoch"]
         self._stages.memory = thaw(saved["memory"])

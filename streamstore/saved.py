@@ -311,6 +311,8 @@ def check_head(saved: Mapping[str, Any]) -> None:
         TypeError: one has the wrong type or value.
     """
     _checked(lambda value: value is None or is_id(value), saved["generation"])
+    for generation in _typed(saved.get("generations", []), list):
+        _checked(is_id, generation)
     _checked(is_id, saved["protocol"])
     _checked(DELIVERIES.__contains__, saved["delivery"])
     _checked(is_number, saved["tick"])

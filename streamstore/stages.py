@@ -17,6 +17,7 @@ from .errors import MalformedEvent
 from .inbox import Inbox
 from .keys import PartKey, read_of
 from .limits import Limits
+from .marks import bounded_put
 from .model import Delivery
 from .positions import Positions, Wake
 from .reducer import Reducer
@@ -41,6 +42,11 @@ class OpenStream(Protocol):
     touched: dict[PartKey, BlockRow]
 
 
+#: Generations of the server's counter that a session knows which begins in the last of them: what
+#: is read across more restarts than that is no late answer.
+_GENERATIONS = 16
+
+
 class Stages:
     """What the streams of one store share: the stages, the rows, and what is known of them all.
 
@@ -51,6 +57,7 @@ class Stages:
         streams: the open ones, in order; `applied`: where the user's own events come in, if made.
         memory: what adapters remember from stream to stream, by protocol and session.
         generation: the generation of the server's counter where it is for all sessions.
+        generations: that one and the latest before it, which every new session knows.
         resync: sessions that should be fetched again, with the reason; `strangers`: those of them
             without a row, the one that was asked for first at the front.
         removed: sessions that show nothing, removed ones or not begun, the longest ago first.
@@ -62,9 +69,9 @@ class Stages:
     """
 
     __slots__ = (
-        "applied", "coalescer", "counts", "fed", "gate", "generation", "inbox", "lacks",
-        "last_opened", "limits", "loads", "memory", "new_id", "positions", "reducer", "removed",
-        "resync", "sessions", "strangers", "streams", "wake", "woke",
+        "applied", "coalescer", "counts", "fed", "gate", "generation", "generations", "inbox",
+        "lacks", "last_opened", "limits", "loads", "memory", "new_id", "positions", "reducer",
+        "removed", "resync", "sessions", "strangers", "streams", "wake", "woke",
     )  # fmt: skip
 
     def __init__(
@@ -98,6 +105,7 @@ class Stages:
         self.applied: OpenStream | None = None
         self.memory: dict[str, dict[str, dict[str, Any]]] = {}
         self.generation: str | None = None
+        self.generations: dict[str, None] = {}
         self.resync: dict[str, str] = {}
         self.strangers: dict[str, None] = {}
         self.removed: dict[str, None] = {}
@@ -111,8 +119,13 @@ class Stages:
             self.strangers.pop(session_id, None)
             if self.generation is not None:
                 session.generation = self.generation
-                session.generations[self.generation] = None
+                session.generations.update(self.generations)  # an old read of it is stale
         return session
+
+    def note_generation(self, generation: str) -> None:
+        """The server's counter is that of a generation now, for all sessions."""
+        self.generation = generation
+        bounded_put(self.generations, generation, None, _GENERATIONS)
 
     def note_removed(self, session: SessionRow) -> None:
         """Remember a session that shows nothing; over the bound the oldest is forgotten."""

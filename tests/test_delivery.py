@@ -166,8 +166,9 @@ class TestRelease:
             assert store.part("s", "m", 0).text == shown  # type: ignore[union-attr]
 
     @pytest.mark.parametrize("sequencing", ["session", "sparse"])
+    @pytest.mark.parametrize("later", ["busy", "idle"])
     def test_an_idle_that_comes_late_behind_what_began_after_it_shows_nothing(
-        self, sequencing: Any
+        self, sequencing: Any, later: str
     ) -> None:
         store = StreamStore(delivery="buffered")
         stream = store.open("native", sequencing=sequencing)
@@ -179,7 +180,7 @@ class TestRelease:
             return part.text if part is not None else ""
 
         say("session.status", 1, status="busy")
-        say("session.status", 3, status="busy")
+        say("session.status", 3, status=later)
         half = {"messageId": "m", "blockIndex": 0, "text": "half"}
         assert say("block.delta", 4, **half) == ""
         assert say("session.status", 2, status="idle") == ""

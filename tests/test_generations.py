@@ -663,3 +663,53 @@ def test_a_text_with_a_split_pair_that_a_counter_left_is_saved_and_loaded(sequen
     bench.take("block.opened", 1, kind="text")
     bench.delta(2, "new")
     assert bench.text() == "new"
+
+
+@pytest.mark.parametrize("saved", [False, True])
+def test_a_read_of_a_counter_that_was_over_before_its_session_came_is_stale(saved: bool) -> None:
+    """It was taken for a newer one, and whatever came of the present one was stale for ever."""
+    store = StreamStore()
+
+    def opening(generation: str) -> dict[str, Any]:
+        return {"type": "stream.opened", "sequencing": "session", "generation": generation}
+
+    def read(generation: str, text: str) -> dict[str, Any]:
+        part = {"blockIndex": 0, "kind": "text", "text": text}
+        messages = [{"info": {"id": "m", "role": "assistant"}, "parts": [part]}]
+        return {
+            "type": "snapshot", "sessionId": "s", "seq": 1, "messages": messages,
+            "generation": generation,
+        }  # fmt: skip
+
+    stream = store.open("native")
+    for generation in ("a", "b"):
+        assert stream.ingest(opening(generation)).kind == "accepted"
+    if saved:
+        state = store.save()
+        store = StreamStore.load(state)
+        stream = store.open("native")
+        state = {name: value for name, value in state.items() if name != "generations"}
+        assert StreamStore.load(state).save()["generations"] == ["b"]  # as once saved
+    assert stream.ingest(read("a", "old")).reason == "stale_generation"
+    assert stream.ingest(opening("a")).reason == "stale_generation"
+    assert stream.ingest(read("b", "new")).kind == "accepted"
+    assert stream.ingest(opening("a")).reason == "stale_generation"
+    assert stream.ingest(opening("b")).kind == "accepted"
+    store.flush()
+    part = store.part("s", "m", 0)
+    assert part is not None and part.text == "new"
+
+
+def test_a_new_session_knows_the_latest_counters_alone() -> None:
+    """Else each session of a client that outlives a thousand restarts would hold a thousand."""
+    store = StreamStore()
+    stream = store.open("native")
+    for n in range(40):
+        opening = {"type": "stream.opened", "sequencing": "session", "generation": f"g{n}"}
+        assert stream.ingest(opening).kind == "accepted"
+    stream.ingest({"type": "session.updated", "sessionId": "s", "seq": 1, "info": {}})
+    known = [f"g{n}" for n in range(24, 40)]
+    saved = store.save()
+    assert saved["generations"] == known
+    (session,) = saved["sessions"]
+    assert [name for name, _ in session["generations"]["~table"]] == known
