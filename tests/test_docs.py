@@ -32,8 +32,10 @@ from rich.console import Console
 from starlette.websockets import WebSocketDisconnect
 
 from streamstore import ChangeSet, Limits, StreamStore, verdicts
+from streamstore.client import ConnectionStatus, StreamRefused
 from streamstore.errors import CallerError
 from streamstore.events import EVENT_TYPES, Event
+from streamstore.terminal import escape
 from streamstore.testing import ManualTicks, disturb, sample
 from streamstore.ticks import TimerTicks
 
@@ -267,16 +269,27 @@ def test_the_view_of_tk_follows_a_replay(made: dict[str, Any]) -> None:
 def test_a_timer_of_tk_polls_a_connection() -> None:
     page = PAGES["howto/follow-a-server.md"].read_text("utf-8")
     [block] = [each.text for each in blocks(page) if each.text.startswith("def look(")]
-    names: dict[str, Any] = {}
+    names: dict[str, Any] = {"escape": escape}
     exec(block, names)
     timers: list[Callable[[], object]] = []
-    root = SimpleNamespace(after=lambda delay, callback, *of: timers.append(partial(callback, *of)))
+    titles: list[str] = []
+    root = SimpleNamespace(
+        after=lambda delay, callback, *of: timers.append(partial(callback, *of)),
+        title=titles.append,
+    )
     connection = MagicMock()
     names["look"](root, connection)
     for polls in (1, 2, 3):
         assert connection.poll.call_count == polls
         timers.pop()()
         assert len(timers) == 1
+    connection.poll.return_value = ConnectionStatus(state="ended")
+    connection.error = None
+    timers.pop()()
+    assert not timers and not titles
+    connection.error = StreamRefused("no \x1b[2J", 404)
+    names["look"](root, connection)
+    assert not timers and titles == [escape("It ended: no \x1b[2J")] and "\x1b" not in titles[0]
 
 
 def test_the_view_of_textual_follows_a_replay(made: dict[str, Any]) -> None:
