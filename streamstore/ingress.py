@@ -456,7 +456,7 @@ class Ingress:
     ) -> None:
         """What follows from an event of a session or message, which had blocks of these keys."""
         stages = self._stages
-        if not isinstance(event, SessionStatus) or _holds(event, session):
+        if not isinstance(event, SessionStatus) or _holds(event, session, self.mode):
             stages.coalescer.observe(event, session, message)
         if isinstance(event, MessageRemoved | MessageReset):
             assert message is not None
@@ -620,6 +620,9 @@ class Ingress:
             for block in message.blocks.values():
                 stages.coalescer.settle(block)
                 stages.positions.drop(block)
+        if generation == stages.generation:
+            # Of a session that another stream was opened for, that counter was the other's to say.
+            session.generations.update(stages.generations)
         first = session.generation is None
         if first:
             session.generation = generation
@@ -787,10 +790,11 @@ class Ingress:
                     self.progress.note_holes(session, None)
 
 
-def _holds(event: SessionStatus, session: SessionRow) -> bool:
+def _holds(event: SessionStatus, session: SessionRow, mode: Sequencing) -> bool:
     """Whether a status is the session's: one that is late begins and ends no turn."""
     own = session.own
-    late = event.seq is not None and event.seq < own.seqs.get("status", -1)
+    seq = event.seq if mode != "none" else None  # there the last one holds, whatever its number
+    late = seq is not None and seq < own.seqs.get("status", -1)
     return not late and bool(own.values.get("status", {}).get("type") == event.status)
 
 

@@ -186,6 +186,21 @@ class TestRelease:
         assert say("session.status", 2, status="idle") == ""
         assert say("session.status", 5, status="idle") == "half"
 
+    @pytest.mark.parametrize("before", ["session", "sparse", "block"])
+    def test_an_idle_of_a_stream_without_positions_is_the_last_one_whatever_its_number(
+        self, before: Any
+    ) -> None:
+        store = StreamStore(delivery="buffered")
+        busy = {"type": "session.status", "sessionId": "s", "status": "busy", "seq": 100}
+        store.open("native", sequencing=before).ingest(busy)
+        said = {"messageId": "m", "blockIndex": 0, "text": "all of it"}
+        stream = store.open("native", sequencing="none")
+        stream.ingest({"type": "block.delta", "sessionId": "s", **said})
+        assert stream.ingest({**busy, "status": "idle", "seq": 5}).kind == "accepted"
+        store.flush()
+        part = store.part("s", "m", 0)
+        assert part is not None and part.text == "all of it"
+
     def test_a_request_that_is_fetched_again_shows_nothing_more(self, turn: Turn) -> None:
         turn.ingest("permission.asked", id="p")
         assert turn.text() == "held back"

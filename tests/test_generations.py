@@ -713,3 +713,22 @@ def test_a_new_session_knows_the_latest_counters_alone() -> None:
     assert saved["generations"] == known
     (session,) = saved["sessions"]
     assert [name for name, _ in session["generations"]["~table"]] == known
+
+
+def test_a_session_of_another_stream_knows_what_came_before_the_store_s_counter() -> None:
+    """A read said it the latest counter; what its own stream had to say of the one before was
+    taken for a newer one, and all that followed was stale for ever."""
+    store = StreamStore()
+    own, all_of_it = store.open("native", session_id="s"), store.open("native")
+
+    def opening(generation: str) -> dict[str, Any]:
+        return {"type": "stream.opened", "sequencing": "sparse", "generation": generation}
+
+    assert own.ingest(opening("a")).kind == all_of_it.ingest(opening("a")).kind == "accepted"
+    for generation in ("b", "c"):
+        assert all_of_it.ingest(opening(generation)).kind == "accepted"
+    read = {"type": "snapshot", "sessionId": "s", "seq": 1, "messages": [], "generation": "c"}
+    assert all_of_it.ingest(read).kind == "accepted"
+    assert own.ingest(opening("b")).reason == "stale_generation"
+    assert own.ingest(opening("c")).kind == "accepted"
+    assert own.ingest({**read, "seq": 2}).kind == "accepted"
