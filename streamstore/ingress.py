@@ -57,7 +57,7 @@ from .rows import STREAMED_KINDS, BlockRow, HotTable, MessageRow, SessionRow
 from .snapshots import plan, read_messages
 from .stages import Stages
 from .verdicts import ACCEPTED, DUPLICATE, Verdict
-from .watermarks import MISSING, NOWHERE
+from .watermarks import MISSING, NOWHERE, RESTARTED
 
 _MESSAGE_EVENTS = (
     MessageOpened,
@@ -635,7 +635,7 @@ class Ingress:
         else:
             stages.reducer.restart(session, generation)
         if any(row.previous for m in session.messages.values() for row in m.blocks.values()):
-            stages.ask_resync(session.id, "the server's counter started again")
+            stages.ask_resync(session.id, RESTARTED)
         session.restarted = stages.coalescer.epoch
         waiting, session.waiting = session.waiting, []
         for token, event, stream in waiting:

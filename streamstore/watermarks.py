@@ -36,6 +36,8 @@ from .verdicts import Counts, Verdict
 NOWHERE = -1
 #: Why a session with a hole is to be fetched again.
 MISSING = "operations of the session are missing"
+#: And why one whose counter started again is; a connection that goes on looks for it.
+RESTARTED = "the server's counter started again"
 
 _REMOVALS = (BlockRemoved, MessageRemoved, SessionRemoved)
 

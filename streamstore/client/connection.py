@@ -20,6 +20,7 @@ from ..model import Sequencing
 from ..pipeline import Policy as Leniency
 from ..pipeline import Stream, StreamStore
 from ..protocols import adapters
+from ..watermarks import RESTARTED
 from .answers import (
     SAID_BYTES,
     Later,
@@ -61,9 +62,6 @@ _UNFETCHED = "a connection ended before the state was fetched"
 _OVER = "a connection ended before the server's new counter gave a position"
 
 _LEFT = frozenset((_UNFETCHED, _OVER))
-
-#: What the store notes itself of a session whose counter started again, in the place of that.
-_RESTARTED = "the server's counter started again"
 
 
 @attrs.frozen
@@ -650,7 +648,8 @@ class Connection:
             left = {
                 one: why
                 for one, why in notes.items()
-                if (why in _LEFT or why == _RESTARTED) and own in (None, one)
+                # The store's own note of a restart is in the place of one of those.
+                if (why in _LEFT or why == RESTARTED) and own in (None, one)
             }
             self._left, self._left_unfetched = frozenset(left), bool(left)
             if self._request.method == "GET":
@@ -710,7 +709,7 @@ class Connection:
         notes = await self._owner.run(self._own_notes)
         if self._astray and self._resync is not None:
             self._astray = False
-            self._resync.request(_RESTARTED)
+            self._resync.request(RESTARTED)
             self._resynced()
         return notes
 
